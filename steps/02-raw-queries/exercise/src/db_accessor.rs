@@ -1,0 +1,136 @@
+//! One function for each question that the market asks its database.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::db::base::Engine;
+use crate::error::Error;
+use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCustomer, UtcTime};
+
+/// All customers, by id.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_customers(engine: &Engine) -> Result<Vec<Customer>, Error> {
+    let rows = engine
+        .execute_query(sqlx::query(
+            "SELECT id, name, address_id FROM customer ORDER BY id",
+        ))
+        .await?;
+    rows.iter().map(customer).collect()
+}
+
+fn customer(row: &SqliteRow) -> Result<Customer, Error> {
+    Ok(Customer {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        address_id: row.try_get("address_id")?,
+    })
+}
+
+/// Every item that a customer has ordered, in the order of ordering. Empty for
+/// a customer who has ordered nothing or does not exist.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_orders_of_customer(
+    engine: &Engine,
+    customer_id: i64,
+) -> Result<Vec<OrderedItem>, Error> {
+    let rows = engine
+        .execute_query(
+            sqlx::query(
+                "SELECT item.name, item.description, item.price_cents,
+                        item.price_cents * order_items.quantity AS total_cents
+                 FROM orders
+                 JOIN order_items ON order_items.order_id = orders.id
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE orders.customer_id = $1
+                 ORDER BY orders.id, order_items.rowid",
+            )
+            .bind(customer_id),
+        )
+        .await?;
+    rows.iter().map(ordered_item).collect()
+}
+
+fn ordered_item(row: &SqliteRow) -> Result<OrderedItem, Error> {
+    Ok(OrderedItem {
+        name: row.try_get("name")?,
+        description: row.try_get("description")?,
+        price: row.try_get("price_cents")?,
+        total: row.try_get("total_cents")?,
+    })
+}
+
+/// What an order costs. `None` for an order that has no items or does not
+/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_total_cost_of_an_order(
+    engine: &Engine,
+    order_id: i64,
+) -> Result<Option<Money>, Error> {
+    // TODO(02.4): sum price_cents * quantity over the items of the order
+    let _ = (engine, order_id); // goes away together with the next line
+    todo!("sum price_cents * quantity over the items of the order")
+    // END TODO(02.4)
+}
+
+/// Every item ordered from `after` to `before`, both included, with the name of
+/// the customer. Empty if `before` comes first.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_orders_between_dates(
+    engine: &Engine,
+    after: &UtcTime,
+    before: &UtcTime,
+) -> Result<Vec<OrderedItemOfCustomer>, Error> {
+    let rows = engine
+        .execute_query(
+            // Both tables have a column `name`: without `AS` one hides the other.
+            sqlx::query(
+                "SELECT customer.name AS customer, item.name AS name, item.price_cents,
+                        item.price_cents * order_items.quantity AS total_cents
+                 FROM orders
+                 JOIN customer ON customer.id = orders.customer_id
+                 JOIN order_items ON order_items.order_id = orders.id
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE orders.order_time >= $1 AND orders.order_time <= $2
+                 ORDER BY orders.order_time, orders.id, order_items.rowid",
+            )
+            .bind(after.as_str().to_owned())
+            .bind(before.as_str().to_owned()),
+        )
+        .await?;
+    rows.iter().map(ordered_item_of_customer).collect()
+}
+
+fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
+    Ok(OrderedItemOfCustomer {
+        customer: row.try_get("customer")?,
+        name: row.try_get("name")?,
+        price: row.try_get("price_cents")?,
+        total: row.try_get("total_cents")?,
+    })
+}
+
+/// Stores a new order of a customer and returns its id.
+///
+/// This is two transactions, one for the order and one for its items. Keep
+/// that in mind until step 06.
+///
+/// # Errors
+/// [`Error::Database`] if the database refuses the order or one of its items.
+pub async fn add_new_order_for_customer(
+    engine: &Engine,
+    customer_id: i64,
+    items: &[NewOrderItem],
+) -> Result<i64, Error> {
+    // TODO(02.5): insert the order, then its items under the order's id
+    let _ = (engine, customer_id, items); // goes away together with the next line
+    todo!("insert the order, then its items under the order's id")
+    // END TODO(02.5)
+}
