@@ -1,0 +1,83 @@
+//! What becomes of the other queries when one fails?
+//!
+//! `cargo run -q -p step04-solution --example one_fails`
+//!
+//! Five queries are started; the one for order 3 fails after 30 ms. First they
+//! run in `map_concurrently`, then in a `JoinSet` whose every task is awaited.
+//! The clock is tokio's paused clock, so the times are exact.
+
+use std::time::Duration;
+
+use step04::error::Error;
+use step04::tasks::map_concurrently;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+const ORDERS: [u64; 5] = [1, 2, 3, 4, 5];
+
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() {
+    println!("the first failure ends the rest");
+    let start = Instant::now();
+    let answer = map_concurrently(ORDERS.to_vec(), 5, move |order| query(order, start)).await;
+    say(
+        start,
+        &format!("the client is answered: {}", outcome(&answer)),
+    );
+    // An aborted task ends when the runtime next looks at it.
+    tokio::task::yield_now().await;
+    sleep(Duration::from_millis(100)).await;
+
+    println!("every task is awaited");
+    let start = Instant::now();
+    let mut tasks: JoinSet<_> = ORDERS
+        .map(|order| query(order, start))
+        .into_iter()
+        .collect();
+    let mut answer = Ok(());
+    while let Some(Ok(result)) = tasks.join_next().await {
+        if let Err(error) = result {
+            answer = Err(error);
+        }
+    }
+    say(
+        start,
+        &format!("the client is answered: {}", outcome(&answer)),
+    );
+}
+
+/// Stands for a query that takes 10 ms for order 1, 20 ms for order 2, and so on.
+async fn query(order: u64, start: Instant) -> Result<u64, Error> {
+    let unfinished = Unfinished { order, start };
+    sleep(Duration::from_millis(order * 10)).await;
+    std::mem::forget(unfinished);
+    if order == 3 {
+        say(start, "order 3 fails");
+        return Err(sqlx::Error::RowNotFound.into());
+    }
+    say(start, &format!("order {order} is found"));
+    Ok(order)
+}
+
+/// Dropped only if its query is dropped at its await.
+struct Unfinished {
+    order: u64,
+    start: Instant,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        say(self.start, &format!("order {} is aborted", self.order));
+    }
+}
+
+fn say(start: Instant, what: &str) {
+    println!("{:>5} ms  {what}", start.elapsed().as_millis());
+}
+
+fn outcome<T>(answer: &Result<T, Error>) -> String {
+    match answer {
+        Ok(_) => "all totals".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
