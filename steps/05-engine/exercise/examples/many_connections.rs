@@ -1,0 +1,58 @@
+//! Are more connections faster? 5,000 small queries by 500 clients, over pools
+//! of different sizes. Give other sizes as arguments.
+//!
+//! `cargo run -q -p step05-exercise --example many_connections -- 1 10 100`
+
+use std::time::Instant;
+
+use futures::future::try_join_all;
+use step05::db::base::{Engine, EngineConfig};
+use step05::db::init_db;
+use step05::db_accessor::get_total_cost_of_an_order;
+use step05::error::Error;
+
+const CLIENTS: usize = 500;
+const QUERIES_OF_EACH: usize = 10;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite://{}", folder.path().join("market.sqlite").display());
+    init_db::create_if_missing(&url).await?;
+
+    let mut sizes: Vec<u32> = std::env::args()
+        .skip(1)
+        .filter_map(|size| size.parse().ok())
+        .collect();
+    if sizes.is_empty() {
+        sizes = vec![1, 10, 100];
+    }
+    let mut first = None;
+    for max_connections in sizes {
+        let engine = Engine::new(
+            &url,
+            EngineConfig {
+                max_connections,
+                ..EngineConfig::default()
+            },
+        )?;
+        let start = Instant::now();
+        let clients = (0..CLIENTS).map(|_| async {
+            for _ in 0..QUERIES_OF_EACH {
+                get_total_cost_of_an_order(&engine, 1).await?;
+            }
+            Ok::<(), Error>(())
+        });
+        let outcome = try_join_all(clients).await;
+        let elapsed = start.elapsed().as_secs_f64();
+        let ratio = elapsed / *first.get_or_insert(elapsed);
+        match outcome {
+            Ok(_) => println!(
+                "{max_connections:>5} allowed, {:>4} opened: {ratio:.1} times the time of the first",
+                engine.connections()
+            ),
+            Err(error) => println!("{max_connections:>5} allowed: {error:?}"),
+        }
+    }
+    Ok(())
+}

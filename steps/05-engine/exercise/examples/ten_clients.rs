@@ -1,0 +1,51 @@
+//! Ten clients, one slow query each: what does the size of the pool change?
+//!
+//! `cargo run -q -p step05-exercise --example ten_clients`
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use step05::db::base::{Engine, EngineConfig};
+use step05::db::init_db;
+use step05::error::Error;
+
+const CLIENTS: usize = 10;
+/// Counts to a million inside SQLite: some 100 ms of work.
+const SLOW: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
+                    SELECT count(*) FROM n";
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite://{}", folder.path().join("market.sqlite").display());
+    init_db::create_if_missing(&url).await?;
+
+    let patient = Duration::from_mins(1);
+    for (max_connections, acquire_timeout) in
+        [(10, patient), (2, patient), (2, Duration::from_millis(50))]
+    {
+        let engine = Engine::new(
+            &url,
+            EngineConfig {
+                max_connections,
+                acquire_timeout,
+                ..EngineConfig::default()
+            },
+        )?;
+        println!("a pool of {max_connections}, clients wait for {acquire_timeout:?}");
+        println!("  open before the first query: {}", engine.connections());
+
+        let start = Instant::now();
+        let answers = join_all((0..CLIENTS).map(|_| engine.execute_query(sqlx::query(SLOW)))).await;
+        let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+
+        println!("  open at the end: {}", engine.connections());
+        println!(
+            "  answered: {answered}, turned away: {}",
+            CLIENTS - answered
+        );
+        println!("  after {} ms", start.elapsed().as_millis());
+    }
+    Ok(())
+}

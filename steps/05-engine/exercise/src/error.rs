@@ -1,0 +1,104 @@
+//! What can go wrong, and what the client hears of it.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// Everything that can fail in this service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request cannot be understood. The text goes to the client.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// SQLite refused a statement or could not be reached.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// One of several tasks panicked.
+    #[error("a task failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// A new database could not be filled with its tables.
+    #[error("the database could not be set up")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database's file could not be created.
+    #[error("the database's file could not be created")]
+    File(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The status and the text for the client. The cause stays here: SQL,
+    /// paths and values are nobody else's business.
+    fn public(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
+            // TODO(05.5): no connection in time is not a fault: 503, try again
+            // END TODO(05.5)
+            Self::Database(error) if is_constraint_violation(error) => (
+                StatusCode::BAD_REQUEST,
+                "the database does not accept these values",
+            ),
+            Self::Database(_) | Self::Task(_) | Self::Migration(_) | Self::File(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the service could not answer; the cause is in its log",
+            ),
+        }
+    }
+}
+
+fn is_constraint_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.is_foreign_key_violation()
+            || error.is_unique_violation()
+            || error.is_check_violation()
+    })
+}
+
+/// An error as the client sees it: a problem document (RFC 9457).
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, detail) = self.public();
+        if status.is_server_error() {
+            tracing::error!(error = ?self, "request failed");
+        }
+        let problem = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+        });
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        // TODO(05.6): a 503 says when to come back: Retry-After, in seconds
+        // END TODO(05.6)
+        response
+    }
+}
+
+impl From<PathRejection> for Error {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest("the path has a value of the wrong kind; an id is a whole number")
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest("the part after `?` is not of the form that this address takes")
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(_: BytesRejection) -> Self {
+        Self::BadRequest("the body could not be read, or is larger than 2 MB")
+    }
+}
+
+impl From<JsonRejection> for Error {
+    fn from(_: JsonRejection) -> Self {
+        Self::BadRequest("the body is not JSON of the form that this address takes")
+    }
+}
