@@ -1,0 +1,13 @@
+//! Step 07: responses that are written while the database is read.
+//!
+//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
+//! per question that the market asks its database, [`tasks`] runs many of them at
+//! once, [`body`] writes lists, [`server`] answers HTTP.
+
+pub mod body;
+pub mod db;
+pub mod db_accessor;
+pub mod error;
+pub mod server;
+pub mod tasks;
+pub mod types;

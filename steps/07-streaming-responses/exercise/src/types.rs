@@ -1,0 +1,112 @@
+//! The values that travel between the database, the service and its clients.
+
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::error::Error;
+
+/// An amount of money, in cents: 1050 is 10.50.
+///
+/// A whole number, since sums of whole numbers are exact. Clients see a JSON
+/// number in the main unit: `10.5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Money(pub i64);
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Exact up to 2^53 cents: dividing by 100 gives the nearest `f64`, and
+        // the JSON writer prints the shortest text that reads back as it.
+        #[expect(clippy::cast_precision_loss)]
+        serializer.serialize_f64(self.0 as f64 / 100.0)
+    }
+}
+
+/// A moment in UTC, in the database's form `YYYY-MM-DD HH:MM:SS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UtcTime(String);
+
+impl UtcTime {
+    /// The text for SQL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UtcTime {
+    type Err = Error;
+
+    /// Reads `YYYY-MM-DD HH:MM:SS`, or `YYYY-MM-DD` for the day's first second.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (time, form) = match DateTime::strptime("%Y-%m-%d %H:%M:%S", text) {
+            Ok(time) => (time, "%Y-%m-%d %H:%M:%S"),
+            Err(_) => match Date::strptime("%Y-%m-%d", text) {
+                Ok(date) => (date.at(0, 0, 0, 0), "%Y-%m-%d"),
+                Err(_) => return Err(MALFORMED_TIME),
+            },
+        };
+        // `strptime` also takes `2024-3-1`. As text that would sort wrongly.
+        if time.strftime(form).to_string() != text {
+            return Err(MALFORMED_TIME);
+        }
+        Ok(Self(time.strftime("%Y-%m-%d %H:%M:%S").to_string()))
+    }
+}
+
+const MALFORMED_TIME: Error =
+    Error::BadRequest("a time has the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
+
+/// A customer, as `GET /api/customers` shows it.
+#[derive(Debug, Serialize)]
+pub struct Customer {
+    pub id: i64,
+    pub name: String,
+    pub address_id: i64,
+}
+
+/// One item of an order, as `GET /api/orders/{cust_id}` shows it.
+#[derive(Debug, Serialize)]
+pub struct OrderedItem {
+    pub name: String,
+    pub description: Option<String>,
+    pub price: Money,
+    pub total: Money,
+}
+
+/// One item of an order and who ordered it, as
+/// `GET /api/orders_between_dates/{before}/{after}` shows it.
+#[derive(Debug, Serialize)]
+pub struct OrderedItemOfCustomer {
+    pub customer: String,
+    pub name: String,
+    pub price: Money,
+    pub total: Money,
+}
+
+/// What `GET /api/orders_total` takes after the `?`: `orders=1,2,3`.
+#[derive(Debug, Deserialize)]
+pub struct OrdersQuery {
+    pub orders: Option<String>,
+}
+
+/// What `GET /api/orders_total` takes as a body: `{"orders":[1,2,3]}`.
+#[derive(Debug, Deserialize)]
+pub struct OrdersBody {
+    pub orders: Vec<i64>,
+}
+
+/// What `POST /api/add_new_order` takes.
+#[derive(Debug, Deserialize)]
+pub struct NewOrder {
+    pub customer_id: i64,
+    pub items: Vec<NewOrderItem>,
+}
+
+/// An item and how many of it.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct NewOrderItem {
+    pub id: i64,
+    pub quantity: i64,
+}
