@@ -1,0 +1,416 @@
+//! A private database for each check.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Decode, Row, Sqlite, SqliteConnection, Type,
+};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::failure::{Failure, OrFail};
+
+/// How long [`Database::wait_until_closed`] waits before it says that a
+/// connection is still open.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A fresh SQLite file in WAL mode with the market's schema, in a directory of
+/// its own that is removed on drop.
+///
+/// Whatever it executes itself is not seen by a [`Recording`](crate::statements::Recording).
+pub struct Database {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+/// All rows of all tables, to prove that nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Table name to its rows, each as a JSON list, in rowid order.
+    tables: BTreeMap<String, Vec<String>>,
+}
+
+/// Files with the schema, made once per process and then copied: much cheaper
+/// than to run the migrations for each check.
+struct Templates {
+    empty: Vec<u8>,
+    sample: Vec<u8>,
+}
+
+static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
+
+/// Directories of databases that live. A check that is abandoned never drops
+/// its database, so the suite removes what is left at its end.
+static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+impl Database {
+    /// The schema and the sample data of `data/sample.sql`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub async fn sample() -> Result<Self, Failure> {
+        Self::from_file(&templates().await?.sample)
+    }
+
+    /// The schema and no rows.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub async fn empty() -> Result<Self, Failure> {
+        Self::from_file(&templates().await?.empty)
+    }
+
+    fn from_file(content: &[u8]) -> Result<Self, Failure> {
+        let database = Self::in_new_directory()?;
+        std::fs::write(&database.path, content).or_fail("a database file for the check")?;
+        Ok(database)
+    }
+
+    fn in_new_directory() -> Result<Self, Failure> {
+        let dir = tempfile::Builder::new()
+            .prefix("contract-")
+            .tempdir()
+            .or_fail("a temporary directory for the check")?;
+        directories(|all| all.push(dir.path().to_owned()));
+        let path = dir.path().join("market.sqlite");
+        Ok(Self { dir, path })
+    }
+
+    /// `sqlite:///absolute/path`, as `DATABASE_URL` has it.
+    pub fn url(&self) -> String {
+        let mut url = String::from("sqlite://");
+        for c in self.path.to_string_lossy().chars() {
+            match c {
+                '%' | '?' | '#' | ' ' => {
+                    // Writing to a String does not fail.
+                    let _ = write!(url, "%{:02X}", u32::from(c));
+                }
+                c => url.push(c),
+            }
+        }
+        url
+    }
+
+    /// The file. `-wal` and `-shm` stand beside it while somebody has it open.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A plain connection to look inside with, foreign keys on. Close it before
+    /// [`Database::wait_until_closed`].
+    ///
+    /// # Errors
+    /// When SQLite does not open the file.
+    pub async fn connect(&self) -> Result<SqliteConnection, Failure> {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            // Its own statements must not count as the service's.
+            .disable_statement_logging()
+            .connect()
+            .await
+            .or_fail("a connection to the check's database")
+    }
+
+    /// The single value that `sql` selects. Use `Option<_>` for one that may be
+    /// NULL: sqlx decodes NULL as 0 into an `i64` without a word.
+    ///
+    /// # Errors
+    /// When the statement fails or gives no row.
+    pub async fn one<T>(&self, sql: &str) -> Result<T, Failure>
+    where
+        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + Send + Unpin,
+    {
+        let mut connection = self.connect().await?;
+        let value = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&mut connection)
+            .await
+            .or_fail(sql);
+        close(connection).await?;
+        value
+    }
+
+    /// Executes SQL: one statement or several.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub async fn execute(&self, sql: &str) -> Result<(), Failure> {
+        let mut connection = self.connect().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .or_fail(sql);
+        close(connection).await?;
+        done.map(drop)
+    }
+
+    /// Adds `count` customers, each with an address, with the ids after the
+    /// highest one. The same call gives the same rows.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub async fn add_customers(&self, count: u32) -> Result<(), Failure> {
+        self.execute(&format!(
+            "BEGIN IMMEDIATE;
+             CREATE TEMP TABLE base AS SELECT
+                 (SELECT coalesce(max(id), 0) FROM address) AS address,
+                 (SELECT coalesce(max(id), 0) FROM customer) AS customer;
+             WITH RECURSIVE n (i) AS (
+                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
+             )
+             INSERT INTO address (id, flat_number, post_code)
+             SELECT base.address + i, 1 + i % 999, 10000 + i % 90000 FROM n, base;
+             WITH RECURSIVE n (i) AS (
+                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
+             )
+             INSERT INTO customer (id, name, address_id)
+             SELECT base.customer + i, 'Customer ' || (base.customer + i), base.address + i
+             FROM n, base;
+             COMMIT;"
+        ))
+        .await
+    }
+
+    /// Adds `count` orders of `items_each` (1 to 4) different sample items, with
+    /// the ids after the highest one, given to the customers in turn. They are a
+    /// minute apart from `2024-04-01 00:00:00` on, in the order of their ids. The
+    /// same call gives the same rows.
+    ///
+    /// # Errors
+    /// When SQLite refuses: the sample items, or customers, are missing.
+    pub async fn add_orders(&self, count: u32, items_each: u32) -> Result<(), Failure> {
+        self.execute(&format!(
+            "BEGIN IMMEDIATE;
+             CREATE TEMP TABLE base AS SELECT
+                 (SELECT coalesce(max(id), 0) FROM orders) AS orders,
+                 (SELECT max(id) FROM customer) AS customers;
+             WITH RECURSIVE n (i) AS (
+                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
+             )
+             INSERT INTO orders (id, customer_id, order_time)
+             SELECT base.orders + i, 1 + i % base.customers,
+                    datetime('2024-04-01 00:00:00', '+' || (i - 1) || ' minutes')
+             FROM n, base;
+             WITH RECURSIVE n (i) AS (
+                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
+             ), k (j) AS (
+                 SELECT 1 WHERE {items_each} > 0
+                 UNION ALL SELECT j + 1 FROM k WHERE j < {items_each}
+             )
+             INSERT INTO order_items (order_id, item_id, quantity)
+             SELECT base.orders + i, 1 + (i + j) % 4, 1 + (i + j) % 5
+             FROM n, k, base ORDER BY i, j;
+             COMMIT;"
+        ))
+        .await
+    }
+
+    /// Waits until nobody has the database open any more: SQLite removes the
+    /// `-wal` file when the last connection closes. Waits in real time also
+    /// where time is paused.
+    ///
+    /// # Errors
+    /// When after 5 s a connection is still open.
+    pub async fn wait_until_closed(&self) -> Result<(), Failure> {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let wal = PathBuf::from(wal);
+        // On a thread for blocking work: the file system sends no news, and
+        // tokio's clock may be paused.
+        let closed = tokio::task::spawn_blocking(move || {
+            let start = Instant::now();
+            while wal.exists() {
+                if start.elapsed() > CLOSE_LIMIT {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            true
+        })
+        .await
+        .or_fail("the wait for the database to be closed")?;
+        crate::ensure(
+            closed,
+            "is the database still open?",
+            "no connection left open",
+            format_args!(
+                "a connection is still open after {} s",
+                CLOSE_LIMIT.as_secs()
+            ),
+        )
+    }
+
+    /// Takes the one write lock, as a writer does that is slow to commit. Readers
+    /// go on; other writers wait for their busy timeout, then fail.
+    ///
+    /// # Errors
+    /// When another connection holds the lock.
+    pub async fn lock_exclusively(&self) -> Result<WriteLock, Failure> {
+        let mut connection = self.connect().await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE")
+            .execute(&mut connection)
+            .await
+            .or_fail("the write lock for the check")?;
+        Ok(WriteLock { connection })
+    }
+
+    /// All rows of all tables as they are now, those of sqlx's own migration
+    /// table aside.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn snapshot(&self) -> Result<Snapshot, Failure> {
+        let asked = "all rows of the check's database";
+        let mut connection = self.connect().await?;
+        let columns = sqlx::query(
+            "SELECT t.name, group_concat('\"' || c.name || '\"', ', ') AS columns
+             FROM sqlite_master AS t, pragma_table_info(t.name) AS c
+             WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+               AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             GROUP BY t.name",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .or_fail(asked)?;
+
+        // One transaction, so that the tables are of the same moment.
+        let mut read = connection.begin().await.or_fail(asked)?;
+        let mut tables = BTreeMap::new();
+        for row in columns {
+            let table: String = row.get("name");
+            let columns: String = row.get("columns");
+            let select = format!("SELECT json_array({columns}) FROM \"{table}\" ORDER BY rowid");
+            let rows = sqlx::query_scalar(AssertSqlSafe(select))
+                .fetch_all(&mut *read)
+                .await
+                .or_fail(asked)?;
+            tables.insert(table, rows);
+        }
+        read.rollback().await.or_fail(asked)?;
+        close(connection).await?;
+        Ok(Snapshot { tables })
+    }
+
+    /// Fails unless all rows are as they were at `before`.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the rows that are new or gone.
+    pub async fn expect_unchanged(&self, asked: &str, before: &Snapshot) -> Result<(), Failure> {
+        let difference = before.difference(&self.snapshot().await?);
+        crate::ensure(
+            difference.is_empty(),
+            asked,
+            "nothing changed in the database",
+            difference,
+        )
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        directories(|all| all.retain(|path| path != self.dir.path()));
+    }
+}
+
+impl Snapshot {
+    /// One line for each row that is only in one of the two; empty when they are
+    /// the same.
+    pub fn difference(&self, later: &Self) -> String {
+        let mut text = String::new();
+        let names: std::collections::BTreeSet<_> =
+            self.tables.keys().chain(later.tables.keys()).collect();
+        for name in names {
+            let before = self.tables.get(name).map_or(&[][..], Vec::as_slice);
+            let after = later.tables.get(name).map_or(&[][..], Vec::as_slice);
+            let known: std::collections::HashSet<_> = before.iter().collect();
+            let left: std::collections::HashSet<_> = after.iter().collect();
+            // Writing to a String does not fail.
+            for row in after.iter().filter(|row| !known.contains(row)) {
+                let _ = writeln!(text, "new in {name}: {row}");
+            }
+            for row in before.iter().filter(|row| !left.contains(row)) {
+                let _ = writeln!(text, "gone from {name}: {row}");
+            }
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+/// The write lock of a [`Database`], held until [`WriteLock::release`] or drop.
+#[must_use = "the lock is let go as soon as this is dropped"]
+pub struct WriteLock {
+    connection: SqliteConnection,
+}
+
+impl WriteLock {
+    /// Lets the lock go and has done so when it returns. Dropping does so a
+    /// moment later.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub async fn release(mut self) -> Result<(), Failure> {
+        sqlx::raw_sql("ROLLBACK")
+            .execute(&mut self.connection)
+            .await
+            .or_fail("the end of the check's write lock")?;
+        close(self.connection).await
+    }
+}
+
+async fn templates() -> Result<&'static Templates, Failure> {
+    TEMPLATES
+        .get_or_try_init(|| async {
+            let empty = template("").await?;
+            let sample = template(include_str!("../../../data/sample.sql")).await?;
+            Ok(Templates { empty, sample })
+        })
+        .await
+}
+
+/// The content of a database file with the schema and what `data` inserts.
+async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
+    let asked = "the schema and the sample data";
+    let database = Database::in_new_directory()?;
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&database.path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Off)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .or_fail(asked)?;
+    sqlx::migrate!("../../data/migrations")
+        .run(&mut connection)
+        .await
+        .or_fail(asked)?;
+    sqlx::raw_sql(data).execute(&mut connection).await.or_fail(asked)?;
+    // Closing the last connection moves everything from the -wal into the file.
+    close(connection).await?;
+    std::fs::read(&database.path).or_fail(asked)
+}
+
+async fn close(connection: SqliteConnection) -> Result<(), Failure> {
+    connection
+        .close()
+        .await
+        .or_fail("the end of the check's own connection")
+}
+
+fn directories(change: impl FnOnce(&mut Vec<PathBuf>)) {
+    change(&mut DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Removes the directories of databases that were never dropped.
+pub(crate) fn remove_leftovers() {
+    directories(|all| {
+        for path in all.drain(..) {
+            // What cannot be removed stays in the system's temporary directory.
+            let _ = std::fs::remove_dir_all(path);
+        }
+    });
+}

@@ -1,0 +1,197 @@
+//! Watching work that is meant to run at the same time: how much of it is in
+//! flight, how much has ended, and what was dropped before its end.
+//!
+//! Nothing here reads a clock, so it works under paused time as it does under
+//! real time.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Counts jobs that enter it, and can hold them inside until it is opened.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use contract::gate::Gate;
+///
+/// let gate = Gate::closed();
+/// let job = gate.clone();
+/// let task = tokio::spawn(async move { job.pass().await });
+///
+/// gate.wait_until_in_flight(1).await; // the job has started, and waits
+/// gate.open();
+/// task.await.unwrap();
+/// assert_eq!(gate.ended(), 1);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Gate {
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many jobs may still pass; `None` when the gate is open for all.
+    passes: Option<usize>,
+    entered: usize,
+    in_flight: usize,
+    most_in_flight: usize,
+    ended: usize,
+    dropped: usize,
+}
+
+impl Gate {
+    /// A gate that lets every job through and only counts.
+    pub fn opened() -> Self {
+        Self::with_passes(None)
+    }
+
+    /// A gate at which every job waits until [`Gate::open`] or
+    /// [`Gate::let_through`].
+    pub fn closed() -> Self {
+        Self::with_passes(Some(0))
+    }
+
+    fn with_passes(passes: Option<usize>) -> Self {
+        Self {
+            state: Arc::new(watch::Sender::new(State {
+                passes,
+                ..State::default()
+            })),
+        }
+    }
+
+    /// What a job does: goes in, waits for the gate, goes out.
+    ///
+    /// # Cancel safety
+    /// A job dropped inside counts as dropped and not as ended, and takes no
+    /// pass with it.
+    pub async fn pass(&self) {
+        let visit = self.enter();
+        let mut changes = self.state.subscribe();
+        loop {
+            // `wait_for` and the change are two steps, so another job may have
+            // taken the last pass between them: then wait again.
+            let _ = changes.wait_for(|state| state.passes != Some(0)).await;
+            if self.take_pass() {
+                break;
+            }
+        }
+        visit.end();
+    }
+
+    /// For a job that does something of its own: in flight until the returned
+    /// visit is ended or dropped. Does not wait for the gate.
+    pub fn enter(&self) -> Visit {
+        self.state.send_modify(|state| {
+            state.entered += 1;
+            state.in_flight += 1;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        });
+        Visit {
+            gate: self.clone(),
+            ended: false,
+        }
+    }
+
+    fn take_pass(&self) -> bool {
+        let mut taken = true;
+        self.state
+            .send_if_modified(|state| match &mut state.passes {
+                None => false,
+                Some(0) => {
+                    taken = false;
+                    false
+                }
+                Some(left) => {
+                    *left -= 1;
+                    true
+                }
+            });
+        taken
+    }
+
+    /// Lets all jobs through from now on.
+    pub fn open(&self) {
+        self.state.send_modify(|state| state.passes = None);
+    }
+
+    /// Lets `jobs` more jobs through.
+    pub fn let_through(&self, jobs: usize) {
+        self.state.send_modify(|state| {
+            if let Some(passes) = &mut state.passes {
+                *passes += jobs;
+            }
+        });
+    }
+
+    /// Jobs that have gone in so far.
+    pub fn entered(&self) -> usize {
+        self.state.borrow().entered
+    }
+
+    /// Jobs inside now.
+    pub fn in_flight(&self) -> usize {
+        self.state.borrow().in_flight
+    }
+
+    /// The most jobs that were inside at one time.
+    pub fn most_in_flight(&self) -> usize {
+        self.state.borrow().most_in_flight
+    }
+
+    /// Jobs that have gone out at their end.
+    pub fn ended(&self) -> usize {
+        self.state.borrow().ended
+    }
+
+    /// Jobs that were dropped (aborted, cancelled, panicked) inside.
+    pub fn dropped(&self) -> usize {
+        self.state.borrow().dropped
+    }
+
+    /// Waits until at least `jobs` jobs are inside at the same time. Has no
+    /// limit of its own.
+    pub async fn wait_until_in_flight(&self, jobs: usize) {
+        self.wait_for(|state| state.in_flight >= jobs).await;
+    }
+
+    /// Waits until nobody is inside, that is until each job that went in has
+    /// ended or was dropped. Has no limit of its own.
+    pub async fn wait_until_empty(&self) {
+        self.wait_for(|state| state.in_flight == 0).await;
+    }
+
+    async fn wait_for(&self, reached: impl FnMut(&State) -> bool) {
+        // An error would mean that the sender is gone, and `self` holds it.
+        let _ = self.state.subscribe().wait_for(reached).await;
+    }
+}
+
+/// A job's stay inside a [`Gate`].
+#[must_use = "the job counts as dropped as soon as its visit is"]
+pub struct Visit {
+    gate: Gate,
+    ended: bool,
+}
+
+impl Visit {
+    /// The job has come to its end.
+    pub fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let ended = self.ended;
+        self.gate.state.send_modify(|state| {
+            state.in_flight -= 1;
+            if ended {
+                state.ended += 1;
+            } else {
+                state.dropped += 1;
+            }
+        });
+    }
+}

@@ -1,0 +1,222 @@
+//! What a [`Suite`] says and which exit code it gives, seen from outside.
+//!
+//! Without the harness of libtest: this binary is run once for the tests, and
+//! by them again, as the check binary of a step that has known faults.
+
+#[path = "fixture/src/lib.rs"]
+mod fixture;
+
+use std::future::pending;
+use std::process::{Command, ExitCode, Output};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use contract::{Database, Outcome, Service, Suite, ensure, equal, equal_json};
+use serde_json::{Value, json};
+
+/// Says which suite to be.
+const ROLE: &str = "CONTRACT_TEST_SUITE";
+
+fn main() -> ExitCode {
+    match std::env::var(ROLE).as_deref() {
+        Ok("faulty") => faulty().run(),
+        Ok("right") => right().run(),
+        Ok(role) => panic!("no suite is called {role}"),
+        Err(_) => {
+            text_report();
+            json_report();
+            all_passed();
+            selection();
+            nothing_is_left();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// One check for each way to fail. The order matters: what passes after a fault
+/// shows that the fault did not spread.
+fn faulty() -> Suite {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture");
+    Suite::new("99-fixture", dir)
+        .limit(Duration::from_secs(2))
+        .check("99.1", "a wrong value is reported", || async {
+            equal("the answer", 42, fixture::answer())
+        })
+        .check("99.2", "a panic in a spawned task is reported", || async {
+            let task = tokio::spawn(async { fixture::unwritten() });
+            ensure(task.await.is_ok(), "the task", "its end", "a join error")
+        })
+        .check("99.2", "a panic in a handler is reported", || async {
+            let app = Router::new().route("/", get(|| async { fixture::unwritten().to_string() }));
+            let reply = Service::start(app).get("/").await?;
+            reply.expect_status(200).map(drop)
+        })
+        .check("99.2", "a panic in the check's own task is reported", || async {
+            fixture::unwritten();
+            Ok(())
+        })
+        .check("99.3", "an await without end is reported", || async {
+            pending::<Outcome>().await
+        })
+        .check("99.4", "a blocked thread is reported", || async {
+            let _never_dropped = Database::sample().await?;
+            fixture::block();
+            Ok(())
+        })
+        .paused_check("99.5", "an hour passes at once", || async {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        })
+        .paused_check("99.6", "an await without end is reported under paused time", || async {
+            pending::<Outcome>().await
+        })
+        .check("99.7", "what passes is told from what fails", || async {
+            Database::sample().await.map(drop)
+        })
+        .check("99.8", "a long value is cut", || async {
+            let long = Value::from(vec![7; 1000]);
+            let mut other = long.clone();
+            other[900] = json!(8);
+            equal_json("GET /long", &long, &other)
+        })
+}
+
+fn right() -> Suite {
+    Suite::new("98-right", env!("CARGO_MANIFEST_DIR"))
+        .check("98.1", "numbers are compared by value", || async {
+            equal_json("a", &json!({"a": 5, "b": [1.0]}), &json!({"b": [1], "a": 5.0}))
+        })
+        .check("98.2", "a task that goes on is ended", || async {
+            tokio::spawn(pending::<()>());
+            Ok(())
+        })
+}
+
+fn run(role: &str, arguments: &[&str]) -> Output {
+    let binary = std::env::current_exe().expect("the path of this binary");
+    Command::new(binary)
+        .args(arguments)
+        .env(ROLE, role)
+        .env("TMPDIR", temporary())
+        .output()
+        .expect("the suite's own process")
+}
+
+/// A place for temporary files that nobody else uses.
+fn temporary() -> &'static str {
+    env!("CARGO_TARGET_TMPDIR")
+}
+
+fn text(output: &Output) -> String {
+    assert!(
+        output.stderr.is_empty(),
+        "nothing belongs to stderr: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn text_report() {
+    let output = run("faulty", &["--nocapture", "--test-threads", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "\
+99-fixture: 2 of 10 checks passed
+
+FAILED  99.1  a wrong value is reported
+  asked     the answer
+  expected  42
+  got       41
+  where     tools/contract/tests/fixture/src/lib.rs:5  TODO(99.1): say the answer
+
+also failed
+  99.2  a panic in a spawned task is reported
+  99.2  a panic in a handler is reported
+  99.2  a panic in the check's own task is reported
+  99.3  an await without end is reported
+  99.4  a blocked thread is reported
+  99.6  an await without end is reported under paused time
+  99.8  a long value is cut
+passed
+  99.5  an hour passes at once
+  99.7  what passes is told from what fails
+";
+    assert_eq!(text(&output), expected);
+}
+
+fn json_report() {
+    let output = run("faulty", &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&text(&output)).expect("one JSON object");
+    assert_eq!(report["step"], "99-fixture");
+    assert_eq!(report["passed"], 2);
+    assert_eq!(report["failed"], 8);
+    let got = |i: usize| report["checks"][i]["got"].as_str().unwrap_or_default();
+
+    let first = json!({
+        "todo": "99.1", "name": "a wrong value is reported", "status": "failed",
+        "asked": "the answer", "expected": "42", "got": "41",
+        "file": "tools/contract/tests/fixture/src/lib.rs", "line": 5,
+    });
+    assert_eq!(report["checks"][0], first);
+    for panicked in 1..=3 {
+        assert_eq!(
+            got(panicked),
+            "your code panicked at tools/contract/tests/fixture/src/lib.rs:12: \
+             not yet implemented: the second task"
+        );
+        assert_eq!(report["checks"][panicked]["line"], 11);
+    }
+    assert_eq!(report["checks"][2]["asked"], "GET /");
+    assert_eq!(got(4), "no end: something is awaited that never comes");
+    assert!(got(5).contains("does not give way"), "{}", got(5));
+    assert_eq!(got(7), "no end: something is awaited that never comes");
+    // No TODO(99.3) stands anywhere.
+    assert_eq!(report["checks"][4]["file"], Value::Null);
+
+    let passed = json!({
+        "todo": "99.5", "name": "an hour passes at once", "status": "passed",
+        "asked": null, "expected": null, "got": null, "file": null, "line": null,
+    });
+    assert_eq!(report["checks"][6], passed);
+
+    let long = report["checks"][9]["got"].as_str().expect("what came");
+    assert!(long.contains(" more characters)"), "{long}");
+    assert!(long.ends_with("\nfirst difference: [900]: 7 expected, 8 came"), "{long}");
+    assert!(long.len() < 800, "{long}");
+}
+
+fn all_passed() {
+    let output = run("right", &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = "\
+98-right: 2 of 2 checks passed
+  98.1  numbers are compared by value
+  98.2  a task that goes on is ended
+";
+    assert_eq!(text(&output), expected);
+}
+
+fn selection() {
+    let one = run("right", &["98.1"]);
+    assert!(text(&one).starts_with("98-right: 1 of 1 check passed\n"), "{}", text(&one));
+    let listed = run("right", &["--list", "--format", "terse"]);
+    let expected = "98.1 numbers are compared by value: test\n98.2 a task that goes on is ended: test\n";
+    assert_eq!(text(&listed), expected);
+    let exact = run("right", &["--exact", "98.2 a task that goes on is ended"]);
+    assert!(text(&exact).starts_with("98-right: 1 of 1 check passed\n"));
+    let part = run("right", &["--exact", "98.2"]);
+    assert!(text(&part).starts_with("98-right: 0 of 0 checks passed\n"));
+}
+
+/// The blocked check never drops its database; the suite removes it all the same.
+fn nothing_is_left() {
+    run("faulty", &["99.4"]);
+    let left = std::fs::read_dir(temporary()).expect("the temporary directory");
+    let left: Vec<_> = left
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("contract-"))
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
