@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Decode, Row, Sqlite, SqliteConnection, Type,
 };
@@ -375,22 +375,23 @@ async fn templates() -> Result<&'static Templates, Failure> {
 async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
     let asked = "the schema and the sample data";
     let database = Database::in_new_directory()?;
-    let mut connection = SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(&database.path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Off)
-        .disable_statement_logging()
-        .connect()
-        .await
-        .or_fail(asked)?;
+        .disable_statement_logging();
+    // A pool, since the future of a migration over a plain connection is not
+    // seen as `Send` by the compiler.
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let pool = pool.connect_with(options).await.or_fail(asked)?;
     sqlx::migrate!("../../data/migrations")
-        .run(&mut connection)
+        .run(&pool)
         .await
         .or_fail(asked)?;
-    sqlx::raw_sql(data).execute(&mut connection).await.or_fail(asked)?;
+    sqlx::raw_sql(data).execute(&pool).await.or_fail(asked)?;
     // Closing the last connection moves everything from the -wal into the file.
-    close(connection).await?;
+    pool.close().await;
     std::fs::read(&database.path).or_fail(asked)
 }
 

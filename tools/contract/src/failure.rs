@@ -148,7 +148,13 @@ pub fn equal_json(asked: impl Display, expected: &Value, got: &Value) -> Outcome
 
 /// `None` when equal; an empty text when there is no place to name.
 fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String> {
-    let here = |what: String| Some(if place.is_empty() { what } else { format!("{place}: {what}") });
+    let here = |what: String| {
+        Some(if place.is_empty() {
+            what
+        } else {
+            format!("{place}: {what}")
+        })
+    };
     match (expected, got) {
         (Value::Array(expected), Value::Array(got)) => {
             let pairs = expected.iter().zip(got).enumerate();
@@ -161,7 +167,11 @@ fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String
             if expected.len() == got.len() {
                 return None;
             }
-            here(format!("{} values expected, {} came", expected.len(), got.len()))
+            here(format!(
+                "{} values expected, {} came",
+                expected.len(),
+                got.len()
+            ))
         }
         (Value::Object(expected), Value::Object(got)) => {
             for (name, expected) in expected {
@@ -206,7 +216,11 @@ pub trait OrFail<T> {
 impl<T, E: Error> OrFail<T> for Result<T, E> {
     fn or_fail(self, asked: impl Display) -> Result<T, Failure> {
         self.map_err(|error| {
-            Failure::new(asked, "no error", format_args!("error: {}", with_causes(&error)))
+            Failure::new(
+                asked,
+                "no error",
+                format_args!("error: {}", with_causes(&error)),
+            )
         })
     }
 }

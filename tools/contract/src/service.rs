@@ -176,7 +176,9 @@ impl Service {
         *request.uri_mut() = path.parse::<Uri>().or_fail(&asked)?;
         for (name, value) in headers {
             let name: HeaderName = name.parse().or_fail(&asked)?;
-            request.headers_mut().append(name, value.parse().or_fail(&asked)?);
+            request
+                .headers_mut()
+                .append(name, value.parse().or_fail(&asked)?);
         }
         let host: HeaderValue = self.addr.to_string().parse().or_fail(&asked)?;
         request.headers_mut().insert(header::HOST, host);

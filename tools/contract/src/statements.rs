@@ -98,7 +98,10 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         let mut active = ACTIVE.write().unwrap_or_else(PoisonError::into_inner);
-        if active.as_ref().is_some_and(|log| Arc::ptr_eq(log, &self.log)) {
+        if active
+            .as_ref()
+            .is_some_and(|log| Arc::ptr_eq(log, &self.log))
+        {
             *active = None;
         }
     }
@@ -124,13 +127,17 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Whether an event of this kind could ever be recorded.
+    /// Whether such an event could ever be recorded. sqlx asks first, by a
+    /// callsite that is neither a span nor an event.
     fn wants(metadata: &Metadata<'_>) -> bool {
-        metadata.target() == SQLX || *metadata.level() <= Level::INFO
+        !metadata.is_span() && (metadata.target() == SQLX || *metadata.level() <= Level::INFO)
     }
 
     fn is_recording() -> bool {
-        ACTIVE.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        ACTIVE
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 }
 
@@ -138,7 +145,7 @@ impl Subscriber for Recorder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // `sometimes` makes tracing ask `enabled` each time, so that nothing is
         // formatted while nobody records.
-        if metadata.is_event() && Self::wants(metadata) {
+        if Self::wants(metadata) {
             Interest::sometimes()
         } else {
             Interest::never()
@@ -146,13 +153,16 @@ impl Subscriber for Recorder {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && Self::wants(metadata) && Self::is_recording()
+        Self::wants(metadata) && Self::is_recording()
     }
 
     fn event(&self, event: &Event<'_>) {
         // Cloned, so that no lock is held while the fields format themselves,
         // which may log in turn.
-        let active = ACTIVE.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let active = ACTIVE
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let Some(log) = active else { return };
         let level = *event.metadata().level();
 
@@ -168,8 +178,9 @@ impl Subscriber for Recorder {
             "" => fields.summary,
             sql => sql.to_owned(),
         };
-        // The first thing that sqlx does on a new connection.
-        if sql.starts_with("PRAGMA foreign_keys") || sql.contains("; PRAGMA foreign_keys") {
+        // The first thing that sqlx does on a new connection: all its settings in
+        // one text, each with a semicolon at its end.
+        if sql.starts_with("PRAGMA") && sql.contains("PRAGMA foreign_keys") && sql.ends_with(';') {
             log.connections_opened += 1;
             return;
         }
@@ -204,7 +215,9 @@ struct Fields {
 
 impl Fields {
     fn message(self) -> String {
-        format!("{}{}", self.text, self.others).trim_start().to_owned()
+        format!("{}{}", self.text, self.others)
+            .trim_start()
+            .to_owned()
     }
 
     fn other(&mut self, name: &str, value: fmt::Arguments<'_>) {

@@ -144,8 +144,7 @@ impl Suite {
         if arguments.output == Output::Json {
             println!("{}", report.json());
         } else {
-            let colour =
-                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             print!("{}", report.text(colour));
         }
         if results.iter().all(|result| result.failure.is_none()) {
@@ -274,9 +273,8 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> O
         Err(error) => Err(Failure::new(what, "a thread for the check", error)),
     };
 
-    let mine = |panic: &Panic| {
-        panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
-    };
+    let mine =
+        |panic: &Panic| panic.thread == thread_name(number) || !panic.thread.starts_with("check-");
     let panics: Vec<_> = take_panics().into_iter().filter(mine).collect();
     outcome.map_err(|failure| match source.explain(&panics) {
         Some(explanation) => failure.with_got(explanation),
@@ -358,7 +356,10 @@ impl Source {
             std::fs::read_to_string(dir.join("Cargo.toml"))
                 .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
         };
-        let root = manifest_dir.ancestors().find(is_root).unwrap_or(manifest_dir);
+        let root = manifest_dir
+            .ancestors()
+            .find(is_root)
+            .unwrap_or(manifest_dir);
         Self {
             root: root.to_owned(),
             manifest_dir: manifest_dir.to_owned(),
@@ -462,7 +463,10 @@ impl Report<'_> {
         let head = format!("{}: {passed} of {all} {checks} passed", self.step);
         let mut text = format!("{}\n", paint(code, &head));
 
-        let mut failed = self.results.iter().filter(|result| result.failure.is_some());
+        let mut failed = self
+            .results
+            .iter()
+            .filter(|result| result.failure.is_some());
         if let Some(first) = failed.next() {
             let _ = write!(
                 text,
@@ -481,7 +485,10 @@ impl Report<'_> {
         if 0 < passed && passed < all {
             text.push_str("passed\n");
         }
-        let fine = self.results.iter().filter(|result| result.failure.is_none());
+        let fine = self
+            .results
+            .iter()
+            .filter(|result| result.failure.is_none());
         text.extend(fine.map(line));
         text
     }
@@ -496,7 +503,11 @@ impl Report<'_> {
             let place = format!("{}:{}  {}", place.file, place.line, place.text);
             let _ = labelled(&mut text, "where", &place);
         }
-        let readme = self.source.manifest_dir.parent().map(|dir| dir.join("README.md"));
+        let readme = self
+            .source
+            .manifest_dir
+            .parent()
+            .map(|dir| dir.join("README.md"));
         if let Some(readme) = readme.filter(|path| path.is_file()) {
             let _ = labelled(&mut text, "read", &self.source.relative(&readme));
         }

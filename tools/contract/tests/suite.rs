@@ -52,10 +52,14 @@ fn faulty() -> Suite {
             let reply = Service::start(app).get("/").await?;
             reply.expect_status(200).map(drop)
         })
-        .check("99.2", "a panic in the check's own task is reported", || async {
-            fixture::unwritten();
-            Ok(())
-        })
+        .check(
+            "99.2",
+            "a panic in the check's own task is reported",
+            || async {
+                fixture::unwritten();
+                Ok(())
+            },
+        )
         .check("99.3", "an await without end is reported", || async {
             pending::<Outcome>().await
         })
@@ -65,12 +69,14 @@ fn faulty() -> Suite {
             Ok(())
         })
         .paused_check("99.5", "an hour passes at once", || async {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             Ok(())
         })
-        .paused_check("99.6", "an await without end is reported under paused time", || async {
-            pending::<Outcome>().await
-        })
+        .paused_check(
+            "99.6",
+            "an await without end is reported under paused time",
+            || async { pending::<Outcome>().await },
+        )
         .check("99.7", "what passes is told from what fails", || async {
             Database::sample().await.map(drop)
         })
@@ -85,7 +91,11 @@ fn faulty() -> Suite {
 fn right() -> Suite {
     Suite::new("98-right", env!("CARGO_MANIFEST_DIR"))
         .check("98.1", "numbers are compared by value", || async {
-            equal_json("a", &json!({"a": 5, "b": [1.0]}), &json!({"b": [1], "a": 5.0}))
+            equal_json(
+                "a",
+                &json!({"a": 5, "b": [1.0]}),
+                &json!({"b": [1], "a": 5.0}),
+            )
         })
         .check("98.2", "a task that goes on is ended", || async {
             tokio::spawn(pending::<()>());
@@ -182,7 +192,10 @@ fn json_report() {
 
     let long = report["checks"][9]["got"].as_str().expect("what came");
     assert!(long.contains(" more characters)"), "{long}");
-    assert!(long.ends_with("\nfirst difference: [900]: 7 expected, 8 came"), "{long}");
+    assert!(
+        long.ends_with("\nfirst difference: [900]: 7 expected, 8 came"),
+        "{long}"
+    );
     assert!(long.len() < 800, "{long}");
 }
 
@@ -199,9 +212,14 @@ fn all_passed() {
 
 fn selection() {
     let one = run("right", &["98.1"]);
-    assert!(text(&one).starts_with("98-right: 1 of 1 check passed\n"), "{}", text(&one));
+    assert!(
+        text(&one).starts_with("98-right: 1 of 1 check passed\n"),
+        "{}",
+        text(&one)
+    );
     let listed = run("right", &["--list", "--format", "terse"]);
-    let expected = "98.1 numbers are compared by value: test\n98.2 a task that goes on is ended: test\n";
+    let expected =
+        "98.1 numbers are compared by value: test\n98.2 a task that goes on is ended: test\n";
     assert_eq!(text(&listed), expected);
     let exact = run("right", &["--exact", "98.2 a task that goes on is ended"]);
     assert!(text(&exact).starts_with("98-right: 1 of 1 check passed\n"));
