@@ -37,7 +37,8 @@ const SOCKET_BUFFER: u32 = 32 * 1024;
 /// let the limit pass while the socket has nothing to read.
 pub struct Service {
     addr: SocketAddr,
-    server: Option<AbortOnDrop>,
+    /// What keeps its server running; `None` when others do.
+    _server: Option<AbortOnDrop>,
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -60,23 +61,21 @@ impl Service {
         let task = tokio::spawn(serve(listener, router));
         Self {
             addr,
-            server: Some(AbortOnDrop(task.abort_handle())),
+            _server: Some(AbortOnDrop(task.abort_handle())),
         }
     }
 
     /// A service that runs already and that dropping does not end.
     pub fn at(addr: SocketAddr) -> Self {
-        Self { addr, server: None }
+        Self {
+            addr,
+            _server: None,
+        }
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
-    }
-
-    /// Whether it was started here, so that its port is gone when it is dropped.
-    pub fn is_own(&self) -> bool {
-        self.server.is_some()
     }
 
     /// `GET path`. The path must be a valid one: for others there is
