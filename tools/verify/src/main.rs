@@ -1,1 +1,176 @@
-fn main(){}
+//! Proves the tutorial: exercises are red for the announced reason, solutions
+//! are green, both agree outside the tasks, wrong answers are rejected, and
+//! what the chapters show is what really happens.
+//!
+//! Run it with `cargo run -p verify -- all`; `tools/verify/README.md` says what
+//! each part proves and how patches and chapter blocks are written.
+
+mod cargo;
+mod chapters;
+mod console;
+mod document;
+mod exercises;
+mod matching;
+mod parity;
+mod process;
+mod regions;
+mod report;
+mod sandbox;
+mod tree;
+mod wrong;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use report::{Report, Totals};
+use sandbox::Sandbox;
+use tree::{Step, Tree};
+
+/// Set for every command that a chapter runs, so that a chapter which runs
+/// `verify` is refused instead of recursing.
+const ACTIVE: &str = "MARKETSVC_VERIFY_ACTIVE";
+
+/// The proof could not be attempted: no git, no cargo, no space, a dependency
+/// that does not build. Ends the program with code 3.
+#[derive(Debug)]
+pub struct Environment(pub String);
+
+impl From<std::io::Error> for Environment {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Result of something that only a broken environment can spoil.
+pub type Env<T> = Result<T, Environment>;
+
+#[derive(Parser)]
+#[command(about = "Proves the tutorial", version)]
+struct Cli {
+    /// Workspace to prove; found from the current directory when absent
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// All four parts
+    All(Only),
+    /// Exercises are red for their TODOs, solutions are green
+    Exercises(Only),
+    /// An exercise equals its solution, and the solution before it, outside the TODO regions
+    Parity(Only),
+    /// Wrong answers are rejected for the right TODO, other right ones are accepted
+    Wrong(Only),
+    /// What the chapters and the README show is true
+    Chapters(Only),
+}
+
+#[derive(Args)]
+struct Only {
+    /// One step only: 5, 05 or 05-engine
+    step: Option<String>,
+}
+
+fn main() -> ExitCode {
+    process::stop_children_on_interrupt();
+    match verify(&Cli::parse()) {
+        Ok(code) => code,
+        Err(Environment(message)) => {
+            eprintln!("verify: {}", message.trim_end());
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn verify(cli: &Cli) -> Env<ExitCode> {
+    if std::env::var_os(ACTIVE).is_some() {
+        return Err(Environment(
+            "a chapter runs verify, which would run the chapter again: show that command in a ```text block".into(),
+        ));
+    }
+    let tree = Tree::open(&workspace_root(cli.root.as_deref())?)?;
+    let (Part::All(only)
+    | Part::Exercises(only)
+    | Part::Parity(only)
+    | Part::Wrong(only)
+    | Part::Chapters(only)) = &cli.part;
+    let Some(steps) = select(&tree, only.step.as_deref()) else {
+        return Ok(ExitCode::from(2));
+    };
+    let whole = only.step.is_none();
+
+    let mut totals = Totals::default();
+    let all = matches!(cli.part, Part::All(_));
+    if all || matches!(cli.part, Part::Parity(_)) {
+        let mut report = Report::new("parity");
+        parity::prove(&tree, &steps, &mut report);
+        totals.add(report.finish());
+    }
+    if !matches!(cli.part, Part::Parity(_)) {
+        let sandbox = Sandbox::open(&tree)?;
+        if all || matches!(cli.part, Part::Exercises(_)) {
+            let mut report = Report::new("exercises");
+            exercises::prove(&tree, &sandbox, &steps, &mut report)?;
+            totals.add(report.finish());
+        }
+        if all || matches!(cli.part, Part::Wrong(_)) {
+            let mut report = Report::new("wrong");
+            wrong::prove(&tree, &sandbox, &steps, &mut report)?;
+            totals.add(report.finish());
+        }
+        if all || matches!(cli.part, Part::Chapters(_)) {
+            let mut report = Report::new("chapters");
+            chapters::prove(&tree, &sandbox, &steps, whole, &mut report)?;
+            totals.add(report.finish());
+        }
+    }
+    println!("verify: {} passed, {} failed", totals.passed, totals.failed);
+    Ok(if totals.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The steps asked for, or `None` after naming those that exist.
+fn select(tree: &Tree, wanted: Option<&str>) -> Option<Vec<Step>> {
+    let steps = tree.steps();
+    let Some(wanted) = wanted else {
+        return Some(steps);
+    };
+    let selected: Vec<Step> = steps
+        .iter()
+        .filter(|step| step.is(wanted))
+        .cloned()
+        .collect();
+    if selected.is_empty() {
+        eprintln!("verify: there is no step `{wanted}`; there are:");
+        for step in steps {
+            eprintln!("  {}", step.slug);
+        }
+        return None;
+    }
+    Some(selected)
+}
+
+fn workspace_root(given: Option<&Path>) -> Env<PathBuf> {
+    let start = given.map_or_else(std::env::current_dir, Path::canonicalize)?;
+    let output = Command::new("cargo")
+        .args(["locate-project", "--workspace", "--message-format", "plain"])
+        .current_dir(&start)
+        .output()
+        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    if !output.status.success() {
+        return Err(Environment(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ));
+    }
+    let manifest = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end());
+    let root = manifest.parent().unwrap_or(&start);
+    Ok(root.canonicalize()?)
+}

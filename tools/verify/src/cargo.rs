@@ -1,0 +1,303 @@
+//! Builds check binaries and reads their verdicts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::process::{self, Finished};
+use crate::sandbox::Sandbox;
+use crate::tree::{Side, Step};
+use crate::{Env, Environment};
+
+/// A cold build of everything on a small machine.
+pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
+
+/// A check ends its own checks after 10 s each; this is for one that does not.
+const CHECK_LIMIT: Duration = Duration::from_mins(2);
+
+/// What the compiler made of one side of a step.
+#[derive(Default)]
+pub struct Compiled {
+    /// The check binary, when it was built.
+    pub check: Option<PathBuf>,
+    pub errors: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Compiled {
+    /// The check binary.
+    ///
+    /// # Errors
+    /// What the compiler said instead.
+    pub fn check(&self) -> Result<&Path, String> {
+        if !self.errors.is_empty() {
+            return Err(self.errors.join("\n"));
+        }
+        self.check.as_deref().ok_or_else(|| {
+            "no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into()
+        })
+    }
+}
+
+/// The verdict of a check binary, as `--json` prints it.
+#[derive(Deserialize)]
+pub struct Verdict {
+    pub passed: usize,
+    pub failed: usize,
+    pub checks: Vec<Check>,
+}
+
+/// One check of a verdict.
+#[derive(Deserialize)]
+pub struct Check {
+    pub todo: String,
+    pub name: String,
+    pub status: String,
+    #[serde(default)]
+    asked: Option<String>,
+    #[serde(default)]
+    expected: Option<String>,
+    #[serde(default)]
+    got: Option<String>,
+}
+
+impl Check {
+    pub fn failed(&self) -> bool {
+        self.status != "passed"
+    }
+
+    /// The failure in full.
+    pub fn describe(&self) -> String {
+        let part = |name: &str, value: &Option<String>| match value {
+            Some(value) => format!("\n  {name}  {}", value.replace('\n', "\n    ")),
+            None => String::new(),
+        };
+        format!(
+            "{} {}  {}{}{}{}",
+            self.status,
+            self.todo,
+            self.name,
+            part("asked   ", &self.asked),
+            part("expected", &self.expected),
+            part("got     ", &self.got)
+        )
+    }
+}
+
+impl Verdict {
+    /// The failed checks in full.
+    pub fn failures(&self) -> String {
+        let failures: Vec<String> = self
+            .checks
+            .iter()
+            .filter(|check| check.failed())
+            .map(Check::describe)
+            .collect();
+        failures.join("\n")
+    }
+
+    /// The first check that failed.
+    pub fn first_failed(&self) -> Option<&Check> {
+        self.checks.iter().find(|check| check.failed())
+    }
+}
+
+/// Builds the checks of `sides` in the sandbox, and what they depend on.
+/// The result has an entry for each of `sides`, keyed by its folder.
+///
+/// # Errors
+/// When cargo fails for another reason than the code of these sides.
+pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<String, Compiled>> {
+    let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
+    let mut command = sandbox.command("cargo");
+    command.args([
+        "build",
+        "--keep-going",
+        "--message-format=json",
+        "--test",
+        "check",
+    ]);
+    for (step, side) in sides {
+        compiled.insert(step.side(*side), Compiled::default());
+        if sandbox.packages.contains(&step.package(*side)) {
+            command.args(["-p", &step.package(*side)]);
+        }
+    }
+    // Selected too, so that features come out as they do for the coach.
+    if sandbox.packages.contains("contract") {
+        command.args(["-p", "contract"]);
+    }
+    let output = process::run(&mut command, BUILD_LIMIT, false)
+        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+
+    let mut elsewhere = Vec::new();
+    for line in output.stdout.lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let folder = message["manifest_path"]
+            .as_str()
+            .and_then(|manifest| Path::new(manifest).parent())
+            .and_then(|folder| folder.strip_prefix(&sandbox.tree).ok())
+            .map(|folder| folder.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let entry = compiled.get_mut(&folder);
+        match message["reason"].as_str() {
+            Some("compiler-artifact") if message["target"]["name"] == "check" => {
+                if let (Some(entry), Some(executable)) = (entry, message["executable"].as_str()) {
+                    entry.check = Some(PathBuf::from(executable));
+                }
+            }
+            Some("compiler-message") => {
+                let message = &message["message"];
+                // "1 warning emitted" and the like carry no place.
+                let sum = message["spans"].as_array().is_none_or(Vec::is_empty)
+                    && message["code"].is_null()
+                    && message["children"].as_array().is_none_or(Vec::is_empty);
+                let text = message["rendered"].as_str().unwrap_or_default().to_owned();
+                let error = message["level"]
+                    .as_str()
+                    .is_some_and(|level| level.starts_with("error"));
+                match entry {
+                    Some(entry) if error => entry.errors.push(text),
+                    Some(entry) if !sum => entry.warnings.push(text),
+                    None if error => elsewhere.push(text),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    let explained = compiled.values().any(|entry| !entry.errors.is_empty());
+    if !elsewhere.is_empty() {
+        return Err(Environment(elsewhere.join("\n")));
+    }
+    if output.status.is_none_or(|status| !status.success()) && !explained {
+        return Err(Environment(format!(
+            "cargo build failed:\n{}",
+            output.stderr
+        )));
+    }
+    Ok(compiled)
+}
+
+/// Runs the check binary `check` of a side and reads its verdict.
+///
+/// # Errors
+/// What it did instead of giving a verdict that agrees with itself.
+pub fn run_check(
+    sandbox: &Sandbox,
+    step: &Step,
+    side: Side,
+    check: &Path,
+) -> Result<Verdict, String> {
+    let folder = sandbox.tree.join(step.side(side));
+    let mut command = sandbox.command(&check.to_string_lossy());
+    command
+        .arg("--json")
+        .current_dir(&folder)
+        .env("CARGO_MANIFEST_DIR", &folder);
+    let finished =
+        process::run(&mut command, CHECK_LIMIT, false).map_err(|error| error.to_string())?;
+    read_verdict(&finished)
+}
+
+fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
+    let printed = || format!("{}{}", finished.stdout, finished.stderr);
+    let Some(status) = finished.status else {
+        return Err(format!(
+            "the check did not end within {} s; it printed\n{}",
+            CHECK_LIMIT.as_secs(),
+            printed()
+        ));
+    };
+    let stdout = finished.stdout.trim();
+    // A service may print lines of its own before the verdict.
+    let verdict: Verdict = serde_json::from_str(stdout)
+        .ok()
+        .or_else(|| {
+            stdout
+                .lines()
+                .rev()
+                .find_map(|line| serde_json::from_str(line).ok())
+        })
+        .ok_or_else(|| format!("no verdict, {status}; it printed\n{}", printed()))?;
+    let failed = verdict.checks.iter().filter(|check| check.failed()).count();
+    let consistent = verdict.failed == failed
+        && verdict.passed + failed == verdict.checks.len()
+        && status.code() == Some(i32::from(failed > 0));
+    if !consistent {
+        return Err(format!(
+            "the verdict contradicts itself: {} passed, {} failed, {} checks of which {failed} failed, {status}",
+            verdict.passed,
+            verdict.failed,
+            verdict.checks.len(),
+        ));
+    }
+    if verdict.checks.is_empty() {
+        return Err("there are no checks".into());
+    }
+    if !finished.left.is_empty() {
+        return Err(format!(
+            "the check left processes running:\n{}",
+            finished.left.join("\n")
+        ));
+    }
+    Ok(verdict)
+}
+
+/// The ids of a check: `06.1`, or several with commas between them.
+pub fn ids(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ']).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    fn finished(stdout: &str, code: i32) -> Finished {
+        Finished {
+            status: Some(ExitStatus::from_raw(code << 8)),
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+            left: Vec::new(),
+        }
+    }
+
+    const RED: &str = r#"{"step":"05-engine","passed":1,"failed":1,"checks":[
+        {"todo":"05.1","name":"a","status":"passed"},
+        {"todo":"05.2","name":"b","status":"failed","asked":"x","expected":"y","got":"z","file":"f","line":1}]}"#;
+
+    #[test]
+    fn a_verdict_is_read() {
+        let Ok(verdict) = read_verdict(&finished(RED, 1)) else {
+            panic!("no verdict");
+        };
+        assert_eq!(
+            verdict.first_failed().map(|check| check.todo.as_str()),
+            Some("05.2")
+        );
+        assert!(verdict.failures().contains("got       z"));
+        let noisy = format!("served\n{}\n", RED.replace('\n', ""));
+        assert!(read_verdict(&finished(&noisy, 1)).is_ok());
+    }
+
+    #[test]
+    fn a_verdict_that_contradicts_itself_is_refused() {
+        for (stdout, code) in [
+            (RED.to_owned(), 0),
+            (RED.replace("\"failed\":1", "\"failed\":2"), 1),
+            (
+                r#"{"step":"","passed":0,"failed":0,"checks":[]}"#.to_owned(),
+                0,
+            ),
+            ("thread panicked".to_owned(), 1),
+        ] {
+            assert!(read_verdict(&finished(&stdout, code)).is_err(), "{stdout}");
+        }
+    }
+}

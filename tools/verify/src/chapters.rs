@@ -1,0 +1,404 @@
+//! What the chapters and the top README show is true.
+
+use std::time::Instant;
+
+use crate::cargo;
+use crate::console;
+use crate::document::{Block, Document};
+use crate::exercises::todo_ids;
+use crate::parity::CHANGED;
+use crate::process;
+use crate::regions::{Place, Source};
+use crate::report::{Outcome, Report, all_of};
+use crate::sandbox::Sandbox;
+use crate::tree::{Side, Step, Tree, has_extension};
+use crate::{Env, Environment};
+
+/// The `##` headings of a chapter, all and in this order.
+const SECTIONS: [&str; 9] = [
+    "Start",
+    "Why",
+    "Concepts",
+    "Predict",
+    "Tasks",
+    "Done when",
+    "Test your understanding",
+    "For readers of the Python workshop",
+    CHANGED,
+];
+
+/// Proves the chapters of `steps`, and the top README when `whole`.
+pub fn prove(
+    tree: &Tree,
+    sandbox: &Sandbox,
+    steps: &[Step],
+    whole: bool,
+    report: &mut Report,
+) -> Env<()> {
+    warm_up(sandbox, steps)?;
+    for step in steps {
+        let path = step.chapter();
+        match Document::read(tree, &path) {
+            Err(failure) => report.prove(&path, || Err(failure)),
+            Ok(document) => {
+                report.prove(&format!("{path} has the form of a chapter"), || {
+                    form(tree, &document, step)
+                });
+                prove_document(tree, sandbox, &document, Some(step), report)?;
+            }
+        }
+    }
+    if whole {
+        match Document::read(tree, "README.md") {
+            Err(failure) => report.prove("README.md", || Err(failure)),
+            Ok(document) => prove_document(tree, sandbox, &document, None, report)?,
+        }
+    }
+    Ok(())
+}
+
+fn prove_document(
+    tree: &Tree,
+    sandbox: &Sandbox,
+    document: &Document,
+    step: Option<&Step>,
+    report: &mut Report,
+) -> Env<()> {
+    if !document.links.is_empty() {
+        report.prove(
+            &format!("{} {} links resolve", document.path, document.links.len()),
+            || links(tree, document),
+        );
+    }
+    for block in document.blocks("rust") {
+        let file = named_file(block).unwrap_or("a rust block without a file");
+        report.prove(&format!("{}:{} {file}", document.path, block.line), || {
+            occurs(tree, step, block)
+        });
+    }
+    console::run(tree, sandbox, document, step, report)
+}
+
+/// Builds what the commands will ask for, so that none of them waits for it.
+/// What does not compile is reported where it is used.
+fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
+    let started = Instant::now();
+    let mut command = sandbox.command("cargo");
+    command.args(["build", "--quiet", "--keep-going", "--workspace", "--bins"]);
+    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)
+        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    if built.status.is_none() {
+        return Err(Environment("cargo build does not end".into()));
+    }
+    let sides: Vec<(&Step, Side)> = steps
+        .iter()
+        .flat_map(|step| [(step, Side::Exercise), (step, Side::Solution)])
+        .collect();
+    cargo::build_checks(sandbox, &sides)?;
+    println!(
+        "built the workspace in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Title, goal, minutes, files and sections of a chapter.
+fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
+    let mut failures = Vec::new();
+    let title = format!("# {} · ", step.number);
+    if !chapter.text.starts_with(&title) {
+        failures.push(format!("line 1: must begin with `{title}`"));
+    }
+    let sections: Vec<(&str, usize)> = chapter
+        .headings
+        .iter()
+        .filter(|heading| heading.level == 2)
+        .map(|heading| (heading.text.as_str(), heading.line))
+        .collect();
+    let first_section = sections.first().map_or(usize::MAX, |(_, line)| *line);
+    let head: Vec<&str> = chapter.text.lines().take(first_section - 1).collect();
+    let field = |name: &str| head.iter().find_map(|line| line.strip_prefix(name));
+    match field("Goal: ") {
+        Some(goal) if !goal.trim().is_empty() => {}
+        _ => failures.push("a line `Goal: …` is missing below the title".into()),
+    }
+    match field("Minutes: ").and_then(|line| line.split_once(" · Files: ")) {
+        Some((minutes, files)) => {
+            if minutes.trim().parse::<u32>().is_err() {
+                failures.push(format!("Minutes: `{minutes}` is no number"));
+            }
+            failures.extend(touched_files(tree, step, files).err());
+        }
+        None => failures.push(
+            "a line `Minutes: 30 · Files: `exercise/src/…`, …` is missing below the title".into(),
+        ),
+    }
+
+    for (index, wanted) in SECTIONS.iter().enumerate() {
+        match sections.get(index) {
+            Some((found, _)) if found == wanted => {}
+            Some((found, line)) => {
+                failures.push(format!(
+                    "line {line}: `## {found}` where `## {wanted}` is expected"
+                ));
+                break;
+            }
+            None => {
+                failures.push(format!("`## {wanted}` is missing"));
+                break;
+            }
+        }
+    }
+    if let Some((found, line)) = sections.get(SECTIONS.len()) {
+        failures.push(format!(
+            "line {line}: `## {found}` follows the last section"
+        ));
+    }
+
+    let tasks = chapter.section("Tasks").unwrap_or_default();
+    for id in todo_ids(tree, step)? {
+        if !tasks.contains(&format!("TODO({id})")) {
+            failures.push(format!("`## Tasks` does not mention TODO({id})"));
+        }
+    }
+    let questions = chapter
+        .section("Test your understanding")
+        .unwrap_or_default()
+        .matches("<details>")
+        .count();
+    if questions < 3 {
+        failures.push(format!(
+            "`## Test your understanding` has {questions} folded answers, at least 3 are needed"
+        ));
+    }
+    all_of(&failures)
+}
+
+/// The files named as those to touch exist, and are those that hold a TODO.
+fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
+    let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+    let mut failures = Vec::new();
+    for file in &named {
+        if !tree.has(&format!("{}/{file}", step.dir())) {
+            failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
+        }
+    }
+    for file in tree.below(&step.side(Side::Exercise)) {
+        let path = format!("{}/{file}", step.side(Side::Exercise));
+        let has_todo = tree.read(&path).is_ok_and(|text| {
+            Source::parse(&text, &step.number).is_ok_and(|source| !source.ids().is_empty())
+        });
+        let shown = format!("exercise/{file}");
+        if has_todo && !named.contains(&shown.as_str()) {
+            failures.push(format!("Files: `{shown}` has a TODO and is not named"));
+        }
+    }
+    all_of(&failures)
+}
+
+/// The file that the first line of a rust block names.
+fn named_file(block: &Block) -> Option<&str> {
+    let file = block.text.lines().next()?.strip_prefix("// ")?.trim();
+    let plain = file.contains('.') && !file.contains(char::is_whitespace);
+    plain.then_some(file)
+}
+
+/// The code of a rust block stands in the file that it names.
+fn occurs(tree: &Tree, step: Option<&Step>, block: &Block) -> Outcome {
+    let file = named_file(block)
+        .ok_or("its first line must name the file: `// solution/src/…`, or a path from the root")?;
+    let text = step
+        .map(|step| format!("{}/{file}", step.dir()))
+        .filter(|path| tree.has(path))
+        .map_or_else(|| tree.read(file), |path| tree.read(&path))?;
+    let number = step.map_or("", |step| step.number.as_str());
+    let code: Vec<&str> = block.text.lines().skip(1).collect();
+    code_occurs(&code, &text, number).map_err(|line| {
+        format!("{file} does not hold these lines, or not after the ones before:\n{line}")
+    })
+}
+
+/// Whether the parts of `code`, cut at lines `// …`, follow one another in
+/// `text`. Otherwise the part that does not.
+fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
+    // Code is shown as it is read: with the markers of tasks or without.
+    let marked = code.iter().any(|line| line.contains("TODO("));
+    let whole: Vec<&str> = match Source::parse(text, number) {
+        Ok(source) if !marked => source
+            .lines
+            .iter()
+            .filter(|line| matches!(line.place, Place::Inside | Place::Outside))
+            .map(|line| line.text)
+            .collect(),
+        _ => text.lines().collect(),
+    };
+    let mut rest = whole.as_slice();
+    let mut parts = 0;
+    for part in code.split(|line| matches!(line.trim(), "// …" | "// ...")) {
+        let part = dedent(part);
+        let start = part.iter().position(|line| !line.is_empty());
+        let end = part.iter().rposition(|line| !line.is_empty());
+        let (Some(start), Some(end)) = (start, end) else {
+            continue;
+        };
+        let part = &part[start..=end];
+        parts += 1;
+        let place = rest
+            .windows(part.len())
+            .position(|window| dedent(window) == part)
+            .ok_or_else(|| part.join("\n"))?;
+        rest = &rest[place + part.len()..];
+    }
+    if parts == 0 {
+        return Err("(no code)".into());
+    }
+    Ok(())
+}
+
+/// `lines` without the indentation that they have in common.
+fn dedent<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let indent = lines
+        .iter()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| line.len() - line.trim_start().len())
+        .min()
+        .unwrap_or_default();
+    lines
+        .iter()
+        .map(|line| line.get(indent..).unwrap_or_default().trim_end())
+        .collect()
+}
+
+/// Relative links lead to files of the tree, fragments to headings.
+fn links(tree: &Tree, document: &Document) -> Outcome {
+    let mut failures = Vec::new();
+    for (link, line) in &document.links {
+        if let Err(failure) = link_resolves(tree, document, link) {
+            failures.push(format!("line {line}: {link}: {failure}"));
+        }
+    }
+    all_of(&failures)
+}
+
+fn link_resolves(tree: &Tree, document: &Document, link: &str) -> Outcome {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return Ok(());
+    }
+    let (path, fragment) = match link.split_once('#') {
+        Some((path, fragment)) => (path, Some(fragment)),
+        None => (link, None),
+    };
+    let target = if path.is_empty() {
+        document.path.clone()
+    } else {
+        let folder = document
+            .path
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
+        join(folder, path).ok_or("leads out of the project")?
+    };
+    if !tree.has(&target) {
+        return Err(format!("there is no {target}"));
+    }
+    let Some(fragment) = fragment else {
+        return Ok(());
+    };
+    let anchors = match Document::read(tree, &target) {
+        Ok(other) if has_extension(&target, "md") => other.anchors,
+        _ => return Err("a fragment can only name a heading of a Markdown file".into()),
+    };
+    if anchors.iter().any(|anchor| anchor == fragment) {
+        return Ok(());
+    }
+    Err(format!("{target} has no heading #{fragment}"))
+}
+
+/// `path` as seen from `folder`, or `None` when it leads out of the root.
+fn join(folder: &str, path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+struct A;
+
+impl A {
+    // TODO(05.1): write f
+    fn f() {
+        one();
+
+        two();
+        three();
+    }
+    // END TODO(05.1)
+}
+";
+
+    fn found(code: &str) -> Outcome {
+        let code: Vec<&str> = code.lines().collect();
+        code_occurs(&code, FILE, "05")
+    }
+
+    #[test]
+    fn code_is_found_with_any_indentation() {
+        for code in [
+            "struct A;",
+            "one();\n\ntwo();",
+            "impl A {\n    fn f() {\n",
+            "fn f() {\n    // …\n    three();\n}",
+            "// TODO(05.1): write f\nfn f() {",
+            "    three();\n}\n\n// …\n\n}",
+        ] {
+            assert_eq!(found(code), Ok(()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn code_that_is_not_there_is_named() {
+        for (code, part) in [
+            ("one();\ntwo();", "one();\ntwo();"),
+            ("three();\n// …\none();", "one();"),
+            ("fn f() {\n        three();", "fn f() {\n        three();"),
+            ("// …", "(no code)"),
+            ("// TODO(05.2): write f", "// TODO(05.2): write f"),
+        ] {
+            assert_eq!(found(code), Err(part.to_owned()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_rust_block_names_its_file() {
+        let block = |text: &str| Block {
+            info: "rust".into(),
+            text: text.into(),
+            line: 1,
+        };
+        let file = block("// solution/src/a.rs\nx");
+        assert_eq!(named_file(&file), Some("solution/src/a.rs"));
+        for text in ["", "fn main() {}", "// a comment.", "// …\nx"] {
+            assert_eq!(named_file(&block(text)), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_joined() {
+        assert_eq!(join("a/b", "../c.md"), Some("a/c.md".into()));
+        assert_eq!(join("a/b", "./c/"), Some("a/b/c".into()));
+        assert_eq!(join("a", "../../c"), None);
+        assert_eq!(join("a", "/c"), None);
+    }
+}

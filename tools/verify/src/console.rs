@@ -1,0 +1,484 @@
+//! Runs the console blocks of a document in the sandbox and compares.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::document::{Block, Document, Item};
+use crate::matching::{difference, matches, may_match};
+use crate::process::{self, Judged, Server};
+use crate::report::{Outcome, Report, all_of};
+use crate::sandbox::Sandbox;
+use crate::tree::{Side, Step, Tree};
+use crate::{Env, Environment};
+
+/// A command may include a cold release build.
+const COMMAND_LIMIT: Duration = Duration::from_mins(10);
+
+/// A server may have to be built before its first line.
+const START_LIMIT: Duration = Duration::from_mins(5);
+
+/// What a server prints about a request that has been answered.
+const SERVER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A server's end after Ctrl-C: its requests in flight get 10 s.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// The port that the text names.
+const SHOWN_PORT: &str = "9090";
+
+/// A console block, read.
+#[derive(Debug, PartialEq)]
+enum Console {
+    /// Commands, and the exit code that the last of them must have.
+    Script { exit: i32, commands: Vec<Shown> },
+    /// What the server has printed since the last such block.
+    Server { expected: String },
+}
+
+/// A command and the output that the text shows below it.
+#[derive(Debug, PartialEq)]
+struct Shown {
+    line: usize,
+    command: String,
+    expected: String,
+}
+
+/// Runs the console blocks of `document`, which is the chapter of `step` or
+/// another text, and acts on its directives.
+pub fn run(
+    tree: &Tree,
+    sandbox: &Sandbox,
+    document: &Document,
+    step: Option<&Step>,
+    report: &mut Report,
+) -> Env<()> {
+    sandbox.restore().map_err(Environment)?;
+    let mut session = Session {
+        tree,
+        sandbox,
+        document,
+        step,
+        port: free_port()?,
+        server: None,
+        report,
+    };
+    for item in &document.items {
+        match item {
+            Item::Directive(text, line) => {
+                let started = Instant::now();
+                if let Err(failure) = session.obey(text) {
+                    let what = format!("{}:{line} <!-- verify: {text} -->", document.path);
+                    session.report.item(&what, started, Err(failure));
+                }
+            }
+            Item::Block(block) if block.language() == "console" => session.run(block),
+            Item::Block(_) => {}
+        }
+    }
+    session.stop_server();
+    if !document.items.is_empty() {
+        let what = format!("{} leaves the tree as it was", document.path);
+        session.report.prove(&what, || clean(sandbox));
+    }
+    sandbox.restore().map_err(Environment)
+}
+
+struct Session<'a> {
+    tree: &'a Tree,
+    sandbox: &'a Sandbox,
+    document: &'a Document,
+    step: Option<&'a Step>,
+    port: u16,
+    /// The server that runs, and the line that started it.
+    server: Option<(Server, usize)>,
+    report: &'a mut Report,
+}
+
+impl Session<'_> {
+    fn run(&mut self, block: &Block) {
+        match parse(block) {
+            Err(failure) => {
+                let what = format!("{}:{} console block", self.document.path, block.line);
+                self.report.prove(&what, || Err(failure));
+            }
+            Ok(Console::Server { expected }) => {
+                let what = format!("{}:{} server prints", self.document.path, block.line);
+                let started = Instant::now();
+                let outcome = self.expect_from_server(&expected, SERVER_LIMIT);
+                self.report.item(&what, started, outcome);
+            }
+            Ok(Console::Script { exit, commands }) => {
+                let last = commands.len() - 1;
+                for (index, shown) in commands.iter().enumerate() {
+                    let exit = if index == last { exit } else { 0 };
+                    self.run_command(shown, exit);
+                }
+            }
+        }
+    }
+
+    fn run_command(&mut self, shown: &Shown, exit: i32) {
+        // One that is announced to fail does not stay.
+        let serves = exit == 0 && is_server(&shown.command);
+        if serves {
+            self.stop_server();
+        }
+        let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
+        let started = Instant::now();
+        let outcome = if serves {
+            self.start_server(shown)
+        } else {
+            self.run_to_end(shown, exit)
+        };
+        self.report.item(&what, started, outcome);
+    }
+
+    fn command(&self, text: &str) -> std::process::Command {
+        let port = self.port.to_string();
+        let mut command = self.sandbox.command("bash");
+        command
+            .args(["-c", &replace_number(text, SHOWN_PORT, &port)])
+            .env("MARKETSVC_ADDR", format!("127.0.0.1:{port}"));
+        command
+    }
+
+    /// Output as it would be with the port that the text names.
+    fn as_shown(&self, output: &str) -> String {
+        without_cargo(&replace_number(output, &self.port.to_string(), SHOWN_PORT))
+    }
+
+    fn run_to_end(&self, shown: &Shown, exit: i32) -> Outcome {
+        let mut command = self.command(&shown.command);
+        let finished = process::run(&mut command, COMMAND_LIMIT, true)
+            .map_err(|error| format!("cannot run bash: {error}"))?;
+        let output = self.as_shown(&finished.stdout);
+        let Some(status) = finished.status else {
+            return Err(format!(
+                "did not end within {} s; it printed\n{output}",
+                COMMAND_LIMIT.as_secs()
+            ));
+        };
+        let mut failures = Vec::new();
+        if status.code() != Some(exit) {
+            failures.push(format!("{status}, expected exit code {exit}"));
+        }
+        let expected = without_cargo(&shown.expected);
+        if !matches(&expected, &output) {
+            failures.push(difference(&expected, &output));
+        } else if !failures.is_empty() {
+            failures.push(output);
+        }
+        if !finished.left.is_empty() {
+            failures.push(format!("it left running:\n{}", finished.left.join("\n")));
+        }
+        all_of(&failures)
+    }
+
+    fn start_server(&mut self, shown: &Shown) -> Outcome {
+        if shown.expected.trim().is_empty() {
+            return Err("show at least the line that says that it listens".into());
+        }
+        let server = Server::start(&mut self.command(&shown.command))
+            .map_err(|error| format!("cannot run bash: {error}"))?;
+        self.server = Some((server, shown.line));
+        self.expect_from_server(&shown.expected, START_LIMIT)
+    }
+
+    fn expect_from_server(&mut self, expected: &str, limit: Duration) -> Outcome {
+        let Some((mut server, line)) = self.server.take() else {
+            return Err("no server runs here".into());
+        };
+        let expected = without_cargo(expected);
+        let outcome = server
+            .expect(limit, |output| {
+                let output = self.as_shown(output);
+                if matches(&expected, &output) {
+                    Judged::Accepted
+                } else if may_match(&expected, &output) {
+                    Judged::Open
+                } else {
+                    Judged::Refused
+                }
+            })
+            .map_err(|output| difference(&expected, &self.as_shown(&output)));
+        self.server = Some((server, line));
+        outcome
+    }
+
+    fn stop_server(&mut self) {
+        if let Some((server, line)) = self.server.take() {
+            let what = format!("{}:{line} server stops", self.document.path);
+            self.report.prove(&what, || server.stop(STOP_LIMIT));
+        }
+    }
+
+    fn obey(&mut self, directive: &str) -> Outcome {
+        let mut words = directive.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let argument = words.next();
+        if words.next().is_some() {
+            return Err("too many words".into());
+        }
+        match (verb, argument) {
+            ("stop", None) => {
+                if self.server.is_none() {
+                    return Err("no server runs here".into());
+                }
+                self.stop_server();
+                Ok(())
+            }
+            // Read by parity.
+            ("new", Some("start")) => Ok(()),
+            ("solved", step) => self.sandbox.solve(&self.step(step)?),
+            ("untouched", step) => self.sandbox.unsolve(&self.step(step)?),
+            ("patch", Some(patch)) => {
+                let slug = patch.split('/').nth(1).unwrap_or_default();
+                let step = self.step(Some(slug))?;
+                let text = self.tree.read(&format!("tools/verify/{patch}"))?;
+                self.sandbox.solve(&step)?;
+                let text = text.replace(
+                    &format!("{}/", step.side(Side::Solution)),
+                    &format!("{}/", step.side(Side::Exercise)),
+                );
+                self.sandbox
+                    .apply(&text)
+                    .map_err(|git| format!("it no longer applies:\n{git}"))
+            }
+            _ => Err("unknown directive: there are solved, untouched, patch PATH, stop".into()),
+        }
+    }
+
+    /// The step named, or the one whose chapter this is.
+    fn step(&self, wanted: Option<&str>) -> Result<Step, String> {
+        match (wanted, self.step) {
+            (None, Some(step)) => Ok(step.clone()),
+            (None, None) => Err("outside a chapter it needs the number of a step".into()),
+            (Some(wanted), _) => self
+                .tree
+                .steps()
+                .into_iter()
+                .find(|step| step.is(wanted))
+                .ok_or_else(|| format!("there is no step `{wanted}`")),
+        }
+    }
+}
+
+/// No documented command may leave the working tree changed. Exercises are the
+/// learner's to change.
+fn clean(sandbox: &Sandbox) -> Outcome {
+    let status = sandbox.git(&["status", "--porcelain", "--untracked-files=all"])?;
+    let foreign: Vec<&str> = status
+        .lines()
+        .filter(|line| {
+            let path = line.get(3..).unwrap_or_default();
+            !(path.starts_with("steps/") && path.contains("/exercise/"))
+        })
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "its commands change files that git would show:\n{}",
+        foreign.join("\n")
+    ))
+}
+
+/// Reads a console block.
+fn parse(block: &Block) -> Result<Console, String> {
+    let mut exit = 0;
+    let mut server = false;
+    for word in block.info.split_whitespace().skip(1) {
+        match word.strip_prefix("exit=").map(str::parse) {
+            Some(Ok(code)) => exit = code,
+            None if word == "server" => server = true,
+            _ => return Err(format!("`{word}`: there are `exit=N` and `server`")),
+        }
+    }
+    if server {
+        if block.text.lines().any(|line| line.starts_with("$ ")) {
+            return Err("a server block holds output only".into());
+        }
+        return Ok(Console::Server {
+            expected: block.text.clone(),
+        });
+    }
+    let mut commands: Vec<Shown> = Vec::new();
+    let mut continued = false;
+    for (index, line) in block.text.lines().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ")
+            && !continued
+        {
+            commands.push(Shown {
+                line: block.line + 1 + index,
+                command: command.to_owned(),
+                expected: String::new(),
+            });
+            continued = line.ends_with('\\');
+            continue;
+        }
+        let Some(last) = commands.last_mut() else {
+            return Err("the first line must be a command: `$ …`".into());
+        };
+        if continued {
+            last.command += "\n";
+            last.command += line;
+            continued = line.ends_with('\\');
+        } else {
+            last.expected += line;
+            last.expected += "\n";
+        }
+    }
+    if commands.is_empty() {
+        return Err("there is no command in it".into());
+    }
+    Ok(Console::Script { exit, commands })
+}
+
+/// Whether `command` starts a service that stays: `./run.sh run …`, with or
+/// without settings before it and pipes after it.
+fn is_server(command: &str) -> bool {
+    let mut words = command
+        .split_whitespace()
+        .skip_while(|word| word.contains('=') && !word.starts_with(['.', '/']));
+    words.next() == Some("./run.sh") && words.next() == Some("run")
+}
+
+/// Replaces `from` where it is a whole number.
+fn replace_number(text: &str, from: &str, to: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(from) {
+        let (before, found) = rest.split_at(start);
+        let after = &found[from.len()..];
+        let is_digit = |letter: Option<char>| letter.is_some_and(|c| c.is_ascii_digit());
+        let part = is_digit(before.chars().next_back()) || is_digit(after.chars().next());
+        replaced += before;
+        replaced += if part { from } else { to };
+        rest = after;
+    }
+    replaced + rest
+}
+
+/// Leaves out cargo's own progress, which depends on what was built before.
+fn without_cargo(text: &str) -> String {
+    const PROGRESS: [&str; 9] = [
+        "Blocking",
+        "Compiling",
+        "Downloaded",
+        "Downloading",
+        "Finished",
+        "Locking",
+        "Running",
+        "Updating",
+        "Adding",
+    ];
+    text.lines()
+        .filter(|line| {
+            // Cargo aligns the verb to the right of twelve columns.
+            let verb = line.trim_start().split(' ').next().unwrap_or_default();
+            let width = line.len() - line.trim_start().len() + verb.len();
+            !(width == 12 && PROGRESS.contains(&verb))
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+/// A port that nobody uses. It is taken from below the range that systems hand
+/// out by themselves, so that no client of another program gets it in between.
+fn free_port() -> Env<u16> {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    (first..first + 1_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| Environment("no free port".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(info: &str, text: &str) -> Block {
+        Block {
+            info: info.to_owned(),
+            text: text.to_owned(),
+            line: 7,
+        }
+    }
+
+    #[test]
+    fn a_console_block_is_read() {
+        let text = "$ one\nout\n\n$ two \\\n  $ more\nlast\n";
+        let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {
+            panic!("refused");
+        };
+        assert_eq!(exit, 1);
+        assert_eq!(
+            commands,
+            [
+                Shown {
+                    line: 8,
+                    command: "one".into(),
+                    expected: "out\n\n".into()
+                },
+                Shown {
+                    line: 11,
+                    command: "two \\\n  $ more".into(),
+                    expected: "last\n".into()
+                }
+            ]
+        );
+        assert_eq!(
+            parse(&block("console server", "GET /\n")),
+            Ok(Console::Server {
+                expected: "GET /\n".into()
+            })
+        );
+    }
+
+    #[test]
+    fn a_malformed_console_block_is_refused() {
+        for (info, text, reason) in [
+            ("console", "out\n$ one\n", "must be a command"),
+            ("console", "", "no command"),
+            ("console exit=x", "$ one\n", "`exit=x`"),
+            ("console quiet", "$ one\n", "`quiet`"),
+            ("console server", "$ one\n", "output only"),
+        ] {
+            let failure = parse(&block(info, text)).expect_err(info);
+            assert!(failure.contains(reason), "{failure}");
+        }
+    }
+
+    #[test]
+    fn servers_are_told_from_other_commands() {
+        for server in [
+            "./run.sh run",
+            "./run.sh run 05 --solution",
+            "RUST_LOG=sqlx=info ./run.sh run 05",
+            "A=1 B=2 ./run.sh run 2>&1 | grep --line-buffered x",
+        ] {
+            assert!(is_server(server), "{server}");
+        }
+        for other in [
+            "./run.sh customers",
+            "curl x",
+            "./run.sh",
+            "echo ./run.sh run",
+        ] {
+            assert!(!is_server(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_whole_numbers_are_replaced() {
+        assert_eq!(
+            replace_number("http://h:9090/ 19090 90901 9090", "9090", "20001"),
+            "http://h:20001/ 19090 90901 20001"
+        );
+    }
+
+    #[test]
+    fn cargo_progress_does_not_count() {
+        let output = "   Compiling a v0.1.0\n    Finished `dev` profile\nFinished early\nRunning\n";
+        assert_eq!(without_cargo(output), "Finished early\nRunning\n");
+    }
+}

@@ -1,0 +1,195 @@
+//! Exercises compile and are red for every one of their TODOs, for the reason
+//! that the chapter announces; solutions compile and are green.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use crate::Env;
+use crate::cargo::{self, Compiled, Verdict};
+use crate::document::Document;
+use crate::regions::Source;
+use crate::report::{Outcome, Report, all_of};
+use crate::sandbox::Sandbox;
+use crate::tree::{Side, Step, Tree};
+
+/// Proves `steps`.
+pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report) -> Env<()> {
+    let sides: Vec<(&Step, Side)> = steps
+        .iter()
+        .flat_map(|step| [(step, Side::Exercise), (step, Side::Solution)])
+        .collect();
+    let started = Instant::now();
+    let compiled = cargo::build_checks(sandbox, &sides)?;
+    println!(
+        "built the checks of {} steps in {:.1} s",
+        steps.len(),
+        started.elapsed().as_secs_f64()
+    );
+    for (step, side) in sides {
+        let compiled = &compiled[&step.side(side)];
+        report.prove(
+            &format!("{} {} compiles without warnings", step.slug, side.name()),
+            || without_warnings(compiled),
+        );
+        if compiled.check.is_none() {
+            continue;
+        }
+        let verdict = compiled
+            .check()
+            .and_then(|check| cargo::run_check(sandbox, step, side, check));
+        match side {
+            Side::Exercise => prove_red(tree, step, verdict, report),
+            Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {
+                let verdict = verdict?;
+                match verdict.failed {
+                    0 => Ok(()),
+                    _ => Err(verdict.failures()),
+                }
+            }),
+        }
+    }
+    Ok(())
+}
+
+fn without_warnings(compiled: &Compiled) -> Outcome {
+    compiled.check()?;
+    all_of(&compiled.warnings)
+}
+
+fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report: &mut Report) {
+    let started = Instant::now();
+    let what = format!("{} exercise is red for every TODO", step.slug);
+    match verdict {
+        Err(failure) => report.item(&what, started, Err(failure)),
+        Ok(verdict) => {
+            report.item(&what, started, red_for_all(tree, step, &verdict));
+            report.prove(
+                &format!("{} exercise fails as its chapter announces", step.slug),
+                || as_announced(&Document::read(tree, &step.chapter())?, &verdict),
+            );
+        }
+    }
+}
+
+/// The ids of all TODO regions of an exercise.
+pub fn todo_ids(tree: &Tree, step: &Step) -> Result<BTreeSet<String>, String> {
+    let mut ids = BTreeSet::new();
+    for file in tree.below(&step.side(Side::Exercise)) {
+        if file.starts_with("tests/") {
+            continue;
+        }
+        let path = format!("{}/{file}", step.side(Side::Exercise));
+        // A file that is not text has no regions.
+        if let Ok(text) = tree.read(&path) {
+            let source = Source::parse(&text, &step.number)
+                .map_err(|failure| format!("{path}: {failure}"))?;
+            ids.extend(source.ids().into_iter().map(str::to_owned));
+        }
+    }
+    Ok(ids)
+}
+
+fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {
+    let in_source = todo_ids(tree, step)?;
+    let mut checked = BTreeSet::new();
+    let mut failed = BTreeSet::new();
+    for check in &verdict.checks {
+        for id in cargo::ids(&check.todo) {
+            checked.insert(id.to_owned());
+            if check.failed() {
+                failed.insert(id.to_owned());
+            }
+        }
+    }
+    let mut failures = Vec::new();
+    if in_source.is_empty() {
+        failures.push("the exercise has no TODO".to_owned());
+    }
+    for id in in_source.difference(&checked) {
+        failures.push(format!("no check names TODO({id})"));
+    }
+    for id in checked.difference(&in_source) {
+        failures.push(format!(
+            "a check names TODO({id}), which the exercise does not have"
+        ));
+    }
+    for id in in_source.intersection(&checked) {
+        if !failed.contains(id) {
+            failures.push(format!(
+                "every check of TODO({id}) passes although nothing is done"
+            ));
+        }
+    }
+    all_of(&failures)
+}
+
+/// The first failed check is the one in the chapter's first console block.
+fn as_announced(chapter: &Document, verdict: &Verdict) -> Outcome {
+    let block = chapter
+        .blocks("console")
+        .next()
+        .ok_or("the chapter has no console block")?;
+    let announced = block
+        .text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("FAILED "))
+        .ok_or_else(|| {
+            format!(
+                "{}:{}: the first console block shows no line `FAILED  {}.1  …`",
+                chapter.path,
+                block.line,
+                &chapter.path.get(6..8).unwrap_or("NN")
+            )
+        })?;
+    let Some(first) = verdict.first_failed() else {
+        return Err("no check fails".into());
+    };
+    let (id, name) = announced
+        .trim()
+        .split_once(char::is_whitespace)
+        .unwrap_or((announced.trim(), ""));
+    if id == first.todo && name.trim() == first.name {
+        return Ok(());
+    }
+    Err(format!(
+        "{}:{}\n  announces   {id}  {}\n  first fails {}  {}",
+        chapter.path,
+        block.line,
+        name.trim(),
+        first.todo,
+        first.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announced(chapter: &str) -> Outcome {
+        let verdict = serde_json::from_str(
+            r#"{"passed":1,"failed":1,"checks":[
+                {"todo":"05.1","name":"one","status":"passed"},
+                {"todo":"05.2","name":"two of them","status":"failed"}]}"#,
+        )
+        .expect("a verdict");
+        as_announced(
+            &Document::parse("steps/05-engine/README.md", chapter.to_owned()),
+            &verdict,
+        )
+    }
+
+    #[test]
+    fn the_first_failure_must_be_the_announced_one() {
+        let block = |line: &str| format!("```console exit=1\n$ x\n05: 1 of 2\n\n{line}\n```\n");
+        assert_eq!(announced(&block("FAILED  05.2  two of them")), Ok(()));
+        for (chapter, reason) in [
+            (block("FAILED  05.2  two"), "announces   05.2  two\n"),
+            (block("FAILED  05.1  two of them"), "announces   05.1"),
+            (block("passed"), "FAILED  05.1  …"),
+            ("text".to_owned(), "no console block"),
+        ] {
+            let failure = announced(&chapter).expect_err(&chapter);
+            assert!(failure.contains(reason), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The exercise equals its solution outside the TODO regions, and continues
+//! the solution of the step before.
+
+use std::collections::BTreeSet;
+
+use crate::document::Document;
+use crate::regions::{Line, Source};
+use crate::report::{Outcome, Report, all_of};
+use crate::tree::{Side, Step, Tree};
+
+/// The section of a chapter that names what an exercise does not take over
+/// from the solution before it.
+pub const CHANGED: &str = "What changed in the starter";
+
+/// In that section: this step does not continue the one before it.
+const NEW_START: &str = "new start";
+
+/// Proves parity for `steps`.
+pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
+    let all = tree.steps();
+    for step in steps {
+        report.prove(
+            &format!(
+                "{} exercise and solution differ in TODO regions only",
+                step.slug
+            ),
+            || with_solution(tree, step),
+        );
+        let before = all
+            .iter()
+            .position(|other| other == step)
+            .and_then(|index| index.checked_sub(1))
+            .map(|index| &all[index]);
+        if let Some(before) = before {
+            let chapter = Document::read(tree, &step.chapter());
+            if let Ok(chapter) = &chapter
+                && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
+            {
+                continue;
+            }
+            report.prove(
+                &format!("{} exercise continues solution {}", step.slug, before.slug),
+                || continues(tree, before, step, &chapter?),
+            );
+        }
+    }
+}
+
+/// The files of one side that take part, relative to it.
+fn files<'a>(tree: &'a Tree, step: &Step, side: Side) -> BTreeSet<&'a str> {
+    tree.below(&step.side(side))
+        .into_iter()
+        // The learner's own tests.
+        .filter(|file| side == Side::Solution || !file.starts_with("tests/"))
+        .collect()
+}
+
+fn with_solution(tree: &Tree, step: &Step) -> Outcome {
+    let exercise = files(tree, step, Side::Exercise);
+    let solution = files(tree, step, Side::Solution);
+    let mut failures = Vec::new();
+    for (side, only) in [
+        ("exercise", exercise.difference(&solution)),
+        ("solution", solution.difference(&exercise)),
+    ] {
+        failures.extend(only.map(|file| format!("{file}: only in the {side}")));
+    }
+    for file in exercise.intersection(&solution) {
+        if let Err(failure) = equal_outside(tree, step, file) {
+            failures.push(failure);
+        }
+    }
+    if exercise.is_empty() || solution.is_empty() {
+        failures.push("the step needs an exercise and a solution".into());
+    }
+    all_of(&failures)
+}
+
+fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
+    let exercise_path = format!("{}/{file}", step.side(Side::Exercise));
+    let solution_path = format!("{}/{file}", step.side(Side::Solution));
+    let exercise_text = tree.read(&exercise_path)?;
+    let solution_text = tree
+        .read(&solution_path)?
+        .replace(&step.package(Side::Solution), &step.package(Side::Exercise));
+    let exercise = parse(&exercise_path, &exercise_text, step)?;
+    let solution = parse(&solution_path, &solution_text, step)?;
+    if exercise.ids() != solution.ids() {
+        return Err(format!(
+            "{file}: the TODO regions are [{}] in the exercise and [{}] in the solution",
+            exercise.ids().join(", "),
+            solution.ids().join(", ")
+        ));
+    }
+    let markers = |source: &Source| -> Vec<(usize, String)> {
+        source
+            .lines
+            .iter()
+            .filter(|line| line.place == crate::regions::Place::Begin)
+            .map(|line| (line.number, line.text.trim().to_owned()))
+            .collect()
+    };
+    for (one, other) in markers(&exercise).iter().zip(markers(&solution)) {
+        if one.1 != other.1 {
+            return Err(format!(
+                "the sentence of a TODO differs:\n  {exercise_path}:{}: {}\n  {solution_path}:{}: {}",
+                one.0, one.1, other.0, other.1
+            ));
+        }
+    }
+    for (one, other) in exercise.outside().iter().zip(solution.outside()) {
+        if let Some(failure) = first_difference(&exercise_path, one, &solution_path, &other) {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
+    Source::parse(text, &step.number).map_err(|failure| format!("{path}: {failure}"))
+}
+
+fn first_difference(
+    one_path: &str,
+    one: &[&Line],
+    other_path: &str,
+    other: &[&Line],
+) -> Option<String> {
+    let same = one
+        .iter()
+        .zip(other)
+        .take_while(|(one, other)| one.text.trim_end() == other.text.trim_end())
+        .count();
+    if same == one.len() && same == other.len() {
+        return None;
+    }
+    let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
+        Some(line) => format!("{path}:{}: {}", line.number, line.text),
+        None => match lines.last() {
+            Some(line) => format!("{path}: nothing more after line {}", line.number),
+            None => format!("{path}: nothing here"),
+        },
+    };
+    Some(format!(
+        "a difference outside the TODO regions:\n  {}\n  {}",
+        shown(one_path, one),
+        shown(other_path, other)
+    ))
+}
+
+/// How a file of exercise N compares with the same file of solution N−1.
+enum Compared {
+    /// Equal, `use` declarations and blank lines included.
+    Same,
+    /// Nothing differs but TODO regions, `use` declarations, blank lines.
+    Regions,
+    /// Something else differs; the first such place.
+    Differs(String),
+}
+
+fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
+    let exercise = files(tree, step, Side::Exercise);
+    let solution = files(tree, before, Side::Solution);
+    let named = named_files(tree, step, &exercise, &solution, chapter)?;
+
+    let mut failures = Vec::new();
+    for file in exercise.union(&solution) {
+        let compared = match (exercise.contains(file), solution.contains(file)) {
+            (true, true) => compare(tree, before, step, file)?,
+            (true, false) => {
+                Compared::Differs(format!("{}/{file} is new", step.side(Side::Exercise)))
+            }
+            _ => Compared::Differs(format!("{}/{file} is gone", before.side(Side::Solution))),
+        };
+        match (compared, named.contains(*file)) {
+            (Compared::Differs(difference), false) => failures.push(format!(
+                "`{file}` is not named under \"{CHANGED}\", but {difference}"
+            )),
+            (Compared::Same, true) => failures.push(format!(
+                "`{file}` is named under \"{CHANGED}\", but equals that of {}",
+                before.side(Side::Solution)
+            )),
+            _ => {}
+        }
+    }
+    all_of(&failures)
+}
+
+/// The files of the exercise or of the solution before it that the section
+/// names in backticks.
+fn named_files(
+    tree: &Tree,
+    step: &Step,
+    exercise: &BTreeSet<&str>,
+    solution: &BTreeSet<&str>,
+    chapter: &Document,
+) -> Result<BTreeSet<String>, String> {
+    if chapter.section(CHANGED).is_none() {
+        return Err(format!("{}: there is no `## {CHANGED}`", step.chapter()));
+    }
+    let mut named = BTreeSet::new();
+    for (code, line) in chapter.codes_in(CHANGED) {
+        if !is_file_name(code) {
+            continue;
+        }
+        let file = code.strip_prefix("exercise/").unwrap_or(code);
+        if exercise.contains(file) || solution.contains(file) {
+            named.insert(file.to_owned());
+        } else if !tree.has(code) && !tree.has(&format!("{}/{code}", step.dir())) {
+            return Err(format!(
+                "{}:{line}: `{code}` is in neither the exercise nor the solution before it",
+                step.chapter()
+            ));
+        }
+    }
+    Ok(named)
+}
+
+fn is_file_name(code: &str) -> bool {
+    let plain = code
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
+    let file = [".rs", ".toml", ".sql", ".md", ".json", ".sh", ".txt"]
+        .iter()
+        .any(|end| code.len() > end.len() && code.ends_with(end));
+    plain && file && !code.starts_with('/')
+}
+
+fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compared, String> {
+    let exercise_path = format!("{}/{file}", step.side(Side::Exercise));
+    let solution_path = format!("{}/{file}", before.side(Side::Solution));
+    let exercise_text = tree.read(&exercise_path)?;
+    let original = tree.read(&solution_path)?;
+    let solution_text = original
+        .replace(
+            &before.package(Side::Solution),
+            &step.package(Side::Exercise),
+        )
+        .replace(
+            &format!("step{}", before.number),
+            &format!("step{}", step.number),
+        )
+        .replace(&before.dir(), &step.dir());
+    let exercise = parse(&exercise_path, &exercise_text, step)?;
+    // Its markers carry the number of its own step.
+    let solution = Source::parse(&solution_text, &before.number)
+        .map_err(|failure| format!("{solution_path}: {failure}"))?;
+
+    let plain = |source: &Source| -> Vec<String> {
+        use crate::regions::Place;
+        source
+            .lines
+            .iter()
+            .filter(|line| matches!(line.place, Place::Inside | Place::Outside))
+            .map(|line| line.text.to_owned())
+            .collect()
+    };
+    if exercise.ids().is_empty() && plain(&exercise) == plain(&solution) {
+        return Ok(Compared::Same);
+    }
+    let parts = exercise.outside();
+    Ok(match first_gap(&parts, &solution.counted()) {
+        None => Compared::Regions,
+        Some((Some(line), _)) => Compared::Differs(format!(
+            "{exercise_path}:{}: {}\n  is not in {solution_path}, or not there",
+            line.number,
+            line.text.trim()
+        )),
+        Some((None, Some(line))) => Compared::Differs(format!(
+            "{solution_path}:{}: {}\n  is not in {exercise_path}",
+            line.number,
+            line.text.trim()
+        )),
+        Some((None, None)) => Compared::Differs(format!("{exercise_path} differs")),
+    })
+}
+
+/// Whether `text` is the `parts` in order with anything between them: the
+/// solution before may hold anything where a region of the exercise is.
+/// Returns the first line of a part, or of the text, that has no place.
+type Gap<'a, 'b> = (Option<&'b Line<'a>>, Option<&'b Line<'a>>);
+fn first_gap<'a, 'b>(
+    parts: &'b [Vec<&'b Line<'a>>],
+    text: &'b [&'b Line<'a>],
+) -> Option<Gap<'a, 'b>> {
+    let equal = |one: &Line, other: &Line| one.text.trim_end() == other.text.trim_end();
+    let prefix = |part: &[&Line], text: &[&Line]| {
+        part.iter()
+            .zip(text)
+            .take_while(|(one, other)| equal(one, other))
+            .count()
+    };
+    let (first, rest) = parts.split_first()?;
+    let same = prefix(first, text);
+    if same < first.len() {
+        return Some((Some(first[same]), None));
+    }
+    let mut text = &text[same..];
+    let Some((last, middle)) = rest.split_last() else {
+        return text.first().map(|line| (None, Some(*line)));
+    };
+    for part in middle {
+        let place = (0..=text.len()).find(|start| prefix(part, &text[*start..]) == part.len());
+        let Some(start) = place else {
+            return Some((part.first().copied(), None));
+        };
+        text = &text[start + part.len()..];
+    }
+    let same = last
+        .iter()
+        .rev()
+        .zip(text.iter().rev())
+        .take_while(|(one, other)| equal(one, other))
+        .count();
+    if same < last.len() {
+        return Some((Some(last[last.len() - 1 - same]), None));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(exercise: &str, solution: &str) -> Option<String> {
+        let exercise = Source::parse(exercise, "05").expect("well formed");
+        let solution = Source::parse(solution, "04").expect("well formed");
+        let counted = solution.counted();
+        first_gap(&exercise.outside(), &counted).map(|(one, other)| {
+            one.or(other)
+                .map(|line| line.text.to_owned())
+                .unwrap_or_default()
+        })
+    }
+
+    #[test]
+    fn a_region_may_stand_for_anything() {
+        let exercise = "a\n// TODO(05.1): x\nnew\n// END TODO(05.1)\nb\n// TODO(05.2): y\n// END TODO(05.2)\nc\n";
+        for solution in [
+            "a\nb\nc\n",
+            "a\nold\nolder\nb\nc\n",
+            "a\n// TODO(04.1): z\nold\n// END TODO(04.1)\nb\nmore\nc\n",
+            "a\nb\nb\nc\nc\n",
+        ] {
+            assert_eq!(gap(exercise, solution), None, "{solution:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_outside_is_compared() {
+        let exercise = "a\n// TODO(05.1): x\nnew\n// END TODO(05.1)\nb\nc\n";
+        for (solution, line) in [
+            ("z\na\nb\nc\n", "a"),
+            ("a\nold\nb\nc\nd\n", "c"),
+            ("a\nold\nc\n", "b"),
+            ("a\n", "c"),
+        ] {
+            assert_eq!(
+                gap(exercise, solution).as_deref(),
+                Some(line),
+                "{solution:?}"
+            );
+        }
+        assert_eq!(gap("a\nb\n", "a\nb\nc\n").as_deref(), Some("c"));
+        assert_eq!(gap("a\nuse x;\n\nb\n", "a\nb\nuse y;\n"), None);
+    }
+
+    #[test]
+    fn file_names_are_told_from_other_code() {
+        for name in ["src/db/base.rs", "Cargo.toml", "exercise/src/main.rs"] {
+            assert!(is_file_name(name), "{name}");
+        }
+        for other in [
+            "conn.stream()",
+            "/api/x.rs",
+            "sqlx::Pool",
+            ".rs",
+            "a b.rs",
+            "axum.workspace",
+        ] {
+            assert!(!is_file_name(other), "{other}");
+        }
+    }
+}

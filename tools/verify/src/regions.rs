@@ -1,0 +1,243 @@
+//! The regions of a source file that belong to the learner:
+//! `// TODO(05.1): what to do` … `// END TODO(05.1)`, in TOML and shell files
+//! with `#`, in SQL with `--`.
+
+/// A source file taken apart.
+#[derive(Debug, PartialEq)]
+pub struct Source<'a> {
+    pub lines: Vec<Line<'a>>,
+}
+
+/// One line and where it stands.
+#[derive(Debug, PartialEq)]
+pub struct Line<'a> {
+    pub number: usize,
+    pub text: &'a str,
+    pub place: Place,
+}
+
+/// Where a line stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    /// Outside all regions.
+    Outside,
+    /// Between the markers of a region.
+    Inside,
+    /// The marker that begins a region.
+    Begin,
+    /// The marker that ends a region.
+    End,
+}
+
+/// A marker's id.
+enum Marker<'a> {
+    Begin(&'a str),
+    End(&'a str),
+}
+
+/// Reads `line` as a marker; `Err` when it looks like one and is malformed.
+fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
+    let line = line.trim();
+    let Some(comment) = ["//", "#", "--"]
+        .iter()
+        .find_map(|start| line.strip_prefix(start))
+    else {
+        return Ok(None);
+    };
+    let comment = comment.trim_start();
+    if let Some(rest) = comment.strip_prefix("END TODO(") {
+        let id = rest
+            .strip_suffix(')')
+            .ok_or("an end marker reads `END TODO(05.1)`")?;
+        return Ok(Some(Marker::End(id)));
+    }
+    if let Some(rest) = comment.strip_prefix("TODO(") {
+        let (id, _) = rest
+            .split_once("):")
+            .filter(|(_, sentence)| !sentence.trim().is_empty())
+            .ok_or("a marker reads `TODO(05.1): what to do`")?;
+        return Ok(Some(Marker::Begin(id)));
+    }
+    Ok(None)
+}
+
+impl<'a> Source<'a> {
+    /// Takes `text` apart; `number` is that of the step, `05`.
+    ///
+    /// # Errors
+    /// The line and the rule that it breaks: markers that are malformed, carry
+    /// another step's number, do not pair up or are nested.
+    pub fn parse(text: &'a str, number: &str) -> Result<Self, String> {
+        let mut lines = Vec::new();
+        let mut open: Option<(usize, &str)> = None;
+        for (index, text) in text.lines().enumerate() {
+            let line = index + 1;
+            let found = marker(text).map_err(|rule| format!("line {line}: {rule}"))?;
+            let place = match (found, open) {
+                (None, None) => Place::Outside,
+                (None, Some(_)) => Place::Inside,
+                (Some(Marker::Begin(id)), None) => {
+                    let task = id
+                        .strip_prefix(number)
+                        .and_then(|rest| rest.strip_prefix('.'))
+                        .is_some_and(|task| {
+                            !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_digit())
+                        });
+                    if !task {
+                        return Err(format!(
+                            "line {line}: TODO({id}) in step {number}: the id must be {number}.1, {number}.2, …"
+                        ));
+                    }
+                    open = Some((line, id));
+                    Place::Begin
+                }
+                (Some(Marker::Begin(id)), Some((start, outer))) => {
+                    return Err(format!(
+                        "line {line}: TODO({id}) begins inside TODO({outer}) of line {start}"
+                    ));
+                }
+                (Some(Marker::End(id)), Some((_, begun))) if id == begun => {
+                    open = None;
+                    Place::End
+                }
+                (Some(Marker::End(id)), Some((start, begun))) => {
+                    return Err(format!(
+                        "line {line}: END TODO({id}) inside TODO({begun}) of line {start}"
+                    ));
+                }
+                (Some(Marker::End(id)), None) => {
+                    return Err(format!(
+                        "line {line}: END TODO({id}) without its TODO({id})"
+                    ));
+                }
+            };
+            lines.push(Line {
+                number: line,
+                text,
+                place,
+            });
+        }
+        match open {
+            Some((line, id)) => Err(format!("line {line}: TODO({id}) has no END TODO({id})")),
+            None => Ok(Self { lines }),
+        }
+    }
+
+    /// The ids of the regions, in order.
+    pub fn ids(&self) -> Vec<&'a str> {
+        self.lines
+            .iter()
+            .filter(|line| line.place == Place::Begin)
+            .filter_map(|line| match marker(line.text) {
+                Ok(Some(Marker::Begin(id))) => Some(id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The lines outside the regions that count in a comparison, cut at each
+    /// region: blank lines and `use` declarations are left out. Always one
+    /// more than there are regions.
+    pub fn outside(&self) -> Vec<Vec<&Line<'a>>> {
+        let mut parts = vec![Vec::new()];
+        let used = self.use_lines();
+        for (line, used) in self.lines.iter().zip(used) {
+            match line.place {
+                Place::Begin => parts.push(Vec::new()),
+                Place::Outside if !used && !line.text.trim().is_empty() => {
+                    if let Some(part) = parts.last_mut() {
+                        part.push(line);
+                    }
+                }
+                _ => {}
+            }
+        }
+        parts
+    }
+
+    /// All lines that count in a comparison, markers left out.
+    pub fn counted(&self) -> Vec<&Line<'a>> {
+        self.lines
+            .iter()
+            .zip(self.use_lines())
+            .filter(|(line, used)| {
+                !used
+                    && matches!(line.place, Place::Outside | Place::Inside)
+                    && !line.text.trim().is_empty()
+            })
+            .map(|(line, _)| line)
+            .collect()
+    }
+
+    /// Which lines belong to a `use` declaration, of one line or several.
+    fn use_lines(&self) -> Vec<bool> {
+        let mut within = false;
+        self.lines
+            .iter()
+            .map(|line| {
+                let text = line.text.trim();
+                let used = within || text.starts_with("use ");
+                within = used && !text.contains(';');
+                used
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+use a::{
+    b,
+};
+
+fn f() {
+    // TODO(05.1): count
+    let x = 1;
+    // END TODO(05.1)
+    use c::d;
+    g(x);
+}
+// TODO(05.2): write h
+// END TODO(05.2)
+";
+
+    #[test]
+    fn a_file_is_cut_at_its_regions() {
+        let source = Source::parse(FILE, "05").expect("well formed");
+        assert_eq!(source.ids(), ["05.1", "05.2"]);
+        let outside: Vec<Vec<&str>> = source
+            .outside()
+            .iter()
+            .map(|part| part.iter().map(|line| line.text.trim()).collect())
+            .collect();
+        assert_eq!(outside, [vec!["fn f() {"], vec!["g(x);", "}"], vec![]]);
+        assert_eq!(source.counted().len(), 4);
+    }
+
+    #[test]
+    fn markers_that_break_a_rule_are_refused() {
+        for (text, rule) in [
+            ("// TODO(05.1): x", "has no END"),
+            ("// END TODO(05.1)", "without its"),
+            ("// TODO(05.1): x\n// END TODO(05.2)", "inside TODO(05.1)"),
+            ("// TODO(05.1): x\n// TODO(05.2): y", "begins inside"),
+            ("// TODO(05.1) x\n// END TODO(05.1)", "a marker reads"),
+            ("// TODO(05.1):\n// END TODO(05.1)", "a marker reads"),
+            ("// TODO(04.1): x\n// END TODO(04.1)", "must be 05.1"),
+            ("# TODO(05.x): x\n# END TODO(05.x)", "must be 05.1"),
+        ] {
+            let failure = Source::parse(text, "05").expect_err(text);
+            assert!(failure.contains(rule), "{text:?}: {failure}");
+        }
+    }
+
+    #[test]
+    fn prose_about_a_task_is_no_marker() {
+        let text = "/// Belongs to TODO(05.1).\n// see TODO(05.1)\nlet x = 1; // TODO(05.1)\n";
+        let source = Source::parse(text, "05").expect("well formed");
+        assert_eq!(source.ids(), Vec::<&str>::new());
+    }
+}

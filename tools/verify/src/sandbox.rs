@@ -1,0 +1,391 @@
+//! A copy of the working tree in which files may be changed and commands run.
+//!
+//! It has a build directory of its own, for cargo tells the crates of a
+//! workspace from those of its copy neither by name nor by path: with one
+//! directory for both, a binary built here from a patched file would count as
+//! up to date there. What comes from the registry is the same for both and is
+//! linked over from the caller's build directory, so that nothing external is
+//! built a second time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::tree::{Side, Step, Tree};
+use crate::{ACTIVE, Env, Environment};
+
+/// The copy. Dropping it restores the tree and lets another verify in.
+pub struct Sandbox {
+    /// Root of the copied tree, a git repository with one clean commit.
+    pub tree: PathBuf,
+    /// Its `CARGO_TARGET_DIR`.
+    pub build: PathBuf,
+    /// Names of the workspace's packages.
+    pub packages: BTreeSet<String>,
+    _lock: fs::File,
+}
+
+/// What cargo tells of the workspace.
+struct Metadata {
+    target: PathBuf,
+    packages: BTreeSet<String>,
+    /// Names that the artefacts of the workspace's own crates begin with.
+    crates: BTreeSet<String>,
+}
+
+impl Sandbox {
+    /// Brings the copy up to date with `tree`.
+    pub fn open(tree: &Tree) -> Env<Self> {
+        let metadata = Metadata::read(&tree.root)?;
+        let home = metadata.target.join("verify");
+        fs::create_dir_all(&home)?;
+        let lock = fs::File::create(home.join("lock"))?;
+        lock.try_lock().map_err(|error| {
+            Environment(format!(
+                "another verify is using {}: {error}",
+                home.display()
+            ))
+        })?;
+        let sandbox = Self {
+            tree: home.join("tree"),
+            build: home.join("build"),
+            packages: metadata.packages.clone(),
+            _lock: lock,
+        };
+        fs::create_dir_all(&sandbox.build)?;
+        copy_tree(tree, &sandbox.tree)?;
+        for profile in ["debug", "release"] {
+            link_dependencies(
+                &metadata.target.join(profile),
+                &sandbox.build.join(profile),
+                &metadata,
+            )?;
+        }
+        sandbox.commit()?;
+        Ok(sandbox)
+    }
+
+    /// A command that runs in the copy and sees nothing of the caller's settings.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.tree);
+        for (name, _) in std::env::vars_os() {
+            let foreign = name.to_str().is_some_and(|name| {
+                // What `cargo run` tells verify about verify.
+                name.starts_with("MARKETSVC_")
+                    || name.starts_with("CARGO_PKG_")
+                    || name.starts_with("CARGO_MANIFEST_")
+                    || name.starts_with("GIT_")
+                    || ["DATABASE_URL", "RUST_LOG", "RUST_BACKTRACE", "LC_ALL"].contains(&name)
+            });
+            if foreign {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("CARGO_TARGET_DIR", &self.build)
+            .env("CARGO_TERM_COLOR", "never")
+            .env("NO_COLOR", "1")
+            .env("LC_MESSAGES", "C")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env(ACTIVE, "1");
+        command
+    }
+
+    /// Runs git in the copy.
+    ///
+    /// # Errors
+    /// What git printed, when it failed.
+    pub fn git(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self
+            .command("git")
+            .args([
+                "-c",
+                "user.name=verify",
+                "-c",
+                "user.email=verify@localhost",
+            ])
+            .args(["-c", "core.autocrlf=false"])
+            .args(arguments)
+            .output()
+            .map_err(|error| format!("cannot run git: {error}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    fn commit(&self) -> Env<()> {
+        let commit = || -> Result<(), String> {
+            if !self.tree.join(".git").exists() {
+                self.git(&["init", "-q", "-b", "main"])?;
+            }
+            // Forced, for what is tracked although .gitignore names it.
+            self.git(&["add", "-A", "-f"])?;
+            self.git(&["commit", "-q", "--allow-empty", "-m", "working tree"])?;
+            // Databases and the like that an earlier, interrupted run left.
+            self.restore()
+        };
+        commit().map_err(Environment)
+    }
+
+    /// Puts back every file as it was copied and removes all others. Files
+    /// that did not change keep their time, so cargo does not build them again.
+    pub fn restore(&self) -> Result<(), String> {
+        self.git(&["reset", "-q", "--hard"])?;
+        self.git(&["clean", "-q", "-ffdx"])?;
+        Ok(())
+    }
+
+    /// Applies the patch `text`; its leading lines of prose are skipped by git.
+    pub fn apply(&self, text: &str) -> Result<(), String> {
+        let file = self.build.join("answer.patch");
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        self.git(&["apply", "--whitespace=nowarn", &file.to_string_lossy()])
+            .map(drop)
+    }
+
+    /// Puts the solution's files in the place of the exercise's.
+    pub fn solve(&self, step: &Step) -> Result<(), String> {
+        let solve = || -> Result<(), std::io::Error> {
+            let solution = self.tree.join(step.side(Side::Solution));
+            let exercise = self.tree.join(step.side(Side::Exercise));
+            let source = exercise.join("src");
+            let wanted = files_below(&solution.join("src"))?;
+            for file in files_below(&source)? {
+                if !wanted.contains(&file) {
+                    fs::remove_file(source.join(file))?;
+                }
+            }
+            for file in wanted {
+                replace(&solution.join("src").join(&file), &source.join(&file))?;
+            }
+            let manifest = fs::read_to_string(solution.join("Cargo.toml"))?
+                .replace(&step.package(Side::Solution), &step.package(Side::Exercise));
+            replace_text(&exercise.join("Cargo.toml"), &manifest)
+        };
+        solve().map_err(|error| format!("cannot solve {}: {error}", step.slug))
+    }
+
+    /// Puts the committed exercise back in place of what is there.
+    pub fn unsolve(&self, step: &Step) -> Result<(), String> {
+        let exercise = step.side(Side::Exercise);
+        self.git(&["clean", "-q", "-ffd", &exercise])?;
+        self.git(&["checkout", "-q", "--", &exercise]).map(drop)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.restore();
+    }
+}
+
+impl Metadata {
+    fn read(root: &Path) -> Env<Self> {
+        let output = Command::new("cargo")
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .current_dir(root)
+            .output()
+            .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+        if !output.status.success() {
+            return Err(Environment(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ));
+        }
+        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Environment(format!("cargo metadata: {error}")))?;
+        let mut packages = BTreeSet::new();
+        let mut crates = BTreeSet::new();
+        for package in metadata["packages"].as_array().into_iter().flatten() {
+            let name = package["name"].as_str().unwrap_or_default();
+            packages.insert(name.to_owned());
+            crates.insert(name.to_owned());
+            for target in package["targets"].as_array().into_iter().flatten() {
+                let name = target["name"].as_str().unwrap_or_default();
+                crates.insert(name.replace('-', "_"));
+            }
+        }
+        Ok(Self {
+            target: PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target")),
+            packages,
+            crates,
+        })
+    }
+
+    /// Whether an entry of `deps/`, `build/` or `.fingerprint/` belongs to the
+    /// workspace itself: `step05_exercise-0123456789abcdef`, `libstep05-….rlib`.
+    fn owns(&self, entry: &str) -> bool {
+        let Some((name, _)) = entry.rsplit_once('-') else {
+            return true;
+        };
+        let library = name.strip_prefix("lib").unwrap_or(name);
+        self.crates.contains(name) || self.crates.contains(library)
+    }
+}
+
+/// Copies what differs and removes what is gone. A file that did not change
+/// keeps its time.
+fn copy_tree(tree: &Tree, copy: &Path) -> Env<()> {
+    fs::create_dir_all(copy)?;
+    let wanted: BTreeSet<PathBuf> = tree.files().map(PathBuf::from).collect();
+    for file in files_below(copy)? {
+        if !wanted.contains(&file) && !file.starts_with(".git") {
+            fs::remove_file(copy.join(file))?;
+        }
+    }
+    for file in &wanted {
+        replace(&tree.root.join(file), &copy.join(file))?;
+    }
+    Ok(())
+}
+
+/// Makes `to` a copy of `from`, unless it is one already.
+fn replace(from: &Path, to: &Path) -> std::io::Result<()> {
+    let metadata = from.symlink_metadata()?;
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if metadata.is_symlink() {
+        let _ = fs::remove_file(to);
+        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
+    }
+    let same = to.symlink_metadata().is_ok_and(|there| {
+        there.is_file()
+            && there.len() == metadata.len()
+            && there.permissions() == metadata.permissions()
+    });
+    if same && fs::read(from)? == fs::read(to)? {
+        return Ok(());
+    }
+    let _ = fs::remove_file(to);
+    fs::copy(from, to).map(drop)
+}
+
+fn replace_text(file: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read_to_string(file).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs::write(file, text)
+}
+
+/// All files below `folder`, relative to it; none when it does not exist.
+fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inner) = folders.pop() {
+        let entries = match fs::read_dir(folder.join(&inner)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let path = inner.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Brings the finished dependencies of the caller's build directory over.
+fn link_dependencies(from: &Path, to: &Path, metadata: &Metadata) -> Env<()> {
+    // Fingerprints last: cargo believes in an artefact only when it has one.
+    for folder in ["deps", "build", ".fingerprint"] {
+        let entries = match fs::read_dir(from.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        fs::create_dir_all(to.join(folder))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let target = to.join(folder).join(&name);
+            if metadata.owns(&name.to_string_lossy()) || target.exists() {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                for file in files_below(&entry.path())? {
+                    link_or_copy(&entry.path().join(&file), &target.join(&file), false)?;
+                }
+            } else {
+                // Libraries are replaced, never written to, and they are big.
+                let library = target.extension().is_some_and(|end| end != "d");
+                link_or_copy(&entry.path(), &target, library)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file with its time, or links it.
+fn link_or_copy(from: &Path, to: &Path, link: bool) -> std::io::Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if link && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to)?;
+    let modified = from.metadata()?.modified()?;
+    fs::File::options()
+        .write(true)
+        .open(to)?
+        .set_modified(modified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artefacts_of_the_workspace_are_told_from_the_others() {
+        let metadata = Metadata {
+            target: PathBuf::new(),
+            packages: BTreeSet::new(),
+            crates: ["step05-exercise", "step05_exercise", "step05", "check"]
+                .map(str::to_owned)
+                .into(),
+        };
+        for own in [
+            "step05-exercise-0123456789abcdef",
+            "step05_exercise-0123456789abcdef.d",
+            "libstep05-0123456789abcdef.rlib",
+            "check-0123456789abcdef",
+            "cargo.lock",
+        ] {
+            assert!(metadata.owns(own), "{own}");
+        }
+        for other in [
+            "libsqlx-0123456789abcdef.rlib",
+            "libsqlite3-sys-0123456789abcdef",
+        ] {
+            assert!(!metadata.owns(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_equal_file_keeps_its_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("a"), folder.path().join("sub/b"));
+        fs::write(&from, "one").expect("written");
+        replace(&from, &to).expect("copied");
+        let first = to.metadata().and_then(|m| m.modified()).expect("a time");
+        replace(&from, &to).expect("left alone");
+        assert_eq!(
+            first,
+            to.metadata().and_then(|m| m.modified()).expect("a time")
+        );
+        fs::write(&from, "two").expect("written");
+        replace(&from, &to).expect("copied");
+        assert_eq!(fs::read_to_string(&to).expect("text"), "two");
+    }
+}

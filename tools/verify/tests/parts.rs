@@ -1,0 +1,333 @@
+//! Each rule that `verify` proves, shown to hold and shown to fail.
+
+mod fixture;
+
+use std::process::Command;
+
+use fixture::Fixture;
+
+const LIB: &str = "steps/02-second/exercise/src/lib.rs";
+const SOLUTION: &str = "steps/02-second/solution/src/lib.rs";
+const CHAPTER: &str = "steps/02-second/README.md";
+
+#[test]
+fn everything_holds_and_nothing_is_touched() {
+    let fixture = Fixture::new();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=x", "-c", "user.email=x@localhost"])
+            .args(arguments)
+            .current_dir(fixture.root())
+            .output()
+            .expect("git");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "all"]);
+    let output = fixture.holds(&["all"]);
+    for line in [
+        "verify parity: 3 passed, 0 failed",
+        "verify exercises: 10 passed, 0 failed",
+        "wrong answers rejected: 10/10",
+        "right answers accepted: 2/2",
+        "verify wrong: 14 passed, 0 failed",
+        " server stops",
+        "\nverify: ",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+    assert_eq!(git(&["status", "--porcelain"]), "");
+    // A second run starts from what the first has built, and one step will do.
+    let output = fixture.holds(&["all", "2"]);
+    assert!(output.contains("wrong answers rejected: 5/5"), "{output}");
+    assert!(!output.contains("01-first has"), "{output}");
+}
+
+#[test]
+fn parity_fails() {
+    let fixture = Fixture::new();
+    let parity = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["parity"], file, from, to, reason);
+    };
+    fixture.holds(&["parity"]);
+    // Exercise and solution of one step.
+    parity(
+        SOLUTION,
+        "/// Half of it.",
+        "/// One half.",
+        "lib.rs:11: /// One half.",
+    );
+    parity(
+        SOLUTION,
+        "    // END TODO(02.1)\n",
+        "",
+        "TODO(02.2) begins inside TODO(02.1)",
+    );
+    parity(
+        LIB,
+        "TODO(02.1): return",
+        "TODO(02.1): give",
+        "the sentence of a TODO differs",
+    );
+    parity(LIB, "02.2", "02.3", "END TODO(02.2) inside TODO(02.3)");
+    parity(
+        "steps/02-second/solution/Cargo.toml",
+        "edition",
+        "publish = false\nedition",
+        "Cargo.toml:4: publish = false",
+    );
+    fixture.write("steps/02-second/solution/src/more.rs", "");
+    let verified = fixture.verify(&["parity", "02"]);
+    assert!(
+        verified
+            .output
+            .contains("src/more.rs: only in the solution"),
+        "{}",
+        verified.output
+    );
+    std::fs::remove_file(fixture.path("steps/02-second/solution/src/more.rs")).expect("removed");
+
+    // Exercise and the solution before.
+    let starter = "`src/main.rs` says";
+    parity(CHAPTER, starter, "It says", "`src/main.rs` is not named");
+    parity(
+        CHAPTER,
+        starter,
+        "`src/main.rs`, `src/nil.rs` say",
+        "`src/nil.rs` is in neither",
+    );
+    parity(
+        CHAPTER,
+        starter,
+        "`src/main.rs`, `Cargo.toml` say",
+        "`Cargo.toml` is named",
+    );
+    parity(
+        CHAPTER,
+        "## What changed in the starter",
+        "## Changes",
+        "there is no `## What",
+    );
+    parity(
+        LIB,
+        "/// All of it.",
+        "/// All.",
+        "`src/lib.rs` is not named",
+    );
+    parity(
+        SOLUTION,
+        "/// All of it.",
+        "/// All.",
+        "a difference outside",
+    );
+
+    // What is allowed to differ.
+    let text = fixture.read(LIB);
+    fixture.write(LIB, &format!("use std::fmt::{{\n    Debug,\n}};\n\n{text}"));
+    fixture.write("steps/02-second/exercise/tests/mine.rs", "");
+    fixture.holds(&["parity"]);
+    let chapter = fixture.read(CHAPTER);
+    fixture.write(
+        CHAPTER,
+        &chapter.replace("`src/main.rs` says", "<!-- verify: new start -->"),
+    );
+    assert!(fixture.holds(&["parity"]).contains("2 passed"));
+}
+
+#[test]
+fn exercises_fail() {
+    let fixture = Fixture::new();
+    let exercises = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["exercises", "2"], file, from, to, reason);
+    };
+    let check = "steps/02-second/check.rs";
+    fixture.holds(&["exercises", "2"]);
+    exercises(
+        LIB,
+        "pub fn half",
+        "pub fn whole",
+        "cannot find function `half`",
+    );
+    exercises(SOLUTION, "42", "let unused = 1; 42", "unused variable");
+    exercises(
+        SOLUTION,
+        "answer() / 2",
+        "22",
+        "failed 02.2  half of it is 21",
+    );
+    // Red, but not for every TODO.
+    exercises(
+        check,
+        "stepNN::half() == 21".replace("NN", "02").as_str(),
+        "true",
+        "TODO(02.2) passes although",
+    );
+    exercises(check, "\"02.2\"", "\"02.1\"", "no check names TODO(02.2)");
+    exercises(check, "\"02.2\"", "\"02.7\"", "a check names TODO(02.7)");
+    // Not as announced, or no verdict at all.
+    exercises(
+        check,
+        "the answer is 42",
+        "the answer",
+        "first fails 02.1  the answer",
+    );
+    exercises(CHAPTER, "FAILED  02.1", "FAILED  02.2", "announces   02.2");
+    exercises(check, "u8::from(failed > 0)", "7", "contradicts itself");
+    exercises(
+        check,
+        "fn main() -> ExitCode {",
+        "fn main() -> ExitCode {\n    std::process::exit(3);\n",
+        "no verdict",
+    );
+    exercises(
+        "steps/02-second/solution/Cargo.toml",
+        "name = \"check\"",
+        "name = \"checks\"",
+        "no check was built",
+    );
+}
+
+#[test]
+fn wrong_answers_fail() {
+    let fixture = Fixture::new();
+    let wrong = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["wrong", "2"], file, from, to, reason);
+    };
+    let patch = "tools/verify/wrong/02-second/3.patch";
+    let right = "tools/verify/right/02-second/sum.patch";
+    wrong(patch, "+    48", "+    42", "accepted, though: off by 3");
+    wrong(
+        patch,
+        "rejected-by: 02.1",
+        "rejected-by: 02.2",
+        "rejected first by 02.1, not by 02.2",
+    );
+    wrong(
+        patch,
+        "rejected-by: 02.1",
+        "rejected-by: 02.4",
+        "the step has no TODO(02.4)",
+    );
+    wrong(patch, "+    48", "+    48.5", "it does not compile");
+    wrong(patch, "-    42", "-    43", "it no longer applies");
+    wrong(patch, "misconception: ", "", "need `misconception:");
+    wrong(
+        right,
+        "40 + 2",
+        "40 + 1",
+        "a right answer (a sum) is rejected",
+    );
+    fixture.write("tools/verify/wrong/lost.patch", "");
+    let verified = fixture.verify(&["wrong", "2"]);
+    assert!(
+        verified
+            .output
+            .contains("not a .patch in the folder of a step"),
+        "{}",
+        verified.output
+    );
+    std::fs::remove_file(fixture.path("tools/verify/wrong/lost.patch")).expect("removed");
+    std::fs::remove_file(fixture.path(patch)).expect("removed");
+    let verified = fixture.verify(&["wrong", "2"]);
+    assert!(
+        verified.output.contains("at least 5 are needed"),
+        "{}",
+        verified.output
+    );
+    assert!(
+        verified.output.contains("wrong answers rejected: 4/4"),
+        "{}",
+        verified.output
+    );
+}
+
+#[test]
+fn chapters_fail_for_their_form() {
+    let fixture = Fixture::new();
+    let chapters = |from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["chapters", "2"], CHAPTER, from, to, reason);
+    };
+    chapters("# 02 · A", "# 2 · A", "must begin with `# 02 · `");
+    chapters("Goal: learn", "learn", "a line `Goal: …` is missing");
+    chapters("Minutes: 5", "Minutes: few", "`few` is no number");
+    chapters(
+        "`exercise/src/lib.rs`",
+        "`exercise/src/nil.rs`",
+        "there is no `exercise/src/nil.rs`",
+    );
+    chapters(
+        "`exercise/src/lib.rs`",
+        "`exercise/src/main.rs`",
+        "`exercise/src/lib.rs` has a TODO",
+    );
+    chapters(
+        "## Predict",
+        "## Guess",
+        "`## Guess` where `## Predict` is expected",
+    );
+    chapters("<details>2</details>", "", "has 2 folded answers");
+    chapters("TODO(02.1) and ", "", "does not mention TODO(02.1)");
+    chapters(
+        "(solution/src/lib.rs)",
+        "(solution/src/nil.rs)",
+        "there is no steps/02-second/solution/src/nil.rs",
+    );
+    chapters("(#start)", "(#begin)", "has no heading #begin");
+    chapters("#fixture)", "#other)", "README.md has no heading #other");
+    chapters(
+        "// solution/src/lib.rs\n",
+        "",
+        "a rust block without a file",
+    );
+    chapters("    42\n", "    43\n", "does not hold these lines");
+}
+
+#[test]
+fn chapters_fail_for_what_they_show() {
+    let fixture = Fixture::new();
+    let chapters = |from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["chapters", "2"], CHAPTER, from, to, reason);
+    };
+    chapters(
+        "02: 0 of 2 checks",
+        "02: 1 of 2 checks",
+        "+02: 0 of 2 checks",
+    );
+    chapters("```console exit=1", "```console", "expected exit code 0");
+    chapters("\nhi\n", "\nho\n", "-ho\n        +hi");
+    chapters(
+        "\nasked for half: 21",
+        "\nasked for half: 22",
+        "+asked for half: 21",
+    );
+    chapters("listening on http://127.0.0.1:9090", "serving", "-serving");
+    chapters("$ ./run.sh run 02", "$ ./run.sh run 03", "./run.sh run 03");
+    chapters(
+        "<!-- verify: solved -->",
+        "<!-- verify: done -->",
+        "unknown directive",
+    );
+    chapters(
+        "patch wrong/02-second/1.patch",
+        "patch wrong/02-second/9.patch",
+        "9.patch: no such file",
+    );
+    chapters("left.sqlite && ls", "left.txt && ls", "?? left.txt");
+    chapters("$ echo left", "$ sleep 4242 & echo left", "it left running");
+}
+
+#[test]
+fn a_broken_setting_is_told_from_a_failure() {
+    let fixture = Fixture::new();
+    let verified = fixture.verify(&["parity", "9"]);
+    assert_eq!(verified.code, Some(2));
+    assert!(
+        verified.output.contains("  02-second"),
+        "{}",
+        verified.output
+    );
+    fixture.write("Cargo.toml", "[workspace]\nresolver = \"7\"\n");
+    let verified = fixture.verify(&["exercises"]);
+    assert_eq!(verified.code, Some(3), "{}", verified.output);
+}
