@@ -1,5 +1,10 @@
 //! The coach, run as a learner runs it, on a small project.
 
+#![allow(
+    clippy::needless_raw_string_hashes,
+    reason = "snapbox writes its snapshots so"
+)]
+
 mod support;
 
 use std::fs;

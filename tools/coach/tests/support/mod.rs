@@ -4,9 +4,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{self, Command, Output, Stdio};
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// For all tests of a program together; they take seconds.
+const HANG_LIMIT: Duration = Duration::from_mins(5);
 
 /// The folder of the real project.
 pub fn real_root() -> PathBuf {
@@ -22,6 +28,14 @@ impl Project {
     /// Two steps, 05 with a chapter and a task, 08 without, and the tools that
     /// `run.sh` builds. The exercise of 05 is red, its solution green.
     pub fn new() -> Self {
+        static WATCH: Once = Once::new();
+        WATCH.call_once(|| {
+            thread::spawn(|| {
+                thread::sleep(HANG_LIMIT);
+                eprintln!("a program that a test started has not ended");
+                process::exit(1);
+            });
+        });
         let project = Self {
             // A space in the path, since learners' folders have them.
             folder: tempfile::Builder::new()
