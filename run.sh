@@ -1,0 +1,465 @@
+#!/usr/bin/env bash
+# The one door to this project; `./run.sh help` lists what it does.
+# Plain bash 3.2, so that it works with what macOS ships.
+#
+# Exit codes: 0 done or passed, 1 a check failed, 2 wrong usage,
+# 3 the environment is at fault (no cargo, port taken, no service running).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+
+shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
+# What the coach knows; its own tests compare this list with its help.
+coach_verbs="list check diff"
+
+# A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
+# started in the project's folder.
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then
+    case $CARGO_TARGET_DIR in
+    /*) ;;
+    *) export CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR" ;;
+    esac
+fi
+
+say() { printf '%s\n' "$*" >&2; }
+
+usage_error() {
+    say "$*"
+    exit 2
+}
+
+usage() {
+    cat <<'END'
+usage: ./run.sh VERB [ARGUMENTS]
+
+The service
+  run [--release] [FLAGS]      build and start the finished service
+                                 ./run.sh run --addr 127.0.0.1:8080
+  run NN [--solution]          start a step's exercise, or its solution
+                                 ./run.sh run 05 --solution
+  seed --customers N --orders N
+                               add generated rows to the database (release build)
+                                 ./run.sh seed --customers 1000000 --orders 100000
+  bench [ARGUMENTS]            measure (release build)
+                                 ./run.sh bench --help
+
+Ask the running service (prints the curl line, then its answer)
+  customers                    all customers
+                                 ./run.sh customers
+  custorders N                 the orders of customer N
+                                 ./run.sh custorders 1
+  ordertotal N                 what order N costs
+                                 ./run.sh ordertotal 1
+  orderstotal [1,2,3]          what several orders cost, in the order asked
+                                 ./run.sh orderstotal 3,1
+  ordersbet [BEFORE AFTER]     orders placed between two dates, the later date first
+                                 ./run.sh ordersbet 2024-03-22 2024-03-17
+  neworder [JSON]              place an order
+                                 ./run.sh neworder '{"customer_id":2,"items":[{"id":1,"quantity":3}]}'
+
+The steps
+  list                         the steps: number, title, minutes, goal
+                                 ./run.sh list
+  check NN [--solution] [--json] [FILTER]
+                               check a step
+                                 ./run.sh check 05
+  diff NN                      from your exercise to the solution, as a patch
+                                 ./run.sh diff 05
+  diff NN MM                   from one step's solution to another's
+                                 ./run.sh diff 04 05
+
+The project
+  test                         every check of the project, as CI runs them
+                                 ./run.sh test
+  help [VERB]                  this text, or one verb's
+                                 ./run.sh help check
+
+Environment: MARKETSVC_ADDR (default 127.0.0.1:9090) and DATABASE_URL (default
+sqlite://marketdb.sqlite; a relative path starts in the project's folder).
+Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 the environment is at fault.
+END
+}
+
+need_cargo() {
+    command -v cargo >/dev/null 2>&1 && return
+    say "cargo was not found: install Rust from https://rustup.rs, open a new terminal and try again"
+    exit 3
+}
+
+# build BIN [--release]: builds one program and leaves its path in $exe.
+#
+# `--workspace --bin` resolves the dependencies' features for the workspace as
+# a whole. With `-p` cargo would resolve them for that package alone and, where
+# the result differs, build the same dependencies a second time.
+build() {
+    local bin=$1 profile=debug quiet=-q messages
+    shift
+    need_cargo
+    if [ "${1:-}" = --release ]; then profile=release; fi
+    if ! [ -d "${CARGO_TARGET_DIR:-$root/target}/$profile/deps" ]; then
+        say "building $bin; the first $profile build takes a minute or two"
+        quiet=
+    fi
+    # shellcheck disable=SC2086 # $quiet is one word or none
+    messages=$(cd "$root" && cargo build $quiet --workspace --bin "$bin" "$@" \
+        --message-format=json-render-diagnostics) || return 1
+    # Cargo names the file, so that no setting of the target folder needs to be guessed.
+    exe=$(printf '%s\n' "$messages" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+}
+
+# step_folder TEXT: sets $slug ("05-engine") for 5, 05, 05-engine, steps/05-engine/exercise.
+step_folder() {
+    local text=${1%/} number folder
+    text=${text#"$root"/}
+    text=${text#./}
+    text=${text#steps/}
+    text=${text%/exercise}
+    text=${text%/solution}
+    slug=
+    for folder in "$root"/steps/[0-9]*-*/; do
+        folder=${folder%/}
+        folder=${folder##*/}
+        number=${folder%%-*}
+        # 10# because 08 would be a malformed octal number
+        if [ "$text" = "$folder" ] || [ "$text" = "$number" ] ||
+            { is_number "$text" && [ "$((10#$text))" -eq "$((10#$number))" ]; }; then
+            slug=$folder
+            return
+        fi
+    done
+    say "there is no step \"$1\"; the steps are:"
+    for folder in "$root"/steps/[0-9]*-*/; do
+        folder=${folder%/}
+        say "  ${folder##*/}"
+    done
+    exit 2
+}
+
+# At most nine digits, so that bash can compute with it.
+is_number() {
+    case $1 in
+    '' | *[!0-9]* | ??????????*) return 1 ;;
+    esac
+}
+
+run_service() {
+    local step='' side=exercise release='' bin=marketsvc slug exe
+    case ${1:-} in
+    '' | -*) ;;
+    *)
+        step=$1
+        shift
+        ;;
+    esac
+    local -a rest
+    rest=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --release) release=--release ;;
+        --solution) side=solution ;;
+        --)
+            shift
+            rest+=("$@")
+            break
+            ;;
+        *) rest+=("$1") ;;
+        esac
+        shift
+    done
+    if [ -n "$step" ]; then
+        step_folder "$step"
+        bin="step${slug%%-*}-$side"
+    elif [ "$side" = solution ]; then
+        usage_error "--solution needs a step: ./run.sh run 05 --solution"
+    fi
+    # shellcheck disable=SC2086 # $release is one word or none
+    if ! build "$bin" $release; then
+        [ -n "$step" ] && exit 1
+        exit 3
+    fi
+    cd "$root"
+    # The service takes this shell's place: Ctrl-C and kill reach it directly,
+    # its exit code is ours, and nothing can be left behind.
+    exec "$exe" ${rest[@]+"${rest[@]}"}
+}
+
+# release_tool BIN ARGUMENTS…: builds with optimisation, then becomes the program.
+release_tool() {
+    local bin=$1 exe
+    shift
+    build "$bin" --release || exit 3
+    cd "$root"
+    exec "$exe" "$@"
+}
+
+coach() {
+    local exe
+    build coach || exit 3
+    # The folder is left as it is: the coach takes a step from it.
+    exec "$exe" --root "$root" "$@"
+}
+
+# ---- the curl verbs
+
+# Where the service listens, as a client has to write it.
+service_address() {
+    local address=${MARKETSVC_ADDR:-127.0.0.1:9090}
+    case $address in
+    *:0) usage_error "MARKETSVC_ADDR is $address: with port 0 the system picks the port; set MARKETSVC_ADDR to the address that the service printed" ;;
+    *:*) ;;
+    *) usage_error "MARKETSVC_ADDR is $address: it needs a host and a port, like 127.0.0.1:9090" ;;
+    esac
+    case $address in
+    0.0.0.0:*) address="127.0.0.1:${address##*:}" ;;
+    '[::]':*) address="[::1]:${address##*:}" ;;
+    esac
+    printf '%s' "$address"
+}
+
+# quoted WORD: as one would type it in a shell.
+quoted() {
+    case $1 in
+    *[!A-Za-z0-9_./:=,%-]*)
+        local text=$1 out=
+        while [ "${text#*\'}" != "$text" ]; do
+            out="$out${text%%\'*}'\\''"
+            text=${text#*\'}
+        done
+        printf "'%s'" "$out$text"
+        ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
+# ask SECONDS PATH [CURL OPTIONS…]
+# The curl line goes to stderr, so that the answer alone reaches a pipe. What
+# the line leaves out is only the time limit, the proxy rule and the status.
+ask() {
+    local limit=$1 path=$2 address line word report status code
+    shift 2
+    address=$(service_address)
+    command -v curl >/dev/null 2>&1 || {
+        say "curl was not found: install it (apt install curl, brew install curl)"
+        exit 3
+    }
+    line="curl -sS"
+    for word in "$@" "http://$address$path"; do line="$line $(quoted "$word")"; done
+    say "$line"
+    exec 3>&1
+    status=0
+    # The body goes straight to our stdout (fd 3); curl's complaints and, on the
+    # last line, the HTTP status are collected.
+    report=$({ curl -sS --noproxy '*' --globoff --max-time "$limit" -w '%{stderr}\n%{http_code}' \
+        "$@" "http://$address$path" 2>&1 1>&3; }) || status=$?
+    code=${report##*$'\n'}
+    report=${report%$'\n'*}
+    case $status in
+    0) ;;
+    # The reader closed the pipe (head, less): it had enough.
+    23) exit 0 ;;
+    6 | 7)
+        say "nothing answers at $address: start the service first, in another terminal: ./run.sh run"
+        exit 3
+        ;;
+    28)
+        say "no complete answer from $address within $limit s"
+        exit 3
+        ;;
+    *)
+        echo
+        say "$report"
+        exit 1
+        ;;
+    esac
+    echo
+    case $code in
+    [45]*) say "HTTP $code" ;;
+    esac
+}
+
+one_number() {
+    [ $# -eq 2 ] || usage_error "usage: ./run.sh $1 N, for example ./run.sh $1 1"
+}
+
+# ---- test
+
+# part TITLE COMMAND…: runs it, shows its output, keeps it in $log.
+part() {
+    local title=$1
+    shift
+    part_title=$title
+    part_start=$SECONDS
+    printf '\n== %s (after %d s)\n' "$title" "$((SECONDS - test_start))"
+    part_status=0
+    # stdin is closed off so that nothing can wait for a key
+    (cd "$root" && "$@") </dev/null 2>&1 | tee "$log" || part_status=${PIPESTATUS[0]}
+}
+
+# part_done PASSED FAILED: a part that ended badly counts as a failure even if
+# it counted none itself.
+part_done() {
+    local passed=$1 failed=$2 verdict=ok
+    if [ "$part_status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+    [ "$failed" -eq 0 ] || verdict=FAILED
+    printf -- '-- %s: %s, %d s\n' "$part_title" "$verdict" "$((SECONDS - part_start))"
+    total_passed=$((total_passed + passed))
+    total_failed=$((total_failed + failed))
+}
+
+# yes_or_no: for a part that is one check.
+yes_or_no() {
+    if [ "$part_status" -eq 0 ]; then part_done 1 0; else part_done 0 1; fi
+}
+
+# sum PATTERN: adds up "N passed" and "N failed" over the lines that begin so.
+sum() {
+    awk -v start="$1" '
+        index($0, start) == 1 {
+            for (i = 2; i <= NF; i++) {
+                if ($i ~ /^passed[;,.]?$/) passed += $(i - 1)
+                if ($i ~ /^failed[;,.]?$/) failed += $(i - 1)
+            }
+        }
+        END { print passed + 0, failed + 0 }' "$log"
+}
+
+verify_all() {
+    build verify && "$exe" all
+}
+
+test_all() {
+    local log exe counts
+    [ $# -eq 0 ] || usage_error "usage: ./run.sh test (it takes no arguments)"
+    need_cargo
+    log=$(mktemp "${TMPDIR:-/tmp}/marketsvc-test.XXXXXX")
+    # shellcheck disable=SC2064 # the name is known now and local
+    trap "rm -f '$log'" EXIT
+    test_start=$SECONDS
+    total_passed=0
+    total_failed=0
+
+    part "format" cargo fmt --all --check
+    yes_or_no
+    part "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+    yes_or_no
+    # The steps are left out here: exercises are red by design, and verify runs
+    # the solutions' checks.
+    part "tests" cargo test --workspace --locked --no-fail-fast \
+        --exclude 'step*-exercise' --exclude 'step*-solution'
+    counts=$(sum "test result:")
+    # shellcheck disable=SC2086 # two numbers
+    part_done $counts
+    part "the tutorial" verify_all
+    if grep -q '^verify: [0-9]* passed, [0-9]* failed' "$log"; then
+        counts=$(sum "verify:")
+        # shellcheck disable=SC2086
+        part_done $counts
+    else
+        # No verdict is not a good one.
+        part_done 0 1
+    fi
+
+    printf '\n%d s in all\n%d passed, %d failed\n' \
+        "$((SECONDS - test_start))" "$total_passed" "$total_failed"
+    [ "$total_failed" -eq 0 ] || exit 1
+}
+
+# ---- help and misspelt verbs
+
+# nearest WORD: the verb with the fewest edits, if it is near enough.
+nearest() {
+    # shellcheck disable=SC2086 # one word per verb
+    printf '%s\n' $shell_verbs $coach_verbs | awk -v word="$1" '
+        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        function distance(s, t,    i, j, d) {
+            for (i = 0; i <= length(s); i++) d[i, 0] = i
+            for (j = 0; j <= length(t); j++) d[0, j] = j
+            for (i = 1; i <= length(s); i++)
+                for (j = 1; j <= length(t); j++)
+                    d[i, j] = least(d[i - 1, j] + 1, d[i, j - 1] + 1,
+                        d[i - 1, j - 1] + (substr(s, i, 1) != substr(t, j, 1)))
+            return d[length(s), length(t)]
+        }
+        length(word) <= 40 {
+            n = distance(word, $1)
+            if (best == "" || n < fewest) { best = $1; fewest = n }
+        }
+        END { if (best != "" && fewest <= 3 && fewest < length(best)) print best }'
+}
+
+is_one_of() {
+    case " $2 " in
+    *" $1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+
+help_for() {
+    if is_one_of "$1" "$coach_verbs"; then coach help "$@"; fi
+    if is_one_of "$1" "$shell_verbs"; then
+        # The entry is the line of the verb and the lines indented further.
+        usage | awk -v verb="$1" '
+            /^  [a-z]/ { shown = ($1 == verb) }
+            /^[^ ]/ || /^$/ { shown = 0 }
+            shown'
+        return
+    fi
+    unknown_verb "$1"
+}
+
+unknown_verb() {
+    local guess
+    guess=$(nearest "$1")
+    if [ -n "$guess" ]; then
+        usage_error "there is no verb \"$1\"; did you mean \"$guess\"? ./run.sh help lists all"
+    fi
+    usage_error "there is no verb \"$1\"; ./run.sh help lists all"
+}
+
+verb=${1:-help}
+[ $# -eq 0 ] || shift
+case $verb in
+run) run_service "$@" ;;
+test) test_all "$@" ;;
+seed) release_tool marketsvc seed "$@" ;;
+bench) release_tool bench "$@" ;;
+customers)
+    [ $# -eq 0 ] || usage_error "usage: ./run.sh customers"
+    ask 600 /api/customers
+    ;;
+custorders)
+    one_number custorders "$@"
+    ask 600 "/api/orders/$1"
+    ;;
+ordertotal)
+    one_number ordertotal "$@"
+    ask 30 "/api/order_total/$1"
+    ;;
+orderstotal)
+    # 1,2,3 and [1, 2, 3] are the same
+    ids="${*:-1,2,3}"
+    ids=${ids//[\[\] ]/}
+    ask 30 "/api/orders_total?orders=$ids"
+    ;;
+ordersbet)
+    case $# in
+    0) set -- '2024-03-22 00:00:00' '2024-03-17 00:00:00' ;;
+    2) ;;
+    *) usage_error "usage: ./run.sh ordersbet BEFORE AFTER, for example ./run.sh ordersbet 2024-03-22 '2024-03-17 12:00:00'" ;;
+    esac
+    ask 600 "/api/orders_between_dates/${1// /%20}/${2// /%20}"
+    ;;
+neworder)
+    [ $# -le 1 ] || usage_error "usage: ./run.sh neworder JSON (in single quotes)"
+    # Customer 2, so that an order stored under the first customer is noticed.
+    order='{"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}'
+    ask 30 /api/add_new_order -H 'Content-Type: application/json' -d "${1:-$order}"
+    ;;
+help | -h | --help)
+    if [ $# -eq 0 ]; then usage; else help_for "$@"; fi
+    ;;
+*)
+    if is_one_of "$verb" "$coach_verbs"; then coach "$verb" "$@"; fi
+    unknown_verb "$verb"
+    ;;
+esac

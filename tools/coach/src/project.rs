@@ -1,0 +1,244 @@
+//! What is where: the project's folder, its steps, and what a chapter says
+//! about itself. Steps are found by looking; nothing here names one.
+
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
+
+use crate::trouble::Trouble;
+
+/// The project's folder.
+pub struct Project {
+    pub root: PathBuf,
+}
+
+/// One step: `steps/05-engine`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub number: u32,
+    /// The folder's name, `05-engine`.
+    pub slug: String,
+    pub folder: PathBuf,
+}
+
+/// The learner's crate or ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Exercise,
+    Solution,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exercise => "exercise",
+            Self::Solution => "solution",
+        })
+    }
+}
+
+/// What the head of a step's chapter says. A part that is missing stays empty,
+/// so that a half-written chapter never stops a learner.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Chapter {
+    pub title: Option<String>,
+    pub goal: Option<String>,
+    /// As written: "30", "20 to 30".
+    pub minutes: Option<String>,
+}
+
+impl Project {
+    /// Takes the folder given, or looks for the project from the current
+    /// folder upwards.
+    ///
+    /// # Errors
+    /// Neither holds a workspace with steps (exit code 3).
+    pub fn find(given: Option<PathBuf>) -> Result<Self, Trouble> {
+        let here = env::current_dir()
+            .map_err(|error| Trouble::environment(format!("the current folder: {error}")))?;
+        let start = given.unwrap_or(here);
+        start
+            .ancestors()
+            .find(|folder| folder.join("steps").is_dir() && folder.join("Cargo.toml").is_file())
+            .map(|folder| Self {
+                root: folder.to_path_buf(),
+            })
+            .ok_or_else(|| {
+                Trouble::environment(format!(
+                    "no project here: neither {} nor a folder above it has steps/ and Cargo.toml",
+                    start.display()
+                ))
+            })
+    }
+
+    /// All steps in order.
+    ///
+    /// # Errors
+    /// `steps/` cannot be read (exit code 3).
+    pub fn steps(&self) -> Result<Vec<Step>, Trouble> {
+        let folder = self.root.join("steps");
+        let entries = fs::read_dir(&folder)
+            .map_err(|error| Trouble::environment(format!("{}: {error}", folder.display())))?;
+        let mut steps: Vec<Step> = entries
+            .filter_map(|entry| Step::at(&entry.ok()?.path()))
+            .collect();
+        steps.sort_by(|a, b| (a.number, &a.slug).cmp(&(b.number, &b.slug)));
+        Ok(steps)
+    }
+
+    /// The step that a learner means by `5`, `05`, `05-engine`,
+    /// `05-engine/exercise` or a path that ends so; the side only where the
+    /// text names it.
+    ///
+    /// # Errors
+    /// No step fits; the text lists those there are (exit code 2).
+    pub fn resolve(&self, text: &str) -> Result<(Step, Option<Side>), Trouble> {
+        let steps = self.steps()?;
+        let mut parts = text
+            .split(['/', '\\'])
+            .filter(|part| !part.is_empty() && *part != ".")
+            .rev();
+        let mut name = parts.next().unwrap_or_default();
+        let side = match name {
+            "exercise" => Some(Side::Exercise),
+            "solution" => Some(Side::Solution),
+            _ => None,
+        };
+        if side.is_some() {
+            name = parts.next().unwrap_or_default();
+        }
+        let found = if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            let number: Option<u32> = name.parse().ok();
+            steps.iter().find(|step| Some(step.number) == number)
+        } else {
+            steps.iter().find(|step| step.slug == name)
+        };
+        match found {
+            Some(step) => Ok((step.clone(), side)),
+            None => Err(Trouble::usage(format!(
+                "there is no step \"{text}\"; the steps are:{}",
+                names(&steps)
+            ))),
+        }
+    }
+
+    /// The step, and the side, whose folder we are in.
+    ///
+    /// # Errors
+    /// We are in none; the text lists the steps (exit code 2).
+    pub fn current(&self) -> Result<(Step, Option<Side>), Trouble> {
+        let here = env::current_dir()
+            .ok()
+            .and_then(|it| it.canonicalize().ok());
+        let steps = self.steps()?;
+        for step in &steps {
+            let folder = step.folder.canonicalize().ok();
+            if let (Some(here), Some(folder)) = (&here, folder)
+                && let Ok(inside) = here.strip_prefix(&folder)
+            {
+                let side = inside.starts_with("solution").then_some(Side::Solution);
+                return Ok((step.clone(), side));
+            }
+        }
+        Err(Trouble::usage(format!(
+            "which step? Name one, or go to its folder; the steps are:{}",
+            names(&steps)
+        )))
+    }
+
+    /// A path as one types it in the project's folder.
+    pub fn short<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+impl Step {
+    /// The step in this folder, if its name is that of a step.
+    fn at(folder: &Path) -> Option<Self> {
+        let slug = folder.file_name()?.to_str()?;
+        let (number, _) = slug.split_once('-')?;
+        // `parse` alone would take "+5".
+        if !folder.is_dir() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self {
+            number: number.parse().ok()?,
+            slug: slug.to_owned(),
+            folder: folder.to_path_buf(),
+        })
+    }
+
+    /// The folder of one side's crate.
+    pub fn crate_folder(&self, side: Side) -> PathBuf {
+        self.folder.join(side.to_string())
+    }
+
+    /// The number as the folder has it, `05`.
+    pub fn label(&self) -> &str {
+        self.slug.split('-').next().unwrap_or(&self.slug)
+    }
+
+    pub fn chapter_file(&self) -> PathBuf {
+        self.folder.join("README.md")
+    }
+
+    /// What the chapter says about itself; nothing where there is no chapter.
+    pub fn chapter(&self) -> Chapter {
+        fs::read_to_string(self.chapter_file())
+            .map(|text| Chapter::parse(&text))
+            .unwrap_or_default()
+    }
+}
+
+impl Chapter {
+    /// Reads the head of a chapter: `# 05 · The engine`, `Goal: …` and
+    /// `Minutes: 30 · Files: …`, up to the first section.
+    fn parse(text: &str) -> Self {
+        let mut chapter = Self::default();
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("## ") {
+                break;
+            } else if let Some(heading) = line.strip_prefix("# ") {
+                let title = heading.split_once('·').map_or(heading, |(_, title)| title);
+                chapter.title.get_or_insert_with(|| title.trim().to_owned());
+            } else if let Some(goal) = line.strip_prefix("Goal:") {
+                chapter.goal.get_or_insert_with(|| goal.trim().to_owned());
+            } else if let Some(rest) = line.strip_prefix("Minutes:") {
+                let minutes = rest.split('·').next().unwrap_or(rest).trim();
+                chapter.minutes.get_or_insert_with(|| minutes.to_owned());
+            }
+        }
+        chapter
+    }
+}
+
+/// The steps' folders, one a line, to follow a colon.
+fn names(steps: &[Step]) -> String {
+    steps
+        .iter()
+        .fold(String::new(), |text, step| text + "\n  " + &step.slug)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_chapter() {
+        let text = "# 05 · The engine\n\nGoal: share connections.\nMinutes: 30 · Files: `a.rs`\n\n## Start\nGoal: not this.\n";
+        assert_eq!(
+            Chapter::parse(text),
+            Chapter {
+                title: Some("The engine".into()),
+                goal: Some("share connections.".into()),
+                minutes: Some("30".into()),
+            }
+        );
+    }
+
+    #[test]
+    fn a_chapter_without_its_head() {
+        assert_eq!(Chapter::parse("notes\n## Start\n"), Chapter::default());
+        let chapter = Chapter::parse("# The engine");
+        assert_eq!(chapter.title.as_deref(), Some("The engine"));
+    }
+}

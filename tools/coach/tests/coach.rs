@@ -1,0 +1,443 @@
+//! The coach, run as a learner runs it, on a small project.
+
+#![allow(
+    clippy::needless_raw_string_hashes,
+    reason = "snapbox writes its snapshots so"
+)]
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use snapbox::{assert_data_eq, str};
+use support::{Project, outcome, text};
+
+fn coach(project: &Project, arguments: &[&str]) -> Command {
+    let mut command = project.command(env!("CARGO_BIN_EXE_coach"));
+    command.args(arguments);
+    command
+}
+
+fn run(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
+    outcome(&coach(project, arguments).output().unwrap())
+}
+
+#[test]
+fn list_shows_what_the_chapters_say_and_does_without_them() {
+    let project = Project::new();
+    // Not steps, whatever they look like.
+    project.write("steps/notes.md", "");
+    project.write("steps/+9-plus/README.md", "# 09 · Plus\n");
+    let (code, out, err) = run(&project, &["list"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_data_eq!(
+        out,
+        str![[r#"
+05  The engine  30 min  share connections.
+08  typed rows
+
+Each step's page is its README.md in steps/. Check your work: ./run.sh check 05
+
+"#]]
+    );
+}
+
+#[test]
+fn a_red_check_is_1_and_a_green_one_0() {
+    let project = Project::new();
+    let (code, out, err) = run(&project, &["check", "05"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(1), "arguments []\nthe answer is 1\n"),
+        "{err}"
+    );
+    let (code, out, err) = run(&project, &["check", "05", "--solution"]);
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), "arguments []\nthe answer is 2\n", "")
+    );
+    // The last step, and green: nothing comes next.
+    let (code, out, _) = run(&project, &["check", "8"]);
+    assert_eq!(code, Some(0));
+    assert_data_eq!(
+        out,
+        str![[r#"
+arguments []
+the answer is 2
+
+That was the last step.
+Compare with our solution: ./run.sh diff 08
+
+"#]]
+    );
+
+    // Once the exercise is right, the next step is named, by its real number.
+    let solved = project.read("steps/05-engine/solution/src/lib.rs");
+    project.write("steps/05-engine/exercise/src/lib.rs", &solved);
+    let (code, out, _) = run(&project, &["check", "05"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        out.ends_with(
+            "\nNext: steps/08-typed-rows/README.md\nCompare with our solution: ./run.sh diff 05\n"
+        ),
+        "{out}"
+    );
+    // With a filter only a part has run, and with --json stdout is the check's.
+    for arguments in [&["check", "05", "05.1"][..], &["check", "05", "--json"]] {
+        let (code, out, _) = run(&project, arguments);
+        assert_eq!(code, Some(0));
+        assert!(!out.contains("Next"), "{out}");
+        assert!(
+            out.contains(&format!("arguments {:?}", &arguments[2..])),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn a_step_has_several_names() {
+    let project = Project::new();
+    for name in [
+        "5",
+        "05",
+        "005",
+        "05-engine",
+        "05-engine/",
+        "05-engine/exercise",
+        "./steps/05-engine/exercise/",
+    ] {
+        let (code, out, err) = run(&project, &["check", name]);
+        assert_eq!(
+            (code, out.contains("answer is 1")),
+            (Some(1), true),
+            "{name}: {out}{err}"
+        );
+    }
+    let (code, out, _) = run(&project, &["check", "steps/05-engine/solution"]);
+    assert_eq!(
+        (code, out.contains("answer is 2")),
+        (Some(0), true),
+        "{out}"
+    );
+    for folder in ["steps/05-engine", "steps/05-engine/exercise/src"] {
+        let output = coach(&project, &["check"])
+            .current_dir(project.path(folder))
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{folder}: {}",
+            text(&output.stderr)
+        );
+        assert!(text(&output.stdout).contains("answer is 1"), "{folder}");
+    }
+    // From elsewhere, with the folder named.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let root = project.root();
+    let output = coach(&project, &["--root", root.to_str().unwrap(), "check", "05"])
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("answer is 1"));
+}
+
+#[test]
+fn an_unknown_step_lists_the_steps() {
+    let project = Project::new();
+    let cases: [&[&str]; 7] = [
+        &["check", "07"],
+        &["check", "05-motor"],
+        &["check", "exercise"],
+        &["check", "99999999999999999999"],
+        &["check"],
+        &["diff", "x"],
+        &["diff", "05", "06"],
+    ];
+    for arguments in cases {
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(
+            err.ends_with("the steps are:\n  05-engine\n  08-typed-rows\n"),
+            "{arguments:?}: {err}"
+        );
+    }
+    let (code, _, err) = run(&project, &["chek"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("'check'"), "{err}");
+}
+
+#[test]
+fn code_that_does_not_compile_is_shown_as_cargo_shows_it() {
+    let project = Project::new();
+    project.write(
+        "steps/05-engine/exercise/src/lib.rs",
+        "pub fn answer() -> u32 {\n    \"two\"\n}\n",
+    );
+    let (code, out, err) = run(&project, &["check", "05"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("error[E0308]: mismatched types"), "{err}");
+    assert!(
+        err.contains("steps/05-engine/exercise/src/lib.rs:2:5"),
+        "{err}"
+    );
+    assert!(
+        err.contains("05-engine: the exercise does not compile; no check has run"),
+        "{err}"
+    );
+    let (code, out, _) = run(&project, &["check", "05", "--json"]);
+    assert_eq!(code, Some(1));
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(object["step"], "05-engine");
+    assert_eq!(object["error"], "does not compile");
+    assert_eq!(object["checks"], serde_json::json!([]));
+    // A step is built for itself: the other is not held up.
+    let (code, ..) = run(&project, &["check", "08"]);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn warnings_in_the_step_are_shown() {
+    let project = Project::new();
+    let mut code = project.read("steps/05-engine/exercise/src/lib.rs");
+    code.push_str("\nfn forgotten() {}\n");
+    project.write("steps/05-engine/exercise/src/lib.rs", &code);
+    let (_, out, err) = run(&project, &["check", "05"]);
+    assert!(out.contains("the answer is 1"), "{out}");
+    assert!(err.contains("function `forgotten` is never used"), "{err}");
+    assert!(!err.contains("1 warning emitted"), "{err}");
+}
+
+#[test]
+fn what_is_not_the_learners_code_is_3() {
+    let project = Project::new();
+    let root = project.root();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let output = coach(&project, &["list"])
+        .current_dir(elsewhere.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).starts_with("no project here"));
+
+    let output = coach(&project, &["check", "05"])
+        .env("CARGO", root.join("no-such-cargo"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr).contains("rustup.rs"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    // A linker that is missing is reported by the compiler, but is no mistake
+    // in the code.
+    let output = coach(&project, &["check", "05"])
+        .env("CARGO_TARGET_DIR", project.path("other target"))
+        .env("RUSTFLAGS", "-Clinker=no-such-linker")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no-such-linker"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    project.write("steps/05-engine/exercise/Cargo.toml", "[package\n");
+    let (code, _, err) = run(&project, &["check", "05"]);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("cargo cannot read the workspace"), "{err}");
+}
+
+/// Feeds a patch to `git apply` in the project's folder.
+fn git_apply(project: &Project, patch: &str, options: &[&str]) {
+    use std::io::Write;
+    let mut git = project
+        .command("git")
+        .arg("apply")
+        .args(options)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    git.stdin
+        .take()
+        .unwrap()
+        .write_all(patch.as_bytes())
+        .unwrap();
+    let output = git.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{patch}", text(&output.stderr));
+}
+
+#[test]
+fn diff_turns_the_exercise_into_the_solution_and_leaves_the_rest() {
+    let project = Project::new();
+    // What a patch has to get right: a new file in a new folder, no newline at
+    // the end, a line that looks like a head, something at the first line.
+    project.write("steps/05-engine/solution/src/db/base.rs", "pub fn new() {}");
+    project.write(
+        "steps/05-engine/exercise/src/query.sql",
+        "-- one\nSELECT 1;\n",
+    );
+    project.write("steps/05-engine/solution/src/query.sql", "SELECT 2;");
+    // What is the learner's own.
+    project.write("steps/05-engine/exercise/src/mine.rs", "// mine\n");
+    project.write("steps/05-engine/exercise/tests/mine.rs", "// mine\n");
+    project.write(
+        "steps/05-engine/exercise/marketdb.sqlite",
+        "SQLite format 3",
+    );
+    project.write("steps/05-engine/exercise/.hidden.rs", "");
+
+    let (code, patch, err) = run(&project, &["diff", "05"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_data_eq!(
+        &patch,
+        str![[r#"
+diff --git a/steps/05-engine/exercise/src/db/base.rs b/steps/05-engine/exercise/src/db/base.rs
+new file mode 100644
+--- /dev/null
++++ b/steps/05-engine/exercise/src/db/base.rs
+@@ -0,0 +1,1 @@
++pub fn new() {}
+/ No newline at end of file
+diff --git a/steps/05-engine/exercise/src/lib.rs b/steps/05-engine/exercise/src/lib.rs
+--- a/steps/05-engine/exercise/src/lib.rs
++++ b/steps/05-engine/exercise/src/lib.rs
+@@ -6,6 +6,6 @@ TODO(05.1): answer two
+ 
+ pub fn answer() -> u32 {
+     // TODO(05.1): answer two
+-    1
++    2
+     // END TODO(05.1)
+ }
+diff --git a/steps/05-engine/exercise/src/main.rs b/steps/05-engine/exercise/src/main.rs
+--- a/steps/05-engine/exercise/src/main.rs
++++ b/steps/05-engine/exercise/src/main.rs
+@@ -1,3 +1,3 @@
+ fn main() {
+-    println!("exercise 05 says {}", step05::answer());
++    println!("solution 05 says {}", step05::answer());
+ }
+diff --git a/steps/05-engine/exercise/src/query.sql b/steps/05-engine/exercise/src/query.sql
+--- a/steps/05-engine/exercise/src/query.sql
++++ b/steps/05-engine/exercise/src/query.sql
+@@ -1,2 +1,1 @@
+--- one
+-SELECT 1;
++SELECT 2;
+/ No newline at end of file
+
+"#]]
+    );
+    git_apply(&project, &patch, &[]);
+    for file in [
+        "src/db/base.rs",
+        "src/lib.rs",
+        "src/main.rs",
+        "src/query.sql",
+    ] {
+        assert_eq!(
+            project.read(&format!("steps/05-engine/exercise/{file}")),
+            project.read(&format!("steps/05-engine/solution/{file}")),
+            "{file}"
+        );
+    }
+    assert!(
+        project
+            .read("steps/05-engine/exercise/Cargo.toml")
+            .contains("step05-exercise")
+    );
+    assert_eq!(
+        project.read("steps/05-engine/exercise/src/mine.rs"),
+        "// mine\n"
+    );
+
+    let (code, patch, err) = run(&project, &["diff", "05"]);
+    assert_eq!(
+        (code, patch.as_str(), err.as_str()),
+        (Some(0), "", "no difference\n")
+    );
+}
+
+#[test]
+fn diff_of_two_steps_leads_from_solution_to_solution() {
+    let project = Project::new();
+    project.write("steps/05-engine/solution/src/old.rs", "// old\n");
+    let lib = project.read("steps/08-typed-rows/solution/src/lib.rs");
+    project.write(
+        "steps/08-typed-rows/solution/src/lib.rs",
+        &format!("{lib}\npub fn more() {{}}\n"),
+    );
+    let (code, patch, _) = run(&project, &["diff", "05", "08"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        patch.contains("deleted file mode 100644\n--- a/steps/08-typed-rows/solution/src/old.rs\n"),
+        "{patch}"
+    );
+    // The package's name is no difference that a reader asks about.
+    assert!(!patch.contains("Cargo.toml"), "{patch}");
+    git_apply(&project, &patch, &["-R"]);
+    assert_eq!(
+        project.read("steps/08-typed-rows/solution/src/lib.rs"),
+        project
+            .read("steps/05-engine/solution/src/lib.rs")
+            .replace("step05", "step08")
+    );
+    assert_eq!(
+        project.read("steps/08-typed-rows/solution/src/old.rs"),
+        "// old\n"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let project = Project::new();
+    // More than a pipe holds, so that the writer notices.
+    let long = "// a line of a long file\n".repeat(20_000);
+    project.write("steps/05-engine/solution/src/long.rs", &long);
+    let mut child = coach(&project, &["diff", "05"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
+fn every_verb_of_the_coach_is_one_of_run_sh_with_an_example() {
+    let project = Project::new();
+    let (_, help, _) = run(&project, &["--help"]);
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.len() >= 3, "{help}");
+    let script = fs::read_to_string(support::real_root().join("run.sh")).unwrap();
+    let known: Vec<&str> = script
+        .lines()
+        .find_map(|line| line.strip_prefix("coach_verbs=\"")?.strip_suffix('"'))
+        .unwrap()
+        .split(' ')
+        .collect();
+    assert_eq!(verbs, known);
+    for verb in verbs {
+        let (code, help, _) = run(&project, &["help", verb]);
+        assert_eq!(code, Some(0));
+        assert!(help.contains(&format!("  ./run.sh {verb}")), "{help}");
+    }
+}

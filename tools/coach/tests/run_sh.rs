@@ -1,0 +1,477 @@
+//! `run.sh`, run as a learner runs it, on a small project.
+
+#![allow(
+    clippy::needless_raw_string_hashes,
+    reason = "snapbox writes its snapshots so"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+
+use snapbox::{assert_data_eq, str};
+use support::{Project, outcome, text};
+
+fn run_sh(project: &Project, arguments: &[&str]) -> Command {
+    let mut command = project.command(project.path("run.sh"));
+    command.args(arguments);
+    command
+}
+
+fn run(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
+    outcome(&run_sh(project, arguments).output().unwrap())
+}
+
+/// A service started by `./run.sh run`, in a process group of its own, as a
+/// terminal does it. Whatever is left of it is ended on drop.
+struct Running {
+    child: Child,
+    address: String,
+    before: Vec<String>,
+}
+
+impl Running {
+    fn start(project: &Project, arguments: &[&str]) -> Self {
+        let mut child = run_sh(project, arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut before = Vec::new();
+        loop {
+            let line = lines.next().expect("it ended before it listened").unwrap();
+            if let Some(address) = line.strip_prefix("listening on http://") {
+                let address = address.to_owned();
+                return Self {
+                    child,
+                    address,
+                    before,
+                };
+            }
+            before.push(line);
+        }
+    }
+
+    /// `to` is "-" for the whole group, as Ctrl-C, or "" for the script alone.
+    fn signal(&mut self, signal: &str, to: &str) -> std::process::ExitStatus {
+        let target = format!("{to}{}", self.child.id());
+        let sent = Command::new("kill")
+            .args([signal, "--", &target])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap()
+    }
+
+    fn answers(&self) -> bool {
+        TcpStream::connect(&self.address).is_ok()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address on which nothing listens any more.
+fn dead_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn ctrl_c_ends_the_service_and_leaves_nothing() {
+    let project = Project::new();
+    for (signal, to, number) in [("-INT", "-", 2), ("-TERM", "", 15), ("-INT", "", 2)] {
+        let mut running = Running::start(&project, &["run"]);
+        assert!(running.answers());
+        assert_eq!(running.before, ["arguments []"]);
+        // The service of this project does not catch the signal: it reaches it.
+        assert_eq!(running.signal(signal, to).signal(), Some(number));
+        assert!(!running.answers(), "{signal} left the service running");
+    }
+}
+
+#[test]
+fn flags_and_exit_codes_pass_through() {
+    let project = Project::new();
+    assert_eq!(run(&project, &["run", "--exit", "7"]).0, Some(7));
+    let (code, out, _) = run(&project, &["run", "--release", "--exit", "7"]);
+    assert_eq!((code, out.contains("--release")), (Some(7), false), "{out}");
+    assert!(project.path("target/release/marketsvc").is_file());
+    // After `--` nothing is run.sh's own.
+    let running = Running::start(&project, &["run", "--", "--release", "a b"]);
+    assert_eq!(running.before, ["arguments [\"--release\", \"a b\"]"]);
+}
+
+#[test]
+fn a_step_is_started_by_any_of_its_names() {
+    let project = Project::new();
+    for name in [
+        "8",
+        "08",
+        "008",
+        "08-typed-rows",
+        "steps/08-typed-rows/",
+        "./steps/08-typed-rows/exercise",
+    ] {
+        let (code, out, err) = run(&project, &["run", name]);
+        assert_eq!(
+            (code, out.as_str()),
+            (Some(0), "exercise 08 says 2\n"),
+            "{name}: {err}"
+        );
+    }
+    let (code, out, _) = run(&project, &["run", "05", "--solution"]);
+    assert_eq!((code, out.as_str()), (Some(0), "solution 05 says 2\n"));
+    for name in ["07", "5x", "05-motor", "99999999999999999999"] {
+        let (code, _, err) = run(&project, &["run", name]);
+        assert_eq!(code, Some(2), "{name}");
+        assert!(
+            err.ends_with("the steps are:\n  05-engine\n  08-typed-rows\n"),
+            "{name}: {err}"
+        );
+    }
+    assert_eq!(run(&project, &["run", "--solution"]).0, Some(2));
+
+    project.write(
+        "steps/05-engine/exercise/src/lib.rs",
+        "pub fn answer() -> u32 {\n    \"two\"\n}\n",
+    );
+    let (code, _, err) = run(&project, &["run", "05"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("error[E0308]"), "{err}");
+    // The others are not held up by it.
+    assert_eq!(run(&project, &["run", "08"]).0, Some(0));
+}
+
+#[test]
+fn it_works_from_any_folder_and_with_any_target_folder() {
+    let project = Project::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path().canonicalize().unwrap();
+    let output = run_sh(&project, &["run", "08"])
+        .current_dir(&elsewhere)
+        .env("CARGO_TARGET_DIR", "built")
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output.stdout),
+        "exercise 08 says 2\n",
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(elsewhere.join("built/debug").is_dir());
+    assert!(!project.path("built").exists());
+
+    // The coach is told where the project is, and sees the caller's folder.
+    let output = run_sh(&project, &["check", "05", "a b"])
+        .current_dir(&elsewhere)
+        .output()
+        .unwrap();
+    let expected = format!(
+        "[\"--root\", {:?}, \"check\", \"05\", \"a b\"]\n{}\n",
+        project.root().to_str().unwrap(),
+        elsewhere.display()
+    );
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(5), expected)
+    );
+}
+
+#[test]
+fn the_curl_verbs_print_the_line_and_then_the_answer() {
+    let project = Project::new();
+    let running = Running::start(&project, &["run"]);
+    let ask = |arguments: &[&str]| {
+        let output = run_sh(&project, arguments)
+            .env("MARKETSVC_ADDR", &running.address)
+            .output()
+            .unwrap();
+        let (code, out, err) = outcome(&output);
+        format!("{}{out}{code:?}\n", err.replace(&running.address, "ADDR"))
+    };
+    let answers: String = [
+        &["customers"][..],
+        &["custorders", "2"],
+        &["ordertotal", "1"],
+        &["orderstotal"],
+        &["orderstotal", "3,1"],
+        &["orderstotal", "[3,", "1]"],
+        &["ordersbet"],
+        &["ordersbet", "2024-03-22", "2024-03-17 12:00:00"],
+        &["neworder"],
+        &["neworder", "{\"it's\": [1]}"],
+        &["custorders", "404"],
+    ]
+    .into_iter()
+    .map(ask)
+    .collect();
+    assert_data_eq!(
+        answers,
+        str![[r#"
+curl -sS http://ADDR/api/customers
+GET /api/customers
+Some(0)
+curl -sS http://ADDR/api/orders/2
+GET /api/orders/2
+Some(0)
+curl -sS http://ADDR/api/order_total/1
+GET /api/order_total/1
+Some(0)
+curl -sS 'http://ADDR/api/orders_total?orders=1,2,3'
+GET /api/orders_total?orders=1,2,3
+Some(0)
+curl -sS 'http://ADDR/api/orders_total?orders=3,1'
+GET /api/orders_total?orders=3,1
+Some(0)
+curl -sS 'http://ADDR/api/orders_total?orders=3,1'
+GET /api/orders_total?orders=3,1
+Some(0)
+curl -sS http://ADDR/api/orders_between_dates/2024-03-22%2000:00:00/2024-03-17%2000:00:00
+GET /api/orders_between_dates/2024-03-22%2000:00:00/2024-03-17%2000:00:00
+Some(0)
+curl -sS http://ADDR/api/orders_between_dates/2024-03-22/2024-03-17%2012:00:00
+GET /api/orders_between_dates/2024-03-22/2024-03-17%2012:00:00
+Some(0)
+curl -sS -H 'Content-Type: application/json' -d '{"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}' http://ADDR/api/add_new_order
+POST /api/add_new_order application/json {"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}
+Some(0)
+curl -sS -H 'Content-Type: application/json' -d '{"it'/''s": [1]}' http://ADDR/api/add_new_order
+POST /api/add_new_order application/json {"it's": [1]}
+Some(0)
+curl -sS http://ADDR/api/orders/404
+HTTP 404
+GET /api/orders/404
+Some(0)
+
+"#]]
+    );
+    // The whole address as the service was told it: every interface.
+    let everywhere = format!("0.0.0.0:{}", running.address.rsplit(':').next().unwrap());
+    let output = run_sh(&project, &["customers"])
+        .env("MARKETSVC_ADDR", everywhere)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "GET /api/customers\n");
+
+    // An answer that breaks off: what came, and curl's own words.
+    let output = run_sh(&project, &["custorders", "500500"])
+        .env("MARKETSVC_ADDR", &running.address)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "GET /api/orders/500500\n");
+    assert!(
+        text(&output.stderr).contains("curl: (18)"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_reader_of_the_answer_that_goes_away_is_no_error() {
+    let project = Project::new();
+    let mut command = run_sh(&project, &["customers"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    command
+        .env("MARKETSVC_ADDR", listener.local_addr().unwrap().to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    drop(child.stdout.take());
+    // Larger than what curl and a pipe hold between them.
+    let body = vec![b'x'; 4 << 20];
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(&body));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stderr).lines().count(),
+        1,
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn no_service_is_3_and_says_how_to_start_one() {
+    let project = Project::new();
+    let address = dead_address();
+    let output = run_sh(&project, &["ordertotal", "1"])
+        .env("MARKETSVC_ADDR", &address)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(3), String::new())
+    );
+    assert!(
+        text(&output.stderr).ends_with(&format!(
+            "nothing answers at {address}: start the service first, in another terminal: ./run.sh run\n"
+        )),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_is_right() {
+    let project = Project::new();
+    let cases: [(&[&str], &str); 10] = [
+        (&["ordertotal"], "./run.sh ordertotal 1"),
+        (&["custorders", "1", "2"], "./run.sh custorders 1"),
+        (
+            &["ordersbet", "2024-03-22"],
+            "./run.sh ordersbet 2024-03-22",
+        ),
+        (&["neworder", "{", "}"], "single quotes"),
+        (&["customers", "1"], "usage: ./run.sh customers"),
+        (&["test", "05"], "no arguments"),
+        (&["custmers"], "did you mean \"customers\"?"),
+        (&["chek", "05"], "did you mean \"check\"?"),
+        (&["help", "tset"], "did you mean \"test\"?"),
+        (&["nothing-like-it"], "./run.sh help lists all"),
+    ];
+    for (arguments, said) in cases {
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+    }
+    for address in ["127.0.0.1:0", "9090"] {
+        let output = run_sh(&project, &["customers"])
+            .env("MARKETSVC_ADDR", address)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(&format!("MARKETSVC_ADDR is {address}")));
+    }
+}
+
+#[test]
+fn help_names_every_verb_with_an_example() {
+    let project = Project::new();
+    let (code, help, err) = run(&project, &["help"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(run(&project, &[]), (Some(0), help.clone(), String::new()));
+    let script = fs::read_to_string(project.path("run.sh")).unwrap();
+    let verbs: Vec<&str> = script
+        .lines()
+        .filter_map(|line| line.split_once("_verbs=\"")?.1.strip_suffix('"'))
+        .flat_map(|verbs| verbs.split(' '))
+        .collect();
+    assert!(verbs.len() > 10);
+    for verb in verbs {
+        assert!(
+            help.contains(&format!("\n  {verb}")),
+            "{verb} is not listed"
+        );
+        assert!(
+            help.contains(&format!("  ./run.sh {verb}")),
+            "{verb} has no example"
+        );
+    }
+    let (code, one, _) = run(&project, &["help", "ordertotal"]);
+    assert_eq!(code, Some(0));
+    assert_data_eq!(
+        one,
+        str![[r#"
+  ordertotal N                 what order N costs
+                                 ./run.sh ordertotal 1
+
+"#]]
+    );
+}
+
+#[test]
+fn without_cargo_it_says_where_to_get_it() {
+    let project = Project::new();
+    // What the script itself needs, without what is beside cargo.
+    let tools = tempfile::tempdir().unwrap();
+    for tool in ["bash", "dirname", "env"] {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .output()
+            .unwrap();
+        std::os::unix::fs::symlink(text(&found.stdout).trim(), tools.path().join(tool)).unwrap();
+    }
+    for verb in [&["run"][..], &["check", "05"], &["test"], &["seed"]] {
+        let output = run_sh(&project, verb)
+            .env("PATH", tools.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("https://rustup.rs"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn test_runs_every_part_and_sums_up() {
+    let project = Project::new();
+    // Red by design and no part of the sum, like the exercises of the project.
+    project.write(
+        "steps/05-engine/exercise/tests/mine.rs",
+        "#[test]\nfn mine() {\n    panic!();\n}\n",
+    );
+    let formatted = project
+        .command("cargo")
+        .args(["fmt", "--all"])
+        .status()
+        .unwrap();
+    assert!(formatted.success());
+    let (code, out, err) = run(&project, &["test"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    // format, clippy, one test of the service, three of verify
+    assert!(out.ends_with("\n6 passed, 0 failed\n"), "{out}");
+    assert!(out.contains("arguments [\"all\"]"), "{out}");
+    let parts: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.strip_prefix("== ")?.split(" (after").next())
+        .collect();
+    assert_eq!(parts, ["format", "clippy", "tests", "the tutorial"]);
+
+    // Every part fails, and each is run all the same.
+    let service = project
+        .read("marketsvc/src/main.rs")
+        .replace("1 + 1, 2", "1+1, 3");
+    project.write("marketsvc/src/main.rs", &service);
+    let mut unused = project.read("steps/08-typed-rows/exercise/src/lib.rs");
+    unused.push_str("\nfn forgotten() {}\n");
+    project.write("steps/08-typed-rows/exercise/src/lib.rs", &unused);
+    let output = run_sh(&project, &["test"])
+        .env("MARKETSVC_VERDICT", "2 passed, 1 failed")
+        .output()
+        .unwrap();
+    let (code, out, _) = outcome(&output);
+    assert_eq!(code, Some(1));
+    assert!(out.ends_with("\n2 passed, 4 failed\n"), "{out}");
+    assert_eq!(out.matches(": FAILED, ").count(), 4, "{out}");
+
+    // A proof without a verdict is none, and neither is one that does not build.
+    for main in ["fn main() {}\n", "fn main() {\n"] {
+        project.write("tools/verify/src/main.rs", main);
+        let (code, out, _) = run(&project, &["test"]);
+        assert_eq!(code, Some(1));
+        assert!(out.contains("-- the tutorial: FAILED"), "{out}");
+    }
+}
