@@ -19,15 +19,20 @@ use tokio::net::TcpListener;
 
 /// A market's HTTP service over SQLite.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = false)]
+#[command(version)]
 struct Args {
-    /// Where to listen [env: MARKETSVC_ADDR] [default: 127.0.0.1:9090]; port 0
-    /// takes a free one.
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        help = "Where to listen; port 0 takes a free one [env: MARKETSVC_ADDR] [default: 127.0.0.1:9090]"
+    )]
     addr: Option<String>,
-    /// The database [env: DATABASE_URL] [default: sqlite://marketdb.sqlite],
-    /// created with sample data when missing.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "The database, created with sample data when missing [env: DATABASE_URL] [default: sqlite://marketdb.sqlite]"
+    )]
     database_url: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,

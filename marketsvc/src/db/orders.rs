@@ -368,17 +368,16 @@ async fn unknown_items(
 
 /// `[[item, quantity], …]`: the shape in which SQL reads the lines.
 fn lines_as_json(order: &NewOrder) -> String {
-    serde_json::Value::from_iter(
-        order
-            .lines()
-            .iter()
-            .map(|line| vec![line.item.get(), line.quantity.get()]),
-    )
-    .to_string()
+    order
+        .lines()
+        .iter()
+        .map(|line| vec![line.item.get(), line.quantity.get()])
+        .collect::<serde_json::Value>()
+        .to_string()
 }
 
 fn is_foreign_key(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .is_some_and(|error| error.is_foreign_key_violation())
+        .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
 }
