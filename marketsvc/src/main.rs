@@ -5,8 +5,9 @@
 //! Exit codes: 2 for a wrong flag or setting, 3 when the port or the database
 //! cannot be used.
 
+use std::env;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ fn start(args: Args) -> Result<(), Exit> {
     tracing_subscriber::fmt()
         .with_env_filter(config::log_filter()?)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .init();
     let database = config::database(args.database_url)?;
     let runtime = tokio::runtime::Runtime::new().map_err(environment)?;
