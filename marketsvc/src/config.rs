@@ -1,6 +1,7 @@
 //! What the program reads from outside, and the limits that it keeps.
 
 use std::env;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -14,16 +15,27 @@ pub struct Config {
     /// The database file; created with the sample market when it is missing.
     pub database: PathBuf,
     pub limits: Limits,
+    /// Called with the real address as soon as requests are answered.
+    pub ready: fn(SocketAddr),
 }
 
 impl Config {
-    /// The given database, with the default limits.
+    /// The given database, with the default limits. When the service is ready
+    /// it prints `listening on http://ADDR` on standard output.
     pub fn new(database: impl Into<PathBuf>) -> Self {
         Self {
             database: database.into(),
             limits: Limits::default(),
+            ready: announce,
         }
     }
+}
+
+/// Somebody who has closed our standard output does not want to know, and the
+/// service goes on.
+fn announce(address: SocketAddr) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
 /// How much of anything the service lets happen at once, and for how long.
@@ -57,7 +69,9 @@ pub struct Limits {
     /// Default 5 s.
     pub lock_wait: Duration,
     /// Rows that a streamed answer reads at a time. A page of customers is
-    /// about 45 kB, and two of them are in memory for each client. Default 500.
+    /// about 90 kB, and two of them are in memory for each client. Half as many
+    /// rows take a quarter more time in all, twice as many save little.
+    /// Default 1,000.
     pub page_rows: u32,
 }
 
@@ -75,7 +89,7 @@ impl Default for Limits {
             readers: u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16),
             acquire: Duration::from_secs(5),
             lock_wait: Duration::from_secs(5),
-            page_rows: 500,
+            page_rows: 1_000,
         }
     }
 }

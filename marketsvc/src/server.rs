@@ -4,7 +4,6 @@
 //! the loop over connections is written out here.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +37,8 @@ pub enum RunError {
     Listener(#[source] io::Error),
 }
 
-/// Opens the database, prints `listening on http://ADDR` on standard output,
-/// and serves on `listener` until `shutdown` completes. Then no connection is
+/// Opens the database, says that it is [`ready`](Config::ready), and serves on
+/// `listener` until `shutdown` completes. Then no connection is
 /// accepted any more, requests in flight have
 /// [`shutdown_grace`](Limits::shutdown_grace) to finish, and the database is
 /// closed.
@@ -54,9 +53,13 @@ pub async fn run(
     config: Config,
 ) -> Result<(), RunError> {
     let address = listener.local_addr().map_err(RunError::Listener)?;
-    let Config { database, limits } = config;
+    let Config {
+        database,
+        limits,
+        ready,
+    } = config;
     let db = Db::open(&database, &limits).await?;
-    announce(address);
+    ready(address);
     let state = AppState {
         db: db.clone(),
         limits: limits.clone(),
@@ -64,14 +67,6 @@ pub async fn run(
     serve(listener, shutdown, app(state), &limits).await;
     db.close().await;
     Ok(())
-}
-
-/// Somebody who has closed our standard output does not want to know, and the
-/// service goes on.
-fn announce(address: SocketAddr) {
-    use io::Write;
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
 }
 
 async fn serve(
