@@ -1,1 +1,167 @@
-fn main() {}
+//! Starts the market service, or fills its database.
+//!
+//! `cargo run` prints `listening on http://127.0.0.1:9090` and serves until
+//! Ctrl-C. `cargo run -- seed --customers 1000 --orders 100` adds bulk data.
+//! Exit codes: 2 for a wrong flag or setting, 3 when the port or the database
+//! cannot be used.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use marketsvc::config::{self, ConfigError};
+use marketsvc::db::{Db, bulk};
+use marketsvc::{Config, Limits};
+use tokio::net::TcpListener;
+
+/// A market's HTTP service over SQLite.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        help = "Where to listen; port 0 takes a free one [env: MARKETSVC_ADDR] [default: 127.0.0.1:9090]"
+    )]
+    addr: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "The database, created with sample data when missing [env: DATABASE_URL] [default: sqlite://marketdb.sqlite]"
+    )]
+    database_url: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add made-up customers and orders to the database, the same ones each time.
+    Seed {
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        customers: u32,
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        orders: u32,
+    },
+}
+
+const WRONG_USAGE: u8 = 2;
+const ENVIRONMENT_AT_FAULT: u8 = 3;
+
+/// One line on standard error, and the exit code.
+struct Exit(u8, String);
+
+impl From<ConfigError> for Exit {
+    fn from(error: ConfigError) -> Self {
+        Self(WRONG_USAGE, error.to_string())
+    }
+}
+
+fn environment(error: impl Display) -> Exit {
+    Exit(ENVIRONMENT_AT_FAULT, error.to_string())
+}
+
+fn main() -> ExitCode {
+    match start(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Exit(code, message)) => {
+            eprintln!("marketsvc: {}", message.replace('\n', " "));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), Exit> {
+    tracing_subscriber::fmt()
+        .with_env_filter(config::log_filter()?)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
+        .init();
+    let database = config::database(args.database_url)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(environment)?;
+    match args.command {
+        None => {
+            let address = config::address(args.addr)?;
+            runtime.block_on(serve(address, database))
+        }
+        Some(Command::Seed { customers, orders }) => {
+            runtime.block_on(seed(database, customers, orders))
+        }
+    }
+}
+
+async fn serve(address: SocketAddr, database: PathBuf) -> Result<(), Exit> {
+    // The signals before the port: whoever sees the port open can stop us.
+    let shutdown = shutdown_signal().map_err(environment)?;
+    // The port before the database: without the port there is no need of one.
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Exit(ENVIRONMENT_AT_FAULT, bind_error(address, &error)))?;
+    marketsvc::run(listener, shutdown, Config::new(database))
+        .await
+        .map_err(environment)
+}
+
+fn bind_error(address: SocketAddr, error: &io::Error) -> String {
+    let hint = "or choose another address with MARKETSVC_ADDR or --addr (port 0 takes a free one)";
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{address} is taken by another program, perhaps by a service that is still running: stop it, {hint}"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} is not allowed for this user: take a port from 1024 up, {hint}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is not an address of this computer: take 127.0.0.1, {hint}")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    }
+}
+
+/// Completes when the program is told to stop, by Ctrl-C or SIGTERM.
+#[cfg(unix)]
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Completes when the program is told to stop, by Ctrl-C.
+#[cfg(not(unix))]
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+async fn seed(database: PathBuf, customers: u32, orders: u32) -> Result<(), Exit> {
+    if customers == 0 && orders == 0 {
+        return Err(Exit(
+            WRONG_USAGE,
+            "nothing to add: say how much, as in seed --customers 1000 --orders 100".to_owned(),
+        ));
+    }
+    bulk::check(customers, orders).map_err(|error| Exit(WRONG_USAGE, error))?;
+    let db = Db::open(&database, &Limits::default())
+        .await
+        .map_err(environment)?;
+    let added = bulk::add(&db, customers, orders, |done| eprintln!("{done}")).await;
+    db.close().await;
+    println!("{}: {}", database.display(), added.map_err(environment)?);
+    Ok(())
+}

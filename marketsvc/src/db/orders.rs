@@ -1,0 +1,383 @@
+//! Queries about orders, and the one transaction that adds an order.
+
+use std::str::FromStr;
+
+use futures::future::BoxFuture;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+use tokio::task::JoinSet;
+
+use super::Db;
+use crate::Error;
+use crate::domain::{CustomerId, FieldError, Invalid, Money, NewOrder, OrderId, UtcTime};
+
+/// One line of an order as it was placed, or an order without any.
+#[derive(Debug)]
+pub struct Line {
+    pub customer: String,
+    pub order_id: i64,
+    pub order_time: UtcTime,
+    /// `None` for an order that has no items.
+    pub item: Option<LineItem>,
+    /// Where this line stands in its order: grows from line to line.
+    position: i64,
+}
+
+/// So many of an item, at today's price.
+#[derive(Debug)]
+pub struct LineItem {
+    pub name: String,
+    /// For one piece.
+    pub price: Money,
+    pub quantity: i64,
+    /// For all pieces.
+    pub total: Money,
+}
+
+impl Line {
+    /// Where a page that ends with this line is continued.
+    pub fn after(&self) -> After {
+        After {
+            order_time: self.order_time,
+            order_id: self.order_id,
+            position: self.position,
+        }
+    }
+}
+
+/// The last line that a reader has seen.
+#[derive(Debug, Clone, Copy)]
+pub struct After {
+    order_time: UtcTime,
+    order_id: i64,
+    position: i64,
+}
+
+impl After {
+    /// Before the first order of `time`.
+    pub fn start_of(time: UtcTime) -> Self {
+        Self {
+            order_time: time,
+            order_id: 0,
+            position: 0,
+        }
+    }
+}
+
+// Both listings read lines, not orders, page by page: an order may be larger
+// than a page. LEFT JOIN keeps orders without items as a line of their own, so
+// that a long run of them also ends a page instead of holding a connection.
+// An item's rowid is its place in the order; a line without item takes the
+// greatest position, which says that its order is finished.
+
+const OF_CUSTOMER: &str = "
+    SELECT customer.name, orders.id, orders.order_time,
+           ifnull(order_items.rowid, 9223372036854775807),
+           item.name, item.price_cents, order_items.quantity,
+           item.price_cents * order_items.quantity
+    FROM orders
+    JOIN customer ON customer.id = orders.customer_id
+    LEFT JOIN order_items ON order_items.order_id = orders.id
+    LEFT JOIN item ON item.id = order_items.item_id
+    WHERE orders.customer_id = $1
+      AND orders.id >= $2
+      AND (orders.id > $2 OR order_items.rowid > $3)
+    ORDER BY orders.id, order_items.rowid
+    LIMIT $4";
+
+const BETWEEN: &str = "
+    SELECT customer.name, orders.id, orders.order_time,
+           ifnull(order_items.rowid, 9223372036854775807),
+           item.name, item.price_cents, order_items.quantity,
+           item.price_cents * order_items.quantity
+    FROM orders
+    JOIN customer ON customer.id = orders.customer_id
+    LEFT JOIN order_items ON order_items.order_id = orders.id
+    LEFT JOIN item ON item.id = order_items.item_id
+    WHERE (orders.order_time, orders.id) >= ($1, $2)
+      AND orders.order_time <= $4
+      AND (orders.order_time > $1 OR orders.id > $2 OR order_items.rowid > $3)
+    ORDER BY orders.order_time, orders.id, order_items.rowid
+    LIMIT $5";
+
+/// At most `limit` lines of the customer's orders that come after `after`
+/// (`None`: from the first), by order and then as they were placed.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when no connection comes free in time, else
+/// [`Error::Database`].
+pub async fn page_of_customer(
+    db: &Db,
+    customer: CustomerId,
+    after: Option<After>,
+    limit: u32,
+) -> Result<Vec<Line>, Error> {
+    sqlx::query(OF_CUSTOMER)
+        .bind(customer.get())
+        .bind(after.map_or(0, |after| after.order_id))
+        .bind(after.map_or(0, |after| after.position))
+        .bind(limit)
+        .fetch_all(&db.readers)
+        .await?
+        .iter()
+        .map(line)
+        .collect()
+}
+
+/// At most `limit` lines that come after `after`, of orders up to and
+/// including `last`: by time, then order, then as they were placed.
+///
+/// # Errors
+///
+/// As [`page_of_customer`].
+pub async fn page_between(
+    db: &Db,
+    after: After,
+    last: UtcTime,
+    limit: u32,
+) -> Result<Vec<Line>, Error> {
+    sqlx::query(BETWEEN)
+        .bind(after.order_time.to_string())
+        .bind(after.order_id)
+        .bind(after.position)
+        .bind(last.to_string())
+        .bind(limit)
+        .fetch_all(&db.readers)
+        .await?
+        .iter()
+        .map(line)
+        .collect()
+}
+
+fn line(row: &SqliteRow) -> Result<Line, Error> {
+    // NULL decodes as 0 unless an Option is asked for.
+    let item = match row.try_get::<Option<String>, _>(4)? {
+        None => None,
+        Some(name) => Some(LineItem {
+            name,
+            price: Money::from_cents(row.try_get(5)?),
+            quantity: row.try_get(6)?,
+            total: Money::from_cents(row.try_get(7)?),
+        }),
+    };
+    let time: &str = row.try_get(2)?;
+    Ok(Line {
+        customer: row.try_get(0)?,
+        order_id: row.try_get(1)?,
+        order_time: UtcTime::from_str(time).map_err(|cause| stored("order_time", time, cause))?,
+        item,
+        position: row.try_get(3)?,
+    })
+}
+
+/// A value in the database that is not what its column is for. It can only
+/// have come there by another program's hand.
+fn stored(column: &str, held: &str, cause: Invalid) -> Error {
+    Error::Database(sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: format!("{held:?} {cause}").into(),
+    })
+}
+
+/// What an order costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderTotal {
+    /// There is no such order.
+    Unknown,
+    /// The order has no items.
+    Empty,
+    Of(Money),
+}
+
+/// The total of one order.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when no connection comes free in time, else
+/// [`Error::Database`].
+pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
+    let total: Option<Option<i64>> = sqlx::query_scalar(
+        "SELECT (SELECT sum(item.price_cents * order_items.quantity)
+                 FROM order_items
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE order_items.order_id = orders.id)
+         FROM orders
+         WHERE orders.id = $1",
+    )
+    .bind(order.get())
+    .fetch_optional(&db.readers)
+    .await?;
+    Ok(match total {
+        None => OrderTotal::Unknown,
+        Some(None) => OrderTotal::Empty,
+        Some(Some(cents)) => OrderTotal::Of(Money::from_cents(cents)),
+    })
+}
+
+/// The totals of many orders, in the order asked for.
+///
+/// One statement could read them all; tasks are what this endpoint shows. As
+/// many run at once as there are connections: more would only queue, each with
+/// its own chance to time out.
+///
+/// # Errors
+///
+/// The first error of any of them. The others are then aborted.
+///
+/// # Cancel safety
+///
+/// Dropping the future aborts the tasks.
+pub async fn totals(db: &Db, orders: &[OrderId]) -> Result<Vec<OrderTotal>, Error> {
+    in_order(orders, db.reader_count(), |order| {
+        let db = db.clone();
+        Box::pin(async move { total(&db, order).await })
+    })
+    .await
+}
+
+/// Runs `work` on every input, at most `limit` at a time, and returns the
+/// results in the order of the inputs.
+async fn in_order<T, R>(
+    inputs: &[T],
+    limit: usize,
+    work: impl Fn(T) -> BoxFuture<'static, Result<R, Error>>,
+) -> Result<Vec<R>, Error>
+where
+    T: Copy,
+    R: Send + 'static,
+{
+    let mut results: Vec<Option<R>> = Vec::new();
+    results.resize_with(inputs.len(), || None);
+    let mut waiting = inputs.iter().copied().enumerate();
+    // Leaving this function by any way drops the set, which aborts its tasks.
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < limit.max(1) {
+            let Some((place, input)) = waiting.next() else {
+                break;
+            };
+            let task = work(input);
+            running.spawn(async move { Ok::<_, Error>((place, task.await?)) });
+        }
+        // Tasks finish in any order; each knows its place.
+        let Some(finished) = running.join_next().await else {
+            break;
+        };
+        let (place, result) = finished??;
+        results[place] = Some(result);
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Stores a new order and returns its number. Other writers wait their turn.
+///
+/// # Errors
+///
+/// [`Error::Refused`] when the customer or an item does not exist, naming each
+/// field; [`Error::Busy`] and [`Error::Database`] as elsewhere. After an error
+/// nothing is stored.
+///
+/// # Cancel safety
+///
+/// A dropped future leaves the whole order or nothing.
+pub async fn add(db: &Db, order: &NewOrder, time: UtcTime) -> Result<OrderId, Error> {
+    let mut transaction = db.begin_write().await?;
+    let id = match insert_order(&mut transaction, order, time).await {
+        Err(Error::Database(error)) if is_foreign_key(&error) => {
+            return Err(Error::Refused(vec![FieldError::new(
+                "customer_id",
+                format!("names customer {}, who does not exist", order.customer()),
+            )]));
+        }
+        other => other?,
+    };
+    match insert_lines(&mut transaction, id, order).await {
+        Err(Error::Database(error)) if is_foreign_key(&error) => {
+            return Err(Error::Refused(
+                unknown_items(&mut transaction, order).await?,
+            ));
+        }
+        other => other?,
+    }
+    // Every way out above drops the transaction, which rolls it back.
+    transaction.commit().await?;
+    Ok(id)
+}
+
+async fn insert_order(
+    transaction: &mut Transaction<'_, Sqlite>,
+    order: &NewOrder,
+    time: UtcTime,
+) -> Result<OrderId, Error> {
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO orders (customer_id, order_time) VALUES ($1, $2) RETURNING id",
+    )
+    .bind(order.customer().get())
+    .bind(time.to_string())
+    .fetch_one(&mut **transaction)
+    .await?;
+    OrderId::try_from(id).map_err(|cause| stored("orders.id", &id.to_string(), cause))
+}
+
+/// All lines in one statement, whatever their number: while this runs, no
+/// other order can be stored.
+async fn insert_lines(
+    transaction: &mut Transaction<'_, Sqlite>,
+    id: OrderId,
+    order: &NewOrder,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO order_items (order_id, item_id, quantity)
+         SELECT $1, value ->> 0, value ->> 1
+         FROM json_each($2)
+         ORDER BY key",
+    )
+    .bind(id.get())
+    .bind(lines_as_json(order))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Which items the failed insert was refused for. Same transaction, so nobody
+/// can have added them meanwhile.
+async fn unknown_items(
+    transaction: &mut Transaction<'_, Sqlite>,
+    order: &NewOrder,
+) -> Result<Vec<FieldError>, Error> {
+    let unknown: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT key, value ->> 0
+         FROM json_each($1)
+         WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = value ->> 0)
+         ORDER BY key",
+    )
+    .bind(lines_as_json(order))
+    .fetch_all(&mut **transaction)
+    .await?;
+    Ok(unknown
+        .into_iter()
+        .map(|(place, item)| {
+            FieldError::new(
+                format!("items[{place}].id"),
+                format!("names item {item}, which does not exist"),
+            )
+        })
+        .collect())
+}
+
+/// `[[item, quantity], …]`: the shape in which SQL reads the lines.
+fn lines_as_json(order: &NewOrder) -> String {
+    order
+        .lines()
+        .iter()
+        .map(|line| vec![line.item.get(), line.quantity.get()])
+        .collect::<serde_json::Value>()
+        .to_string()
+}
+
+fn is_foreign_key(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}

@@ -1,0 +1,275 @@
+//! Answers of any length: pages of rows become a body, piece by piece.
+//!
+//! While one piece is on its way to the client, the next is read from the
+//! database, and never more than that one. A client that stops reading costs
+//! two pages of memory and no database connection, since a page's connection
+//! is back in the pool before the page is sent.
+//!
+//! Each page is read at its own moment. A row that is committed while an
+//! answer is on its way is in it when its key lies beyond what was read so
+//! far, else not. No row is in an answer twice, because keys only grow from page
+//! to page; and since this service never changes a key or deletes a row, none
+//! that was there at the start is left out.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+
+use crate::Error;
+
+/// How the rows of a list are written, by the request's `Accept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`: one array.
+    Array,
+    /// `application/x-ndjson`: one object for each line. A reader can use a
+    /// row as soon as it has its line.
+    Lines,
+}
+
+impl Format {
+    /// What stands between two rows.
+    pub fn separator(self) -> &'static str {
+        match self {
+            Self::Array => ",",
+            Self::Lines => "\n",
+        }
+    }
+
+    /// Puts a page into the body: `rows` are separated from each other, and
+    /// this adds what goes before or after them.
+    pub fn page(self, first: bool, rows: impl Into<Vec<u8>>) -> Bytes {
+        let mut rows = rows.into();
+        match self {
+            Self::Array => rows.insert(0, if first { b'[' } else { b',' }),
+            Self::Lines => rows.push(b'\n'),
+        }
+        rows.into()
+    }
+
+    /// What ends a body; `empty` when it has no rows.
+    pub fn end(self, empty: bool) -> Bytes {
+        Bytes::from_static(match (self, empty) {
+            (Self::Array, true) => b"[]",
+            (Self::Array, false) => b"]",
+            (Self::Lines, _) => b"",
+        })
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Array => "application/json",
+            Self::Lines => "application/x-ndjson",
+        })
+    }
+
+    /// Lines when the client names them and does not like JSON at least as
+    /// much; JSON in every other case, whatever it asks for.
+    fn accepted(headers: &HeaderMap) -> Self {
+        let mut lines = 0.0_f32;
+        let mut array = 0.0_f32;
+        for range in headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+        {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let weight = parts
+                .find_map(|part| part.strip_prefix("q="))
+                .map_or(1.0, |q| q.parse().unwrap_or(0.0));
+            if kind.eq_ignore_ascii_case("application/x-ndjson") {
+                lines = weight;
+            } else if kind.eq_ignore_ascii_case("application/json") {
+                array = weight;
+            }
+        }
+        if lines > array {
+            Self::Lines
+        } else {
+            Self::Array
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Format {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::accepted(&parts.headers))
+    }
+}
+
+/// Answers with `pieces` as the body.
+///
+/// The first piece is awaited before the status line is sent, so that a
+/// database which fails at once is answered with a proper error. If it fails
+/// later, the status line is gone: the connection is then closed without the
+/// mark that ends a body, by which every HTTP client knows that the answer is
+/// not whole, and the cause is in the log.
+///
+/// # Errors
+///
+/// The error of the first piece.
+///
+/// # Cancel safety
+///
+/// Dropping the future, or later the body, stops the reading.
+pub async fn respond(
+    format: Format,
+    pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+) -> Result<Response, Error> {
+    let mut pieces = Box::pin(one_ahead(pieces));
+    let first = pieces.next().await.transpose()?;
+    let rest = pieces.inspect(|piece| {
+        if let Err(error) = piece {
+            error.log();
+            tracing::error!("an answer was cut off");
+        }
+    });
+    let body = Body::from_stream(stream::iter(first.map(Ok)).chain(rest));
+    let headers = [
+        (header::CONTENT_TYPE, format.content_type()),
+        (header::VARY, HeaderValue::from_static("accept")),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// The same items, of which the next one is already being made while the
+/// last one is used. Ends after the first error.
+fn one_ahead<S>(items: S) -> impl Stream<Item = Result<Bytes, Error>> + Send
+where
+    S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::channel(1);
+    let task = tokio::spawn(async move {
+        let mut items = pin!(items);
+        // A place in the channel comes before the item, so that there is never
+        // an item which waits for one.
+        while let Ok(place) = sender.reserve().await {
+            let item = tokio::select! {
+                item = items.next() => item,
+                // The client is gone; what it asked for need not be read.
+                () = sender.closed() => return,
+            };
+            let Some(item) = item else { return };
+            let failed = item.is_err();
+            place.send(item);
+            if failed {
+                return;
+            }
+        }
+    });
+    async_stream::stream! {
+        while let Some(item) = receiver.recv().await {
+            yield item;
+        }
+        // A panic also closes the channel, and must not look like the end.
+        if let Err(error) = task.await {
+            yield Err(error.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn accepted(accept: &[&'static str]) -> Format {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append(header::ACCEPT, HeaderValue::from_static(value));
+        }
+        Format::accepted(&headers)
+    }
+
+    #[test]
+    fn lines_are_for_those_who_ask() {
+        for accept in [
+            &["application/x-ndjson"] as &[_],
+            &["application/x-ndjson, */*"],
+            &["Application/X-NDJSON; q=0.5"],
+            &["application/json;q=0.5", "application/x-ndjson"],
+        ] {
+            assert_eq!(accepted(accept), Format::Lines, "{accept:?}");
+        }
+        for accept in [
+            &[] as &[_],
+            &["*/*"],
+            &["text/html"],
+            &["application/json, application/x-ndjson"],
+            &["application/x-ndjson;q=0"],
+            &["application/x-ndjson;q=0.1, application/json;q=0.2"],
+            &["application/x-ndjson;q=many"],
+            &[",;q="],
+        ] {
+            assert_eq!(accepted(accept), Format::Array, "{accept:?}");
+        }
+    }
+
+    /// Counts the items that were made.
+    fn counted(made: &Arc<AtomicUsize>) -> impl Stream<Item = Result<Bytes, Error>> + use<> {
+        let made = Arc::clone(made);
+        stream::repeat_with(move || {
+            made.fetch_add(1, Ordering::SeqCst);
+            Ok(Bytes::from_static(b"x"))
+        })
+    }
+
+    #[tokio::test]
+    async fn reads_one_ahead_and_no_further() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let mut items = Box::pin(one_ahead(counted(&made)));
+        for taken in 1..=5 {
+            items.next().await.unwrap().unwrap();
+            // On this one thread, the producer runs until it has to wait.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(made.load(Ordering::SeqCst), taken + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn stops_reading_when_dropped() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let alive = Arc::downgrade(&made);
+        let mut items = Box::pin(one_ahead(counted(&made)));
+        items.next().await.unwrap().unwrap();
+        drop((items, made));
+        while alive.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_not_the_end() {
+        let items = stream::iter([1, 0]).map(|n: u8| {
+            assert!(n > 0, "on purpose");
+            Ok(Bytes::from_static(b"x"))
+        });
+        let items: Vec<_> = one_ahead(items).collect().await;
+        assert_eq!(items.len(), 2);
+        assert!(matches!(items[1], Err(Error::Panicked)), "{items:?}");
+    }
+
+    #[tokio::test]
+    async fn an_error_is_the_last_item() {
+        let items = stream::iter([Ok(Bytes::new()), Err(Error::TooSlow), Ok(Bytes::new())]);
+        let items: Vec<_> = one_ahead(items).collect().await;
+        assert!(
+            matches!(items[..], [Ok(_), Err(Error::TooSlow)]),
+            "{items:?}"
+        );
+    }
+}
