@@ -85,7 +85,11 @@ fn main() -> ExitCode {
             "get_orders_between_dates gives the items of both dates and between",
             orders_come,
         )
-        .check("03.3", "one of 10,000 ordered items taken reads few", orders_read_few)
+        .check(
+            "03.3",
+            "one of 10,000 ordered items taken reads few",
+            orders_read_few,
+        )
         .check(
             "03.3",
             "every pair of dates is the same SQL with other values",
