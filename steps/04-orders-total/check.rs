@@ -177,16 +177,18 @@ async fn with_failures(gate: &Gate, inputs: u64, limit: usize) -> Result<Vec<()>
     map_concurrently((0..inputs).collect(), limit, |input| {
         let gate = gate.clone();
         async move {
-            if input == 1 || input == 2 {
-                let visit = gate.enter();
-                sleep(Duration::from_millis(30 - 10 * input)).await;
-                visit.end();
-                return Err(Error::BadRequest(
-                    ["", "1 failed", "2 failed"][input as usize],
-                ));
-            }
-            gate.pass().await;
-            Ok(())
+            let failure = match input {
+                1 => "1 failed",
+                2 => "2 failed",
+                _ => {
+                    gate.pass().await;
+                    return Ok(());
+                }
+            };
+            let visit = gate.enter();
+            sleep(Duration::from_millis(30 - 10 * input)).await;
+            visit.end();
+            Err(Error::BadRequest(failure))
         }
     })
     .await
