@@ -21,8 +21,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(04.1): spawn the tasks into a JoinSet, never more than `limit` at a
-    // time; results in the order of the inputs; the first failure ends all
+    // TODO(04.1): a JoinSet with at most `limit` tasks; results in the order of the inputs
     let _ = limit; // goes away together with this loop, which takes turns
     let mut results = Vec::with_capacity(inputs.len());
     for input in inputs {

@@ -23,8 +23,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(04.1): spawn the tasks into a JoinSet, never more than `limit` at a
-    // time; results in the order of the inputs; the first failure ends all
+    // TODO(04.1): a JoinSet with at most `limit` tasks; results in the order of the inputs
     let mut results: Vec<Option<T>> = inputs.iter().map(|_| None).collect();
     let mut inputs = inputs.into_iter().enumerate();
     let mut tasks = JoinSet::new();
