@@ -23,7 +23,6 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // time; results in the order of the inputs; the first failure ends all
     let mut results: Vec<Option<T>> = inputs.iter().map(|_| None).collect();
     let mut inputs = inputs.into_iter().enumerate();
     let mut tasks = JoinSet::new();
