@@ -171,11 +171,9 @@ pub async fn add_new_order_for_customer(
     customer_id: i64,
     items: &[NewOrderItem],
 ) -> Result<i64, Error> {
-    // TODO(06.2): refuse, each with its field: no items, a quantity that is not
-    // from 1 to MAX_QUANTITY, an item that stands there twice
+    // TODO(06.2): refuse no items, a quantity not from 1 to MAX_QUANTITY, an item named twice
     // END TODO(06.2)
-    // TODO(06.3): one transaction: is the customer known, the order, its items,
-    // commit; an unknown customer or item is refused with its field
+    // TODO(06.3): one transaction: the customer is known, the order, its items, commit
     let order_id = engine
         .execute_insert_query(
             // SQLite's `datetime` gives UTC in the form that we store.

@@ -46,27 +46,6 @@ impl Format {
     }
 }
 
-/// Answers with `rows` in the given format.
-///
-/// # Errors
-/// The first row's error. Once a row has been sent there is no status left to
-/// change: a later error is logged and breaks the body off, and the client sees
-/// a transfer that has no end.
-///
-/// # Cancel safety
-/// A client that goes away drops the body, and with it `rows`.
-pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
-where
-    T: Serialize + Send + 'static,
-{
-    // TODO(07.1): look at the first row, then answer with a body that is
-    // written as it is read
-    let _ = format; // goes away together with these lines, which collect
-    let rows: Vec<T> = rows.try_collect().await?;
-    Ok(Json(rows).into_response())
-    // END TODO(07.1)
-}
-
 /// Rows are sent in pieces of about this many bytes: a piece for each row would
 /// be a system call for each row.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -76,10 +55,10 @@ pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.2): `[`, the rows with `,` between them, `]`, in pieces
+    // TODO(07.1): `[`, the rows with `,` between them, `]`, in pieces
     let _ = (rows, PIECE_BYTES); // goes away together with the next line
     todo!("`[`, the rows with `,` between them, `]`, in pieces")
-    // END TODO(07.2)
+    // END TODO(07.1)
 }
 
 /// The rows as the pieces of a text with one JSON object a line.
@@ -87,8 +66,28 @@ pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.3): each row and a line feed, in pieces
+    // TODO(07.2): each row and a line feed, in pieces
     let _ = (rows, PIECE_BYTES); // goes away together with the next line
     todo!("each row and a line feed, in pieces")
+    // END TODO(07.2)
+}
+
+/// Answers with `rows` in the given format.
+///
+/// # Errors
+/// An error before the first piece of the body is ready. Once a piece has been
+/// sent there is no status left to choose: a later error is logged and breaks the
+/// body off, and the client sees a transfer that has no end.
+///
+/// # Cancel safety
+/// A client that goes away drops the body, and with it `rows`.
+pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
+where
+    T: Serialize + Send + 'static,
+{
+    // TODO(07.3): look at the first piece, then answer with a body written as it is read
+    let _ = format; // goes away together with these lines, which collect
+    let rows: Vec<T> = rows.try_collect().await?;
+    Ok(Json(rows).into_response())
     // END TODO(07.3)
 }

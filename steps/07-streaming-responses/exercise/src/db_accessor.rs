@@ -134,8 +134,7 @@ pub fn get_orders_between_dates(
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(07.6): in pages, each after the time, the order and the line that the
-    // last one ended with
+    // TODO(07.6): in pages, each after the time, order and line that the last one ended with
     engine
         .stream_query(
             // Both tables have a column `name`: without `AS` one hides the other.
@@ -179,7 +178,6 @@ pub async fn add_new_order_for_customer(
     customer_id: i64,
     items: &[NewOrderItem],
 ) -> Result<i64, Error> {
-    // from 1 to MAX_QUANTITY, an item that stands there twice
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
@@ -201,7 +199,6 @@ pub async fn add_new_order_for_customer(
             ));
         }
     }
-    // commit; an unknown customer or item is refused with its field
     // Every `return` and every `?` below drops the transaction: it rolls back.
     let mut transaction = engine.begin().await?;
     let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")

@@ -48,38 +48,6 @@ impl Format {
     }
 }
 
-/// Answers with `rows` in the given format.
-///
-/// # Errors
-/// The first row's error. Once a row has been sent there is no status left to
-/// change: a later error is logged and breaks the body off, and the client sees
-/// a transfer that has no end.
-///
-/// # Cancel safety
-/// A client that goes away drops the body, and with it `rows`.
-pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
-where
-    T: Serialize + Send + 'static,
-{
-    // TODO(07.1): look at the first row, then answer with a body that is
-    // written as it is read
-    let mut rows = rows.peekable();
-    if let Some(Err(error)) = Pin::new(&mut rows).next_if(Result::is_err).await {
-        return Err(error);
-    }
-    let bytes = match format {
-        Format::JsonArray => json_array(rows.boxed()),
-        Format::NdJson => ndjson(rows.boxed()),
-    };
-    let bytes = bytes.inspect_err(|error| tracing::error!(?error, "a response broke off"));
-    Ok((
-        [(header::CONTENT_TYPE, format.content_type())],
-        Body::from_stream(bytes),
-    )
-        .into_response())
-    // END TODO(07.1)
-}
-
 /// Rows are sent in pieces of about this many bytes: a piece for each row would
 /// be a system call for each row.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -89,7 +57,7 @@ pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.2): `[`, the rows with `,` between them, `]`, in pieces
+    // TODO(07.1): `[`, the rows with `,` between them, `]`, in pieces
     let mut rows = rows;
     Box::pin(try_stream! {
         let mut piece = vec![b'['];
@@ -107,7 +75,7 @@ where
         piece.push(b']');
         yield piece.into();
     })
-    // END TODO(07.2)
+    // END TODO(07.1)
 }
 
 /// The rows as the pieces of a text with one JSON object a line.
@@ -115,7 +83,7 @@ pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.3): each row and a line feed, in pieces
+    // TODO(07.2): each row and a line feed, in pieces
     let mut rows = rows;
     Box::pin(try_stream! {
         let mut piece = Vec::new();
@@ -128,5 +96,36 @@ where
         }
         yield piece.into();
     })
+    // END TODO(07.2)
+}
+
+/// Answers with `rows` in the given format.
+///
+/// # Errors
+/// An error before the first piece of the body is ready. Once a piece has been
+/// sent there is no status left to choose: a later error is logged and breaks the
+/// body off, and the client sees a transfer that has no end.
+///
+/// # Cancel safety
+/// A client that goes away drops the body, and with it `rows`.
+pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
+where
+    T: Serialize + Send + 'static,
+{
+    // TODO(07.3): look at the first piece, then answer with a body written as it is read
+    let pieces = match format {
+        Format::JsonArray => json_array(rows),
+        Format::NdJson => ndjson(rows),
+    };
+    let mut pieces = pieces.peekable();
+    if let Some(Err(error)) = Pin::new(&mut pieces).next_if(Result::is_err).await {
+        return Err(error);
+    }
+    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response broke off"));
+    Ok((
+        [(header::CONTENT_TYPE, format.content_type())],
+        Body::from_stream(pieces),
+    )
+        .into_response())
     // END TODO(07.3)
 }

@@ -99,8 +99,7 @@ impl Engine {
         Ok(query.fetch_all(&self.pool).await?)
     }
 
-    // TODO(06.1): begin(), a transaction that takes the write lock at once; it
-    // replaces the two functions below, which the last task takes out
+    // TODO(06.1): begin a transaction that takes the write lock at once
     /// Begins a transaction that may write. It takes the database's write lock
     /// now, not at its first write: what it reads cannot change before it
     /// writes.

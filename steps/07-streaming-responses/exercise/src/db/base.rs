@@ -102,7 +102,6 @@ impl Engine {
         Ok(query.fetch_all(&self.pool).await?)
     }
 
-    // replaces the two functions below, which the last task takes out
     /// Runs a query again and again, each time for the page of rows after the
     /// last row seen, and gives the rows one at a time. A connection is held
     /// only while a page is read, never while the caller is busy with its rows.
@@ -129,8 +128,7 @@ impl Engine {
         K: Send + 'static,
         T: Send + 'static,
     {
-        // TODO(07.4): read a page, yield its rows, go on after the last one;
-        // an empty page is the end
+        // TODO(07.4): read a page, yield its rows, go on after the last; an empty page is the end
         let _ = (first, page, read); // goes away together with the next line
         todo!("read a page, yield its rows, go on after the last one")
         // END TODO(07.4)
