@@ -58,6 +58,7 @@
 //!   [`equal_json`] and [`OrFail`] make one.
 //! - [`Database`] is a private SQLite file with the market's schema.
 //! - [`Service`] serves a router on a real socket and asks it.
+//! - [`answers`] are the checks of the HTTP contract, for whichever service.
 //! - [`statements::Recording`] tells what SQL was executed and how many
 //!   connections were opened.
 //! - [`memory::peak_during`] tells how much memory work takes at its peak.
@@ -81,6 +82,7 @@
 //! and `null` where it stands nowhere. The exit code is 0 when all checks passed
 //! and 1 when one failed.
 
+pub mod answers;
 mod database;
 mod failure;
 pub mod gate;
