@@ -43,19 +43,19 @@ impl Running {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut before = Vec::new();
-        loop {
+        let mut running = Self {
+            child,
+            address: String::new(),
+            before: Vec::new(),
+        };
+        while running.address.is_empty() {
             let line = lines.next().expect("it ended before it listened").unwrap();
-            if let Some(address) = line.strip_prefix("listening on http://") {
-                let address = address.to_owned();
-                return Self {
-                    child,
-                    address,
-                    before,
-                };
+            match line.strip_prefix("listening on http://") {
+                Some(address) => address.clone_into(&mut running.address),
+                None => running.before.push(line),
             }
-            before.push(line);
         }
+        running
     }
 
     /// `to` is "-" for the whole group, as Ctrl-C, or "" for the script alone.
