@@ -186,7 +186,6 @@ impl Attack<'_> {
             "%zz",
             "%00",
             "1%00",
-            "1%0A",
             "..%2F..%2Fetc%2Fpasswd",
         ];
         let below_one = if surface.ids_below_one_are_unknown {
