@@ -44,9 +44,9 @@ pub struct Surface<'a> {
 /// An endpoint that takes a JSON body.
 #[derive(Debug, Clone, Copy)]
 pub struct JsonEndpoint<'a> {
-    /// `POST`
+    /// Its method: `POST`.
     pub method: &'a str,
-    /// Where.
+    /// Its path, without anything to fill in.
     pub path: &'a str,
     /// A body that it accepts. Never sent whole and with the right content type.
     pub good: &'a str,
@@ -493,8 +493,9 @@ impl Attack<'_> {
 
         for (what, bytes) in &halves {
             self.service.raw(bytes, Then::Disconnect).await?;
-            let reply = self.service.raw(bytes, Then::CloseWriting).await?;
             let asked = format!("{what}, then the end of the request");
+            let reply = timeout(HANG, self.service.raw(bytes, Then::CloseWriting));
+            let reply = reply.await.map_err(|_| hangs(&asked))??;
             self.judge(&asked, &reply, Expect::RefusalOrNothing)?;
         }
         Ok(())
