@@ -47,8 +47,9 @@ impl FromStr for UtcTime {
                 Err(_) => return Err(MALFORMED_TIME),
             },
         };
-        // `strptime` also takes `2024-3-1`. As text that would sort wrongly.
-        if time.strftime(form).to_string() != text {
+        // `strptime` also takes `2024-3-1` and years before 0. As text they would
+        // sort wrongly.
+        if time.year() < 0 || time.strftime(form).to_string() != text {
             return Err(MALFORMED_TIME);
         }
         Ok(Self(time.strftime("%Y-%m-%d %H:%M:%S").to_string()))
