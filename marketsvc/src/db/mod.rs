@@ -63,6 +63,17 @@ impl Db {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
+    /// Takes every reading connection, so that a test sees what happens
+    /// without.
+    #[cfg(test)]
+    pub(crate) async fn hold_readers(&self) -> Vec<sqlx::pool::PoolConnection<Sqlite>> {
+        let mut held = Vec::new();
+        for _ in 0..self.reader_count() {
+            held.push(self.readers.acquire().await.expect("a connection"));
+        }
+        held
+    }
+
     /// Waits for running statements, then closes every connection, upon which
     /// SQLite folds the `-wal` file into the database and removes it.
     pub async fn close(&self) {

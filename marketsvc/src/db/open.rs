@@ -11,10 +11,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
 
-use super::{Db, connect_options};
+use super::Db;
 use crate::Limits;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../data/migrations");
@@ -121,23 +121,13 @@ impl Db {
         }
         recognise(&path).await?;
 
-        let options = connect_options(&path, limits).journal_mode(SqliteJournalMode::Wal);
-        let mut connection = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(OpenError::sqlite("open", &path))?;
-        MIGRATOR
-            .run(&mut connection)
-            .await
-            .map_err(OpenError::migrate(&path))?;
         let db = Self::connect(&path, limits)
             .await
             .map_err(OpenError::sqlite("open", &path))?;
-        // After the pools: a last connection that closes would end WAL mode's
-        // shared files, only for the pools to set them up again.
-        connection
-            .close()
-            .await
-            .map_err(OpenError::sqlite("open", &path))?;
+        if let Err(cause) = MIGRATOR.run(&db.writer).await {
+            db.close().await;
+            return Err(OpenError::Migrate { path, cause });
+        }
         Ok(db)
     }
 }
@@ -163,37 +153,27 @@ async fn create(path: &Path) -> Result<(), OpenError> {
         .tempfile_in(folder)
         .map_err(OpenError::io("create a database in", folder))?;
 
-    let build = async {
-        // A rollback journal is gone after the last commit, so that the one
-        // file holds everything.
-        let options = SqliteConnectOptions::new()
-            .filename(file.path())
-            .journal_mode(SqliteJournalMode::Delete);
-        let mut connection = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(OpenError::sqlite("create", path))?;
-        MIGRATOR
-            .run(&mut connection)
-            .await
-            .map_err(OpenError::migrate(path))?;
-        let mut transaction = connection
-            .begin()
-            .await
-            .map_err(OpenError::sqlite("fill", path))?;
-        sqlx::raw_sql(SAMPLE)
-            .execute(&mut *transaction)
-            .await
-            .map_err(OpenError::sqlite("fill", path))?;
-        transaction
-            .commit()
-            .await
-            .map_err(OpenError::sqlite("fill", path))?;
-        connection
-            .close()
-            .await
-            .map_err(OpenError::sqlite("create", path))
-    };
-    build.await?;
+    // A rollback journal is gone after the last commit, so that the one file
+    // holds everything.
+    let options = SqliteConnectOptions::new()
+        .filename(file.path())
+        .journal_mode(SqliteJournalMode::Delete);
+    // A pool of one: migrations over a plain connection would keep this future
+    // from being `Send`.
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .map_err(OpenError::sqlite("create", path))?;
+    MIGRATOR
+        .run(&pool)
+        .await
+        .map_err(OpenError::migrate(path))?;
+    sqlx::raw_sql(SAMPLE)
+        .execute(&pool)
+        .await
+        .map_err(OpenError::sqlite("fill", path))?;
+    pool.close().await;
 
     match file.persist_noclobber(path) {
         Ok(_) => {}

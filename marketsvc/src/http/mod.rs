@@ -76,3 +76,73 @@ async fn guard(State(state): State<AppState>, request: Request, next: Next) -> R
     );
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{StatusCode, header};
+    use std::time::Duration;
+    use tower::ServiceExt;
+
+    async fn state(folder: &tempfile::TempDir, limits: Limits) -> AppState {
+        let path = folder.path().join("market.sqlite");
+        let db = Db::open(&path, &limits).await.unwrap();
+        AppState { db, limits }
+    }
+
+    async fn ask(app: &Router, path: &str) -> (StatusCode, Response) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        (response.status(), response)
+    }
+
+    #[tokio::test]
+    async fn without_a_free_connection_it_is_503_and_says_when_to_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            acquire: Duration::from_millis(100),
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let held = state.db.hold_readers().await;
+        for path in [
+            "/api/customers",
+            "/api/orders/1",
+            "/api/order_total/1",
+            "/api/orders_total?orders=1,2,3",
+            "/api/orders_between_dates/2025-01-01/2024-01-01",
+        ] {
+            let (status, response) = ask(&app, path).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1", "{path}");
+        }
+        // What needs no connection is answered.
+        assert_eq!(ask(&app, "/").await.0, StatusCode::OK);
+        drop(held);
+        assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
+    }
+
+    async fn panics() {
+        panic!("secret");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder, Limits::default()).await;
+        let app = Router::new()
+            .route("/panic", get(panics))
+            .layer(middleware::from_fn_with_state(state.clone(), guard))
+            .with_state(state);
+        let (status, response) = ask(&app, "/panic").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(
+            !text.contains("secret") && text.contains("our side"),
+            "{text}"
+        );
+    }
+}

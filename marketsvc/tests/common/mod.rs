@@ -1,0 +1,167 @@
+//! A market to test: a private database, and the service over it on a free
+//! port, either in this process or as the real binary.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use contract::{Database, Failure, OrFail, Service};
+use marketsvc::server::RunError;
+use marketsvc::{Config, Limits};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// No test takes a tenth of it; it only turns a hang into a failure.
+pub const HANG: Duration = Duration::from_mins(1);
+
+/// Fails instead of waiting for ever.
+pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HANG, work)
+        .await
+        .unwrap_or_else(|_| panic!("still not done after {HANG:?}: {what}"))
+}
+
+/// A service in this process, started as `main` starts it.
+pub struct Market {
+    pub database: Database,
+    pub service: Service,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Market {
+    /// The sample market with the default limits.
+    pub async fn sample() -> Result<Self, Failure> {
+        Self::over(Database::sample().await?, Limits::default()).await
+    }
+
+    /// A service over `database`.
+    pub async fn over(database: Database, limits: Limits) -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .or_fail("a free port")?;
+        let addr = listener.local_addr().or_fail("a free port")?;
+        let config = Config {
+            limits,
+            ready: |_| {},
+            ..Config::new(database.path())
+        };
+        let (stop, stopped) = oneshot::channel();
+        // Until `stop` is called, or dropped.
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(marketsvc::run(listener, shutdown, config));
+        Ok(Self {
+            database,
+            service: Service::at(addr),
+            stop,
+            task,
+        })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.service.addr()
+    }
+
+    /// Tells the service to stop, without waiting.
+    pub fn stop(self) -> Stopping {
+        let _ = self.stop.send(());
+        Stopping {
+            database: self.database,
+            task: self.task,
+        }
+    }
+}
+
+/// A service that was told to stop.
+pub struct Stopping {
+    pub database: Database,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Stopping {
+    pub fn is_done(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it has stopped, and gives its database back.
+    pub async fn done(self) -> Result<Database, Failure> {
+        soon("the service stops", self.task)
+            .await
+            .or_fail("the task of the service")?
+            .or_fail("marketsvc::run")?;
+        Ok(self.database)
+    }
+}
+
+/// The real binary, with a clean environment and in `folder`.
+pub fn binary(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_marketsvc"));
+    command
+        .env_clear()
+        .env("MARKETSVC_ADDR", "127.0.0.1:0")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// A process of the real binary that listens.
+pub struct Process {
+    pub child: Child,
+    pub service: Service,
+}
+
+impl Process {
+    /// Starts it and waits for its line on standard output.
+    pub async fn start(mut command: Command) -> Result<Self, Failure> {
+        let asked = "the start of the service";
+        let mut child = command.spawn().or_fail(asked)?;
+        let stdout = child.stdout.take().or_fail(asked)?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = soon(asked, lines.next_line()).await.or_fail(asked)?;
+        let Some(line) = line else {
+            let mut stderr = String::new();
+            if let Some(mut pipe) = child.stderr.take() {
+                let _ = pipe.read_to_string(&mut stderr).await;
+            }
+            return Err(Failure::new(asked, "a line on standard output", stderr));
+        };
+        let addr = line
+            .strip_prefix("listening on http://")
+            .and_then(|addr| addr.parse().ok())
+            .ok_or_else(|| Failure::new(asked, "listening on http://ADDR", &line))?;
+        Ok(Self {
+            child,
+            service: Service::at(addr),
+        })
+    }
+
+    pub async fn over(database: &Database) -> Result<Self, Failure> {
+        let mut command = binary(&std::env::temp_dir());
+        command.env("DATABASE_URL", database.url());
+        Self::start(command).await
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub async fn signal(&self, name: &str) -> Result<(), Failure> {
+        let asked = format!("kill -{name}");
+        let pid = self.child.id().or_fail(&asked)?;
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status()
+            .await
+            .or_fail(&asked)?;
+        contract::ensure(status.success(), asked, "the signal is sent", status)
+    }
+}

@@ -1,0 +1,149 @@
+//! How SQLite finds the rows, for every statement that an endpoint executes.
+//! In a test binary of its own, since it records what the whole process does.
+
+mod common;
+
+use common::Market;
+use contract::statements::Recording;
+use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use marketsvc::Limits;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Row};
+
+/// The tables that grow with use.
+const GROWING: [&str; 4] = ["customer", "address", "orders", "order_items"];
+
+/// The lines of `EXPLAIN QUERY PLAN`.
+async fn plan(database: &Database, sql: &str) -> Result<Vec<String>, Failure> {
+    let mut connection = database.connect().await?;
+    let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+        .fetch_all(&mut connection)
+        .await
+        .or_fail(sql)?;
+    Ok(rows.iter().map(|row| row.get("detail")).collect())
+}
+
+/// Asks every endpoint, and each in every way that takes other SQL.
+async fn ask_everything(market: &Market) -> Outcome {
+    let service = &market.service;
+    let items = |id: i64| json!({"customer_id": 1, "items": [{"id": id, "quantity": 1}]});
+    for (status, reply) in [
+        (200, service.get("/").await?),
+        (200, service.get("/api/customers").await?),
+        (200, service.get("/api/orders/1").await?),
+        (404, service.get("/api/orders/99999999").await?),
+        (
+            200,
+            service
+                .get("/api/orders_between_dates/2025-01-01/2024-01-01")
+                .await?,
+        ),
+        (200, service.get("/api/order_total/1").await?),
+        (200, service.get("/api/orders_total?orders=1,2,3").await?),
+        (
+            201,
+            service.post_json("/api/add_new_order", &items(1)).await?,
+        ),
+        (
+            422,
+            service
+                .post_json("/api/add_new_order", &items(99_999_999))
+                .await?,
+        ),
+    ] {
+        reply.expect_status(status)?;
+    }
+    Ok(())
+}
+
+async fn no_statement_scans(database: Database) -> Result<Database, Failure> {
+    let recording = Recording::start();
+    // Small pages, so that statements run for a first page and a later one.
+    let limits = Limits {
+        page_rows: 2,
+        ..Limits::default()
+    };
+    let market = Market::over(database, limits).await?;
+    market.service.get("/").await?.expect_status(200)?;
+    // What opening executes (migrations) is not an endpoint's.
+    recording.clear();
+    ask_everything(&market).await?;
+
+    let mut statements: Vec<String> = recording
+        .statements()
+        .into_iter()
+        .map(|statement| statement.sql)
+        .collect();
+    statements.sort();
+    statements.dedup();
+    // customers, name, orders of a customer, between, total, and for a new
+    // order: the order, its items, the unknown items.
+    equal("different statements of all endpoints", 8, statements.len())?;
+    for sql in &statements {
+        for step in plan(&market.database, sql).await? {
+            for table in GROWING {
+                // Also by way of an index: that is a scan of the index.
+                ensure(
+                    !step.starts_with(&format!("SCAN {table} ")) && step != format!("SCAN {table}"),
+                    sql,
+                    format!("no scan of {table}"),
+                    &step,
+                )?;
+            }
+        }
+    }
+    market.stop().done().await
+}
+
+#[tokio::test]
+async fn no_endpoint_scans_a_table_that_grows() -> Outcome {
+    let database = Database::sample().await?;
+    let database = no_statement_scans(database).await?;
+    // SQLite may decide otherwise when it knows how many rows there are.
+    database.add_customers(300).await?;
+    database.add_orders(500, 3).await?;
+    database.execute("ANALYZE").await?;
+    no_statement_scans(database).await?;
+
+    // The test can fail.
+    let database = Database::sample().await?;
+    let steps = plan(
+        &database,
+        "SELECT count(*) FROM orders WHERE customer_id + 0 = 1",
+    )
+    .await?;
+    ensure(
+        steps.iter().any(|step| step.starts_with("SCAN orders")),
+        "the plan of a scan",
+        "SCAN orders",
+        format!("{steps:?}"),
+    )?;
+
+    the_number_of_statements_does_not_grow().await
+}
+
+/// As many statements for fifty orders as for one: no query for each row.
+async fn the_number_of_statements_does_not_grow() -> Outcome {
+    let recording = Recording::start();
+    let database = Database::sample().await?;
+    database.add_orders(300, 3).await?;
+    let market = Market::over(database, Limits::default()).await?;
+    market.service.get("/").await?.expect_status(200)?;
+    for (path, most) in [
+        ("/api/orders/1", 2),
+        ("/api/orders_between_dates/2025-01-01/2024-01-01", 1),
+        ("/api/customers", 1),
+    ] {
+        recording.clear();
+        let reply = market.service.get(path).await?;
+        let rows = reply.json()?.as_array().map_or(0, Vec::len);
+        ensure(rows >= 3, path, "rows", rows)?;
+        let statements = recording.statements();
+        equal(
+            format!("{path}: statements for {rows} rows"),
+            most,
+            statements.len(),
+        )?;
+    }
+    Ok(())
+}

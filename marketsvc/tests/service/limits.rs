@@ -1,0 +1,372 @@
+//! What happens at each limit. The limits are made small; none of the tests
+//! waits for a default one.
+
+use std::time::Duration;
+
+use contract::{Database, Failure, OrFail, Outcome, Then, equal};
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use marketsvc::Limits;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::common::{HANG, Market, soon};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+fn order() -> serde_json::Value {
+    json!({"customer_id": 1, "items": [{"id": 2, "quantity": 4}]})
+}
+
+async fn market(limits: Limits) -> Result<Market, Failure> {
+    Market::over(Database::sample().await?, limits).await
+}
+
+#[tokio::test]
+async fn a_locked_database_is_503_and_nothing_is_stored() -> Outcome {
+    let market = market(Limits {
+        lock_wait: SHORT,
+        ..Limits::default()
+    })
+    .await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let before = market.database.snapshot().await?;
+    let lock = market.database.lock_exclusively().await?;
+    let reply = market
+        .service
+        .post_json("/api/add_new_order", &order())
+        .await?;
+    reply.expect_status(503)?;
+    equal(reply.asked(), Some("1"), reply.header("retry-after"))?;
+    equal(
+        reply.asked(),
+        Some("application/problem+json"),
+        reply.header("content-type"),
+    )?;
+    // Readers do not mind.
+    market
+        .service
+        .get("/api/order_total/1")
+        .await?
+        .expect_status(200)?;
+    lock.release().await?;
+    market
+        .database
+        .expect_unchanged("a refused order", &before)
+        .await?;
+    market
+        .service
+        .post_json("/api/add_new_order", &order())
+        .await?
+        .expect_status(201)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn writers_that_wait_too_long_for_their_turn_are_503() -> Outcome {
+    let limits = Limits {
+        lock_wait: HANG,
+        acquire: SHORT,
+        ..Limits::default()
+    };
+    let market = market(limits).await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let lock = market.database.lock_exclusively().await?;
+    let order = order();
+    let mut replies: FuturesUnordered<_> = (0..6)
+        .map(|_| market.service.post_json("/api/add_new_order", &order))
+        .collect();
+    // One of them, whichever it is, holds the writing connection and waits for
+    // the lock. The others are answered meanwhile.
+    for _ in 0..5 {
+        let reply = soon("a refusal", replies.next())
+            .await
+            .or_fail("a reply")??;
+        reply.expect_status(503)?;
+        equal(reply.asked(), Some("1"), reply.header("retry-after"))?;
+    }
+    lock.release().await?;
+    let reply = soon("the one order", replies.next())
+        .await
+        .or_fail("a reply")??;
+    reply.expect_status(201)?;
+    let stored: i64 = market.database.one("SELECT count(*) FROM orders").await?;
+    equal("orders afterwards", 4, stored)
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_is_503() -> Outcome {
+    let limits = Limits {
+        lock_wait: Duration::from_secs(2),
+        request: SHORT,
+        ..Limits::default()
+    };
+    let market = market(limits).await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let before = market.database.snapshot().await?;
+    let lock = market.database.lock_exclusively().await?;
+    let reply = market
+        .service
+        .post_json("/api/add_new_order", &order())
+        .await?;
+    reply.expect_status(503)?;
+    equal(reply.asked(), Some("1"), reply.header("retry-after"))?;
+    lock.release().await?;
+    // Once the abandoned one is out of the way, writers are served again, and
+    // it has left nothing behind.
+    loop {
+        let reply = soon(
+            "a later order",
+            market.service.post_json("/api/add_new_order", &order()),
+        )
+        .await?;
+        if reply.status == 201 {
+            break;
+        }
+        reply.expect_status(503)?;
+    }
+    let orders: i64 = market.database.one("SELECT count(*) FROM orders").await?;
+    equal("orders afterwards", 4, orders)?;
+    let change = before.difference(&market.database.snapshot().await?);
+    equal(
+        "new rows, of one order and its item",
+        2,
+        change.lines().count(),
+    )
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413() -> Outcome {
+    let market = market(Limits {
+        body_bytes: 1_000,
+        ..Limits::default()
+    })
+    .await?;
+    let path = "/api/add_new_order";
+    let fits = format!("{:>1000}", order().to_string());
+    let reply = market
+        .service
+        .post(path, "application/json", fits.clone())
+        .await?;
+    reply.expect_status(201)?;
+    let reply = market
+        .service
+        .post(path, "application/json", format!(" {fits}"))
+        .await?;
+    reply.expect_status(413)?;
+    // Refused before a byte of it has come, if its length says so.
+    let announced = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 67108864\r\n\r\n"
+    );
+    let reply = market.service.raw(announced, Then::ReadFor(HANG)).await?;
+    equal(
+        "a 64 MiB body that is only announced",
+        Some(413),
+        reply.status(),
+    )?;
+    // And when it is sent in chunks, as soon as there is too much.
+    let chunked = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n{:>1001}\r\n",
+        ""
+    );
+    let reply = market.service.raw(chunked, Then::ReadFor(HANG)).await?;
+    equal(
+        "1001 bytes in a chunk, without an end",
+        Some(413),
+        reply.status(),
+    )
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408() -> Outcome {
+    let market = market(Limits {
+        body_read: SHORT,
+        ..Limits::default()
+    })
+    .await?;
+    let half = "POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"customer_id\":";
+    let reply = market.service.raw(half, Then::ReadFor(HANG)).await?;
+    equal("half a body", Some(408), reply.status())?;
+    equal("the connection afterwards is closed", true, reply.closed)
+}
+
+#[tokio::test]
+async fn half_a_head_and_an_idle_connection_are_closed() -> Outcome {
+    let market = market(Limits {
+        header_read: SHORT,
+        ..Limits::default()
+    })
+    .await?;
+    let silence = market.service.raw("", Then::ReadFor(HANG)).await?;
+    equal(
+        "a connection without a request is closed",
+        true,
+        silence.closed,
+    )?;
+    let half = market
+        .service
+        .raw("GET / HTTP/1.1\r\nHost:", Then::ReadFor(HANG))
+        .await?;
+    equal("half a head: the connection is closed", true, half.closed)?;
+    let whole = market
+        .service
+        .raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Then::ReadFor(HANG))
+        .await?;
+    equal("a whole request", Some(200), whole.status())?;
+    equal("the idle connection after it is closed", true, whole.closed)
+}
+
+#[tokio::test]
+async fn heads_have_a_limit() -> Outcome {
+    let market = Market::sample().await?;
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
+    let reply = market.service.raw(long, Then::ReadFor(HANG)).await?;
+    contract::ensure(
+        matches!(reply.status(), Some(431) | None) && reply.closed,
+        "a head of 1 MiB",
+        "431 or nothing",
+        reply.text(),
+    )
+}
+
+#[tokio::test]
+async fn more_connections_than_the_limit_wait_their_turn() -> Outcome {
+    let market = market(Limits {
+        connections: 2,
+        ..Limits::default()
+    })
+    .await?;
+    let idle = [
+        TcpStream::connect(market.addr()).await,
+        TcpStream::connect(market.addr()).await,
+    ];
+    let idle: Vec<_> = idle
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .or_fail("two connections")?;
+    let waiting = market.service.get("/");
+    tokio::pin!(waiting);
+    // While both places are taken, nobody answers.
+    let early = tokio::time::timeout(SHORT, &mut waiting).await;
+    contract::ensure(
+        early.is_err(),
+        "a third connection",
+        "no answer yet",
+        "an answer",
+    )?;
+    drop(idle);
+    soon("the third connection gets a place", waiting)
+        .await?
+        .expect_status(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_dropped() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_customers(200_000).await?;
+    // One place only, and it is taken by somebody who has stopped reading.
+    let limits = Limits {
+        connections: 1,
+        write_stall: SHORT,
+        ..Limits::default()
+    };
+    let market = Market::over(database, limits).await?;
+    let stopped = market.service.open("/api/customers").await?;
+    equal("the status came", 200, stopped.status)?;
+    soon("the place is free again", market.service.get("/"))
+        .await?
+        .expect_status(200)?;
+    Ok(())
+}
+
+/// Every connection is as good as new after a client that vanished.
+#[tokio::test]
+async fn clients_that_vanish_take_nothing_with_them() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_customers(50_000).await?;
+    let market = Market::over(
+        database,
+        Limits {
+            connections: 64,
+            ..Limits::default()
+        },
+    )
+    .await?;
+    let before = market.database.snapshot().await?;
+    for round in 0..5 {
+        let open = (0..40).map(|_| market.service.open("/api/customers"));
+        for reply in join_all(open).await {
+            let mut reply = reply?;
+            if round % 2 == 0 {
+                reply.next_chunk().await.or_fail("a first chunk")??;
+            }
+            drop(reply);
+        }
+    }
+    soon("an answer", market.service.get("/api/order_total/1"))
+        .await?
+        .expect_status(200)?;
+    market
+        .database
+        .expect_unchanged("200 connections dropped mid-response", &before)
+        .await?;
+    let database = market.stop().done().await?;
+    database.wait_until_closed().await
+}
+
+/// Orders whose senders hang up at once are stored whole or not at all.
+#[tokio::test]
+async fn a_vanished_customer_leaves_no_half_order() -> Outcome {
+    let market = Market::sample().await?;
+    let body = json!({"customer_id": 2, "items": [{"id": 1, "quantity": 1}, {"id": 2, "quantity": 2}, {"id": 3, "quantity": 3}]})
+        .to_string();
+    let request = format!(
+        "POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for round in 0..100 {
+        let mut socket = TcpStream::connect(market.addr())
+            .await
+            .or_fail("a connection")?;
+        socket
+            .write_all(request.as_bytes())
+            .await
+            .or_fail("a request")?;
+        // Some go at once, some after the server has surely begun.
+        if round % 4 == 0 {
+            socket
+                .read_u8()
+                .await
+                .or_fail("the first byte of the answer")?;
+        }
+        drop(socket);
+    }
+    // The writer is not stuck in an abandoned transaction.
+    let reply = soon(
+        "a later order",
+        market.service.post_json("/api/add_new_order", &order()),
+    )
+    .await?;
+    reply.expect_status(201)?;
+    let halves: i64 = market
+        .database
+        .one("SELECT count(*) FROM orders WHERE id > 3 AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) NOT IN (3, 1)")
+        .await?;
+    equal("orders of 2 items or none", 0, halves)?;
+    let stored: i64 = market
+        .database
+        .one("SELECT count(*) FROM orders WHERE customer_id = 2 AND id > 3")
+        .await?;
+    contract::ensure(
+        stored >= 25,
+        "orders whose answer began to come",
+        "at least 25",
+        stored,
+    )
+}
