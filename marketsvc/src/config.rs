@@ -52,9 +52,9 @@ pub struct Limits {
     pub body_read: Duration,
     /// Most bytes of a request's body. Default 256 KiB.
     pub body_bytes: usize,
-    /// For a handler, from the headers to the status line. A streamed body
-    /// comes after the status line and may take as long as its client
-    /// keeps reading. Default 30 s.
+    /// For reading, from the headers to the status line. A streamed body comes
+    /// after the status line and may take as long as its client keeps reading.
+    /// A new order has no such limit: see `http::guard`. Default 30 s.
     pub request: Duration,
     /// For a client that takes nothing of an answer. Default 60 s.
     pub write_stall: Duration,

@@ -37,7 +37,7 @@ pub enum Error {
     /// for longer than a request may wait.
     #[error("the service has too much to do; try again in a moment")]
     Busy(#[source] sqlx::Error),
-    /// 503: the handler did not finish in time.
+    /// 503: reading did not finish in time.
     #[error("the answer took too long; try again in a moment")]
     TooSlow,
     /// 500: the database failed.

@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "service/agreed.rs"]
+mod agreed;
 #[path = "service/answers.rs"]
 mod answers;
 #[path = "service/limits.rs"]

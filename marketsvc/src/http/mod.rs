@@ -54,14 +54,24 @@ async fn no_such_method() -> Error {
 /// Around every request: a handler that takes too long or panics is answered
 /// for. Without this a panic would only drop the connection.
 ///
+/// Only reading is given up. An order that is being stored is waited for:
+/// "too slow" would leave its sender not knowing whether to place it again.
+/// What comes before its commit has limits of its own (the body, a free
+/// connection, the lock).
+///
 /// What a handler streams after its status line is not part of this.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let answer = AssertUnwindSafe(time::timeout(state.limits.request, next.run(request)))
-        .catch_unwind()
-        .await;
+    let limit = method.is_safe().then_some(state.limits.request);
+    let handler = async {
+        match limit {
+            Some(limit) => time::timeout(limit, next.run(request)).await,
+            None => Ok(next.run(request).await),
+        }
+    };
+    let answer = AssertUnwindSafe(handler).catch_unwind().await;
     let response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Error::TooSlow.into_response(),
@@ -122,6 +132,22 @@ mod tests {
         assert_eq!(ask(&app, "/").await.0, StatusCode::OK);
         drop(held);
         assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn reading_that_takes_too_long_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            request: Duration::from_millis(100),
+            acquire: Duration::from_mins(1),
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let _held = state.db.hold_readers().await;
+        let (status, response) = ask(&app, "/api/order_total/1").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 
     async fn panics() {

@@ -1,0 +1,44 @@
+//! The contract that the steps and this service share.
+
+use contract::answers::{self, Surface};
+use contract::{Database, Outcome};
+use marketsvc::Limits;
+
+use crate::common::Market;
+
+/// A test for each question of the contract, over a market of its own.
+macro_rules! agreed {
+    ($($name:ident($($argument:ident),*);)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() -> Outcome {
+                let market = Market::sample().await?;
+                answers::$name($(&market.$argument),*).await
+            }
+        )*
+    };
+}
+
+agreed! {
+    welcome(service);
+    customers_nested(service, database);
+    customers_nested_ndjson(service, database);
+    orders_of_customer_nested(service, database);
+    orders_of_unknown_customer_404(service);
+    order_total(service, database);
+    order_total_404_when_unknown(service);
+    orders_total(service, database);
+    orders_between_dates(service, database);
+    orders_between_dates_ndjson(service, database);
+    new_order_stored(service, database);
+    new_order_refusals(service, database);
+    new_order_overflow_422(service, database);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_input() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_customers(20_000).await?;
+    let market = Market::over(database, Limits::default()).await?;
+    answers::hostile_input(&market.service, &market.database, &Surface::MARKETSVC).await
+}
