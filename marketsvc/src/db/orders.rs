@@ -381,3 +381,100 @@ fn is_foreign_key(error: &sqlx::Error) -> bool {
         .as_database_error()
         .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::gate::Gate;
+
+    /// Each job waits at the gate; job `failing` fails behind it.
+    fn job(
+        gate: &Gate,
+        failing: u32,
+    ) -> impl Fn(u32) -> BoxFuture<'static, Result<u32, Error>> + use<> {
+        let gate = gate.clone();
+        move |n| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                if n != failing {
+                    gate.pass().await;
+                }
+                if n == failing {
+                    Err(Error::NotFound(n.to_string()))
+                } else {
+                    Ok(n * 10)
+                }
+            })
+        }
+    }
+
+    const NONE: u32 = u32::MAX;
+
+    #[tokio::test]
+    async fn results_are_in_the_order_of_inputs_and_never_too_many_run() {
+        let gate = Gate::closed();
+        let inputs: Vec<u32> = (0..40).collect();
+        let work = tokio::spawn({
+            let (inputs, job) = (inputs.clone(), job(&gate, NONE));
+            async move { in_order(&inputs, 4, job).await }
+        });
+        gate.wait_until_in_flight(4).await;
+        gate.open();
+        let expected: Vec<u32> = inputs.iter().map(|n| n * 10).collect();
+        assert_eq!(work.await.unwrap().unwrap(), expected);
+        assert_eq!(gate.most_in_flight(), 4);
+    }
+
+    /// Jobs that end in the reverse order still come back in the right one.
+    #[tokio::test(start_paused = true)]
+    async fn the_order_of_completion_does_not_matter() {
+        let inputs = [5, 4, 3, 2, 1];
+        let slow = |n: u64| -> BoxFuture<'static, Result<u64, Error>> {
+            Box::pin(async move {
+                tokio::time::sleep(std::time::Duration::from_secs(n)).await;
+                Ok(n)
+            })
+        };
+        assert_eq!(in_order(&inputs, 5, slow).await.unwrap(), inputs);
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_aborts_the_others() {
+        let gate = Gate::closed();
+        let inputs: Vec<u32> = (0..40).collect();
+        let error = in_order(&inputs, 4, job(&gate, 3)).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(n) if n == "3"));
+        gate.wait_until_empty().await;
+        assert_eq!(gate.ended(), 0);
+        // Three ran beside it; those that waited for their turn never began.
+        assert!(gate.entered() <= 3, "{}", gate.entered());
+    }
+
+    #[tokio::test]
+    async fn dropping_the_whole_aborts_the_parts() {
+        let gate = Gate::closed();
+        let whole = tokio::spawn({
+            let job = job(&gate, NONE);
+            async move { in_order(&[1, 2, 3], 2, job).await }
+        });
+        gate.wait_until_in_flight(2).await;
+        whole.abort();
+        gate.wait_until_empty().await;
+        assert_eq!(gate.dropped(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let panics = |_: u32| -> BoxFuture<'static, Result<(), Error>> {
+            Box::pin(async { panic!("on purpose") })
+        };
+        let result = in_order(&[1], 1, panics).await;
+        assert!(matches!(result, Err(Error::Panicked)), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_no_work() {
+        let gate = Gate::closed();
+        assert!(in_order(&[], 4, job(&gate, NONE)).await.unwrap().is_empty());
+    }
+}
