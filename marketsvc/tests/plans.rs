@@ -1,5 +1,7 @@
-//! How SQLite finds the rows, for every statement that an endpoint executes.
-//! In a test binary of its own, since it records what the whole process does.
+//! What cannot be seen from outside: how SQLite finds the rows, for every
+//! statement that an endpoint executes; how many statements there are; what is
+//! logged. In a test binary of its own with a single test, since it records
+//! what the whole process does.
 
 mod common;
 
@@ -9,6 +11,7 @@ use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
 use marketsvc::Limits;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Row};
+use tracing::Level;
 
 /// The tables that grow with use.
 const GROWING: [&str; 4] = ["customer", "address", "orders", "order_items"];
@@ -96,7 +99,7 @@ async fn no_statement_scans(database: Database) -> Result<Database, Failure> {
 }
 
 #[tokio::test]
-async fn no_endpoint_scans_a_table_that_grows() -> Outcome {
+async fn statements_and_logs() -> Outcome {
     let database = Database::sample().await?;
     let database = no_statement_scans(database).await?;
     // SQLite may decide otherwise when it knows how many rows there are.
@@ -119,7 +122,8 @@ async fn no_endpoint_scans_a_table_that_grows() -> Outcome {
         format!("{steps:?}"),
     )?;
 
-    the_number_of_statements_does_not_grow().await
+    the_number_of_statements_does_not_grow().await?;
+    faults_are_logged_once_and_refusals_are_not().await
 }
 
 /// As many statements for fifty orders as for one: no query for each row.
@@ -144,6 +148,73 @@ async fn the_number_of_statements_does_not_grow() -> Outcome {
             most,
             statements.len(),
         )?;
+    }
+    Ok(())
+}
+
+/// The cause of a fault is in the log, once and in one line.
+async fn faults_are_logged_once_and_refusals_are_not() -> Outcome {
+    let recording = Recording::start();
+    let database = Database::sample().await?;
+    database.add_customers(200_000).await?;
+    let market = Market::over(database, Limits::default()).await?;
+    for path in ["/nowhere", "/api/order_total/99", "/api/orders/x"] {
+        let status = market.service.get(path).await?.status;
+        ensure((400..500).contains(&status), path, "4xx", status)?;
+    }
+    let none = Vec::<String>::new();
+    equal(
+        "errors logged for refusals",
+        none.clone(),
+        recording.logged(Level::ERROR),
+    )?;
+    equal(
+        "warnings logged for refusals",
+        none.clone(),
+        recording.logged(Level::WARN),
+    )?;
+
+    let broken = market.service.open("/api/customers").await?;
+    market
+        .database
+        .execute("ALTER TABLE address RENAME TO addresses_lost")
+        .await?;
+    let error = broken.read_whole().await.err().or_fail("a broken answer")?;
+    one_error(
+        &recording,
+        "the failure midway",
+        &["cut off", "no such table"],
+    )?;
+    ensure(
+        !error.got().contains("table"),
+        "the client",
+        "no cause",
+        error,
+    )?;
+
+    recording.clear();
+    market
+        .service
+        .get("/api/customers")
+        .await?
+        .expect_status(500)?;
+    one_error(
+        &recording,
+        "the failure at once",
+        &["the database failed", "no such table"],
+    )
+}
+
+fn one_error(recording: &Recording, asked: &str, words: &[&str]) -> Outcome {
+    let logged = recording.logged(Level::ERROR);
+    equal(
+        format!("{asked}: errors logged: {logged:?}"),
+        1,
+        logged.len(),
+    )?;
+    for word in words {
+        let line = logged[0].contains(word) && !logged[0].contains('\n');
+        ensure(line, asked, format!("one line with `{word}`"), &logged[0])?;
     }
     Ok(())
 }

@@ -114,3 +114,40 @@ fn connect_options(path: &Path, limits: &Limits) -> SqliteConnectOptions {
         // After a bulk load, give the log's disk space back.
         .pragma("journal_size_limit", "16777216")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    /// What a connection says about itself.
+    async fn settings(pool: &SqlitePool) -> [String; 5] {
+        let mut values = Vec::new();
+        for pragma in [
+            "PRAGMA journal_mode",
+            "PRAGMA synchronous",
+            "PRAGMA foreign_keys",
+            "PRAGMA busy_timeout",
+            "PRAGMA query_only",
+        ] {
+            let row = sqlx::query(pragma).fetch_one(pool).await.unwrap();
+            let number = row.try_get::<i64, _>(0).map(|number| number.to_string());
+            values.push(number.unwrap_or_else(|_| row.get(0)));
+        }
+        values.try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_are_durable_and_readers_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("market.sqlite");
+        let db = Db::open(&path, &Limits::default()).await.unwrap();
+        // 2 is FULL.
+        assert_eq!(settings(&db.writer).await, ["wal", "2", "1", "5000", "0"]);
+        assert_eq!(settings(&db.readers).await, ["wal", "2", "1", "5000", "1"]);
+        let write = sqlx::query("DELETE FROM order_items").execute(&db.readers);
+        assert!(write.await.is_err());
+        db.close().await;
+        assert!(!folder.path().join("market.sqlite-wal").exists());
+    }
+}

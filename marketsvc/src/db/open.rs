@@ -240,8 +240,10 @@ async fn recognise(path: &Path) -> Result<(), OpenError> {
 /// Compares the migrations that the database has seen with those that this
 /// program knows.
 async fn check_migrations(path: &Path) -> Result<(), OpenError> {
+    // SQLite follows links, and keeps its other files beside the real one.
+    let real = fs::canonicalize(path).map_err(OpenError::io("find", path))?;
     let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
+        let mut name = real.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name).exists()
     };

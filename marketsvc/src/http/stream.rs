@@ -131,8 +131,7 @@ pub async fn respond(
     let first = pieces.next().await.transpose()?;
     let rest = pieces.inspect(|piece| {
         if let Err(error) = piece {
-            error.log();
-            tracing::error!("an answer was cut off");
+            tracing::error!(?error, "an answer was cut off");
         }
     });
     let body = Body::from_stream(stream::iter(first.map(Ok)).chain(rest));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
@@ -12,7 +12,8 @@ use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
 use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::common::{Process, binary, soon};
@@ -474,6 +475,79 @@ async fn seeding_needs_somebody_who_orders_something() -> Outcome {
         "orders without customers",
         "no customers",
         said,
+    )
+}
+
+/// A process is allowed so many open files, and clients can use them all up.
+#[cfg(unix)]
+#[tokio::test]
+async fn without_file_descriptors_it_waits_and_goes_on() -> Outcome {
+    const FILES: usize = 48;
+    let database = Database::sample().await?;
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &format!("ulimit -n {FILES}; exec \"$0\"")])
+        .arg(env!("CARGO_BIN_EXE_marketsvc"))
+        .env_clear()
+        .env("DATABASE_URL", database.url())
+        .env("MARKETSVC_ADDR", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut process = Process::start(command).await?;
+    let stderr = process.child.stderr.take().or_fail("standard error")?;
+    let mut idle = Vec::new();
+    for _ in 0..FILES {
+        let socket = TcpStream::connect(process.service.addr()).await;
+        idle.push(socket.or_fail("a connection")?);
+    }
+    let mut log = BufReader::new(stderr).lines();
+    soon("it says that it cannot accept", async {
+        loop {
+            match log.next_line().await {
+                Ok(Some(line)) if line.contains("cannot accept connections") => break Ok(()),
+                Ok(Some(_)) => {}
+                other => {
+                    break Err(Failure::new(
+                        "the log",
+                        "cannot accept",
+                        format!("{other:?}"),
+                    ));
+                }
+            }
+        }
+    })
+    .await?;
+    drop(idle);
+    let reply = soon("an answer", process.service.get("/api/order_total/1")).await?;
+    reply.expect_json(200, &json!({"Order Total": 30}))
+}
+
+#[tokio::test]
+async fn a_newer_database_with_a_log_is_left_as_it_is() -> Outcome {
+    let database = Database::sample().await?;
+    // Somebody newer has it open, and what makes it newer is in the log only.
+    let mut newer = database.connect().await?;
+    sqlx::query("INSERT INTO _sqlx_migrations VALUES (9001, 'later', '2030-01-01', 1, x'00', 0)")
+        .execute(&mut newer)
+        .await
+        .or_fail("a newer migration")?;
+    let folder = database.path().parent().or_fail("its folder")?;
+    let content = || -> Result<Vec<Vec<u8>>, Failure> {
+        ["market.sqlite", "market.sqlite-wal"]
+            .iter()
+            .map(|name| fs::read(folder.join(name)).or_fail(name))
+            .collect()
+    };
+    let before = content()?;
+    let output = output(binary(folder).env("DATABASE_URL", database.url())).await?;
+    expect_refusal("a newer database", &output, 3, &["newer than this program"])?;
+    ensure(
+        before == content()?,
+        "a newer database",
+        "as it was",
+        "changed",
     )
 }
 
