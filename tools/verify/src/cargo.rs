@@ -133,6 +133,7 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
         .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
 
     let mut elsewhere = Vec::new();
+    let mut dependencies = 0;
     for line in output.stdout.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
@@ -145,6 +146,9 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
             .unwrap_or_default();
         let entry = compiled.get_mut(&folder);
         match message["reason"].as_str() {
+            Some("compiler-artifact") if folder.is_empty() => {
+                dependencies += usize::from(message["fresh"] == false);
+            }
             Some("compiler-artifact") if message["target"]["name"] == "check" => {
                 if let (Some(entry), Some(executable)) = (entry, message["executable"].as_str()) {
                     entry.check = Some(PathBuf::from(executable));
@@ -169,6 +173,9 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
             }
             _ => {}
         }
+    }
+    if dependencies > 0 {
+        println!("built {dependencies} dependencies that the workspace had not built before");
     }
     let explained = compiled.values().any(|entry| !entry.errors.is_empty());
     if !elsewhere.is_empty() {
