@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
+use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
 use futures::future::{join_all, select_all};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::json;
@@ -635,11 +635,30 @@ async fn pool_taken() -> Outcome {
     reply.expect_json(200, &json!({"Order Total": 30.0}))
 }
 
-async fn others_unchanged() -> Outcome {
+/// A service over the sample data: those of `answers` add rows of their own.
+async fn fresh() -> Result<(Service, Database), Failure> {
     let database = Database::sample().await?;
-    let service = Service::start(app(engine(&database, EngineConfig::default())?));
-    let reply = service.get("/").await?;
-    reply.expect_json(200, &json!("Welcome to Marketplace!"))?;
-    let reply = service.get("/api/orders_total?orders=3,1,2").await?;
-    reply.expect_json(200, &json!([null, 30.0, 12.0]))
+    let engine = engine(&database, EngineConfig::default())?;
+    Ok((Service::start(app(engine)), database))
+}
+
+async fn others_unchanged() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::customers_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_of_customer_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::order_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_between_dates(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_stored(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals_400(&service, &database).await?;
+    let (service, _database) = fresh().await?;
+    answers::welcome(&service).await?;
+    answers::orders_of_unknown_customer_empty(&service).await?;
+    answers::order_total_null_when_unknown(&service).await
 }
