@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal};
+use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, answers, ensure, equal};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -91,6 +91,7 @@ fn main() -> ExitCode {
             "while another writer keeps the lock the answer is 503, and nothing is stored",
             busy,
         )
+        .check("06.3", "all other answers are as before", other_answers)
         .run()
 }
 
@@ -401,6 +402,32 @@ async fn busy() -> Outcome {
         format!("status {}, Retry-After: {retry_after}", reply.status),
     )?;
     database.expect_unchanged(&asked, &before).await
+}
+
+async fn other_answers() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::welcome(&service).await?;
+    answers::customers_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_of_customer_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::order_total_null_when_unknown(&service).await?;
+    answers::order_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_between_dates(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_stored(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals(&service, &database).await
+}
+
+/// A service over a database of its own. The service goes first when they are
+/// dropped.
+async fn fresh() -> Result<(Service, Database), Failure> {
+    let database = Database::sample().await?;
+    Ok((service(&database, EngineConfig::default())?, database))
 }
 
 /// Posts the order to a fresh service: it must be refused, blaming `field`, and

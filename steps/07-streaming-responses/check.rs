@@ -13,7 +13,9 @@ use axum::response::Response;
 use axum::routing::get;
 use contract::memory::peak_during;
 use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Service, StreamReply, Suite, ensure, equal};
+use contract::{
+    Database, Failure, OrFail, Outcome, Service, StreamReply, Suite, answers, ensure, equal,
+};
 use contract::{equal_json, gate::Gate};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -151,6 +153,7 @@ fn main() -> ExitCode {
             "the list of orders holds no connection between its pages",
             orders_hold_nothing,
         )
+        .check("07.6", "all other answers are as before", other_answers)
         .run()
 }
 
@@ -655,36 +658,29 @@ async fn customers_break_off() -> Outcome {
 // 07.6: orders between two dates
 
 async fn orders_as_before() -> Outcome {
-    let database = Database::sample().await?;
-    let service = service(&database, EngineConfig::default())?;
-    let row = |customer: &str, name: &str, price: f64, total: f64| json!({"customer": customer, "name": name, "price": price, "total": total});
-    let alex = [
-        row("Alex", "Kit Kat", 1.0, 4.0),
-        row("Alex", "Bread", 10.5, 21.0),
-        row("Alex", "Milk", 5.0, 5.0),
-    ];
-    let cam = [
-        row("Cam", "Kit Kat", 1.0, 2.0),
-        row("Cam", "Onion", 2.0, 10.0),
-    ];
-    let both: Vec<Value> = alex.iter().chain(&cam).cloned().collect();
-    for (dates, expected) in [
-        // Both ends are included.
-        ("2024-03-20%2011:00:00/2024-03-18%2010:30:00", &both[..]),
-        ("2024-03-20%2010:59:59/2024-03-18%2010:30:00", &alex),
-        ("2024-03-20%2011:00:00/2024-03-18%2010:30:01", &cam),
-        ("2024-04-01/2024-01-01", &both),
-        ("2024-01-01/2024-04-01", &[]),
-    ] {
-        let reply = service
-            .get(&format!("/api/orders_between_dates/{dates}"))
-            .await?;
-        reply.expect_json(200, &json!(expected))?;
-    }
-    let reply = service
-        .get("/api/orders_between_dates/tomorrow/2024-01-01")
-        .await?;
-    reply.expect_status(400).map(drop)
+    let (service, database) = fresh().await?;
+    answers::orders_between_dates(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_between_dates_ndjson(&service, &database).await
+}
+
+async fn other_answers() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::welcome(&service).await?;
+    answers::customers_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::customers_flat_ndjson(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_of_customer_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::order_total_null_when_unknown(&service).await?;
+    answers::order_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::orders_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_stored(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals(&service, &database).await
 }
 
 async fn orders_are_complete() -> Outcome {
@@ -851,6 +847,13 @@ fn engine(database: &Database, config: EngineConfig) -> Result<Engine, Failure> 
 
 fn service(database: &Database, config: EngineConfig) -> Result<Service, Failure> {
     Ok(Service::start(server::app(engine(database, config)?)))
+}
+
+/// A service over a database of its own. The service goes first when they are
+/// dropped.
+async fn fresh() -> Result<(Service, Database), Failure> {
+    let database = Database::sample().await?;
+    Ok((service(&database, EngineConfig::default())?, database))
 }
 
 /// One connection, for which a query does not wait long.
