@@ -69,36 +69,49 @@ impl After {
 // that a long run of them also ends a page instead of holding a connection.
 // An item's rowid is its place in the order; a line without item takes the
 // greatest position, which says that its order is finished.
+//
+// A page that begins inside of an order sorts that order's lines again, which
+// is nothing for the thousand lines that a new order may have.
+macro_rules! select_lines {
+    ($where:literal) => {
+        concat!(
+            "SELECT customer.name, orders.id AS order_id, orders.order_time AS order_time,
+                    ifnull(order_items.rowid, 9223372036854775807) AS position,
+                    item.name, item.price_cents, order_items.quantity,
+                    item.price_cents * order_items.quantity
+             FROM orders
+             JOIN customer ON customer.id = orders.customer_id
+             LEFT JOIN order_items ON order_items.order_id = orders.id
+             LEFT JOIN item ON item.id = order_items.item_id
+             WHERE ",
+            $where
+        )
+    };
+}
 
-const OF_CUSTOMER: &str = "
-    SELECT customer.name, orders.id, orders.order_time,
-           ifnull(order_items.rowid, 9223372036854775807),
-           item.name, item.price_cents, order_items.quantity,
-           item.price_cents * order_items.quantity
-    FROM orders
-    JOIN customer ON customer.id = orders.customer_id
-    LEFT JOIN order_items ON order_items.order_id = orders.id
-    LEFT JOIN item ON item.id = order_items.item_id
-    WHERE orders.customer_id = $1
-      AND orders.id >= $2
-      AND (orders.id > $2 OR order_items.rowid > $3)
-    ORDER BY orders.id, order_items.rowid
-    LIMIT $4";
+const OF_CUSTOMER: &str = concat!(
+    select_lines!(
+        "orders.customer_id = $1
+         AND orders.id >= $2
+         AND (orders.id > $2 OR order_items.rowid > $3)"
+    ),
+    " ORDER BY order_id, position LIMIT $4"
+);
 
-const BETWEEN: &str = "
-    SELECT customer.name, orders.id, orders.order_time,
-           ifnull(order_items.rowid, 9223372036854775807),
-           item.name, item.price_cents, order_items.quantity,
-           item.price_cents * order_items.quantity
-    FROM orders
-    JOIN customer ON customer.id = orders.customer_id
-    LEFT JOIN order_items ON order_items.order_id = orders.id
-    LEFT JOIN item ON item.id = order_items.item_id
-    WHERE (orders.order_time, orders.id) >= ($1, $2)
-      AND orders.order_time <= $4
-      AND (orders.order_time > $1 OR orders.id > $2 OR order_items.rowid > $3)
-    ORDER BY orders.order_time, orders.id, order_items.rowid
-    LIMIT $5";
+/// The orders of one second first, then those of later ones. As a single
+/// condition, `(order_time, id) >= ($1, $2)`, SQLite would use the index for
+/// the time alone, and pass over all orders of that second again for each page.
+const BETWEEN: &str = concat!(
+    select_lines!(
+        "orders.order_time = $1
+         AND orders.order_time <= $4
+         AND orders.id >= $2
+         AND (orders.id > $2 OR order_items.rowid > $3)"
+    ),
+    " UNION ALL ",
+    select_lines!("orders.order_time > $1 AND orders.order_time <= $4"),
+    " ORDER BY order_time, order_id, position LIMIT $5"
+);
 
 /// At most `limit` lines of the customer's orders that come after `after`
 /// (`None`: from the first), by order and then as they were placed.

@@ -267,7 +267,7 @@ async fn the_size_of_pages_does_not_show() -> Outcome {
              SELECT i, 1 + i * 7 % 20, datetime('2024-05-01', (i * 5 % 13) || ' hours') FROM n;
              WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2)
              INSERT INTO order_items (order_id, item_id, quantity)
-             SELECT orders.id, 4 - (orders.id + i) % 4, 1 + i FROM orders JOIN n ON i < orders.id % 4
+             SELECT orders.id, 4 - (orders.id + i) % 4, 1 + i FROM orders JOIN n ON i < orders.id / 20 % 4
              WHERE orders.id >= 10 ORDER BY orders.id, i;
              UPDATE customer SET name = 'Quote \" back \\ slash / ünï, \u{1}' WHERE id = 5;",
         )
