@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::process::ExitCode;
 
 use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
+use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -269,29 +269,15 @@ async fn customers_fail() -> Outcome {
 }
 
 async fn customers_over_http() -> Outcome {
-    let database = Database::sample().await?;
-    let service = service(&database)?;
-    service.get("/api/customers").await?.expect_json(
-        200,
-        &json!([
-            {"id": 1, "name": "Alex", "address_id": 1},
-            {"id": 2, "name": "Blake", "address_id": 2},
-            {"id": 3, "name": "Cam", "address_id": 3},
-        ]),
-    )?;
+    let (service, database) = fresh().await?;
+    answers::customers_flat(&service, &database).await?;
     expect_closed(&database, "GET /api/customers").await
 }
 
 async fn customers_fail_over_http() -> Outcome {
     let database = Database::sample().await?;
     let service = Service::start(server::app(nowhere(&database)?));
-    let reply = service.get("/api/customers").await?;
-    reply.expect_status(500)?;
-    equal(
-        format!("{}: the content type", reply.asked()),
-        Some("application/problem+json"),
-        reply.header("content-type"),
-    )
+    answers::expect_problem(&service.get("/api/customers").await?, 500)
 }
 
 // ---- 03.3 get_orders_between_dates
@@ -362,44 +348,22 @@ async fn orders_bind() -> Outcome {
 }
 
 async fn orders_over_http() -> Outcome {
-    let database = Database::sample().await?;
-    let service = service(&database)?;
-    service
-        .get("/api/orders_between_dates/2024-03-19/2024-03-17%2000:00:00")
-        .await?
-        .expect_json(
-            200,
-            &json!([
-                {"customer": "Alex", "name": "Kit Kat", "price": 1, "total": 4},
-                {"customer": "Alex", "name": "Bread", "price": 10.5, "total": 21},
-                {"customer": "Alex", "name": "Milk", "price": 5, "total": 5},
-            ]),
-        )?;
-    service
-        .get("/api/orders_between_dates/2024-03-17/2024-03-19")
-        .await?
-        .expect_json(200, &json!([]))?;
+    let (service, database) = fresh().await?;
+    answers::orders_between_dates(&service, &database).await?;
     expect_closed(&database, "GET /api/orders_between_dates/…").await
 }
 
 async fn the_rest_over_http() -> Outcome {
-    let database = Database::sample().await?;
-    let service = service(&database)?;
-    for (order, total) in [(1, json!(30)), (2, json!(12)), (3, json!(null))] {
-        service
-            .get(&format!("/api/order_total/{order}"))
-            .await?
-            .expect_json(200, &json!({ "Order Total": total }))?;
-    }
-    let order = json!({"customer_id": 2, "items": [{"id": 3, "quantity": 2}]});
-    service
-        .post_json("/api/add_new_order", &order)
-        .await?
-        .expect_json(201, &json!({"order_id": 4}))?;
-    service.get("/api/orders/2").await?.expect_json(
-        200,
-        &json!([{"name": "Bread", "description": "a loaf of bread", "price": 10.5, "total": 21}]),
-    )
+    let (service, database) = fresh().await?;
+    answers::welcome(&service).await?;
+    answers::orders_of_customer_flat(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::order_total_null_when_unknown(&service).await?;
+    answers::order_total(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_stored(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals_400(&service, &database).await
 }
 
 // ---- shared
@@ -413,8 +377,11 @@ fn nowhere(database: &Database) -> Result<Engine, Failure> {
     Engine::new(&format!("{}-missing", database.url())).or_fail("Engine::new")
 }
 
-fn service(database: &Database) -> Result<Service, Failure> {
-    Ok(Service::start(server::app(engine(database)?)))
+/// A service over the sample data: those of `answers` add rows of their own.
+async fn fresh() -> Result<(Service, Database), Failure> {
+    let database = Database::sample().await?;
+    let service = Service::start(server::app(engine(&database)?));
+    Ok((service, database))
 }
 
 async fn many_customers() -> Result<Database, Failure> {
