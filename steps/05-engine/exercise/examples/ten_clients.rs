@@ -10,7 +10,7 @@ use step05::db::init_db;
 use step05::error::Error;
 
 const CLIENTS: usize = 10;
-/// Counts to a million inside SQLite: some 100 ms of work.
+/// Counts to a million inside SQLite: some 200 ms of work.
 const SLOW: &str =
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
                     SELECT count(*) FROM n";
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
 
     let patient = Duration::from_mins(1);
     for (max_connections, acquire_timeout) in
-        [(10, patient), (2, patient), (2, Duration::from_millis(50))]
+        [(10, patient), (2, patient), (2, Duration::from_millis(100))]
     {
         let engine = Engine::new(
             &url,
