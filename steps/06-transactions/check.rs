@@ -91,6 +91,11 @@ fn main() -> ExitCode {
             "while another writer keeps the lock the answer is 503, and nothing is stored",
             busy,
         )
+        .check(
+            "06.3",
+            "a stored order is answered with its address, a bad one as a problem",
+            answers_to_orders,
+        )
         .check("06.3", "all other answers are as before", other_answers)
         .run()
 }
@@ -404,6 +409,13 @@ async fn busy() -> Outcome {
     database.expect_unchanged(&asked, &before).await
 }
 
+async fn answers_to_orders() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::new_order_stored(&service, &database).await?;
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals(&service, &database).await
+}
+
 async fn other_answers() -> Outcome {
     let (service, database) = fresh().await?;
     answers::welcome(&service).await?;
@@ -416,11 +428,7 @@ async fn other_answers() -> Outcome {
     let (service, database) = fresh().await?;
     answers::orders_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await?;
-    let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
-    let (service, database) = fresh().await?;
-    answers::new_order_refusals(&service, &database).await
+    answers::orders_between_dates(&service, &database).await
 }
 
 /// A service over a database of its own. The service goes first when they are
