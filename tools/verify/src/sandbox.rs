@@ -23,6 +23,8 @@ pub struct Sandbox {
     pub build: PathBuf,
     /// Names of the workspace's packages.
     pub packages: BTreeSet<String>,
+    /// Those of them that are the exercise or the solution of a step.
+    pub step_packages: BTreeSet<String>,
     _lock: fs::File,
 }
 
@@ -51,6 +53,11 @@ impl Sandbox {
             tree: home.join("tree"),
             build: home.join("build"),
             packages: metadata.packages.clone(),
+            step_packages: tree
+                .steps()
+                .iter()
+                .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| step.package(side)))
+                .collect(),
             _lock: lock,
         };
         fs::create_dir_all(&sandbox.build)?;

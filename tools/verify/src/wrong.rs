@@ -2,6 +2,8 @@
 //! another style are accepted.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use crate::cargo;
@@ -40,48 +42,101 @@ struct Answer {
     rejected_by: Vec<String>,
 }
 
+/// One patch to try.
+struct Trial<'a> {
+    step: &'a Step,
+    kind: Kind,
+    /// Relative to the root.
+    path: String,
+}
+
+/// An answer that compiles.
+struct Built {
+    answer: Answer,
+    /// Its check binary, which the next build does not replace.
+    check: PathBuf,
+    started: Instant,
+}
+
 /// Proves the patches of `steps`.
 pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report) -> Env<()> {
-    let mut sums = Vec::new();
-    for (kind, label) in [
-        (Kind::Wrong, "wrong answers rejected"),
-        (Kind::Right, "right answers accepted"),
-    ] {
-        let (mut good, mut all) = (0, 0);
-        for step in steps {
-            let folder = format!("tools/verify/{}/{}", kind.folder(), step.slug);
-            let patches: Vec<&str> = tree
-                .below(&folder)
-                .into_iter()
-                .filter(|file| has_extension(file, "patch"))
-                .collect();
-            if kind == Kind::Wrong {
-                report.prove(
-                    &format!("{} has {} wrong answers", step.slug, patches.len()),
-                    || enough(patches.len(), &folder),
-                );
-            }
-            for patch in patches {
-                let started = Instant::now();
-                let path = format!("{folder}/{patch}");
-                let outcome = prove_answer(tree, sandbox, step, kind, &path)?;
-                sandbox.restore().map_err(Environment)?;
-                all += 1;
-                good += usize::from(outcome.is_ok());
-                let what = match &outcome {
-                    Ok(label) => format!("{}/{}/{patch}: {label}", kind.folder(), step.slug),
-                    Err(_) => format!("{}/{}/{patch}", kind.folder(), step.slug),
-                };
-                report.item(&what, started, outcome.map(drop));
-            }
-        }
-        sums.push(format!("{label}: {good}/{all}"));
+    let wrong = trials(tree, steps, Kind::Wrong);
+    let right = trials(tree, steps, Kind::Right);
+    for step in steps {
+        let count = wrong.iter().filter(|trial| trial.step == step).count();
+        report.prove(&format!("{} has {count} wrong answers", step.slug), || {
+            enough(count, &format!("tools/verify/wrong/{}", step.slug))
+        });
     }
     for folder in ["wrong", "right"] {
         report_strays(tree, folder, report);
     }
-    println!("{}", sums.join("\n"));
+    let rejected = prove_all(tree, sandbox, &wrong, report)?;
+    let accepted = prove_all(tree, sandbox, &right, report)?;
+    println!("wrong answers rejected: {rejected}/{}", wrong.len());
+    println!("right answers accepted: {accepted}/{}", right.len());
     Ok(())
+}
+
+fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
+    let mut trials = Vec::new();
+    for step in steps {
+        let folder = format!("tools/verify/{}/{}", kind.folder(), step.slug);
+        for file in tree.below(&folder) {
+            if has_extension(file, "patch") {
+                trials.push(Trial {
+                    step,
+                    kind,
+                    path: format!("{folder}/{file}"),
+                });
+            }
+        }
+    }
+    trials
+}
+
+/// Tries answers; returns how many came to what they should. While the check
+/// of one runs, and mostly waits, the next is built.
+fn prove_all(tree: &Tree, sandbox: &Sandbox, trials: &[Trial], report: &mut Report) -> Env<usize> {
+    let mut good = 0;
+    let mut settle = |trial: &Trial, started: Instant, outcome: Result<String, String>| {
+        good += usize::from(outcome.is_ok());
+        let path = trial.path.trim_start_matches("tools/verify/");
+        let what = match &outcome {
+            Ok(label) => format!("{path}: {label}"),
+            Err(_) => path.to_owned(),
+        };
+        report.item(&what, started, outcome.map(drop));
+    };
+    std::thread::scope(|scope| -> Env<()> {
+        let mut running = None;
+        for (index, trial) in trials.iter().enumerate() {
+            let built = build(tree, sandbox, trial, index)?;
+            sandbox.restore().map_err(Environment)?;
+            if let Some((before, started, judged)) = running.take() {
+                settle(before, started, joined(judged));
+            }
+            match built {
+                Err(failure) => settle(trial, Instant::now(), Err(failure)),
+                Ok(built) => {
+                    let started = built.started;
+                    let judged = scope.spawn(move || judge(sandbox, trial, &built));
+                    running = Some((trial, started, judged));
+                }
+            }
+        }
+        if let Some((last, started, judged)) = running {
+            settle(last, started, joined(judged));
+        }
+        Ok(())
+    })?;
+    Ok(good)
+}
+
+fn joined(judged: ScopedJoinHandle<'_, Result<String, String>>) -> Result<String, String> {
+    judged
+        .join()
+        .unwrap_or_else(|_| Err("verify panicked while it ran the check".into()))
 }
 
 fn enough(patches: usize, folder: &str) -> Outcome {
@@ -110,16 +165,17 @@ fn report_strays(tree: &Tree, folder: &str, report: &mut Report) {
     }
 }
 
-/// Tries one answer; `Ok` holds its label.
-fn prove_answer(
+/// Applies an answer and builds its check.
+fn build(
     tree: &Tree,
     sandbox: &Sandbox,
-    step: &Step,
-    kind: Kind,
-    path: &str,
-) -> Env<Result<String, String>> {
+    trial: &Trial,
+    index: usize,
+) -> Env<Result<Built, String>> {
+    let started = Instant::now();
+    let step = trial.step;
     let prepare = || -> Result<Answer, String> {
-        let answer = parse(step, kind, &tree.read(path)?)?;
+        let answer = parse(step, trial.kind, &tree.read(&trial.path)?)?;
         let ids = todo_ids(tree, step)?;
         if let Some(unknown) = answer.rejected_by.iter().find(|id| !ids.contains(*id)) {
             return Err(format!("rejected-by: the step has no TODO({unknown})"));
@@ -134,33 +190,44 @@ fn prove_answer(
         Err(failure) => return Ok(Err(failure)),
     };
     let compiled = cargo::build_checks(sandbox, &[(step, Side::Solution)])?;
-    let judge = || -> Outcome {
-        let check = compiled[&step.side(Side::Solution)]
-            .check()
-            .map_err(|errors| format!("it does not compile:\n{errors}"))?;
-        let verdict = cargo::run_check(sandbox, step, Side::Solution, check)?;
-        match (kind, verdict.first_failed()) {
-            (Kind::Right, None) => Ok(()),
-            (Kind::Right, Some(_)) => Err(format!(
-                "a right answer ({}) is rejected:\n{}",
-                answer.label,
-                verdict.failures()
-            )),
-            (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
-            (Kind::Wrong, Some(first)) => {
-                if cargo::ids(&first.todo).any(|id| answer.rejected_by.iter().any(|by| by == id)) {
-                    return Ok(());
-                }
-                Err(format!(
-                    "rejected first by {}, not by {}:\n{}",
-                    first.todo,
-                    answer.rejected_by.join(" or "),
-                    verdict.failures()
-                ))
-            }
-        }
+    let check = match compiled[&step.side(Side::Solution)].check() {
+        Ok(check) => check,
+        Err(errors) => return Ok(Err(format!("it does not compile:\n{errors}"))),
     };
-    Ok(judge().map(|()| answer.label.clone()))
+    // The check before this one may still be running.
+    let own = sandbox.build.join(format!("answer-{}", index % 2));
+    std::fs::copy(check, &own)?;
+    Ok(Ok(Built {
+        answer,
+        check: own,
+        started,
+    }))
+}
+
+/// Runs the check of an answer; `Ok` holds the answer's label.
+fn judge(sandbox: &Sandbox, trial: &Trial, built: &Built) -> Result<String, String> {
+    let answer = &built.answer;
+    let verdict = cargo::run_check(sandbox, trial.step, Side::Solution, &built.check)?;
+    match (trial.kind, verdict.first_failed()) {
+        (Kind::Right, None) => Ok(answer.label.clone()),
+        (Kind::Right, Some(_)) => Err(format!(
+            "a right answer ({}) is rejected:\n{}",
+            answer.label,
+            verdict.failures()
+        )),
+        (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
+        (Kind::Wrong, Some(first)) => {
+            if cargo::ids(&first.todo).any(|id| answer.rejected_by.iter().any(|by| by == id)) {
+                return Ok(answer.label.clone());
+            }
+            Err(format!(
+                "rejected first by {}, not by {}:\n{}",
+                first.todo,
+                answer.rejected_by.join(" or "),
+                verdict.failures()
+            ))
+        }
+    }
 }
 
 /// Reads the leading lines of a patch and the files that it changes.
