@@ -2,6 +2,7 @@
 //! Prints `listening on http://127.0.0.1:9090` and serves until Ctrl-C.
 
 use std::env;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use step03::db::base::Engine;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match serve().await {

@@ -3,6 +3,7 @@
 //! `MARKETSVC_ECHO=1` logs each SQL statement; `RUST_LOG` chooses what is shown.
 
 use std::env;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use step05::db::base::{Engine, EngineConfig};
@@ -20,6 +21,7 @@ async fn main() -> ExitCode {
                 .with_default_directive(LevelFilter::INFO.into())
                 .from_env_lossy(),
         )
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match serve().await {
