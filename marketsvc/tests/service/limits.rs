@@ -68,7 +68,8 @@ async fn a_locked_database_is_503_and_nothing_is_stored() -> Outcome {
 async fn writers_that_wait_too_long_for_their_turn_are_503() -> Outcome {
     let limits = Limits {
         lock_wait: HANG,
-        acquire: SHORT,
+        // Opening the database has to fit in as well.
+        acquire: SHORT * 10,
         ..Limits::default()
     };
     let market = market(limits).await?;
