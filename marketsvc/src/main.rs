@@ -43,8 +43,10 @@ struct Args {
 enum Command {
     /// Add made-up customers and orders to the database, the same ones each time.
     Seed {
+        /// How many customers, each with an address.
         #[arg(long, default_value_t = 0, value_name = "N")]
         customers: u32,
+        /// How many orders, of one to four items each.
         #[arg(long, default_value_t = 0, value_name = "N")]
         orders: u32,
     },

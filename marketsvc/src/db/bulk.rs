@@ -1,7 +1,7 @@
 //! Made-up data in bulk, to see how the service behaves when it has a lot.
 //!
-//! The rows are made by SQL inside SQLite, in transactions of [`BATCH`] rows,
-//! so that a running service can write in between. The same numbers added to
+//! The rows are made by SQL inside SQLite, in transactions of 50,000, so that a
+//! running service can write in between. The same numbers added to
 //! the same database make the same rows on every computer.
 
 use std::fmt;
