@@ -110,7 +110,7 @@ fn pool_of(max_connections: u32, acquire_timeout: Duration) -> EngineConfig {
 const PATIENT: Duration = Duration::from_secs(5);
 
 /// Short enough to wait for, long enough to get a connection that is free.
-const IMPATIENT: Duration = Duration::from_millis(300);
+const IMPATIENT: Duration = Duration::from_millis(500);
 
 /// Opens the pool's first connection, however long the machine takes for it.
 async fn warm_up(engine: &Engine) -> Outcome {
@@ -410,7 +410,7 @@ async fn acquire_timeout() -> Outcome {
 
     // One of the two gets the only connection and waits for the lock; the other
     // waits for the connection.
-    let asked = "a pool of 1, acquire_timeout 300 ms; its connection is in use, a query comes";
+    let asked = "a pool of 1, acquire_timeout 500 ms; its connection is in use, a query comes";
     let expected = "Err(PoolTimedOut) while the connection is still in use";
     let count = || engine.execute_query(sqlx::query("SELECT count(*) FROM item"));
     let both = select_all([count().boxed(), count().boxed()]);
