@@ -37,8 +37,8 @@ The service
                                  ./run.sh run --addr 127.0.0.1:8080
   run NN [--solution]          start a step's exercise, or its solution
                                  ./run.sh run 05 --solution
-  seed --customers N --orders N
-                               add generated rows to the database (release build)
+  seed [--release] --customers N --orders N
+                               add generated rows to the database
                                  ./run.sh seed --customers 1000000 --orders 100000
   bench [ARGUMENTS]            measure (release build)
                                  ./run.sh bench --help
@@ -183,11 +183,23 @@ run_service() {
     exec "$exe" ${rest[@]+"${rest[@]}"}
 }
 
-# release_tool BIN ARGUMENTS…: builds with optimisation, then becomes the program.
-release_tool() {
-    local bin=$1 exe
-    shift
-    build "$bin" --release || exit 3
+# The work is done by SQLite, so an optimised build is worth its minute only for
+# tens of millions of rows.
+seed_database() {
+    local release='' exe
+    if [ "${1:-}" = --release ]; then
+        release=--release
+        shift
+    fi
+    # shellcheck disable=SC2086 # one word or none
+    build marketsvc $release || exit 3
+    cd "$root"
+    exec "$exe" seed "$@"
+}
+
+bench() {
+    local exe
+    build bench --release || exit 3
     cd "$root"
     exec "$exe" "$@"
 }
@@ -421,8 +433,8 @@ verb=${1:-help}
 case $verb in
 run) run_service "$@" ;;
 test) test_all "$@" ;;
-seed) release_tool marketsvc seed "$@" ;;
-bench) release_tool bench "$@" ;;
+seed) seed_database "$@" ;;
+bench) bench "$@" ;;
 customers)
     [ $# -eq 0 ] || usage_error "usage: ./run.sh customers"
     ask 600 /api/customers

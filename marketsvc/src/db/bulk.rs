@@ -7,7 +7,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, SqliteConnection};
+use log::LevelFilter;
+use sqlx::sqlite::SqliteSynchronous;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Db;
 
@@ -97,12 +99,13 @@ pub async fn add(
     mut progress: impl FnMut(String),
 ) -> Result<Added, BulkError> {
     let start = Instant::now();
-    // A connection of its own from here on: it gets another durability than
-    // the service's writer, and is closed at the end.
-    let mut connection = db.writer.acquire().await?.detach();
-    // A power cut may take the last batches with it, but never half of one.
-    sqlx::query("PRAGMA synchronous = NORMAL")
-        .execute(&mut connection)
+    let options = (*db.writer.connect_options()).clone();
+    let mut connection = options
+        // A power cut may take the last batches with it, but never half of one.
+        .synchronous(SqliteSynchronous::Normal)
+        // A batch is slow, and says itself when it is done.
+        .log_slow_statements(LevelFilter::Off, Duration::ZERO)
+        .connect()
         .await?;
     let before = count(&mut connection).await?;
     progress(format!("there are {before}"));
