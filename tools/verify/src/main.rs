@@ -112,6 +112,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         totals.add(report.finish());
     }
     if !matches!(cli.part, Part::Parity(_)) {
+        process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
         if all || matches!(cli.part, Part::Exercises(_)) {
             let mut report = Report::new("exercises");

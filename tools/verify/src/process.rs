@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::{Env, Environment};
+
 /// How long output may keep coming after the process that we started has ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -41,6 +43,23 @@ pub fn stop_children_on_interrupt() {
             std::process::exit(130);
         });
     });
+}
+
+/// Refuses to begin without the programs that this module calls.
+pub fn check_programs() -> Env<()> {
+    for (program, package) in [("bash", "bash"), ("ps", "procps")] {
+        let found = Command::new(program)
+            .arg(if program == "ps" { "-A" } else { "--version" })
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if !found.is_ok_and(|status| status.success()) {
+            return Err(Environment(format!(
+                "`{program}` is needed and does not run; on Debian: apt install {package}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a pipe has delivered so far.
