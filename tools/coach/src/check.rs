@@ -61,7 +61,11 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         }
         return Ok(ExitCode::FAILURE);
     };
-    let passed = run(&program, &step.crate_folder(side), request)?;
+    let folder = step.crate_folder(side);
+    if let Some(filter) = &request.filter {
+        require_match(&program, &folder, filter, &step)?;
+    }
+    let passed = run(&program, &folder, request)?;
     if passed && !request.json && request.filter.is_none() && side == Side::Exercise {
         screen::print(&what_next(project, &step)?);
     }
@@ -70,6 +74,25 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A filter that selects no check would report "0 of 0 passed", which looks like
+/// success.
+fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Result<(), Trouble> {
+    let output = Command::new(program)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .args(["--list", filter])
+        .output()
+        .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
+    if output.stdout.is_empty() {
+        return Err(Trouble::usage(format!(
+            "no check of {} has \"{filter}\" in its task or its text; \
+             ./run.sh check {:02} runs all",
+            step.slug, step.number
+        )));
+    }
+    Ok(())
 }
 
 /// Runs the check program with our stdout and stderr; true if all passed.

@@ -93,6 +93,15 @@ Compare with our solution: ./run.sh diff 08
             "{out}"
         );
     }
+    let (code, out, err) = run(&project, &["check", "05", "05.7"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert_data_eq!(
+        err,
+        str![[r#"
+no check of 05-engine has "05.7" in its task or its text; ./run.sh check 05 runs all
+
+"#]]
+    );
 }
 
 #[test]
