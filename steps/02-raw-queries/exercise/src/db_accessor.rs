@@ -101,8 +101,8 @@ pub async fn get_orders_between_dates(
                  WHERE orders.order_time >= $1 AND orders.order_time <= $2
                  ORDER BY orders.order_time, orders.id, order_items.rowid",
             )
-            .bind(after.as_str().to_owned())
-            .bind(before.as_str().to_owned()),
+            .bind(after.as_str())
+            .bind(before.as_str()),
         )
         .await?;
     rows.iter().map(ordered_item_of_customer).collect()

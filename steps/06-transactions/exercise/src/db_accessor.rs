@@ -142,8 +142,8 @@ pub fn get_orders_between_dates(
                  WHERE orders.order_time >= $1 AND orders.order_time <= $2
                  ORDER BY orders.order_time, orders.id, order_items.rowid",
             )
-            .bind(after.as_str().to_owned())
-            .bind(before.as_str().to_owned()),
+            .bind(after.as_str())
+            .bind(before.as_str()),
         )
         .map(|row| ordered_item_of_customer(&row?))
         .boxed()

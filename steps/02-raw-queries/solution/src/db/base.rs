@@ -48,7 +48,8 @@ impl Engine {
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         // TODO(02.1): connect, fetch all rows, close the connection
         let mut connection = self.connect().await?;
-        // No `?` yet: a failed query must not skip the close.
+        // No `?` yet, so that a failed query waits for the close, too. With `?` the
+        // drop would close it a moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)

@@ -54,7 +54,8 @@ impl Engine {
     /// Dropping the future closes the connection. A query changes nothing.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         let mut connection = self.connect().await?;
-        // No `?` yet: a failed query must not skip the close.
+        // No `?` yet, so that a failed query waits for the close, too. With `?` the
+        // drop would close it a moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)
