@@ -3,11 +3,11 @@
 //! The checks come in the order of the tasks: the first that fails belongs to
 //! the task to do next.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use contract::statements::Recording;
 use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::Row;
 use step02::db::base::{Engine, SqlQuery};
 use step02::db_accessor::{add_new_order_for_customer, get_total_cost_of_an_order};
@@ -81,15 +81,16 @@ fn main() -> ExitCode {
             "a new order is stored under its customer, with its items",
             order_stored,
         )
-        .check(
-            "02.5",
-            "the time of a new order is now, in UTC",
-            order_time_is_utc,
-        )
+        .check("02.5", ORDER_TIME_IS_UTC, order_time_is_utc)
         .check(
             "02.5",
             "an item that does not exist gives an error",
             order_with_bad_item,
+        )
+        .check(
+            "02.5",
+            "of a new order's items none is stored when one is refused",
+            order_items_all_or_none,
         )
         .check(
             "02.5",
@@ -396,7 +397,47 @@ async fn order_stored() -> Outcome {
     expect_closed(&database, asked).await
 }
 
+const ORDER_TIME_IS_UTC: &str = "the time of a new order is now, in UTC, wherever the machine is";
+
+/// A zone in which local time is never UTC, in the form that needs no table of
+/// zones: five and a half hours ahead.
+const FAR_ZONE: &str = "FAR-5:30";
+
+/// On a machine whose clock shows UTC, local time would pass. So the check runs
+/// once more, as a process of its own, in another zone: that of this process
+/// cannot be changed while it has threads.
 async fn order_time_is_utc() -> Outcome {
+    if std::env::var("TZ").is_ok_and(|zone| zone == FAR_ZONE) {
+        return order_time_is_now().await;
+    }
+    order_time_is_now().await?;
+
+    let asked = "this check in a process of its own, with TZ=FAR-5:30";
+    let program = std::env::current_exe().or_fail(asked)?;
+    let child = tokio::process::Command::new(program)
+        .arg(ORDER_TIME_IS_UTC)
+        .arg("--json")
+        .env("TZ", FAR_ZONE)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .or_fail(asked)?;
+    // The report is the last line: the code under test may print, too.
+    let printed = String::from_utf8_lossy(&child.stdout);
+    let report: Value =
+        serde_json::from_str(printed.lines().last().unwrap_or_default()).or_fail(asked)?;
+    let check = &report["checks"][0];
+    let text = |member: &str| check[member].as_str().unwrap_or("nothing").to_owned();
+    ensure(
+        report["passed"] == 1,
+        format!("{}, with the machine's zone at UTC+5:30", text("asked")),
+        text("expected"),
+        text("got"),
+    )
+}
+
+async fn order_time_is_now() -> Outcome {
     let database = Database::sample().await?;
     // Text in this form sorts as time does.
     let before: String = database.one("SELECT datetime('now')").await?;
@@ -411,7 +452,7 @@ async fn order_time_is_utc() -> Outcome {
     ensure(
         before <= time && time <= after && time.len() == before.len(),
         "order_time of a new order",
-        format!("from {before} to {after}"),
+        format!("from {before} to {after}, which is now in UTC"),
         &time,
     )
 }
@@ -421,6 +462,24 @@ async fn order_with_bad_item() -> Outcome {
     let asked = "add_new_order_for_customer: item 1 and item 2222, which does not exist";
     let id = add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1)])).await;
     expect_database_error(asked, id.map(|id| format!("order {id}")))
+}
+
+async fn order_items_all_or_none() -> Outcome {
+    let database = Database::sample().await?;
+    let asked = "add_new_order_for_customer: item 1, item 2222, which does not exist, and item 2";
+    let id =
+        add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1), (2, 1)]))
+            .await;
+    expect_database_error(asked, id.map(|id| format!("order {id}")))?;
+    expect_closed(&database, asked).await?;
+    let stored: i64 = database
+        .one("SELECT count(*) FROM order_items WHERE order_id > 3")
+        .await?;
+    equal(
+        format!("{asked}, then the number of new rows in `order_items`"),
+        0,
+        stored,
+    )
 }
 
 async fn order_over_http() -> Outcome {
