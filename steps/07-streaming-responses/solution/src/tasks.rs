@@ -7,6 +7,9 @@ use crate::error::Error;
 /// Runs `task` on every input, at most `limit` at a time, and returns the
 /// results in the order of the inputs.
 ///
+/// `limit` must be at least 1, which is not checked: with 0 no task may ever
+/// begin, so no result can be right.
+///
 /// # Errors
 /// The error of the first task to fail; [`Error::Task`] if a task panics. The
 /// other tasks are aborted, each at the await where it stands, and tasks that
