@@ -79,12 +79,23 @@ async fn settle<F: Future>(call: &mut Pin<&mut F>) -> Option<F::Output> {
     timeout(Duration::from_millis(1), call.as_mut()).await.ok()
 }
 
-/// What a call gives that should end by itself.
-async fn finished<F: Future>(asked: &str, call: F) -> Result<F::Output, Failure> {
+/// What a call gives that should end by itself. What it should give is
+/// `expected`.
+async fn finished<F: Future>(asked: &str, expected: &str, call: F) -> Result<F::Output, Failure> {
     // An hour of the paused clock, which passes at once when nothing moves.
     timeout(Duration::from_hours(1), call)
         .await
-        .map_err(|_| Failure::new(asked, "an end", "it waits for ever"))
+        .map_err(|_| Failure::new(asked, expected, "still waiting"))
+}
+
+/// The results of a call in which no task fails.
+async fn results<T, F>(asked: &str, call: F) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<Vec<T>, Error>>,
+{
+    finished(asked, "Ok with all results", call)
+        .await?
+        .or_fail(asked)
 }
 
 /// A call of `map_concurrently` over `0..inputs` whose tasks go through `gate`.
@@ -141,7 +152,7 @@ async fn next_begins() -> Outcome {
         in_flight(&gate),
     )?;
     gate.open();
-    let results = finished(asked, call).await?.or_fail(asked)?;
+    let results = results(asked, call).await?;
     equal(format_args!("{asked}: how many results"), 10, results.len())?;
     equal(
         format_args!("{asked}: the most at a time"),
@@ -158,7 +169,7 @@ async fn order() -> Outcome {
             sleep(Duration::from_millis(input)).await;
             Ok(input * 10)
         });
-        let results = finished(&asked, call).await?.or_fail(&asked)?;
+        let results = results(&asked, call).await?;
         equal(&asked, vec![50, 40, 30, 20, 10], results)?;
     }
     Ok(())
@@ -169,7 +180,7 @@ async fn few_inputs() -> Outcome {
     for inputs in [3, 1, 0] {
         let asked = format!("map_concurrently over {inputs} inputs, limit 100");
         let call = through(&gate, inputs, 100);
-        let results = finished(&asked, call).await?.or_fail(&asked)?;
+        let results = results(&asked, call).await?;
         equal(&asked, (0..inputs).collect::<Vec<_>>(), results)?;
     }
     Ok(())
@@ -198,40 +209,64 @@ async fn with_failures(gate: &Gate, inputs: u64, limit: usize) -> Result<Vec<()>
     .await
 }
 
+/// `inputs` and `limit`. A task is collected while others are yet to be spawned
+/// (more inputs than `limit`), when the last has been spawned (as many), or
+/// when all have been and there was room for more (fewer).
+const SHAPES: [(u64, usize); 3] = [(4, 4), (10, 3), (3, 5)];
+
+/// The error of a call in which a task has failed, while others never end.
+async fn failed<T, F>(asked: &str, expected: &str, call: F) -> Result<Error, Failure>
+where
+    T: std::fmt::Debug,
+    F: Future<Output = Result<Vec<T>, Error>>,
+{
+    let Ok(result) = timeout(Duration::from_hours(1), call).await else {
+        return Err(Failure::new(
+            asked,
+            format_args!("{expected} at once"),
+            "still waiting; is a failed task collected while others are being spawned, \
+             and while others have not ended?",
+        ));
+    };
+    match result {
+        Err(error) => Ok(error),
+        Ok(results) => Err(Failure::new(
+            asked,
+            expected,
+            format_args!("Ok({results:?})"),
+        )),
+    }
+}
+
 async fn first_failure() -> Outcome {
-    let asked = "map_concurrently over 0, 1, 2, 3, limit 4; 2 fails after 10 ms, \
-                 1 after 20 ms, 0 and 3 never end";
-    let gate = Gate::closed();
-    let result = finished(asked, with_failures(&gate, 4, 4)).await?;
-    ensure(
-        matches!(result, Err(Error::BadRequest("2 failed"))),
-        asked,
-        "Err(BadRequest(\"2 failed\"))",
-        format_args!("{result:?}"),
-    )
+    let expected = "Err(BadRequest(\"2 failed\"))";
+    for (inputs, limit) in SHAPES {
+        let asked = format!(
+            "map_concurrently over {inputs} inputs, 0, 1, 2 and so on, limit {limit}; \
+             2 fails after 10 ms, 1 after 20 ms, the others never end"
+        );
+        let gate = Gate::closed();
+        let error = failed(&asked, expected, with_failures(&gate, inputs, limit)).await?;
+        ensure(
+            matches!(error, Error::BadRequest("2 failed")),
+            asked,
+            expected,
+            format_args!("Err({error:?})"),
+        )?;
+    }
+    Ok(())
 }
 
 async fn others_aborted() -> Outcome {
     let asked = "map_concurrently over 4 inputs, limit 4; one fails, the others have not ended";
     let gate = Gate::closed();
-    ended_badly(asked, finished(asked, with_failures(&gate, 4, 4)).await?)?;
+    failed(asked, "Err", with_failures(&gate, 4, 4)).await?;
     none_left(asked, &gate).await?;
     equal(
         format_args!("{asked}: how many were aborted"),
         3,
         gate.dropped(),
     )
-}
-
-fn ended_badly<T: std::fmt::Debug>(asked: &str, result: Result<T, Error>) -> Outcome {
-    match result {
-        Err(_) => Ok(()),
-        Ok(results) => Err(Failure::new(
-            asked,
-            "an error",
-            format_args!("Ok({results:?})"),
-        )),
-    }
 }
 
 /// Aborted tasks end when the runtime next looks at them: waits for that.
@@ -249,7 +284,7 @@ async fn none_left(asked: &str, gate: &Gate) -> Outcome {
 async fn none_begins() -> Outcome {
     let asked = "map_concurrently over 10 inputs, limit 3; the third fails";
     let gate = Gate::closed();
-    ended_badly(asked, finished(asked, with_failures(&gate, 10, 3)).await?)?;
+    failed(asked, "Err", with_failures(&gate, 10, 3)).await?;
     none_left(asked, &gate).await?;
     let begun = gate.entered();
     gate.open();
@@ -263,12 +298,22 @@ async fn none_begins() -> Outcome {
 }
 
 async fn panic() -> Outcome {
-    let asked = "map_concurrently over 0, 1, 2, limit 3; the task of 1 panics, the others wait";
+    for (inputs, limit) in SHAPES {
+        panic_among(inputs, limit).await?;
+    }
+    Ok(())
+}
+
+async fn panic_among(inputs: u64, limit: usize) -> Outcome {
+    let asked = format!(
+        "map_concurrently over {inputs} inputs, 0, 1, 2 and so on, limit {limit}; \
+         the task of 1 panics, the others never end"
+    );
     let gate = Gate::closed();
     let inside = gate.clone();
     // In a task of its own: a panic that comes through is a result too.
     let call = tokio::spawn(async move {
-        map_concurrently(vec![0, 1, 2], 3, |input| {
+        map_concurrently((0..inputs).collect(), limit, |input| {
             let gate = inside.clone();
             async move {
                 if input == 1 {
@@ -283,8 +328,8 @@ async fn panic() -> Outcome {
         .await
     });
     let expected = "Err(Task(..))";
-    match finished(asked, call).await? {
-        Ok(Err(Error::Task(_))) => none_left(asked, &gate).await,
+    match finished(&asked, expected, call).await? {
+        Ok(Err(Error::Task(_))) => none_left(&asked, &gate).await,
         Ok(other) => Err(Failure::new(asked, expected, format_args!("{other:?}"))),
         Err(_) => Err(Failure::new(
             asked,
@@ -324,16 +369,22 @@ fn engine(database: &Database) -> Result<Engine, Failure> {
 
 async fn totals() -> Outcome {
     let database = Database::sample().await?;
+    let engine = engine(&database)?;
     let asked = "get_total_cost_of_orders for 3, 1, 2, 1, 99 (3 is empty, 99 unknown)";
-    let totals = get_total_cost_of_orders(&engine(&database)?, vec![3, 1, 2, 1, 99])
-        .await
-        .or_fail(asked)?;
     let order_1 = Some(Money(3000));
-    equal(
-        asked,
-        vec![None, order_1, Some(Money(1200)), order_1, None],
-        totals,
-    )
+    let expected = vec![None, order_1, Some(Money(1200)), order_1, None];
+    // In a task of its own, so that a panic is told together with what should
+    // have come.
+    let call =
+        tokio::spawn(async move { get_total_cost_of_orders(&engine, vec![3, 1, 2, 1, 99]).await });
+    match call.await {
+        Ok(totals) => equal(asked, expected, totals.or_fail(asked)?),
+        Err(_) => Err(Failure::new(
+            asked,
+            format_args!("Ok({expected:?})"),
+            "a panic",
+        )),
+    }
 }
 
 /// The sample data and order 4, whose total is too large for SQLite's integers,
