@@ -53,12 +53,12 @@ fn main() -> ExitCode {
             together,
         )
         .check(
-            "05.2",
+            "05.3",
             "50 clients, a pool of 4: 4 connections at most",
             fifty_clients,
         )
         .check(
-            "05.2",
+            "05.3",
             "no connection in time: the query fails",
             acquire_timeout,
         )
@@ -209,9 +209,10 @@ async fn settings() -> Outcome {
     let database = Database::sample().await?;
     let config = pool_of(3, Duration::from_millis(1234));
     // Queries do not show it before they go through the pool, but the pool says
-    // of itself how it was made.
-    let text = format!("{:?}", engine(&database, config)?);
-    let expected = ["max_connections: 3,", "connect_timeout: 1.234s,"];
+    // of itself how it was made. It calls one value by an older name.
+    let text =
+        format!("{:?}", engine(&database, config)?).replace("connect_timeout", "acquire_timeout");
+    let expected = ["max_connections: 3,", "acquire_timeout: 1.234s,"];
     let options = text.find("PoolOptions").map_or("", |start| &text[start..]);
     ensure(
         expected.iter().all(|part| text.contains(part)),
@@ -373,7 +374,7 @@ async fn together() -> Outcome {
     number(&engine, "SELECT count(*) FROM item").await.map(drop)
 }
 
-// ---- 05.2 again, now that queries go through the pool
+// ---- 05.3 with the limits of 05.2, which work now that queries go through the pool
 
 async fn fifty_clients() -> Outcome {
     let database = Database::sample().await?;
@@ -564,17 +565,26 @@ fn answer(error: Error) -> (u16, Option<String>) {
 
 async fn status_503() -> Outcome {
     for (error, name, status) in [
-        (sqlx::Error::PoolTimedOut, "PoolTimedOut", 503),
+        // Which of sqlx's errors this is, is the task's question.
+        (
+            sqlx::Error::PoolTimedOut,
+            "the error of a pool that is taken",
+            503,
+        ),
         // Not a matter of waiting.
-        (sqlx::Error::RowNotFound, "RowNotFound", 500),
-        (sqlx::Error::WorkerCrashed, "WorkerCrashed", 500),
+        (
+            sqlx::Error::RowNotFound,
+            "Error::Database(RowNotFound)",
+            500,
+        ),
+        (
+            sqlx::Error::WorkerCrashed,
+            "Error::Database(WorkerCrashed)",
+            500,
+        ),
     ] {
         let (got, _) = answer(Error::Database(error));
-        equal(
-            format_args!("the status for Error::Database({name})"),
-            status,
-            got,
-        )?;
+        equal(format_args!("the status for {name}"), status, got)?;
     }
     Ok(())
 }
@@ -584,7 +594,7 @@ async fn retry_after() -> Outcome {
     let seconds = value.as_deref().and_then(|text| text.parse::<u32>().ok());
     ensure(
         seconds.is_some_and(|seconds| (1..=60).contains(&seconds)),
-        "the header Retry-After of the answer to Error::Database(PoolTimedOut)",
+        "the header Retry-After of the answer to the error of a pool that is taken",
         "a number of seconds, from 1 to 60",
         value.unwrap_or_else(|| "no such header".to_owned()),
     )?;

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use axum::http::header;
+use axum::response::IntoResponse;
 use futures::future::join_all;
 use step05::db::base::{Engine, EngineConfig};
 use step05::db::init_db;
@@ -45,6 +47,18 @@ async fn main() -> Result<(), Error> {
             "  answered: {answered}, turned away: {}",
             CLIENTS - answered
         );
+        if let Some(error) = answers.into_iter().find_map(Result::err) {
+            // What a handler that returns this error answers.
+            let response = error.into_response();
+            let retry_after = response.headers().get(header::RETRY_AFTER);
+            println!(
+                "  one turned away: {}, Retry-After: {}",
+                response.status(),
+                retry_after
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or("none")
+            );
+        }
         println!("  after {} ms", start.elapsed().as_millis());
     }
     Ok(())
