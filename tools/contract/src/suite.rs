@@ -305,7 +305,9 @@ fn wait_for_outcome(
     }
     let outcome = match event {
         Ok(Event::Outcome(Ok(Some(outcome)))) => outcome,
-        Ok(Event::Outcome(Ok(None))) => hung("no end: something is awaited that never comes"),
+        Ok(Event::Outcome(Ok(None))) => {
+            hung("no end: an await that never comes, or a loop that does not stop")
+        }
         Ok(Event::Outcome(Err(_))) => Err(Failure::new(what, "no panic", "a panic")),
         Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => hung("no outcome"),
         Err(RecvTimeoutError::Timeout) => {

@@ -178,9 +178,15 @@ fn json_report() {
         assert_eq!(report["checks"][panicked]["line"], 11);
     }
     assert_eq!(report["checks"][2]["asked"], "GET /");
-    assert_eq!(got(4), "no end: something is awaited that never comes");
+    assert_eq!(
+        got(4),
+        "no end: an await that never comes, or a loop that does not stop"
+    );
     assert!(got(5).contains("does not give way"), "{}", got(5));
-    assert_eq!(got(7), "no end: something is awaited that never comes");
+    assert_eq!(
+        got(7),
+        "no end: an await that never comes, or a loop that does not stop"
+    );
     // No TODO(99.3) stands anywhere.
     assert_eq!(report["checks"][4]["file"], Value::Null);
 
