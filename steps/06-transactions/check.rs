@@ -73,6 +73,11 @@ fn main() -> ExitCode {
         )
         .check(
             "06.3",
+            "not every failure of the database is an unknown item",
+            item_fails_otherwise,
+        )
+        .check(
+            "06.3",
             "one connection is enough for an order, and is free after a refusal",
             one_connection,
         )
@@ -252,6 +257,30 @@ async fn unknown_customer() -> Outcome {
         refused(&order, "customer_id").await?;
     }
     Ok(())
+}
+
+async fn item_fails_otherwise() -> Outcome {
+    let database = Database::sample().await?;
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON order_items WHEN new.item_id = 3
+                   BEGIN SELECT RAISE(ABORT, 'refused by the check'); END";
+    database.execute(trigger).await?;
+    let service = service(&database, EngineConfig::default())?;
+    let before = database.snapshot().await?;
+    let order = json!({"customer_id": 2, "items": [
+        {"id": 2, "quantity": 4}, {"id": 3, "quantity": 6}
+    ]});
+    let reply = service.post_json(ADDRESS, &order).await?;
+    let asked = format!(
+        "item 3 exists, but a trigger aborts its INSERT into order_items:\n{}",
+        reply.asked()
+    );
+    ensure(
+        reply.status == 500,
+        &asked,
+        "status 500: no field of the order is to blame",
+        format!("status {}: {}", reply.status, reply.text()),
+    )?;
+    database.expect_unchanged(&asked, &before).await
 }
 
 async fn one_connection() -> Outcome {

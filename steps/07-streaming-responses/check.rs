@@ -25,6 +25,7 @@ use step07::db::base::{Engine, EngineConfig, PAGE_ROWS, Rows, SqlQuery};
 use step07::db_accessor::{get_customers, get_orders_between_dates, get_total_cost_of_an_order};
 use step07::error::Error;
 use step07::server;
+use step07::types::UtcTime;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
@@ -153,6 +154,16 @@ fn main() -> ExitCode {
             "the list of orders holds no connection between its pages",
             orders_hold_nothing,
         )
+        .check(
+            "07.6",
+            "orders that are removed meanwhile do not hide others",
+            orders_are_not_skipped,
+        )
+        .check(
+            "07.6",
+            "ten times the orders take no more memory",
+            orders_flat_memory,
+        )
         .check("07.6", "all other answers are as before", other_answers)
         .run()
 }
@@ -268,14 +279,14 @@ async fn respond_formats() -> Outcome {
     let reply = service.get("/").await?;
     reply.expect_json(200, &json!([row(1), row(2)]))?;
     equal(
-        format!("{}: Content-Type", reply.asked()),
+        "respond(JsonArray, rows): Content-Type",
         Some("application/json"),
         reply.header("content-type"),
     )?;
     let reply = service.get_with("/", &[NDJSON]).await?;
     reply.expect_status(200)?;
     equal(
-        format!("{}: Content-Type", reply.asked()),
+        "respond(NdJson, rows): Content-Type",
         Some("application/x-ndjson"),
         reply.header("content-type"),
     )?;
@@ -332,7 +343,7 @@ async fn late_error() -> Outcome {
     let recording = Recording::start();
     let gate = Gate::closed();
     let held = gate.clone();
-    let service = serve(move || held_after(2_000, &held, vec![Err(REFUSED)]));
+    let service = serve(move || held_after(2_000, &held, vec![Err(damaged())]));
     let asked = "a list of 2000 rows and then an error";
     let mut reply = opened(asked, &service).await?;
     let first = next(asked, &mut reply).await?;
@@ -344,13 +355,7 @@ async fn late_error() -> Outcome {
         "a body that breaks off and is no JSON array",
         end_of(&body),
     )?;
-    let logged = recording.logged(Level::ERROR);
-    ensure(
-        !logged.is_empty(),
-        format!("{asked}: what stands in the log?"),
-        "a line of level ERROR with the cause",
-        "nothing of level ERROR",
-    )
+    logged_with_cause(&recording, asked, "taken_by_the_check")
 }
 
 async fn reads_on_demand() -> Outcome {
@@ -607,26 +612,11 @@ async fn flat_memory() -> Outcome {
     for count in [5_000, 50_000] {
         let database = Database::empty().await?;
         database.add_customers(count).await?;
-        let service = service(&database, EngineConfig::default())?;
-        // The first answer pays for what is allocated once.
-        service.get("/api/order_total/1").await?;
-        let (outcome, peak) = peak_during(async {
-            let mut reply = service.open("/api/customers").await?;
-            while let Some(chunk) = reply.next_chunk().await {
-                chunk?;
-            }
-            Ok(())
-        })
-        .await;
-        outcome?;
-        peaks.push(peak);
+        peaks.push(peak_of_list(&database, "/api/customers").await?);
     }
-    let (few, many) = (peaks[0] / 1024, peaks[1] / 1024);
-    ensure(
-        many < few + 1024,
-        "GET /api/customers with 5000 and with 50000 customers: memory at its peak",
-        "about the same, at most 1024 KiB more",
-        format!("{few} KiB and {many} KiB"),
+    same_memory(
+        "GET /api/customers with 5000 and with 50000 customers",
+        &peaks,
     )
 }
 
@@ -648,12 +638,8 @@ async fn customers_break_off() -> Outcome {
         "a body that breaks off and is no JSON array",
         end_of(&body),
     )?;
-    ensure(
-        !recording.logged(Level::ERROR).is_empty(),
-        format!("{asked}: what stands in the log?"),
-        "a line of level ERROR with the cause",
-        "nothing of level ERROR",
-    )
+    // `ColumnDecode` or "error occurred while decoding column".
+    logged_with_cause(&recording, asked, "decod")
 }
 
 // 07.6: orders between two dates
@@ -750,10 +736,53 @@ async fn orders_hold_nothing() -> Outcome {
     let database = Database::sample().await?;
     database.add_orders(600, 3).await?;
     let engine = engine(&database, small())?;
-    let (after, before) = ("2023-01-01".parse(), "2025-01-01".parse());
-    let (after, before) = (after.or_fail("a date")?, before.or_fail("a date")?);
+    let (after, before) = dates()?;
     let orders = get_orders_between_dates(&engine, &after, &before).map_ok(drop);
     held_by(&engine, "get_orders_between_dates", orders.boxed()).await
+}
+
+async fn orders_are_not_skipped() -> Outcome {
+    let database = Database::sample().await?;
+    let page = u32::try_from(PAGE_ROWS).or_fail("PAGE_ROWS")?;
+    let count = 2 * page;
+    // An item is shown without its order, so the total carries the order's id.
+    let prepare = "DELETE FROM order_items; DELETE FROM orders;
+                   UPDATE item SET price_cents = 1;";
+    database.execute(prepare).await?;
+    database.add_orders(count, 1).await?;
+    let sql = "UPDATE order_items SET quantity = order_id";
+    database.execute(sql).await?;
+    let engine = engine(&database, EngineConfig::default())?;
+
+    let (after, before) = dates()?;
+    let orders = get_orders_between_dates(&engine, &after, &before);
+    let mut orders = orders.map_ok(|item| item.total.0);
+    let asked = format!(
+        "get_orders_between_dates of {count} orders of one item; after the first one,\n\
+         the orders 1 to 10 are removed"
+    );
+    orders.next().await.or_fail(&asked)?.or_fail(&asked)?;
+    let remove = "DELETE FROM order_items WHERE order_id <= 10;
+                  DELETE FROM orders WHERE id <= 10;";
+    database.execute(remove).await?;
+    let ids: Vec<i64> = orders.take(10_000).try_collect().await.or_fail(&asked)?;
+    let ids: Vec<i64> = ids.into_iter().filter(|id| *id > 10).collect();
+    let expected: Vec<i64> = (11..=i64::from(count)).collect();
+    same_ids(format!("{asked}\nthe orders from 11 on"), &expected, &ids)
+}
+
+async fn orders_flat_memory() -> Outcome {
+    let mut peaks = Vec::new();
+    for count in [1_000, 10_000] {
+        let database = Database::sample().await?;
+        database.add_orders(count, 2).await?;
+        let path = "/api/orders_between_dates/2025-01-01/2023-01-01";
+        peaks.push(peak_of_list(&database, path).await?);
+    }
+    same_memory(
+        "GET /api/orders_between_dates/… with 2000 and with 20000 items in orders",
+        &peaks,
+    )
 }
 
 // What the checks have in common
@@ -762,6 +791,17 @@ const NDJSON: (&str, &str) = ("accept", "application/x-ndjson");
 
 /// An error with a status of its own, so that it is told from others.
 const REFUSED: Error = Error::BadRequest("refused by the check");
+
+/// An error whose own text does not name its cause.
+fn damaged() -> Error {
+    Error::Database(sqlx::Error::ColumnNotFound("taken_by_the_check".to_owned()))
+}
+
+/// From and to, with all orders of the checks between them.
+fn dates() -> Result<(UtcTime, UtcTime), Failure> {
+    let (after, before) = ("2023-01-01".parse(), "2025-01-01".parse());
+    Ok((after.or_fail("a date")?, before.or_fail("a date")?))
+}
 
 fn row(id: usize) -> Value {
     // A quote and a line break must not end the text or the line.
@@ -997,6 +1037,51 @@ fn same_ids(asked: String, expected: &[i64], got: &[i64]) -> Outcome {
 async fn whole(pieces: Rows<Bytes>) -> Result<Vec<u8>, Failure> {
     let pieces: Vec<Bytes> = pieces.try_collect().await.or_fail("the pieces of a list")?;
     Ok(pieces.concat())
+}
+
+/// The memory at its peak, in bytes, while a client reads the whole list.
+async fn peak_of_list(database: &Database, path: &str) -> Result<usize, Failure> {
+    let service = service(database, EngineConfig::default())?;
+    // The first answer pays for what is allocated once.
+    service.get("/api/order_total/1").await?;
+    let (outcome, peak) = peak_during(async {
+        let mut reply = service.open(path).await?;
+        while let Some(chunk) = reply.next_chunk().await {
+            chunk?;
+        }
+        Ok(())
+    })
+    .await;
+    outcome.map(|()| peak)
+}
+
+/// `peaks` of a short and of a long list, in bytes.
+fn same_memory(asked: &str, peaks: &[usize]) -> Outcome {
+    let (few, many) = (peaks[0] / 1024, peaks[1] / 1024);
+    ensure(
+        many < few + 1024,
+        format!("{asked}: memory at its peak"),
+        "about the same, at most 1024 KiB more",
+        format!("{few} KiB and {many} KiB"),
+    )
+}
+
+/// Some line of level ERROR must hold `cause`, in lower case: in the writing of
+/// `{}` or of `{:?}`.
+fn logged_with_cause(recording: &Recording, asked: &str, cause: &str) -> Outcome {
+    let logged = recording.logged(Level::ERROR);
+    ensure(
+        logged
+            .iter()
+            .any(|line| line.to_lowercase().contains(cause)),
+        format!("{asked}: what stands in the log?"),
+        "a line of level ERROR with the cause of the error, not only its own text",
+        if logged.is_empty() {
+            "nothing of level ERROR".to_owned()
+        } else {
+            logged.join("\n")
+        },
+    )
 }
 
 fn small_memory(asked: String, peak: usize) -> Outcome {
