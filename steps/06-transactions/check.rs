@@ -52,6 +52,11 @@ fn main() -> ExitCode {
             duplicates_are_refused,
         )
         .check(
+            "06.2",
+            "what the request gives away is refused without waiting for the database",
+            refused_without_the_lock,
+        )
+        .check(
             "06.3",
             "an order that was answered with 201 is stored, with its items",
             answered_is_stored,
@@ -209,6 +214,34 @@ async fn duplicates_are_refused() -> Outcome {
         {"id": 2, "quantity": 1}, {"id": 3, "quantity": 1}, {"id": 2, "quantity": 1}
     ]);
     refused(&json!({"customer_id": 2, "items": items}), "items[2].id").await
+}
+
+async fn refused_without_the_lock() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database, impatient())?;
+    let lock = database.lock_exclusively().await?;
+    let mut replies = Vec::new();
+    for items in [
+        json!([]),
+        json!([{"id": 2, "quantity": 0}]),
+        json!([{"id": 2, "quantity": 1}, {"id": 2, "quantity": 1}]),
+    ] {
+        let order = json!({"customer_id": 2, "items": items});
+        replies.push(service.post_json(ADDRESS, &order).await?);
+    }
+    lock.release().await?;
+    for reply in replies {
+        ensure(
+            reply.status == 422,
+            format!(
+                "while another connection holds the write lock:\n{}",
+                reply.asked()
+            ),
+            "status 422, before a transaction begins",
+            format!("status {}: {}", reply.status, reply.text()),
+        )?;
+    }
+    Ok(())
 }
 
 async fn answered_is_stored() -> Outcome {

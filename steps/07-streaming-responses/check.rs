@@ -225,10 +225,15 @@ async fn in_pieces(name: &str, write: fn(Rows<Value>) -> Rows<Bytes>) -> Outcome
         format!("{read} rows read"),
     )?;
     // The pieces are dropped as they come.
-    let ((), peak) = peak_during(pieces.for_each(|_| async {})).await;
-    small_memory(
-        format!("{name} of {total} rows, one piece after another"),
-        peak,
+    let (rest, peak) = peak_during(pieces.count()).await;
+    let asked = format!("{name} of {total} rows, one piece after another");
+    small_memory(asked.clone(), peak)?;
+    // Of `PIECE_BYTES` there would be about 110.
+    ensure(
+        rest < 2_000,
+        asked,
+        "rows put together until a piece has about PIECE_BYTES",
+        format!("{} pieces", rest + 1),
     )
 }
 
@@ -1046,8 +1051,16 @@ async fn peak_of_list(database: &Database, path: &str) -> Result<usize, Failure>
     service.get("/api/order_total/1").await?;
     let (outcome, peak) = peak_during(async {
         let mut reply = service.open(path).await?;
+        let mut bytes = 0;
         while let Some(chunk) = reply.next_chunk().await {
-            chunk?;
+            bytes += chunk?.len();
+            // Far more than the lists of the checks have.
+            ensure(
+                bytes < 16 * 1024 * 1024,
+                format!("GET {path}"),
+                "a list that ends",
+                format!("no end after {bytes} bytes"),
+            )?;
         }
         Ok(())
     })
