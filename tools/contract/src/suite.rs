@@ -99,8 +99,9 @@ impl Suite {
     }
 
     /// Runs the checks that the command line asks for and prints the report:
-    /// `--json` for JSON, `--list` for names only, any other word for the checks
-    /// whose number or text contains it.
+    /// `--json` for JSON, `--list` for names only, `--fail-fast` to stop after the
+    /// first failure, any other word for the checks whose number or text contains
+    /// it.
     ///
     /// Returns 0 when all passed and 1 when one failed. Return it from `main`: a
     /// check that never ends is abandoned, and its thread ends with the process.
@@ -133,6 +134,9 @@ impl Suite {
                 place: failure.is_some().then(|| source.find_todo(todo)).flatten(),
                 failure,
             });
+            if arguments.fail_fast && results.last().is_some_and(|last| last.failure.is_some()) {
+                break;
+            }
         }
         database::remove_leftovers();
 
@@ -163,6 +167,8 @@ struct Arguments {
     exact: bool,
     /// No check is an ignored one, so this asks for none.
     ignored: bool,
+    /// Nothing is run after the first check that fails.
+    fail_fast: bool,
     filters: Vec<String>,
 }
 
@@ -184,6 +190,7 @@ impl Arguments {
                 "--list" => arguments.output = Output::List,
                 "--exact" => arguments.exact = true,
                 "--ignored" => arguments.ignored = true,
+                "--fail-fast" => arguments.fail_fast = true,
                 "--test-threads" | "--format" | "--logfile" | "--skip" | "--color"
                 | "--shuffle-seed" | "-Z" => {
                     words.next();

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             json_report();
             all_passed();
             selection();
+            fail_fast();
             nothing_is_left();
             ExitCode::SUCCESS
         }
@@ -214,6 +215,15 @@ fn all_passed() {
   98.2  a task that goes on is ended
 ";
     assert_eq!(text(&output), expected);
+}
+
+fn fail_fast() {
+    let report: Value = serde_json::from_str(&text(&run("faulty", &["--json", "--fail-fast"])))
+        .expect("one JSON object");
+    let checks = report["checks"].as_array().expect("checks");
+    let failed = |check: &Value| check["status"] == "failed";
+    assert_eq!(checks.iter().position(failed), Some(checks.len() - 1));
+    assert_eq!(report["failed"], 1);
 }
 
 fn selection() {

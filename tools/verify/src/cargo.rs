@@ -194,7 +194,7 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
     Ok(compiled)
 }
 
-/// Runs the check binary `check` of a side and reads its verdict.
+/// Runs the check binary `check` of a side with `arguments` and reads its verdict.
 ///
 /// # Errors
 /// What it did instead of giving a verdict that agrees with itself.
@@ -203,11 +203,13 @@ pub fn run_check(
     step: &Step,
     side: Side,
     check: &Path,
+    arguments: &[&str],
 ) -> Result<Verdict, String> {
     let folder = sandbox.tree.join(step.side(side));
     let mut command = sandbox.command(&check.to_string_lossy());
     command
         .arg("--json")
+        .args(arguments)
         .current_dir(&folder)
         .env("CARGO_MANIFEST_DIR", &folder);
     let finished =

@@ -36,7 +36,7 @@ pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report
         }
         let verdict = compiled
             .check()
-            .and_then(|check| cargo::run_check(sandbox, step, side, check));
+            .and_then(|check| cargo::run_check(sandbox, step, side, check, &[]));
         match side {
             Side::Exercise => prove_red(tree, step, verdict, report),
             Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {

@@ -224,7 +224,14 @@ fn leave_program_out(sandbox: &Sandbox, step: &Step, answer: &Answer) -> Outcome
 /// Runs the check of an answer; `Ok` holds the answer's label.
 fn judge(sandbox: &Sandbox, trial: &Trial, built: &Built) -> Result<String, String> {
     let answer = &built.answer;
-    let verdict = cargo::run_check(sandbox, trial.step, Side::Solution, &built.check)?;
+    // Which check fails first is all that counts.
+    let verdict = cargo::run_check(
+        sandbox,
+        trial.step,
+        Side::Solution,
+        &built.check,
+        &["--fail-fast"],
+    )?;
     match (trial.kind, verdict.first_failed()) {
         (Kind::Right, None) => Ok(answer.label.clone()),
         (Kind::Right, Some(_)) => Err(format!(
