@@ -9,7 +9,7 @@
 //! - `_flat` in the steps, `_nested` in `marketsvc`;
 //! - [`new_order_refusals_400`] until step 05, [`new_order_refusals`] from
 //!   step 06 on and in `marketsvc`;
-//! - [`order_total_null_when_unknown`] until step 09,
+//! - [`order_total_null_when_unknown`] in the steps,
 //!   [`order_total_404_when_unknown`] in `marketsvc`.
 //!
 //! Prices and totals are JSON numbers and are compared exactly.
