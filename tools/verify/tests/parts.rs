@@ -127,12 +127,68 @@ fn parity_fails() {
     fixture.write(LIB, &format!("use std::fmt::{{\n    Debug,\n}};\n\n{text}"));
     fixture.write("steps/02-second/exercise/tests/mine.rs", "");
     fixture.holds(&["parity"]);
-    let chapter = fixture.read(CHAPTER);
-    fixture.write(
-        CHAPTER,
-        &chapter.replace("`src/main.rs` says", "<!-- verify: new start -->"),
+}
+
+#[test]
+fn a_step_may_start_afresh_and_the_next_continues_it() {
+    let fixture = Fixture::new();
+    fixture.copy_step("02", "02-second", "03", "03-third");
+    let third = "steps/03-third/README.md";
+    let text = fixture.read(third);
+    fixture.write(third, &text.replace("`src/main.rs` says", "Nothing"));
+    fixture.holds(&["parity"]);
+
+    // Its files are its own, and it says so to its reader and to verify.
+    for side in ["exercise", "solution"] {
+        let file = format!("steps/02-second/{side}/src/lib.rs");
+        let lib = fixture.read(&file).replace("All of it", "It");
+        fixture.write(&file, &lib);
+        let file = format!("steps/03-third/{side}/src/lib.rs");
+        fixture.write(&file, &lib.replace("02", "03"));
+    }
+    let chapter = fixture.read(CHAPTER).replace(
+        "`src/main.rs` says which step it is.",
+        "<!-- verify: new start -->\nThis step starts afresh. `src/main.rs` is given.",
     );
-    assert!(fixture.holds(&["parity"]).contains("2 passed"));
+    fixture.write(CHAPTER, &chapter);
+    let output = fixture.holds(&["parity"]);
+    for line in [
+        "02-second starts afresh, as its chapter says",
+        "03-third exercise continues solution 02-second",
+        "verify parity: 5 passed, 0 failed",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+    assert!(!output.contains("continues solution 01-first"), "{output}");
+
+    // Said to one of the two only.
+    let parity = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["parity"], file, from, to, reason);
+    };
+    parity(CHAPTER, "starts afresh", "is new", "does not say");
+    parity(
+        CHAPTER,
+        "<!-- verify: new start -->",
+        "",
+        "`src/lib.rs` is not named",
+    );
+    // A continuation that claims to start afresh.
+    let main = fixture.read("steps/01-first/solution/src/main.rs");
+    for side in ["exercise", "solution"] {
+        fixture.write(
+            &format!("steps/02-second/{side}/src/main.rs"),
+            &main.replace("01", "02"),
+        );
+    }
+    let verified = fixture.verify(&["parity", "02"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.output);
+    assert!(
+        verified
+            .output
+            .contains("`src/main.rs` equals that of steps/01-first/solution"),
+        "{}",
+        verified.output
+    );
 }
 
 #[test]
