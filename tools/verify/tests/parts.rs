@@ -382,6 +382,92 @@ fn chapters_fail_for_what_they_show() {
 }
 
 #[test]
+fn a_check_that_fails_now_and_then_is_found() {
+    let fixture = Fixture::new();
+    // The checks count their runs beside the source, where they are started.
+    let check = "steps/02-second/check.rs";
+    let text = fixture.read(check);
+    let on_each_run = |action: &str| {
+        let count = "    let runs = std::fs::read_to_string(\"runs\").unwrap_or_default().len() + 1;\n    std::fs::write(\"runs\", \"x\".repeat(runs)).expect(\"written\");\n";
+        let main = "fn main() -> ExitCode {\n";
+        fixture.write(
+            check,
+            &text.replace(main, &format!("{main}{count}{action}\n")),
+        );
+    };
+    let fails = |arguments: &[&str], reasons: &[&str]| {
+        let verified = fixture.verify(arguments);
+        assert_eq!(verified.code, Some(1), "{}", verified.output);
+        for reason in reasons {
+            assert!(
+                verified.output.contains(reason),
+                "no {reason:?} in\n{}",
+                verified.output
+            );
+        }
+    };
+
+    on_each_run("    assert!(runs > 0);");
+    let output = fixture.holds(&["flaky", "--times", "3", "--jobs", "2", "--load"]);
+    for line in [
+        "02-second check: 3 runs",
+        "ok      no process is left",
+        "ok      no file is left",
+        "\n6 runs in ",
+        "verify flaky: 4 passed, 0 failed",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+
+    // Every third run fails one of the checks.
+    let half = "stepNN::half() == 21".replace("NN", "02");
+    fixture.write(check, &text);
+    on_each_run("    let third = runs % 3 == 0;");
+    let broken = fixture
+        .read(check)
+        .replace(&half, &format!("!third && {half}"));
+    fixture.write(
+        check,
+        &broken.replace("catch_unwind(||", "catch_unwind(move ||"),
+    );
+    fails(
+        &["flaky", "2", "--times", "7"],
+        &[
+            "2 of 7 runs failed",
+            "2 times  02.2  half of it is 21",
+            "target/verify/flaky/02-second-check-3.txt",
+        ],
+    );
+    let kept = fixture.read("target/verify/flaky/02-second-check-6.txt");
+    assert!(kept.contains(r#""status":"failed""#), "{kept}");
+
+    // A process that left the group, and a file.
+    on_each_run(
+        "    std::os::unix::process::CommandExt::process_group(std::process::Command::new(\"sleep\").arg(\"4325\"), 0).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect(\"sleep\");
+    std::fs::write(std::env::temp_dir().join(\"left.sqlite\"), \"\").expect(\"written\");",
+    );
+    fails(
+        &["flaky", "2", "--times", "1"],
+        &[
+            "FAILED  no process is left",
+            "sleep 4325",
+            "FAILED  no file is left",
+            "left.sqlite",
+        ],
+    );
+    on_each_run("    std::process::exit(9);");
+    fails(
+        &["flaky", "2", "--times", "2"],
+        &["2 of 2 runs failed", "2 times  no verdict, exit status: 9"],
+    );
+    fixture.write(check, "fn main() {");
+    fails(
+        &["flaky", "2"],
+        &["this file contains an unclosed delimiter"],
+    );
+}
+
+#[test]
 fn a_broken_setting_is_told_from_a_failure() {
     let fixture = Fixture::new();
     let verified = fixture.verify(&["parity", "9"]);
