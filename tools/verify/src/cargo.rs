@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -206,23 +207,75 @@ pub fn run_check(
     arguments: &[&str],
 ) -> Result<Verdict, String> {
     let folder = sandbox.tree.join(step.side(side));
-    let mut command = sandbox.command(&check.to_string_lossy());
-    command
-        .arg("--json")
-        .args(arguments)
-        .current_dir(&folder)
-        .env("CARGO_MANIFEST_DIR", &folder);
+    let mut command = test_command(sandbox, check, &folder);
+    command.arg("--json").args(arguments);
     let finished =
         process::run(&mut command, CHECK_LIMIT, false).map_err(|error| error.to_string())?;
     read_verdict(&finished)
 }
 
-fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
+/// A command that runs a test binary as cargo would, in its package's `folder`.
+pub fn test_command(sandbox: &Sandbox, binary: &Path, folder: &Path) -> Command {
+    let mut command = sandbox.command(&binary.to_string_lossy());
+    command
+        .current_dir(folder)
+        .env("CARGO_MANIFEST_DIR", folder);
+    command
+}
+
+/// Builds all tests of `packages`, which are not steps. Each test binary with
+/// the name of its target and the folder of its package.
+///
+/// # Errors
+/// When one does not build.
+pub fn build_tests(sandbox: &Sandbox, packages: &[&str]) -> Env<Vec<TestBinary>> {
+    let mut command = sandbox.command("cargo");
+    command.args(["test", "--no-run", "--message-format=json"]);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    let output = process::run(&mut command, BUILD_LIMIT, false)
+        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    if output.status.is_none_or(|status| !status.success()) {
+        return Err(Environment(format!(
+            "cargo test --no-run failed:\n{}",
+            output.stderr
+        )));
+    }
+    let binary = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        // The program of a package is built along, and is no test.
+        if message["profile"]["test"] != true {
+            return None;
+        }
+        Some(TestBinary {
+            name: message["target"]["name"].as_str()?.to_owned(),
+            folder: Path::new(message["manifest_path"].as_str()?)
+                .parent()?
+                .to_owned(),
+            executable: PathBuf::from(message["executable"].as_str()?),
+        })
+    };
+    Ok(output.stdout.lines().filter_map(binary).collect())
+}
+
+/// A built test of a package.
+pub struct TestBinary {
+    /// Name of the target: `service` of `tests/service.rs`, else the crate's.
+    pub name: String,
+    pub folder: PathBuf,
+    pub executable: PathBuf,
+}
+
+/// Reads what a check binary printed with `--json`.
+///
+/// # Errors
+/// What it did instead of giving a verdict that agrees with itself.
+pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
     let printed = || format!("{}{}", finished.stdout, finished.stderr);
     let Some(status) = finished.status else {
         return Err(format!(
-            "the check did not end within {} s; it printed\n{}",
-            CHECK_LIMIT.as_secs(),
+            "the check did not end in time; it printed\n{}",
             printed()
         ));
     };

@@ -10,6 +10,7 @@ mod chapters;
 mod console;
 mod document;
 mod exercises;
+mod flaky;
 mod matching;
 mod parity;
 mod process;
@@ -58,7 +59,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// All four parts
+    /// All parts but `flaky`
     All(Only),
     /// Exercises are red for their TODOs, solutions are green
     Exercises(Only),
@@ -68,6 +69,22 @@ enum Part {
     Wrong(Only),
     /// What the chapters and the README show is true
     Chapters(Only),
+    /// The solutions' checks and the service's tests pass every time
+    Flaky(flaky::Settings),
+}
+
+impl Part {
+    /// The step that is asked for, all if none.
+    fn step(&self) -> Option<&str> {
+        match self {
+            Self::All(only)
+            | Self::Exercises(only)
+            | Self::Parity(only)
+            | Self::Wrong(only)
+            | Self::Chapters(only) => only.step.as_deref(),
+            Self::Flaky(settings) => settings.step.as_deref(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -94,15 +111,10 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         ));
     }
     let tree = Tree::open(&workspace_root(cli.root.as_deref())?)?;
-    let (Part::All(only)
-    | Part::Exercises(only)
-    | Part::Parity(only)
-    | Part::Wrong(only)
-    | Part::Chapters(only)) = &cli.part;
-    let Some(steps) = select(&tree, only.step.as_deref()) else {
+    let Some(steps) = select(&tree, cli.part.step()) else {
         return Ok(ExitCode::from(2));
     };
-    let whole = only.step.is_none();
+    let whole = cli.part.step().is_none();
 
     let mut totals = Totals::default();
     let all = matches!(cli.part, Part::All(_));
@@ -127,6 +139,11 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         if all || matches!(cli.part, Part::Chapters(_)) {
             let mut report = Report::new("chapters");
             chapters::prove(&tree, &sandbox, &steps, whole, &mut report)?;
+            totals.add(report.finish());
+        }
+        if let Part::Flaky(settings) = &cli.part {
+            let mut report = Report::new("flaky");
+            flaky::prove(&tree, &sandbox, &steps, settings, &mut report)?;
             totals.add(report.finish());
         }
     }

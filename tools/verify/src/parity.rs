@@ -12,8 +12,11 @@ use crate::tree::{Side, Step, Tree};
 /// from the solution before it.
 pub const CHANGED: &str = "What changed in the starter";
 
-/// In that section: this step does not continue the one before it.
+/// Directive in that section: this step does not continue the one before it.
 const NEW_START: &str = "new start";
+
+/// Words that then tell the reader, too.
+const AFRESH: &str = "starts afresh";
 
 /// Proves parity for `steps`.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
@@ -36,6 +39,10 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             if let Ok(chapter) = &chapter
                 && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
             {
+                report.prove(
+                    &format!("{} starts afresh, as its chapter says", step.slug),
+                    || starts_afresh(tree, before, step, chapter),
+                );
                 continue;
             }
             report.prove(
@@ -181,6 +188,39 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
                 before.side(Side::Solution)
             )),
             _ => {}
+        }
+    }
+    all_of(&failures)
+}
+
+/// A step that does not continue the one before it says so to its reader, and
+/// takes no file over: otherwise it is a continuation that nobody compares.
+fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
+    let mut failures = Vec::new();
+    if !chapter
+        .section(CHANGED)
+        .is_some_and(|text| text.contains(AFRESH))
+    {
+        failures.push(format!(
+            "{}: the section \"{CHANGED}\" does not say \"This step {AFRESH}\"",
+            step.chapter()
+        ));
+    }
+    let exercise = files(tree, step, Side::Exercise);
+    let solution = files(tree, before, Side::Solution);
+    for file in exercise.intersection(&solution) {
+        let empty = tree
+            .read(&format!("{}/{file}", step.side(Side::Exercise)))
+            .is_ok_and(|text| text.trim().is_empty());
+        // Manifests resemble each other without one being taken from the other.
+        if *file == "Cargo.toml" || empty {
+            continue;
+        }
+        if matches!(compare(tree, before, step, file)?, Compared::Same) {
+            failures.push(format!(
+                "`{file}` equals that of {}, so the step does not start afresh",
+                before.side(Side::Solution)
+            ));
         }
     }
     all_of(&failures)

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -133,7 +134,7 @@ impl Output {
 }
 
 /// A child that leads its own process group; the group is killed on drop.
-struct Group {
+pub struct Group {
     id: u32,
     ended: Receiver<std::io::Result<ExitStatus>>,
     status: Option<ExitStatus>,
@@ -336,6 +337,91 @@ impl Server {
     }
 }
 
+/// Starts `count` processes that do nothing but keep processors busy, until
+/// they are dropped. Each ends by itself soon after verify is gone.
+pub fn keep_busy(count: usize) -> std::io::Result<Vec<Group>> {
+    const LOOP: &str = "while kill -0 \"$1\"; do for ((i = 0; i < 200000; i++)); do :; done; done";
+    let mut groups = Vec::new();
+    for _ in 0..count {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", LOOP, "bash", &std::process::id().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        groups.push(Group::spawn(&mut command)?);
+    }
+    Ok(groups)
+}
+
+/// What all processes of a run have in common.
+pub struct Trace<'a> {
+    /// A setting in their environment, `NAME=value`, that no other process has.
+    pub setting: &'a str,
+    /// A folder that only programs of the run are started from, for those whose
+    /// environment was emptied.
+    pub programs: &'a Path,
+}
+
+/// Ends the processes of a run that are there after a moment, and names them.
+/// They are found by their environment and by their program, so also when they
+/// have left the process group that they were started in.
+pub fn end_traced(trace: &Trace) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let found = traced(trace);
+        if found.is_empty() || Instant::now() > deadline {
+            for (process, _) in &found {
+                let _ = Command::new("bash")
+                    .args(["-c", "kill -s KILL \"$1\"", "bash", process])
+                    .stdin(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
+            }
+            return found.into_iter().map(|(_, line)| line).collect();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ids and lines of `ps` of the processes that bear `trace`.
+fn traced(trace: &Trace) -> Vec<(String, String)> {
+    let proc = Path::new("/proc/self/environ").exists();
+    // Without /proc, as on macOS, `ps` shows the environment behind the arguments.
+    let columns = if proc { "-Awwo" } else { "-AEwwo" };
+    let Ok(listed) = Command::new("ps")
+        .args([columns, "pid=,stat=,args="])
+        .output()
+    else {
+        return Vec::new();
+    };
+    let programs = format!("{}/", trace.programs.display());
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(process), Some(state)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let program = fields.next().unwrap_or_default();
+        if state.starts_with('Z') || process == own {
+            continue;
+        }
+        let marked = if proc {
+            std::fs::read(format!("/proc/{process}/environ")).is_ok_and(|environ| {
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|setting| setting == trace.setting.as_bytes())
+            })
+        } else {
+            line.split_whitespace().any(|word| word == trace.setting)
+        };
+        if marked || program.starts_with(&programs) {
+            found.push((process.to_owned(), line.trim().to_owned()));
+        }
+    }
+    found
+}
+
 /// Sends signal `name` to all processes of `group`.
 fn signal_group(group: u32, name: &str) {
     // The builtin of bash: sending a signal to a group from Rust needs unsafe
@@ -433,6 +519,46 @@ mod tests {
             "{:?}",
             finished.left
         );
+    }
+
+    #[test]
+    fn a_process_that_left_its_group_is_found_and_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("a service");
+        std::os::unix::fs::symlink("/bin/sleep", &program).expect("a link");
+        let setting = format!("MARKETSVC_VERIFY_TEST={}", std::process::id());
+        let trace = Trace {
+            setting: &setting,
+            programs: folder.path(),
+        };
+        assert_eq!(end_traced(&trace), Vec::<String>::new());
+        // `set -m` gives each job a group of its own.
+        let script = "set -m; sleep 4323 & env -i \"$1\" 4324 & disown -a; echo started";
+        let mut command = bash(script);
+        command
+            .args(["bash".as_ref(), program.as_os_str()])
+            .env("MARKETSVC_VERIFY_TEST", std::process::id().to_string())
+            .stderr(Stdio::null())
+            .stdout(Stdio::null());
+        let status = command.status().expect("bash");
+        assert!(status.success());
+        let mut left = end_traced(&trace);
+        left.sort_by_key(|line| line.contains("4324"));
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left[0].contains("sleep 4323"), "{left:?}");
+        assert!(left[1].contains("4324"), "{left:?}");
+        assert_eq!(end_traced(&trace), Vec::<String>::new());
+    }
+
+    #[test]
+    fn busy_processes_end_with_their_owner() {
+        let busy = keep_busy(2).expect("bash");
+        let groups: Vec<u32> = busy.iter().map(|group| group.id).collect();
+        assert!(groups.iter().all(|group| !members(*group).is_empty()));
+        drop(busy);
+        for group in groups {
+            assert_eq!(left_of(group), Vec::<String>::new());
+        }
     }
 
     #[test]

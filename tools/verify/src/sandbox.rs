@@ -73,6 +73,11 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// The folder of everything that verify writes.
+    pub fn home(&self) -> &Path {
+        self.build.parent().unwrap_or(&self.build)
+    }
+
     /// A command that runs in the copy and sees nothing of the caller's settings.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);

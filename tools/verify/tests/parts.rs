@@ -127,12 +127,68 @@ fn parity_fails() {
     fixture.write(LIB, &format!("use std::fmt::{{\n    Debug,\n}};\n\n{text}"));
     fixture.write("steps/02-second/exercise/tests/mine.rs", "");
     fixture.holds(&["parity"]);
-    let chapter = fixture.read(CHAPTER);
-    fixture.write(
-        CHAPTER,
-        &chapter.replace("`src/main.rs` says", "<!-- verify: new start -->"),
+}
+
+#[test]
+fn a_step_may_start_afresh_and_the_next_continues_it() {
+    let fixture = Fixture::new();
+    fixture.copy_step("02", "02-second", "03", "03-third");
+    let third = "steps/03-third/README.md";
+    let text = fixture.read(third);
+    fixture.write(third, &text.replace("`src/main.rs` says", "Nothing"));
+    fixture.holds(&["parity"]);
+
+    // Its files are its own, and it says so to its reader and to verify.
+    for side in ["exercise", "solution"] {
+        let file = format!("steps/02-second/{side}/src/lib.rs");
+        let lib = fixture.read(&file).replace("All of it", "It");
+        fixture.write(&file, &lib);
+        let file = format!("steps/03-third/{side}/src/lib.rs");
+        fixture.write(&file, &lib.replace("02", "03"));
+    }
+    let chapter = fixture.read(CHAPTER).replace(
+        "`src/main.rs` says which step it is.",
+        "<!-- verify: new start -->\nThis step starts afresh. `src/main.rs` is given.",
     );
-    assert!(fixture.holds(&["parity"]).contains("2 passed"));
+    fixture.write(CHAPTER, &chapter);
+    let output = fixture.holds(&["parity"]);
+    for line in [
+        "02-second starts afresh, as its chapter says",
+        "03-third exercise continues solution 02-second",
+        "verify parity: 5 passed, 0 failed",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+    assert!(!output.contains("continues solution 01-first"), "{output}");
+
+    // Said to one of the two only.
+    let parity = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["parity"], file, from, to, reason);
+    };
+    parity(CHAPTER, "starts afresh", "is new", "does not say");
+    parity(
+        CHAPTER,
+        "<!-- verify: new start -->",
+        "",
+        "`src/lib.rs` is not named",
+    );
+    // A continuation that claims to start afresh.
+    let main = fixture.read("steps/01-first/solution/src/main.rs");
+    for side in ["exercise", "solution"] {
+        fixture.write(
+            &format!("steps/02-second/{side}/src/main.rs"),
+            &main.replace("01", "02"),
+        );
+    }
+    let verified = fixture.verify(&["parity", "02"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.output);
+    assert!(
+        verified
+            .output
+            .contains("`src/main.rs` equals that of steps/01-first/solution"),
+        "{}",
+        verified.output
+    );
 }
 
 #[test]
@@ -323,6 +379,92 @@ fn chapters_fail_for_what_they_show() {
     );
     chapters("left.sqlite && ls", "left.txt && ls", "?? left.txt");
     chapters("$ echo left", "$ sleep 4242 & echo left", "it left running");
+}
+
+#[test]
+fn a_check_that_fails_now_and_then_is_found() {
+    let fixture = Fixture::new();
+    // The checks count their runs beside the source, where they are started.
+    let check = "steps/02-second/check.rs";
+    let text = fixture.read(check);
+    let on_each_run = |action: &str| {
+        let count = "    let runs = std::fs::read_to_string(\"runs\").unwrap_or_default().len() + 1;\n    std::fs::write(\"runs\", \"x\".repeat(runs)).expect(\"written\");\n";
+        let main = "fn main() -> ExitCode {\n";
+        fixture.write(
+            check,
+            &text.replace(main, &format!("{main}{count}{action}\n")),
+        );
+    };
+    let fails = |arguments: &[&str], reasons: &[&str]| {
+        let verified = fixture.verify(arguments);
+        assert_eq!(verified.code, Some(1), "{}", verified.output);
+        for reason in reasons {
+            assert!(
+                verified.output.contains(reason),
+                "no {reason:?} in\n{}",
+                verified.output
+            );
+        }
+    };
+
+    on_each_run("    assert!(runs > 0);");
+    let output = fixture.holds(&["flaky", "--times", "3", "--jobs", "2", "--load"]);
+    for line in [
+        "02-second check: 3 runs",
+        "ok      no process is left",
+        "ok      no file is left",
+        "\n6 runs in ",
+        "verify flaky: 4 passed, 0 failed",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+
+    // Every third run fails one of the checks.
+    let half = "stepNN::half() == 21".replace("NN", "02");
+    fixture.write(check, &text);
+    on_each_run("    let third = runs % 3 == 0;");
+    let broken = fixture
+        .read(check)
+        .replace(&half, &format!("!third && {half}"));
+    fixture.write(
+        check,
+        &broken.replace("catch_unwind(||", "catch_unwind(move ||"),
+    );
+    fails(
+        &["flaky", "2", "--times", "7"],
+        &[
+            "2 of 7 runs failed",
+            "2 times  02.2  half of it is 21",
+            "target/verify/flaky/02-second-check-3.txt",
+        ],
+    );
+    let kept = fixture.read("target/verify/flaky/02-second-check-6.txt");
+    assert!(kept.contains(r#""status":"failed""#), "{kept}");
+
+    // A process that left the group, and a file.
+    on_each_run(
+        "    std::os::unix::process::CommandExt::process_group(std::process::Command::new(\"sleep\").arg(\"4325\"), 0).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect(\"sleep\");
+    std::fs::write(std::env::temp_dir().join(\"left.sqlite\"), \"\").expect(\"written\");",
+    );
+    fails(
+        &["flaky", "2", "--times", "1"],
+        &[
+            "FAILED  no process is left",
+            "sleep 4325",
+            "FAILED  no file is left",
+            "left.sqlite",
+        ],
+    );
+    on_each_run("    std::process::exit(9);");
+    fails(
+        &["flaky", "2", "--times", "2"],
+        &["2 of 2 runs failed", "2 times  no verdict, exit status: 9"],
+    );
+    fixture.write(check, "fn main() {");
+    fails(
+        &["flaky", "2"],
+        &["this file contains an unclosed delimiter"],
+    );
 }
 
 #[test]
