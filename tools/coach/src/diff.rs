@@ -10,12 +10,13 @@ use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
 
 use crate::project::{Project, Side, Step};
 use crate::screen;
+use crate::tasks::{Region, regions};
 use crate::trouble::Trouble;
 
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
 
-/// Prints the patch: with one step from its exercise to its solution, with two
+/// Prints the patch: with one step, or none, which means the current one, from its exercise to its solution, with two
 /// from the first's solution to the second's. Nothing on stdout if there is no
 /// difference.
 ///
@@ -24,9 +25,12 @@ const CONTEXT: usize = 3;
 /// which it turns back (`git apply -R`) into the first's.
 ///
 /// # Errors
-/// An unknown step, or a file that cannot be read.
-pub fn diff(project: &Project, step: &str, other: Option<&str>) -> Result<(), Trouble> {
-    let (from, _) = project.resolve(step)?;
+/// An unknown step (exit code 2), or a file that cannot be read.
+pub fn diff(project: &Project, step: Option<&str>, other: Option<&str>) -> Result<(), Trouble> {
+    let (from, _) = match step {
+        Some(text) => project.resolve(text)?,
+        None => project.current()?,
+    };
     let sides = match other {
         None => Sides {
             old: from.crate_folder(Side::Exercise),
@@ -243,39 +247,6 @@ fn position(lines: &Range<usize>) -> String {
         lines.start + 1
     };
     format!("{first},{}", lines.len())
-}
-
-/// A `// TODO(05.1): …` region.
-struct Region<'a> {
-    /// `TODO(05.1): what to do`
-    title: &'a str,
-    /// Index of the marker's line.
-    start: usize,
-    /// Index of the end marker's line.
-    end: usize,
-}
-
-fn regions(text: &str) -> Vec<Region<'_>> {
-    let mut found: Vec<Region> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let comment = line.strip_prefix("//").or_else(|| line.strip_prefix('#'));
-        let Some(comment) = comment.map(str::trim) else {
-            continue;
-        };
-        if comment.starts_with("END TODO(") {
-            if let Some(open) = found.last_mut() {
-                open.end = index;
-            }
-        } else if comment.starts_with("TODO(") {
-            found.push(Region {
-                title: comment,
-                start: index,
-                end: index,
-            });
-        }
-    }
-    found
 }
 
 /// The patch in colours: heads bold, positions cyan, old lines red, new green.
