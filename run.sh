@@ -67,7 +67,7 @@ The steps
                                  ./run.sh check 05
   hint [NN|NN.K] [more]        help with a task, a little more each time
                                  ./run.sh hint 05.2 more
-  diff [NN]                    from your exercise to the solution, as a patch
+  diff [NN] [--stat]           from your exercise to the solution, as a patch
                                  ./run.sh diff 05
   diff NN MM                   from one step's solution to another's
                                  ./run.sh diff 04 05

@@ -311,21 +311,20 @@ impl Report {
 
     fn show_success(&self) {
         let colour = screen::coloured(&io::stdout());
-        let mut text = String::from("\n");
+        let mut lines = vec![String::new()];
         if let Some(works) = &self.now_works {
-            let works = prose::hanging(&format!("Now works: {works}"), 0, colour);
-            text.push_str(&(works + "\n"));
+            lines.push(prose::hanging(&format!("Now works: {works}"), 0, colour));
         }
         // Not wrapped, since command lines are to be copied.
         if let Some(line) = &self.r#try {
-            text.push_str(&format!("Try by hand: {}\n", prose::coloured(line, colour)));
+            lines.push(format!("Try by hand: {}", prose::coloured(line, colour)));
         }
-        text.push_str(&match &self.next {
-            Some(next) => format!("Next: {} ({})\n", next.chapter, next.checkout),
-            None => "That was the last step.\n".to_owned(),
+        lines.push(match &self.next {
+            Some(next) => format!("Next: {} ({})", next.chapter, next.checkout),
+            None => "That was the last step.".to_owned(),
         });
-        text.push_str(&format!("Compare with our solution: {}\n", self.diff));
-        screen::print(&text);
+        lines.push(format!("Compare with our solution: {}\n", self.diff));
+        screen::print(&lines.join("\n"));
     }
 
     /// For each task with errors, and for what is outside of all, where the

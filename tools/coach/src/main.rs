@@ -87,13 +87,16 @@ enum Verb {
     },
     /// A patch from your exercise to the solution, or from one solution to another
     #[command(
-        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
+        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 05 --stat         how much that is, for each file and task\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
     )]
     Diff {
         /// 5, 05, 05-engine or steps/05-engine; without it, the current step
         step: Option<String>,
         /// Compare the two steps' solutions
         other: Option<String>,
+        /// Only how many lines are added and removed, per file and task
+        #[arg(long)]
+        stat: bool,
     },
 }
 
@@ -134,7 +137,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             Some("more") => return hint::hint(&project, None, true),
             target => return hint::hint(&project, target, more.is_some()),
         },
-        Verb::Diff { step, other } => diff::diff(&project, step.as_deref(), other.as_deref())?,
+        Verb::Diff { step, other, stat } => {
+            diff::diff(&project, step.as_deref(), other.as_deref(), stat)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
