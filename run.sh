@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list check diff"
+coach_verbs="list checkout check hint diff"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -58,12 +58,16 @@ Ask the running service (prints the curl line, then its answer)
                                  ./run.sh neworder '{"customer_id":2,"items":[{"id":1,"quantity":3}]}'
 
 The steps
-  list                         the steps: number, title, minutes, goal
+  list                         the steps: what is done, minutes, what each teaches
                                  ./run.sh list
-  check NN [--solution] [--json] [FILTER]
+  checkout [NN]                make a step the current one and show its page
+                                 ./run.sh checkout 05
+  check [NN] [--solution] [--json] [FILTER]
                                check a step
                                  ./run.sh check 05
-  diff NN                      from your exercise to the solution, as a patch
+  hint [NN|NN.K] [more]        help with a task, a little more each time
+                                 ./run.sh hint 05.2 more
+  diff [NN] [--stat]           from your exercise to the solution, as a patch
                                  ./run.sh diff 05
   diff NN MM                   from one step's solution to another's
                                  ./run.sh diff 04 05

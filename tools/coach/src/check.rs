@@ -1,38 +1,133 @@
-//! `check`: builds a step's check program and runs it.
+//! `check`: builds a step's check program, runs it, and says what to do next.
 //!
-//! Cargo builds, the check program judges; the coach passes on what both say
-//! and tells apart whose fault a failure is.
+//! Cargo builds, the check program judges; the coach passes on what both say,
+//! tells apart whose fault a failure is, and leads from a failure to the
+//! chapter and the hints. `tools/coach/README.md` describes the object of
+//! `--json`, `tools/coach/check.schema.json` is its schema.
 
-use std::collections::BTreeSet;
-use std::env;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::cargo::{self, Built, CodeError};
+use crate::progress::Progress;
 use crate::project::{Project, Side, Step};
+use crate::prose;
 use crate::screen;
+use crate::tasks::{self, regions, section, typed};
 use crate::trouble::Trouble;
 
 /// What the learner asked for.
 pub struct Request {
-    /// Without it, the step whose folder we are in.
+    /// Without it, the step whose folder we are in, else the current one.
     pub step: Option<String>,
     /// Only checks whose task or name contains this.
     pub filter: Option<String>,
     pub solution: bool,
-    /// One JSON object on stdout. If the step does not compile it has no
-    /// checks and a member `error` with the text "does not compile".
+    /// One JSON object on stdout.
     pub json: bool,
 }
 
+/// What the check program reports, `contract`'s object.
+#[derive(Deserialize)]
+struct Verdict {
+    passed: usize,
+    failed: usize,
+    checks: Vec<Check>,
+}
+
+/// One check. The members beyond the program's own are filled in here.
+#[derive(Serialize, Deserialize)]
+struct Check {
+    todo: String,
+    name: String,
+    status: String,
+    asked: Option<String>,
+    expected: Option<String>,
+    got: Option<String>,
+    file: Option<String>,
+    line: Option<usize>,
+    #[serde(skip_deserializing)]
+    reread: Option<Reread>,
+    #[serde(skip_deserializing)]
+    hint: Option<String>,
+}
+
+impl Check {
+    fn failed(&self) -> bool {
+        self.status != "passed"
+    }
+}
+
+/// A section of the chapter.
+#[derive(Debug, Clone, Serialize)]
+struct Reread {
+    section: String,
+    file: String,
+    line: usize,
+}
+
+/// The object of `--json`.
+#[derive(Serialize)]
+struct Report {
+    step: String,
+    side: String,
+    chapter: String,
+    filter: Option<String>,
+    status: Status,
+    message: Option<String>,
+    passed: usize,
+    failed: usize,
+    checks: Vec<Check>,
+    errors: Vec<Error>,
+    now_works: Option<String>,
+    r#try: Option<String>,
+    next: Option<Next>,
+    diff: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Status {
+    Passed,
+    Failed,
+    DoesNotCompile,
+    /// The check program ended without a report.
+    BrokeOff,
+}
+
+/// An error of the compiler.
+#[derive(Serialize)]
+struct Error {
+    message: String,
+    file: Option<String>,
+    line: Option<usize>,
+    /// The task in whose region it is.
+    todo: Option<String>,
+    reread: Option<Reread>,
+    hint: Option<String>,
+    /// The marker's sentence, for people.
+    #[serde(skip)]
+    title: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Next {
+    step: String,
+    chapter: String,
+    checkout: String,
+}
+
 /// Checks a step. The exit code is 0 if all checks passed and 1 if one failed
-/// or the step does not compile.
+/// or the step does not compile. A whole run of the exercise that passes marks
+/// the step as done.
 ///
 /// # Errors
-/// An unknown step (exit code 2); cargo is missing, or fails for another
-/// reason than the step's code (exit code 3).
+/// An unknown step, or a filter that no check fits (exit code 2); cargo is
+/// missing, or fails for another reason than the step's code (exit code 3).
 pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
     let (step, side) = match &request.step {
         Some(text) => project.resolve(text)?,
@@ -43,33 +138,54 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     } else {
         side.unwrap_or(Side::Exercise)
     };
-    let Some(program) = build(project, &step, side)? else {
-        if request.json {
-            let object = serde_json::json!({
-                "step": step.slug,
-                "passed": 0,
-                "failed": 0,
-                "checks": [],
-                "error": "does not compile",
-            });
-            screen::print(&format!("{object}\n"));
-        } else {
-            eprintln!(
-                "\n{}: the {side} does not compile; no check has run",
-                step.slug
-            );
-        }
-        return Ok(ExitCode::FAILURE);
+    let mut report = Report {
+        step: step.slug.clone(),
+        side: side.to_string(),
+        chapter: typed(project.short(&step.chapter_file())),
+        filter: request.filter.clone(),
+        status: Status::BrokeOff,
+        message: None,
+        passed: 0,
+        failed: 0,
+        checks: Vec::new(),
+        errors: Vec::new(),
+        now_works: None,
+        r#try: None,
+        next: None,
+        diff: format!("./run.sh diff {}", step.label()),
     };
-    let folder = step.crate_folder(side);
-    if let Some(filter) = &request.filter {
-        require_match(&program, &folder, filter, &step)?;
+    match cargo::build(project, &step, side)? {
+        Built::Broken(errors) => {
+            report.status = Status::DoesNotCompile;
+            report.errors = errors
+                .into_iter()
+                .map(|error| trace(project, &step, error))
+                .collect();
+        }
+        Built::Program { program, target } => {
+            let folder = step.crate_folder(side);
+            if let Some(filter) = &request.filter {
+                require_match(&program, &folder, filter, &step)?;
+            }
+            let (status, verdict) = run(&program, &folder, &target, request)?;
+            report.judge(project, &step, status, verdict);
+        }
     }
-    let passed = run(&program, &folder, request)?;
-    if passed && !request.json && request.filter.is_none() && side == Side::Exercise {
-        screen::print(&what_next(project, &step)?);
+    let whole = request.filter.is_none() && side == Side::Exercise;
+    if whole && report.status == Status::Passed {
+        report.what_next(project, &step)?;
     }
-    Ok(if passed {
+    if side == Side::Exercise {
+        remember(project, &step, &report, whole);
+    }
+    if request.json {
+        let text = serde_json::to_string(&report)
+            .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
+        screen::print(&(text + "\n"));
+    } else {
+        report.show(&step, whole);
+    }
+    Ok(if report.status == Status::Passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -95,224 +211,217 @@ fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Re
     Ok(())
 }
 
-/// Runs the check program with our stdout and stderr; true if all passed.
-fn run(program: &Path, folder: &Path, request: &Request) -> Result<bool, Trouble> {
+/// Runs the check program. Its text goes to our stdout, or nowhere with
+/// `--json`; what it reports comes in a file, so that nothing that the code
+/// under test prints is mistaken for it. `None` if it has not reported.
+fn run(
+    program: &Path,
+    folder: &Path,
+    target: &Path,
+    request: &Request,
+) -> Result<(ExitStatus, Option<Verdict>), Trouble> {
+    let trouble =
+        |error: io::Error| Trouble::environment(format!("{}: {error}", program.display()));
+    let file = tempfile::Builder::new()
+        .prefix("coach-report-")
+        .tempfile_in(target)
+        .map_err(|error| Trouble::environment(format!("{}: {error}", target.display())))?;
     let mut command = Command::new(program);
     // Where cargo would start it, so that relative paths mean the same.
-    command.current_dir(folder).stdin(Stdio::null());
-    if request.json {
-        command.arg("--json");
-    }
-    command.args(&request.filter);
-    let status = command
-        .status()
-        .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
-    if status.code().is_none() {
-        eprintln!("the check program was ended from outside ({status})");
-    }
-    Ok(status.success())
-}
-
-fn what_next(project: &Project, step: &Step) -> Result<String, Trouble> {
-    let next = project
-        .steps()?
-        .into_iter()
-        .find(|other| other.number > step.number);
-    Ok(match next {
-        Some(next) => format!(
-            "\nNext: {}\nCompare with our solution: ./run.sh diff {}\n",
-            project.short(&next.chapter_file()).display(),
-            step.label()
-        ),
-        None => format!(
-            "\nThat was the last step.\nCompare with our solution: ./run.sh diff {}\n",
-            step.label()
-        ),
-    })
-}
-
-// ---- cargo
-
-/// The part of `cargo metadata` that we read.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    target_directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    manifest_path: PathBuf,
-}
-
-impl Package {
-    /// Whether the package is in this folder, whatever links lead to it.
-    fn is_below(&self, folder: &Path) -> bool {
-        match (self.manifest_path.canonicalize(), folder.canonicalize()) {
-            (Ok(manifest), Ok(folder)) => manifest.starts_with(folder),
-            _ => false,
-        }
-    }
-}
-
-/// A line of cargo's `--message-format=json`, with the members that we read.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-    #[serde(rename = "message")]
-    diagnostic: Option<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    message: String,
-    rendered: Option<String>,
-}
-
-/// Builds the step's check program and gives its path; `None` if the step's
-/// code does not compile, which the learner has then been shown.
-fn build(project: &Project, step: &Step, side: Side) -> Result<Option<PathBuf>, Trouble> {
-    let metadata = metadata(project)?;
-    let folder = step.crate_folder(side);
-    let package = metadata
-        .packages
-        .iter()
-        .find(|package| package.is_below(&folder))
-        .ok_or_else(|| {
-            Trouble::environment(format!(
-                "{} is no package of the workspace",
-                project.short(&folder).display()
-            ))
-        })?;
-    let mut command = cargo(project);
     command
-        .args(["test", "--no-run", "--test", "check", "-p", &package.name])
-        .arg(if screen::coloured(&io::stderr()) {
-            "--message-format=json-diagnostic-rendered-ansi"
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .arg("--report")
+        .arg(file.path())
+        .args(&request.filter);
+    if request.json {
+        command.stdout(Stdio::null());
+    }
+    let status = command.status().map_err(trouble)?;
+    let text = fs::read(file.path()).map_err(trouble)?;
+    Ok((status, serde_json::from_slice(&text).ok()))
+}
+
+impl Report {
+    /// Takes over what the check program says.
+    fn judge(
+        &mut self,
+        project: &Project,
+        step: &Step,
+        status: ExitStatus,
+        verdict: Option<Verdict>,
+    ) {
+        let Some(verdict) = verdict else {
+            self.message = Some(format!(
+                "the check program ended before its report ({status}): \
+                 something ended the process, as std::process::exit or an overflown stack do"
+            ));
+            return;
+        };
+        // Both have to say so: a process that ends early with code 0 is no success.
+        self.status = if status.success() && verdict.failed == 0 && verdict.passed > 0 {
+            Status::Passed
         } else {
-            "--message-format=json"
-        });
-    // The packages that are no steps are selected too, although they have no
-    // test of that name: the dependencies' features are then those of a build
-    // of the whole workspace, and nothing is built a second time.
-    let steps = project.root.join("steps");
-    for package in &metadata.packages {
-        if !package.is_below(&steps) {
-            command.args(["-p", &package.name]);
+            Status::Failed
+        };
+        self.passed = verdict.passed;
+        self.failed = verdict.failed;
+        self.checks = verdict.checks;
+        for check in self.checks.iter_mut().filter(|check| check.failed()) {
+            let todo = first_id(&check.todo).to_owned();
+            check.reread = reread(project, step, &todo);
+            check.hint = Some(format!("./run.sh hint {todo}"));
         }
     }
-    if metadata.target_directory.join("debug/deps").is_dir() {
-        command.arg("--quiet");
-    } else {
-        eprintln!("building; the first time takes a minute or two");
+
+    /// What the chapter says of a step that is solved, and which step follows.
+    fn what_next(&mut self, project: &Project, step: &Step) -> Result<(), Trouble> {
+        let chapter = step.chapter();
+        self.now_works = chapter.now_works;
+        self.r#try = chapter.try_by_hand;
+        self.next = project
+            .steps()?
+            .into_iter()
+            .find(|other| other.number > step.number)
+            .map(|next| Next {
+                chapter: typed(project.short(&next.chapter_file())),
+                checkout: format!("./run.sh checkout {}", next.label()),
+                step: next.slug,
+            });
+        Ok(())
     }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| no_cargo(&error))?;
-    let mut program = None;
-    let mut broken = BTreeSet::new();
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-            // Cargo may pass on lines of other programs: not for us.
-            let Ok(message) = serde_json::from_str::<Message>(&line) else {
+
+    /// What is to be said besides what cargo and the check program have printed.
+    fn show(&self, step: &Step, whole: bool) {
+        match self.status {
+            Status::Passed if whole => self.show_success(),
+            Status::DoesNotCompile => {
+                eprintln!(
+                    "\n{}: the {} does not compile; no check has run",
+                    self.step, self.side
+                );
+                self.show_errors(step);
+            }
+            _ => {}
+        }
+        if let Some(message) = &self.message {
+            eprintln!("{message}");
+        }
+    }
+
+    fn show_success(&self) {
+        let colour = screen::coloured(&io::stdout());
+        let mut lines = vec![String::new()];
+        if let Some(works) = &self.now_works {
+            lines.push(prose::hanging(&format!("Now works: {works}"), 0, colour));
+        }
+        // Not wrapped, since command lines are to be copied.
+        if let Some(line) = &self.r#try {
+            lines.push(format!("Try by hand: {}", prose::coloured(line, colour)));
+        }
+        lines.push(match &self.next {
+            Some(next) => format!("Next: {} ({})", next.chapter, next.checkout),
+            None => "That was the last step.".to_owned(),
+        });
+        lines.push(format!("Compare with our solution: {}\n", self.diff));
+        screen::print(&lines.join("\n"));
+    }
+
+    /// For each task with errors, and for what is outside of all, where the
+    /// first of them is and where to read on.
+    fn show_errors(&self, step: &Step) {
+        let mut seen = Vec::new();
+        for error in &self.errors {
+            if seen.contains(&&error.todo) {
+                continue;
+            }
+            seen.push(&error.todo);
+            let (Some(file), Some(line)) = (&error.file, error.line) else {
                 continue;
             };
-            let ours = message.package_id.as_deref() == Some(&package.id);
-            match message.diagnostic {
-                Some(diagnostic) if message.reason == "compiler-message" => {
-                    if diagnostic.level.starts_with("error") && !is_linker_missing(&diagnostic) {
-                        broken.insert(message.package_id.unwrap_or_default());
-                    }
-                    diagnostic.show(ours);
-                }
-                _ => {
-                    let is_check = message.target.is_some_and(|target| {
-                        target.name == "check" && target.kind.iter().any(|kind| kind == "test")
-                    });
-                    if ours && is_check && message.executable.is_some() {
-                        program = message.executable;
-                    }
-                }
+            match &error.title {
+                Some(title) => eprintln!("  where     {file}:{line}, in {title}"),
+                None => eprintln!("  where     {file}:{line}, outside every TODO"),
+            }
+            if let Some(reread) = &error.reread {
+                eprintln!(
+                    "  reread    \"{}\" in {}:{}",
+                    reread.section, reread.file, reread.line
+                );
+            }
+            if let Some(hint) = &error.hint {
+                eprintln!("  hint      {hint}");
+            }
+            if error.todo.is_none() && self.side == "exercise" {
+                let label = step.label();
+                eprintln!(
+                    "  compare   ./run.sh diff {label} shows what differs from our solution; \
+                     imports are yours to change\n  \
+                     start anew  ./run.sh reset {label} saves your work and puts the exercise back"
+                );
             }
         }
     }
-    let status = child
-        .wait()
-        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    match program {
-        Some(program) if status.success() => Ok(Some(program)),
-        _ if broken.contains(&package.id) => Ok(None),
-        _ => Err(Trouble::environment(
-            "the build failed, and not for the step's code: see cargo's message above \
-             (a missing C compiler, no network for the first build, a changed Cargo.toml)",
-        )),
-    }
 }
 
-impl Diagnostic {
-    /// Shows it as cargo would. Warnings only of the step itself.
-    fn show(&self, ours: bool) {
-        let is_summary = self.message.starts_with("aborting due to")
-            || (self.level == "warning" && self.message.ends_with("emitted"));
-        let wanted = ours || self.level.starts_with("error");
-        if let Some(rendered) = &self.rendered
-            && wanted
-            && !is_summary
-        {
-            eprint!("{rendered}");
+/// Writes down what the check means for the learner's way.
+fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
+    let failed = match report.status {
+        Status::Passed => None,
+        Status::Failed => report
+            .checks
+            .iter()
+            .find(|check| check.failed())
+            .and_then(|check| tasks::number(first_id(&check.todo))),
+        Status::DoesNotCompile => report
+            .errors
+            .iter()
+            .find_map(|error| tasks::number(error.todo.as_deref()?)),
+        Status::BrokeOff => return,
+    };
+    Progress::update(&project.root, |progress| {
+        // One task that passes says nothing about which one fails first.
+        if whole || failed.is_some() {
+            progress.set_failed(step, failed);
         }
-    }
+        if whole && report.status == Status::Passed {
+            progress.set_done(step, true);
+        }
+    });
 }
 
-/// A program that is missing on the machine is no mistake in the code.
-fn is_linker_missing(diagnostic: &Diagnostic) -> bool {
-    diagnostic.message.starts_with("linker `")
+/// A check may name several tasks: "05.1, 05.2".
+fn first_id(todo: &str) -> &str {
+    todo.split(',').next().unwrap_or_default().trim()
 }
 
-fn metadata(project: &Project) -> Result<Metadata, Trouble> {
-    let output = cargo(project)
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| no_cargo(&error))?;
-    if !output.status.success() {
-        return Err(Trouble::environment(
-            "cargo cannot read the workspace: see its message above",
-        ));
-    }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| Trouble::environment(format!("cargo metadata: {error}")))
+fn reread(project: &Project, step: &Step, todo: &str) -> Option<Reread> {
+    let section = section(&step.chapter_text(), todo)?;
+    Some(Reread {
+        section: section.heading,
+        file: typed(project.short(&step.chapter_file())),
+        line: section.line,
+    })
 }
 
-/// Cargo in the project's folder. Under `cargo coach` it is the cargo that
-/// started us.
-fn cargo(project: &Project) -> Command {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(&project.root).stdin(Stdio::null());
-    command
-}
-
-fn no_cargo(error: &io::Error) -> Trouble {
-    if error.kind() == io::ErrorKind::NotFound {
-        Trouble::environment(
-            "cargo was not found: install Rust from https://rustup.rs, open a new terminal and try again",
-        )
-    } else {
-        Trouble::environment(format!("cargo: {error}"))
+/// Finds the task in whose region an error is.
+fn trace(project: &Project, step: &Step, error: CodeError) -> Error {
+    let region = error.place.as_ref().and_then(|(file, line)| {
+        let text = fs::read_to_string(project.root.join(file)).ok()?;
+        regions(&text)
+            .iter()
+            .find(|region| (region.start + 1..=region.end + 1).contains(line))
+            .map(|region| (region.id.to_owned(), region.title.to_owned()))
+    });
+    let (todo, title) = region.unzip();
+    let (file, line) = error.place.unzip();
+    Error {
+        message: error.message,
+        file: file.map(|file| typed(&file)),
+        line,
+        reread: todo.as_deref().and_then(|todo| reread(project, step, todo)),
+        hint: todo.as_ref().map(|todo| format!("./run.sh hint {todo}")),
+        todo,
+        title,
     }
 }

@@ -10,23 +10,32 @@ use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
 
 use crate::project::{Project, Side, Step};
 use crate::screen;
+use crate::tasks::{Region, regions, typed};
 use crate::trouble::Trouble;
 
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
 
-/// Prints the patch: with one step from its exercise to its solution, with two
+/// Prints the patch: with one step, or none, which means the current one, from its exercise to its solution, with two
 /// from the first's solution to the second's. Nothing on stdout if there is no
-/// difference.
+/// difference. `short` prints how many lines are added and removed instead.
 ///
 /// Both sides of the patch carry the path of what it can be tried on: the
 /// exercise, which it turns into the solution, or the second step's solution,
 /// which it turns back (`git apply -R`) into the first's.
 ///
 /// # Errors
-/// An unknown step, or a file that cannot be read.
-pub fn diff(project: &Project, step: &str, other: Option<&str>) -> Result<(), Trouble> {
-    let (from, _) = project.resolve(step)?;
+/// An unknown step (exit code 2), or a file that cannot be read.
+pub fn diff(
+    project: &Project,
+    step: Option<&str>,
+    other: Option<&str>,
+    short: bool,
+) -> Result<(), Trouble> {
+    let (from, _) = match step {
+        Some(text) => project.resolve(text)?,
+        None => project.current()?,
+    };
     let sides = match other {
         None => Sides {
             old: from.crate_folder(Side::Exercise),
@@ -54,13 +63,18 @@ pub fn diff(project: &Project, step: &str, other: Option<&str>) -> Result<(), Tr
             }
         }
     };
-    let patch = sides.patch(project)?;
-    if patch.is_empty() {
+    let changes = sides.changes(project)?;
+    let coloured = screen::coloured(&io::stdout());
+    if changes.is_empty() {
         eprintln!("no difference");
-    } else if screen::coloured(&io::stdout()) {
-        screen::print(&colour(&patch));
+    } else if short {
+        screen::print(&stat(&changes, coloured));
     } else {
-        screen::print(&patch);
+        let mut patch = String::new();
+        for change in &changes {
+            change.patch(&mut patch);
+        }
+        screen::print(&if coloured { colour(&patch) } else { patch });
     }
     Ok(())
 }
@@ -85,33 +99,199 @@ struct Sides {
 }
 
 impl Sides {
-    fn patch(&self, project: &Project) -> Result<String, Trouble> {
+    /// The files that differ.
+    fn changes(&self, project: &Project) -> Result<Vec<Changed>, Trouble> {
         let mut files = files(&self.new)?;
         if !self.from_exercise {
             files.extend(self::files(&self.old)?);
         }
-        let mut patch = String::new();
+        let mut changes = Vec::new();
         for file in &files {
             let old = text(&self.old.join(file), self.rename_old.as_ref())?;
             let new = text(&self.new.join(file), self.rename_new.as_ref())?;
             if old != new {
                 let name = self.shown_as.join(file);
-                let name = project.short(&name).display().to_string();
-                let tasks = match &old {
-                    Some(old) if self.from_exercise => regions(old),
-                    _ => Vec::new(),
-                };
-                file_patch(
-                    &mut patch,
-                    &name.replace('\\', "/"),
-                    old.as_deref(),
-                    new.as_deref(),
-                    &tasks,
-                );
+                changes.push(Changed {
+                    name: typed(project.short(&name)),
+                    old,
+                    new,
+                    has_tasks: self.from_exercise,
+                });
             }
         }
-        Ok(patch)
+        Ok(changes)
     }
+}
+
+/// A file that differs. `None` is a file that is not there.
+struct Changed {
+    name: String,
+    old: Option<String>,
+    new: Option<String>,
+    /// The old file's regions are the learner's tasks.
+    has_tasks: bool,
+}
+
+impl Changed {
+    fn tasks(&self) -> Vec<Region<'_>> {
+        match &self.old {
+            Some(old) if self.has_tasks => regions(old),
+            _ => Vec::new(),
+        }
+    }
+
+    fn diff(&self) -> TextDiff<'_, '_, str> {
+        // Patience keeps functions whole where the shortest diff would pair their
+        // braces and blank lines at random.
+        TextDiff::configure()
+            .algorithm(Algorithm::Patience)
+            .diff_lines(
+                self.old.as_deref().unwrap_or_default(),
+                self.new.as_deref().unwrap_or_default(),
+            )
+    }
+
+    /// Appends the file's part of a patch; a hunk is headed with the tasks that
+    /// it touches.
+    fn patch(&self, patch: &mut String) {
+        let name = &self.name;
+        // Writing into a String cannot fail.
+        let _ = writeln!(patch, "diff --git a/{name} b/{name}");
+        match (&self.old, &self.new) {
+            (None, _) => {
+                let _ = writeln!(patch, "new file mode 100644\n--- /dev/null\n+++ b/{name}");
+            }
+            (_, None) => {
+                let _ = writeln!(
+                    patch,
+                    "deleted file mode 100644\n--- a/{name}\n+++ /dev/null"
+                );
+            }
+            _ => {
+                let _ = writeln!(patch, "--- a/{name}\n+++ b/{name}");
+            }
+        }
+        let tasks = self.tasks();
+        let changes = self.diff();
+        for group in changes.grouped_ops(CONTEXT) {
+            let old_lines = span(&group, DiffOp::old_range);
+            let new_lines = span(&group, DiffOp::new_range);
+            let mut heading = String::new();
+            for task in &tasks {
+                if changed(&group).any(|lines| lines.start <= task.end && task.start <= lines.end) {
+                    heading.push(' ');
+                    heading.push_str(task.title);
+                }
+            }
+            let _ = writeln!(
+                patch,
+                "@@ -{} +{} @@{heading}",
+                position(&old_lines),
+                position(&new_lines)
+            );
+            for op in &group {
+                for change in changes.iter_changes(op) {
+                    patch.push(match change.tag() {
+                        ChangeTag::Equal => ' ',
+                        ChangeTag::Delete => '-',
+                        ChangeTag::Insert => '+',
+                    });
+                    patch.push_str(change.value());
+                    if change.missing_newline() {
+                        patch.push_str("\n\\ No newline at end of file\n");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lines added and removed, in each task and outside of all.
+    fn counts(&self) -> Counts<'_> {
+        let tasks = self.tasks();
+        let mut counts = Counts {
+            tasks: tasks.iter().map(|task| (task.title, [0; 2])).collect(),
+            outside: [0; 2],
+        };
+        for op in self.diff().ops() {
+            let added = match op {
+                DiffOp::Equal { .. } => continue,
+                _ => op.new_range().len(),
+            };
+            let removed = op.old_range();
+            for line in removed.clone() {
+                let of = |task: &Region| (task.start..=task.end).contains(&line);
+                counts.of(tasks.iter().position(of))[1] += 1;
+            }
+            // An insertion has no old line of its own: it is in a task if it
+            // stands between its markers.
+            let of = |task: &Region| {
+                let lines = removed.start..removed.end.max(removed.start + 1);
+                let inner = task.start + 1..task.end + 1;
+                lines.start < inner.end && inner.start < lines.end
+            };
+            counts.of(tasks.iter().position(of))[0] += added;
+        }
+        counts
+    }
+}
+
+/// Numbers of lines added and removed.
+type Lines = [usize; 2];
+
+struct Counts<'a> {
+    tasks: Vec<(&'a str, Lines)>,
+    outside: Lines,
+}
+
+impl Counts<'_> {
+    fn of(&mut self, task: Option<usize>) -> &mut Lines {
+        match task {
+            Some(task) => &mut self.tasks[task].1,
+            None => &mut self.outside,
+        }
+    }
+}
+
+/// How much differs: for each file, and in it for each task, the lines added
+/// and removed.
+fn stat(changes: &[Changed], colour: bool) -> String {
+    let mut rows: Vec<(Lines, String)> = Vec::new();
+    let mut sum = [0; 2];
+    for file in changes {
+        let counts = file.counts();
+        let here = rows.len();
+        rows.push((counts.outside, file.name.clone()));
+        for (title, lines) in &counts.tasks {
+            if *lines != [0; 2] {
+                rows[here].0[0] += lines[0];
+                rows[here].0[1] += lines[1];
+                rows.push((*lines, format!("  {title}")));
+            }
+        }
+        if rows.len() > here + 1 && counts.outside != [0; 2] {
+            rows.push((counts.outside, "  outside the tasks".to_owned()));
+        }
+        sum[0] += rows[here].0[0];
+        sum[1] += rows[here].0[1];
+    }
+    let files = if changes.len() == 1 { "file" } else { "files" };
+    rows.push((sum, format!("{} {files}", changes.len())));
+    let width = |index: usize| {
+        let longest = rows.iter().map(|row| row.0[index]).max();
+        longest.unwrap_or(0).to_string().len() + 1
+    };
+    let (added, removed) = (width(0), width(1));
+    let mut text = String::new();
+    for (lines, name) in &rows {
+        let plus = format!("{:>added$}", format!("+{}", lines[0]));
+        let minus = format!("{:>removed$}", format!("-{}", lines[1]));
+        let _ = if colour {
+            writeln!(text, "\x1b[32m{plus}\x1b[0m \x1b[31m{minus}\x1b[0m  {name}")
+        } else {
+            writeln!(text, "{plus} {minus}  {name}")
+        };
+    }
+    text
 }
 
 /// The file's text with one text read as another; `None` if there is no such
@@ -157,69 +337,6 @@ fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
     Ok(found)
 }
 
-/// Appends one file's part of a patch. `None` is a file that is not there; a
-/// hunk is headed with the tasks that it touches.
-fn file_patch(
-    patch: &mut String,
-    name: &str,
-    old: Option<&str>,
-    new: Option<&str>,
-    tasks: &[Region],
-) {
-    // Writing into a String cannot fail.
-    let _ = writeln!(patch, "diff --git a/{name} b/{name}");
-    match (old, new) {
-        (None, _) => {
-            let _ = writeln!(patch, "new file mode 100644\n--- /dev/null\n+++ b/{name}");
-        }
-        (_, None) => {
-            let _ = writeln!(
-                patch,
-                "deleted file mode 100644\n--- a/{name}\n+++ /dev/null"
-            );
-        }
-        _ => {
-            let _ = writeln!(patch, "--- a/{name}\n+++ b/{name}");
-        }
-    }
-    let old = old.unwrap_or_default();
-    // Patience keeps functions whole where the shortest diff would pair their
-    // braces and blank lines at random.
-    let changes = TextDiff::configure()
-        .algorithm(Algorithm::Patience)
-        .diff_lines(old, new.unwrap_or_default());
-    for group in changes.grouped_ops(CONTEXT) {
-        let old_lines = span(&group, DiffOp::old_range);
-        let new_lines = span(&group, DiffOp::new_range);
-        let mut heading = String::new();
-        for task in tasks {
-            if changed(&group).any(|lines| lines.start <= task.end && task.start <= lines.end) {
-                heading.push(' ');
-                heading.push_str(task.title);
-            }
-        }
-        let _ = writeln!(
-            patch,
-            "@@ -{} +{} @@{heading}",
-            position(&old_lines),
-            position(&new_lines)
-        );
-        for op in &group {
-            for change in changes.iter_changes(op) {
-                patch.push(match change.tag() {
-                    ChangeTag::Equal => ' ',
-                    ChangeTag::Delete => '-',
-                    ChangeTag::Insert => '+',
-                });
-                patch.push_str(change.value());
-                if change.missing_newline() {
-                    patch.push_str("\n\\ No newline at end of file\n");
-                }
-            }
-        }
-    }
-}
-
 /// The old lines that a group of operations replaces or inserts at.
 fn changed(group: &[DiffOp]) -> impl Iterator<Item = Range<usize>> {
     group
@@ -243,39 +360,6 @@ fn position(lines: &Range<usize>) -> String {
         lines.start + 1
     };
     format!("{first},{}", lines.len())
-}
-
-/// A `// TODO(05.1): …` region.
-struct Region<'a> {
-    /// `TODO(05.1): what to do`
-    title: &'a str,
-    /// Index of the marker's line.
-    start: usize,
-    /// Index of the end marker's line.
-    end: usize,
-}
-
-fn regions(text: &str) -> Vec<Region<'_>> {
-    let mut found: Vec<Region> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let comment = line.strip_prefix("//").or_else(|| line.strip_prefix('#'));
-        let Some(comment) = comment.map(str::trim) else {
-            continue;
-        };
-        if comment.starts_with("END TODO(") {
-            if let Some(open) = found.last_mut() {
-                open.end = index;
-            }
-        } else if comment.starts_with("TODO(") {
-            found.push(Region {
-                title: comment,
-                start: index,
-                end: index,
-            });
-        }
-    }
-    found
 }
 
 /// The patch in colours: heads bold, positions cyan, old lines red, new green.

@@ -1,49 +1,136 @@
 //! `list`: the steps at a glance.
 
 use std::fmt::Write as _;
+use std::io;
 
+use crate::progress::Progress;
 use crate::project::Project;
+use crate::prose;
 use crate::screen;
 use crate::trouble::Trouble;
 
-/// Prints each step's number, title, minutes and goal.
+struct Row {
+    label: String,
+    title: String,
+    minutes: Option<String>,
+    goal: String,
+    done: bool,
+    current: bool,
+}
+
+impl Row {
+    fn state(&self) -> &'static str {
+        match (self.done, self.current) {
+            (true, _) => "done",
+            (false, true) => "current",
+            (false, false) => "todo",
+        }
+    }
+}
+
+/// Prints each step's number, state, title and minutes, and below what it
+/// teaches; then what is left. `>` marks the current step.
 ///
 /// # Errors
 /// `steps/` cannot be read.
 pub fn list(project: &Project) -> Result<(), Trouble> {
-    let mut rows = Vec::new();
-    for step in project.steps()? {
-        let chapter = step.chapter();
-        // Without a chapter the folder's name has to do.
-        let title = chapter.title.unwrap_or_else(|| {
-            let (_, words) = step.slug.split_once('-').unwrap_or(("", &step.slug));
-            words.replace('-', " ")
-        });
-        let minutes = chapter.minutes.map(|minutes| format!("{minutes} min"));
-        rows.push((
-            step.label().to_owned(),
-            title,
-            minutes.unwrap_or_default(),
-            chapter.goal.unwrap_or_default(),
-        ));
-    }
-    let titles = widest(rows.iter().map(|row| &row.1));
-    let minutes = widest(rows.iter().map(|row| &row.2));
+    let steps = project.steps()?;
+    let progress = Progress::load(&project.root);
+    let current = progress.current(&steps);
+    let rows: Vec<Row> = steps
+        .iter()
+        .map(|step| {
+            let chapter = step.chapter();
+            Row {
+                label: step.label().to_owned(),
+                title: step.title(&chapter),
+                minutes: chapter.minutes,
+                goal: chapter.goal.unwrap_or_default(),
+                done: progress.is_done(step),
+                current: current == Some(step),
+            }
+        })
+        .collect();
+
+    let colour = screen::coloured(&io::stdout());
+    let titles = widest(rows.iter().map(|row| row.title.as_str()));
     let mut text = String::new();
-    for (label, title, time, goal) in &rows {
-        let line = format!("{label}  {title:titles$}  {time:>minutes$}  {goal}");
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    if let Some((label, ..)) = rows.first() {
-        let _ = writeln!(
-            text,
-            "\nEach step's page is its README.md in steps/. Check your work: ./run.sh check {label}"
+    for row in &rows {
+        let mark = if row.current { '>' } else { ' ' };
+        let state = row.state();
+        let minutes = row.minutes.as_ref().map(|it| format!("{it} min"));
+        let line = format!(
+            "{mark} {}  {state:7}  {:titles$}  {}",
+            row.label,
+            row.title,
+            minutes.unwrap_or_default()
         );
+        let line = line.trim_end();
+        let code = match state {
+            _ if !colour => None,
+            "done" => Some("32"),
+            "current" => Some("1"),
+            _ => None,
+        };
+        let _ = match code {
+            Some(code) => writeln!(text, "\x1b[{code}m{line}\x1b[0m"),
+            None => writeln!(text, "{line}"),
+        };
+        if !row.goal.is_empty() {
+            let _ = writeln!(text, "      {}", prose::hanging(&row.goal, 6, colour));
+        }
     }
+    text.push_str(&summary(&rows));
     screen::print(&text);
     Ok(())
 }
 
-fn widest<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
+/// What is done, what is left, and what to do now.
+fn summary(rows: &[Row]) -> String {
+    let open: Vec<&Row> = rows.iter().filter(|row| !row.done).collect();
+    let mut text = format!("\n{} of {} steps done", rows.len() - open.len(), rows.len());
+    let (least, most) = open
+        .iter()
+        .filter_map(|row| minutes(row.minutes.as_deref()?))
+        .fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    if least < most {
+        let _ = write!(text, ", {least} to {most} minutes left");
+    } else if most > 0 {
+        let _ = write!(text, ", {most} minutes left");
+    }
+    text.push('\n');
+    let _ = match (rows.iter().find(|row| row.current), open.first()) {
+        (Some(row), _) if !row.done => {
+            writeln!(text, "Go on with {}: ./run.sh check", row.label)
+        }
+        (_, Some(next)) => writeln!(text, "Go on: ./run.sh checkout {}", next.label),
+        (_, None) => Ok(()),
+    };
+    text
+}
+
+/// `30` or `20 to 30` as the least and the most; `None` for other text.
+fn minutes(text: &str) -> Option<(u32, u32)> {
+    let (least, most) = ["to", "-", "–"]
+        .iter()
+        .find_map(|word| text.split_once(word))
+        .unwrap_or((text, text));
+    Some((least.trim().parse().ok()?, most.trim().parse().ok()?))
+}
+
+fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
     texts.map(|text| text.chars().count()).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minutes;
+
+    #[test]
+    fn minutes_as_chapters_write_them() {
+        assert_eq!(minutes("30"), Some((30, 30)));
+        assert_eq!(minutes("20 to 30"), Some((20, 30)));
+        assert_eq!(minutes("20–30"), Some((20, 30)));
+        assert_eq!(minutes("an hour"), None);
+    }
 }

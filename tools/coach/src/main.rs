@@ -1,17 +1,25 @@
 //! The learner's helper, behind `./run.sh` and `cargo coach`.
 //!
-//! Reading order: [`project`] finds the steps, [`check`] builds and runs a
-//! step's checks, [`diff`] shows the way from exercise to solution, [`list`]
-//! the steps. The coach knows cargo and folders, never what a step teaches.
+//! Reading order: [`project`] finds the steps, [`tasks`] what is to be done in
+//! them, [`progress`] how far the learner is. [`check`] builds (with [`cargo`])
+//! and runs a step's checks, [`hint`] helps with a task, [`diff`] shows the way
+//! from exercise to solution, [`list`] and [`checkout`] where one is. The coach
+//! knows cargo and folders, never what a step teaches.
 //!
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
 
+mod cargo;
 mod check;
+mod checkout;
 mod diff;
+mod hint;
 mod list;
+mod progress;
 mod project;
+mod prose;
 mod screen;
+mod tasks;
 mod trouble;
 
 use std::path::PathBuf;
@@ -39,12 +47,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The steps: number, title, minutes, goal
-    #[command(after_help = "Example:\n  ./run.sh list")]
+    /// The steps: what is done, minutes, what each teaches
+    #[command(after_help = "Examples:\n  ./run.sh list")]
     List,
+    /// Make a step the current one and show where everything is
+    #[command(
+        after_help = "Examples:\n  ./run.sh checkout 05   work on step 05 from now on\n  ./run.sh checkout      show the page of the current step again\n\nThe other verbs then mean this step where no number is given. No file of yours is changed."
+    )]
+    Checkout {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: Option<String>,
+    },
     /// Check a step: builds it, runs its checks, shows the first failure in full
     #[command(
-        after_help = "Examples:\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05 05.2        only the checks whose task or name contains 05.2\n  ./run.sh check 05 --json      one JSON object on stdout\n\nIn a step's folder the number can be left out."
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05 05.2        only the checks whose task or name contains 05.2\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
     )]
     Check {
         /// 5, 05, 05-engine or steps/05-engine/exercise
@@ -58,15 +74,29 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Help with a task: a nudge, then a pointer, then nearly the answer
+    #[command(
+        after_help = "Examples:\n  ./run.sh hint            the task that failed first at the last check\n  ./run.sh hint more       the next level for it\n  ./run.sh hint 05.2       a certain task\n  ./run.sh hint 05.2 more\n\nWithout `more` it shows again the last hint that you have seen."
+    )]
+    Hint {
+        /// A step (05) or a task (05.2); without it, the current step
+        target: Option<String>,
+        /// The next level
+        #[arg(value_parser = ["more"])]
+        more: Option<String>,
+    },
     /// A patch from your exercise to the solution, or from one solution to another
     #[command(
-        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
+        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 05 --stat         how much that is, for each file and task\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
     )]
     Diff {
-        /// 5, 05, 05-engine or steps/05-engine
-        step: String,
+        /// 5, 05, 05-engine or steps/05-engine; without it, the current step
+        step: Option<String>,
         /// Compare the two steps' solutions
         other: Option<String>,
+        /// Only how many lines are added and removed, per file and task
+        #[arg(long)]
+        stat: bool,
     },
 }
 
@@ -85,6 +115,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
     let project = Project::find(arguments.root)?;
     match arguments.verb {
         Verb::List => list::list(&project)?,
+        Verb::Checkout { step } => checkout::checkout(&project, step.as_deref())?,
         Verb::Check {
             step,
             filter,
@@ -101,7 +132,42 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
                 },
             );
         }
-        Verb::Diff { step, other } => diff::diff(&project, &step, other.as_deref())?,
+        // `hint more` means the current step.
+        Verb::Hint { target, more } => match target.as_deref() {
+            Some("more") => return hint::hint(&project, None, true),
+            target => return hint::hint(&project, target, more.is_some()),
+        },
+        Verb::Diff { step, other, stat } => {
+            diff::diff(&project, step.as_deref(), other.as_deref(), stat)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn every_verb_has_examples_in_its_help() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        let mut verbs = 0;
+        for verb in command.get_subcommands() {
+            let help = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let example = format!("\n  ./run.sh {}", verb.get_name());
+            assert!(
+                help.starts_with("Examples:\n") && help.contains(&example),
+                "{} has no examples in its help: {help}",
+                verb.get_name()
+            );
+            verbs += 1;
+        }
+        assert!(verbs >= 5);
+    }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
+use crate::progress::Progress;
 use crate::trouble::Trouble;
 
 /// The project's folder.
@@ -44,6 +45,10 @@ pub struct Chapter {
     pub goal: Option<String>,
     /// As written: "30", "20 to 30".
     pub minutes: Option<String>,
+    /// What can be done with the service once the step is solved.
+    pub now_works: Option<String>,
+    /// What to try by hand then: command lines in backquotes, joined with words.
+    pub try_by_hand: Option<String>,
 }
 
 impl Project {
@@ -121,10 +126,11 @@ impl Project {
         }
     }
 
-    /// The step, and the side, whose folder we are in.
+    /// The step to use when none is named: the one whose folder we are in, with
+    /// the side, else the current one of the learner's progress.
     ///
     /// # Errors
-    /// We are in none; the text lists the steps (exit code 2).
+    /// There is neither; the text lists the steps (exit code 2).
     pub fn current(&self) -> Result<(Step, Option<Side>), Trouble> {
         let here = env::current_dir()
             .ok()
@@ -139,8 +145,11 @@ impl Project {
                 return Ok((step.clone(), side));
             }
         }
+        if let Some(step) = Progress::load(&self.root).current(&steps) {
+            return Ok((step.clone(), None));
+        }
         Err(Trouble::usage(format!(
-            "which step? Name one, or go to its folder; the steps are:{}",
+            "which step? Name one, or make one current with ./run.sh checkout NN; the steps are:{}",
             names(&steps)
         )))
     }
@@ -181,31 +190,65 @@ impl Step {
         self.folder.join("README.md")
     }
 
+    /// The chapter's title; without one the folder's name has to do.
+    pub fn title(&self, chapter: &Chapter) -> String {
+        chapter.title.clone().unwrap_or_else(|| {
+            let (_, words) = self.slug.split_once('-').unwrap_or(("", &self.slug));
+            words.replace('-', " ")
+        })
+    }
+
     /// What the chapter says about itself; nothing where there is no chapter.
     pub fn chapter(&self) -> Chapter {
-        fs::read_to_string(self.chapter_file())
-            .map(|text| Chapter::parse(&text))
+        Chapter::parse(&self.chapter_text())
+    }
+
+    /// The chapter's text; empty where there is no chapter.
+    pub fn chapter_text(&self) -> String {
+        fs::read(self.chapter_file())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 }
 
 impl Chapter {
-    /// Reads the head of a chapter: `# 05 · The engine`, `Goal: …` and
-    /// `Minutes: 30 · Files: …`, up to the first section.
+    /// Reads the head of a chapter, `# 05 · The engine`, `Goal: …` and
+    /// `Minutes: 30 · Files: …`, up to the first section, and of the section
+    /// `## Done when` the lines `Now works: …` and `Try by hand: …`.
     fn parse(text: &str) -> Self {
         let mut chapter = Self::default();
-        for line in text.lines().map(str::trim) {
-            if line.starts_with("## ") {
-                break;
-            } else if let Some(heading) = line.strip_prefix("# ") {
-                let title = heading.split_once('·').map_or(heading, |(_, title)| title);
-                chapter.title.get_or_insert_with(|| title.trim().to_owned());
-            } else if let Some(goal) = line.strip_prefix("Goal:") {
-                chapter.goal.get_or_insert_with(|| goal.trim().to_owned());
-            } else if let Some(rest) = line.strip_prefix("Minutes:") {
-                let minutes = rest.split('·').next().unwrap_or(rest).trim();
-                chapter.minutes.get_or_insert_with(|| minutes.to_owned());
+        let mut section = None;
+        for line in text.lines().map(str::trim_end) {
+            if let Some(heading) = line.strip_prefix("## ") {
+                section = Some(heading.trim());
+                continue;
             }
+            let (slot, rest) = match section {
+                None => {
+                    if let Some(heading) = line.strip_prefix("# ") {
+                        let title = heading.split_once('·').map_or(heading, |(_, title)| title);
+                        (&mut chapter.title, title)
+                    } else if let Some(goal) = line.strip_prefix("Goal:") {
+                        (&mut chapter.goal, goal)
+                    } else if let Some(rest) = line.strip_prefix("Minutes:") {
+                        (&mut chapter.minutes, rest.split('·').next().unwrap_or(rest))
+                    } else {
+                        continue;
+                    }
+                }
+                Some("Done when") => {
+                    if let Some(rest) = line.strip_prefix("Now works:") {
+                        (&mut chapter.now_works, rest)
+                    } else if let Some(rest) = line.strip_prefix("Try by hand:") {
+                        (&mut chapter.try_by_hand, rest)
+                    } else {
+                        continue;
+                    }
+                }
+                Some(_) => continue,
+            };
+            // The first of several counts.
+            slot.get_or_insert_with(|| rest.trim().to_owned());
         }
         chapter
     }
@@ -231,8 +274,21 @@ mod tests {
                 title: Some("The engine".into()),
                 goal: Some("share connections.".into()),
                 minutes: Some("30".into()),
+                ..Chapter::default()
             }
         );
+    }
+
+    #[test]
+    fn what_a_chapter_says_of_its_end() {
+        let text = "# 05 · The engine\nNow works: not this.\n## Done when\n```console\n$ x\n```\n\n\
+            Now works: queries share connections.\n\nTry by hand: `a`, then `b`\n\n## Test\nNow works: nor this.\n";
+        let chapter = Chapter::parse(text);
+        assert_eq!(
+            chapter.now_works.as_deref(),
+            Some("queries share connections.")
+        );
+        assert_eq!(chapter.try_by_hand.as_deref(), Some("`a`, then `b`"));
     }
 
     #[test]

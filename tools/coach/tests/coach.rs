@@ -34,13 +34,17 @@ fn list_shows_what_the_chapters_say_and_does_without_them() {
     assert_data_eq!(
         out,
         str![[r#"
-05  The engine  30 min  share connections.
-08  typed rows
+  05  todo     The engine  30 min
+      share connections.
+  08  todo     typed rows
 
-Each step's page is its README.md in steps/. Check your work: ./run.sh check 05
+0 of 2 steps done, 30 minutes left
+Go on: ./run.sh checkout 05
 
 "#]]
     );
+    // Reading is no reason to write.
+    assert!(!project.path(".progress").exists());
 }
 
 #[test]
@@ -49,13 +53,13 @@ fn a_red_check_is_1_and_a_green_one_0() {
     let (code, out, err) = run(&project, &["check", "05"]);
     assert_eq!(
         (code, out.as_str()),
-        (Some(1), "arguments []\nthe answer is 1\n"),
+        (Some(1), "filter []\nthe answer is 1\n"),
         "{err}"
     );
     let (code, out, err) = run(&project, &["check", "05", "--solution"]);
     assert_eq!(
         (code, out.as_str(), err.as_str()),
-        (Some(0), "arguments []\nthe answer is 2\n", "")
+        (Some(0), "filter []\nthe answer is 2\n", "")
     );
     // The last step, and green: nothing comes next.
     let (code, out, _) = run(&project, &["check", "8"]);
@@ -63,7 +67,7 @@ fn a_red_check_is_1_and_a_green_one_0() {
     assert_data_eq!(
         out,
         str![[r#"
-arguments []
+filter []
 the answer is 2
 
 That was the last step.
@@ -72,27 +76,31 @@ Compare with our solution: ./run.sh diff 08
 "#]]
     );
 
-    // Once the exercise is right, the next step is named, by its real number.
-    let solved = project.read("steps/05-engine/solution/src/lib.rs");
-    project.write("steps/05-engine/exercise/src/lib.rs", &solved);
+    // Once the exercise is right, the chapter says what works now, and the next
+    // step is named, by its real number.
+    project.solve_05();
     let (code, out, _) = run(&project, &["check", "05"]);
     assert_eq!(code, Some(0));
-    assert!(
-        out.ends_with(
-            "\nNext: steps/08-typed-rows/README.md\nCompare with our solution: ./run.sh diff 05\n"
-        ),
-        "{out}"
+    assert_data_eq!(
+        out,
+        str![[r#"
+filter []
+the answer is 2
+
+Now works: queries share connections, as many as there may be and not one more,
+however many clients ask.
+Try by hand: `./run.sh run 05`, and in a second terminal `./run.sh customers`, which is a long line
+Next: steps/08-typed-rows/README.md (./run.sh checkout 08)
+Compare with our solution: ./run.sh diff 05
+
+"#]]
     );
-    // With a filter only a part has run, and with --json stdout is the check's.
-    for arguments in [&["check", "05", "05.1"][..], &["check", "05", "--json"]] {
-        let (code, out, _) = run(&project, arguments);
-        assert_eq!(code, Some(0));
-        assert!(!out.contains("Next"), "{out}");
-        assert!(
-            out.contains(&format!("arguments {:?}", &arguments[2..])),
-            "{out}"
-        );
-    }
+    // With a filter only a part has run.
+    let (code, out, _) = run(&project, &["check", "05", "05.1"]);
+    assert_eq!(
+        (code, out.as_str()),
+        (Some(0), "filter [\"05.1\"]\nthe answer is 2\n")
+    );
     let (code, out, err) = run(&project, &["check", "05", "05.7"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
     assert_data_eq!(
@@ -102,6 +110,21 @@ no check of 05-engine has "05.7" in its task or its text; ./run.sh check 05 runs
 
 "#]]
     );
+}
+
+#[test]
+fn a_check_that_ends_early_is_not_passed() {
+    let project = Project::new();
+    // The check program then ends with code 0 before it has judged.
+    let lib = project
+        .read("steps/05-engine/exercise/src/lib.rs")
+        .replace("    1\n    // END", "    9\n    // END");
+    project.write("steps/05-engine/exercise/src/lib.rs", &lib);
+    let (code, out, err) = run(&project, &["check", "05"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("ended before its report"), "{err}");
+    let (_, list, _) = run(&project, &["list"]);
+    assert!(list.contains("05  todo"), "{list}");
 }
 
 #[test]
@@ -196,12 +219,6 @@ fn code_that_does_not_compile_is_shown_as_cargo_shows_it() {
         err.contains("05-engine: the exercise does not compile; no check has run"),
         "{err}"
     );
-    let (code, out, _) = run(&project, &["check", "05", "--json"]);
-    assert_eq!(code, Some(1));
-    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(object["step"], "05-engine");
-    assert_eq!(object["error"], "does not compile");
-    assert_eq!(object["checks"], serde_json::json!([]));
     // A step is built for itself: the other is not held up.
     let (code, ..) = run(&project, &["check", "08"]);
     assert_eq!(code, Some(0));
@@ -260,6 +277,44 @@ fn what_is_not_the_learners_code_is_3() {
     let (code, _, err) = run(&project, &["check", "05"]);
     assert_eq!(code, Some(3), "{err}");
     assert!(err.contains("cargo cannot read the workspace"), "{err}");
+}
+
+#[test]
+fn an_error_in_a_task_leads_to_its_chapter_and_one_outside_to_diff() {
+    let project = Project::new();
+    let lib = project.read("steps/05-engine/exercise/src/lib.rs");
+    project.write(
+        "steps/05-engine/exercise/src/lib.rs",
+        &lib.replace("    1\n    // END", "    \"two\" + missing!()\n    // END"),
+    );
+    let (code, _, err) = run(&project, &["check", "05"]);
+    assert_eq!(code, Some(1));
+    let (_, ours) = err.split_once("no check has run\n").unwrap();
+    assert_eq!(
+        ours,
+        "  where     steps/05-engine/exercise/src/lib.rs:9, in TODO(05.1): answer two\n  \
+         reread    \"1 · Two\" in steps/05-engine/README.md:10\n  \
+         hint      ./run.sh hint 05.1\n",
+        "{err}"
+    );
+    // The task is remembered as the one that failed.
+    assert!(project.read(".progress").contains("engine failed=1"));
+
+    // What the check needs and is no longer there: the error is in check.rs.
+    for text in [
+        lib.replace("    1\n}", "    one\n}"),
+        lib.replace("answer()", "reply()"),
+    ] {
+        project.write("steps/05-engine/exercise/src/lib.rs", &text);
+        let (code, _, err) = run(&project, &["check", "05"]);
+        assert_eq!(code, Some(1));
+        let (_, ours) = err.split_once("no check has run\n").unwrap();
+        assert!(ours.starts_with("  where     steps/05-engine/"), "{err}");
+        assert!(ours.contains(", outside every TODO\n"), "{err}");
+        assert!(ours.contains("./run.sh diff 05"), "{err}");
+        assert!(ours.contains("./run.sh reset 05"), "{err}");
+        assert!(!ours.contains("hint"), "{err}");
+    }
 }
 
 /// Feeds a patch to `git apply` in the project's folder.
@@ -372,6 +427,55 @@ diff --git a/steps/05-engine/exercise/src/query.sql b/steps/05-engine/exercise/s
         (code, patch.as_str(), err.as_str()),
         (Some(0), "", "no difference\n")
     );
+}
+
+#[test]
+fn diff_stat_counts_the_lines_of_each_task() {
+    let project = Project::new();
+    project.write("steps/05-engine/solution/src/new.rs", "a\nb\n");
+    let exercise = "use a;\n\n// TODO(05.2): two\nold\nold\n// END TODO(05.2)\n\n\
+                    fn f() {}\n\n// TODO(05.3): three\n// END TODO(05.3)\n\nend\n";
+    project.write("steps/05-engine/exercise/src/three.rs", exercise);
+    let solution = exercise
+        .replace("use a;", "use a;\nuse b;")
+        .replace("old\nold\n", "new\n")
+        .replace("// END TODO(05.3)", "1\n2\n3\n// END TODO(05.3)");
+    project.write("steps/05-engine/solution/src/three.rs", &solution);
+    let (code, out, err) = run(&project, &["diff", "05", "--stat"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_data_eq!(
+        out.clone(),
+        str![[r#"
++1 -1  steps/05-engine/exercise/src/lib.rs
++1 -1    TODO(05.1): answer two
++1 -1  steps/05-engine/exercise/src/main.rs
++2 -0  steps/05-engine/exercise/src/new.rs
++5 -2  steps/05-engine/exercise/src/three.rs
++1 -2    TODO(05.2): two
++3 -0    TODO(05.3): three
++1 -0    outside the tasks
++9 -4  4 files
+
+"#]]
+    );
+    // The same numbers as git's, file by file.
+    let (_, patch, _) = run(&project, &["diff", "05"]);
+    let counted = |mark: char| {
+        let heads = ["+++ ", "--- "];
+        patch
+            .lines()
+            .filter(|line| line.starts_with(mark) && !heads.iter().any(|it| line.starts_with(it)))
+            .count()
+    };
+    assert_eq!((counted('+'), counted('-')), (9, 4), "{patch}");
+    git_apply(&project, &patch, &["--check"]);
+
+    let (code, out, _) = run(&project, &["diff", "05", "08", "--stat"]);
+    assert_eq!(code, Some(0));
+    assert!(!out.contains("TODO") && out.ends_with(" files\n"), "{out}");
+    let (code, out, err) = run(&project, &["diff", "08", "--stat"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.ends_with("1 file\n"), "{out}");
 }
 
 #[test]

@@ -65,8 +65,9 @@
 //! - [`gate::Gate`] counts how many jobs run at once, and holds them.
 //!
 //! # The report
-//! The binary takes a word to select checks by, `--list`, `--fail-fast`, and
-//! `--json`. With `--json` the last line of stdout is one object:
+//! The binary takes a word to select checks by, `--list`, `--fail-fast`,
+//! `--json`, and `--report FILE`. With `--json` the last line of stdout is one
+//! object, which `--report` writes to a file, whatever is printed:
 //!
 //! ```json
 //! {"step": "05-engine", "passed": 1, "failed": 1, "checks": [

@@ -99,11 +99,13 @@ impl Suite {
     }
 
     /// Runs the checks that the command line asks for and prints the report:
-    /// `--json` for JSON, `--list` for names only, `--fail-fast` to stop after the
+    /// `--json` for JSON, `--list` for names only, `--report FILE` for the JSON
+    /// object in a file besides what is printed, `--fail-fast` to stop after the
     /// first failure, any other word for the checks whose number or text contains
     /// it.
     ///
-    /// Returns 0 when all passed and 1 when one failed. Return it from `main`: a
+    /// Returns 0 when all passed and 1 when one failed or the file of `--report`
+    /// cannot be written, which stderr says. Return it from `main`: a
     /// check that never ends is abandoned, and its thread ends with the process.
     ///
     /// # Panics
@@ -151,6 +153,12 @@ impl Suite {
             let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             print!("{}", report.text(colour));
         }
+        if let Some(file) = &arguments.report
+            && let Err(error) = std::fs::write(file, format!("{}\n", report.json()))
+        {
+            eprintln!("cannot write the report: {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
         if results.iter().all(|result| result.failure.is_none()) {
             ExitCode::SUCCESS
         } else {
@@ -169,6 +177,8 @@ struct Arguments {
     ignored: bool,
     /// Nothing is run after the first check that fails.
     fail_fast: bool,
+    /// Where the JSON object goes besides what is printed.
+    report: Option<PathBuf>,
     filters: Vec<String>,
 }
 
@@ -191,6 +201,7 @@ impl Arguments {
                 "--exact" => arguments.exact = true,
                 "--ignored" => arguments.ignored = true,
                 "--fail-fast" => arguments.fail_fast = true,
+                "--report" => arguments.report = words.next().map(PathBuf::from),
                 "--test-threads" | "--format" | "--logfile" | "--skip" | "--color"
                 | "--shuffle-seed" | "-Z" => {
                     words.next();
@@ -519,6 +530,9 @@ impl Report<'_> {
             .map(|dir| dir.join("README.md"));
         if let Some(readme) = readme.filter(|path| path.is_file()) {
             let _ = labelled(&mut text, "read", &self.source.relative(&readme));
+            // A check may name several tasks, "05.1, 05.2": the first comes first.
+            let todo = result.todo.split(',').next().unwrap_or_default().trim();
+            let _ = labelled(&mut text, "hint", &format!("./run.sh hint {todo}"));
         }
         text
     }

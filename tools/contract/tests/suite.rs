@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     match std::env::var(ROLE).as_deref() {
         Ok("faulty") => faulty().run(),
         Ok("right") => right().run(),
+        Ok("chapter") => chapter().run(),
         Ok(role) => panic!("no suite is called {role}"),
         Err(_) => {
             text_report();
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
             all_passed();
             selection();
             fail_fast();
+            report_file();
+            step_with_a_chapter();
             nothing_is_left();
             ExitCode::SUCCESS
         }
@@ -102,6 +105,14 @@ fn right() -> Suite {
             tokio::spawn(pending::<()>());
             Ok(())
         })
+}
+
+/// A step whose folder has a chapter, beside the crate.
+fn chapter() -> Suite {
+    let dir = std::env::var("CONTRACT_TEST_STEP").expect("the step's crate");
+    Suite::new("97-chapter", &dir).check("97.2, 97.1", "one is one", || async {
+        equal("the answer", 1, 2)
+    })
 }
 
 fn run(role: &str, arguments: &[&str]) -> Output {
@@ -241,6 +252,49 @@ fn selection() {
     assert!(text(&exact).starts_with("98-right: 1 of 1 check passed\n"));
     let part = run("right", &["--exact", "98.2"]);
     assert!(text(&part).starts_with("98-right: 0 of 0 checks passed\n"));
+}
+
+/// The object of `--json`, in a file, and stdout as without it.
+fn report_file() {
+    let file = tempfile::NamedTempFile::new_in(temporary()).expect("a file");
+    let path = file.path().to_str().expect("text");
+    for (role, code) in [("right", 0), ("faulty", 1)] {
+        let plain = run(role, &["9", "--fail-fast"]);
+        let output = run(role, &["9", "--fail-fast", "--report", path]);
+        assert_eq!(output.status.code(), Some(code));
+        assert_eq!(text(&output), text(&plain));
+        let written = std::fs::read_to_string(path).expect("the report");
+        assert_eq!(written, text(&run(role, &["9", "--fail-fast", "--json"])));
+    }
+    // A report that nobody will find is no success.
+    let nowhere = format!("{path}/report");
+    let output = run("right", &["--report", &nowhere]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot write the report"), "{said}");
+}
+
+/// With a chapter a failure says where to read and how to get a hint.
+fn step_with_a_chapter() {
+    let step = tempfile::tempdir_in(temporary()).expect("a folder");
+    let crate_folder = step.path().join("exercise");
+    std::fs::create_dir(&crate_folder).expect("a folder");
+    std::fs::write(step.path().join("README.md"), "").expect("a chapter");
+    let output = Command::new(std::env::current_exe().expect("the path of this binary"))
+        .env(ROLE, "chapter")
+        .env("CONTRACT_TEST_STEP", &crate_folder)
+        .output()
+        .expect("the suite's own process");
+    let readme = step.path().join("README.md");
+    assert_eq!(
+        text(&output),
+        format!(
+            "97-chapter: 0 of 1 check passed\n\nFAILED  97.2, 97.1  one is one\n  \
+             asked     the answer\n  expected  1\n  got       2\n  \
+             read      {}\n  hint      ./run.sh hint 97.2\n\n",
+            readme.display()
+        )
+    );
 }
 
 /// The blocked check never drops its database; the suite removes it all the same.

@@ -53,10 +53,7 @@ impl Project {
         project.package("tools/verify", "verify", VERIFY);
         project.package("tools/coach", "coach", ARGUMENTS);
         project.step("05-engine", 1, 2);
-        project.write(
-            "steps/05-engine/README.md",
-            "# 05 · The engine\n\nGoal: share connections.\nMinutes: 30 · Files: `src/lib.rs`\n\n## Start\n",
-        );
+        project.write("steps/05-engine/README.md", CHAPTER);
         project.step("08-typed-rows", 2, 2);
         fs::copy(real_root().join("run.sh"), project.path("run.sh")).unwrap();
         // `--locked` needs a lock file; without dependencies no network is asked.
@@ -86,6 +83,12 @@ impl Project {
 
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
+    }
+
+    /// Writes the solution of 05 over its exercise.
+    pub fn solve_05(&self) {
+        let solved = self.read("steps/05-engine/solution/src/lib.rs");
+        self.write("steps/05-engine/exercise/src/lib.rs", &solved);
     }
 
     fn package(&self, folder: &str, name: &str, main: &str) {
@@ -123,7 +126,7 @@ impl Project {
         }
         self.write(
             &format!("steps/{slug}/check.rs"),
-            &CHECK.replace("stepNN", &format!("step{label}")),
+            &CHECK.replace("NN", label),
         );
     }
 
@@ -164,6 +167,27 @@ pub fn outcome(output: &Output) -> (Option<i32>, String, String) {
         text(&output.stderr),
     )
 }
+
+const CHAPTER: &str = "\
+# 05 · The engine
+
+Goal: share connections.
+Minutes: 30 · Files: `src/lib.rs`
+
+## Start
+
+## Tasks
+
+### 1 · Two
+
+`TODO(05.1)` in `src/lib.rs`.
+
+## Done when
+
+Now works: queries share connections, as many as there may be and not one more, however many clients ask.
+
+Try by hand: `./run.sh run 05`, and in a second terminal `./run.sh customers`, which is a long line
+";
 
 /// Stands for the service: says where it listens, and answers each request with
 /// what it was asked. `--exit N` ends it at once.
@@ -241,18 +265,44 @@ const ARGUMENTS: &str = r#"fn main() {
 }
 "#;
 
-/// A check program that wants the answer 2.
+/// A check program that wants the answer 2, with the arguments and the report
+/// of the real ones. Code under test can end it by answering 9.
 const CHECK: &str = r#"fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == "--list") {
         // The one check that there is.
-        if "05.1 the answer".contains(&arguments[1]) {
-            println!("05.1 the answer: test");
+        if "NN.1 the answer".contains(&arguments[1]) {
+            println!("NN.1 the answer: test");
         }
         return;
     }
-    println!("arguments {arguments:?}");
-    println!("the answer is {}", stepNN::answer());
-    std::process::exit(i32::from(stepNN::answer() != 2));
+    let (report, filter) = match &arguments[..] {
+        [flag, file, filter @ ..] if flag == "--report" => (file, filter),
+        _ => panic!("{arguments:?}"),
+    };
+    let answer = stepNN::answer();
+    if answer == 9 {
+        std::process::exit(0);
+    }
+    let right = answer == 2;
+    println!("filter {filter:?}");
+    println!("the answer is {answer}");
+    let details = if right {
+        "null,\"expected\":null,\"got\":null,\"file\":null,\"line\":null".to_owned()
+    } else {
+        format!(
+            "\"the \\\"answer\\\"\",\"expected\":\"2\",\"got\":\"{answer}\",\
+             \"file\":\"steps/NN-x/exercise/src/lib.rs\",\"line\":8"
+        )
+    };
+    let status = if right { "passed" } else { "failed" };
+    let object = format!(
+        "{{\"step\":\"NN\",\"passed\":{},\"failed\":{},\"checks\":[{{\"todo\":\"NN.1\",\
+         \"name\":\"the answer\",\"status\":\"{status}\",\"asked\":{details}}}]}}",
+        i32::from(right),
+        i32::from(!right)
+    );
+    std::fs::write(report, object).unwrap();
+    std::process::exit(i32::from(!right));
 }
 "#;

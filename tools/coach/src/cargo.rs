@@ -1,0 +1,270 @@
+//! Cargo: what there is to build, and building a step's check program.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::project::{Project, Side, Step};
+use crate::screen;
+use crate::tasks::tidy;
+use crate::trouble::Trouble;
+
+/// What a build gave.
+pub enum Built {
+    Program {
+        /// The check program.
+        program: PathBuf,
+        /// Cargo's target folder, where what is only for a moment may be put.
+        target: PathBuf,
+    },
+    /// The step's code does not compile, which the learner has been shown.
+    Broken(Vec<CodeError>),
+}
+
+/// An error of the compiler in the step's code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CodeError {
+    /// Its first line, without the word `error`.
+    pub message: String,
+    /// The file in which it is, from the project's folder, and the line from 1.
+    pub place: Option<(PathBuf, usize)>,
+}
+
+/// The part of `cargo metadata` that we read.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    manifest_path: PathBuf,
+}
+
+impl Package {
+    /// Whether the package is in this folder, whatever links lead to it.
+    fn is_below(&self, folder: &Path) -> bool {
+        match (self.manifest_path.canonicalize(), folder.canonicalize()) {
+            (Ok(manifest), Ok(folder)) => manifest.starts_with(folder),
+            _ => false,
+        }
+    }
+}
+
+/// A line of cargo's `--message-format=json`, with the members that we read.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    package_id: Option<String>,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+    #[serde(rename = "message")]
+    diagnostic: Option<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    level: String,
+    message: String,
+    rendered: Option<String>,
+    #[serde(default)]
+    spans: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    file_name: PathBuf,
+    line_start: usize,
+    is_primary: bool,
+    /// Where the macro was called that this came from.
+    expansion: Option<Box<Expansion>>,
+}
+
+#[derive(Deserialize)]
+struct Expansion {
+    span: Span,
+}
+
+/// Builds the step's check program. The compiler's messages go to stderr as
+/// cargo shows them.
+///
+/// # Errors
+/// Cargo is missing, or fails for another reason than the step's code (exit
+/// code 3).
+pub fn build(project: &Project, step: &Step, side: Side) -> Result<Built, Trouble> {
+    let metadata = metadata(project)?;
+    let folder = step.crate_folder(side);
+    let package = metadata
+        .packages
+        .iter()
+        .find(|package| package.is_below(&folder))
+        .ok_or_else(|| {
+            Trouble::environment(format!(
+                "{} is no package of the workspace",
+                project.short(&folder).display()
+            ))
+        })?;
+    let mut command = cargo(project);
+    command
+        .args(["test", "--no-run", "--test", "check", "-p", &package.name])
+        .arg(if screen::coloured(&io::stderr()) {
+            "--message-format=json-diagnostic-rendered-ansi"
+        } else {
+            "--message-format=json"
+        });
+    // The packages that are no steps are selected too, although they have no
+    // test of that name: the dependencies' features are then those of a build
+    // of the whole workspace, and nothing is built a second time.
+    let steps = project.root.join("steps");
+    for package in &metadata.packages {
+        if !package.is_below(&steps) {
+            command.args(["-p", &package.name]);
+        }
+    }
+    if metadata.target_directory.join("debug/deps").is_dir() {
+        command.arg("--quiet");
+    } else {
+        eprintln!("building; the first time takes a minute or two");
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| no_cargo(&error))?;
+    let mut program = None;
+    let mut broken = BTreeSet::new();
+    let mut errors = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
+            // Cargo may pass on lines of other programs: not for us.
+            let Ok(message) = serde_json::from_str::<Message>(&line) else {
+                continue;
+            };
+            let ours = message.package_id.as_deref() == Some(&package.id);
+            match message.diagnostic {
+                Some(diagnostic) if message.reason == "compiler-message" => {
+                    if diagnostic.level.starts_with("error") && !is_linker_missing(&diagnostic) {
+                        broken.insert(message.package_id.unwrap_or_default());
+                        if ours && !diagnostic.is_summary() {
+                            errors.push(diagnostic.code_error(project, step));
+                        }
+                    }
+                    diagnostic.show(ours);
+                }
+                _ => {
+                    let is_check = message.target.is_some_and(|target| {
+                        target.name == "check" && target.kind.iter().any(|kind| kind == "test")
+                    });
+                    if ours && is_check && message.executable.is_some() {
+                        program = message.executable;
+                    }
+                }
+            }
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
+    match program {
+        Some(program) if status.success() => Ok(Built::Program {
+            program,
+            target: metadata.target_directory,
+        }),
+        _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
+        _ => Err(Trouble::environment(
+            "the build failed, and not for the step's code: see cargo's message above \
+             (a missing C compiler, no network for the first build, a changed Cargo.toml)",
+        )),
+    }
+}
+
+impl Diagnostic {
+    /// Shows it as cargo would. Warnings only of the step itself.
+    fn show(&self, ours: bool) {
+        let wanted = ours || self.level.starts_with("error");
+        if let Some(rendered) = &self.rendered
+            && wanted
+            && !self.is_summary()
+        {
+            eprint!("{rendered}");
+        }
+    }
+
+    fn is_summary(&self) -> bool {
+        self.message.starts_with("aborting due to")
+            || (self.level == "warning" && self.message.ends_with("emitted"))
+    }
+
+    /// What it says and where in the step's folder it is: at its primary span
+    /// or, if that is in a macro of somebody else, where the macro was called.
+    fn code_error(&self, project: &Project, step: &Step) -> CodeError {
+        let primary = self.spans.iter().filter(|span| span.is_primary);
+        let place = primary.chain(&self.spans).find_map(|span| {
+            let mut span = span;
+            loop {
+                // rustc names the files of workspace members from its root.
+                let file = tidy(&project.root.join(&span.file_name));
+                if file.starts_with(&step.folder) {
+                    return Some((project.short(&file).to_path_buf(), span.line_start));
+                }
+                span = &span.expansion.as_ref()?.span;
+            }
+        });
+        CodeError {
+            message: self.message.clone(),
+            place,
+        }
+    }
+}
+
+/// A program that is missing on the machine is no mistake in the code.
+fn is_linker_missing(diagnostic: &Diagnostic) -> bool {
+    diagnostic.message.starts_with("linker `")
+}
+
+fn metadata(project: &Project) -> Result<Metadata, Trouble> {
+    let output = cargo(project)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| no_cargo(&error))?;
+    if !output.status.success() {
+        return Err(Trouble::environment(
+            "cargo cannot read the workspace: see its message above",
+        ));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| Trouble::environment(format!("cargo metadata: {error}")))
+}
+
+/// Cargo in the project's folder. Under `cargo coach` it is the cargo that
+/// started us.
+fn cargo(project: &Project) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(&project.root).stdin(Stdio::null());
+    command
+}
+
+fn no_cargo(error: &io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::NotFound {
+        Trouble::environment(
+            "cargo was not found: install Rust from https://rustup.rs, open a new terminal and try again",
+        )
+    } else {
+        Trouble::environment(format!("cargo: {error}"))
+    }
+}

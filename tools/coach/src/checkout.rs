@@ -1,0 +1,77 @@
+//! `checkout`: makes a step the current one and shows where everything is.
+
+use std::fmt::Write as _;
+use std::io;
+
+use crate::progress::Progress;
+use crate::project::{Project, Side};
+use crate::prose;
+use crate::screen;
+use crate::tasks::{tasks, typed};
+use crate::trouble::Trouble;
+
+/// Makes the step current and prints its page: title, goal, minutes, chapter,
+/// files, tasks. Without a step it is the page of the current one.
+///
+/// # Errors
+/// No such step, or none is current (exit code 2).
+pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
+    let step = match step {
+        Some(text) => project.resolve(text)?.0,
+        None => project.current()?.0,
+    };
+    Progress::update(&project.root, |progress| progress.set_current(&step));
+    let done = Progress::load(&project.root).is_done(&step);
+
+    let colour = screen::coloured(&io::stdout());
+    let chapter = step.chapter();
+    let title = format!("{} · {}", step.label(), step.title(&chapter));
+    let mut page = if colour {
+        format!("\x1b[1m{title}\x1b[0m\n\n")
+    } else {
+        format!("{title}\n\n")
+    };
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(page, "{label:<10}{text}");
+    };
+    if let Some(goal) = &chapter.goal {
+        row("Goal", &prose::hanging(goal, 10, colour));
+    }
+    if let Some(minutes) = &chapter.minutes {
+        row("Minutes", minutes);
+    }
+    if done {
+        row("State", "done; its checks have passed");
+    }
+    let file = step.chapter_file();
+    if file.is_file() {
+        row("Chapter", &typed(project.short(&file)));
+    }
+    let tasks = tasks(project, &step);
+    let mut files: Vec<&str> = tasks.iter().map(|task| task.file.as_str()).collect();
+    files.sort_unstable();
+    files.dedup();
+    for (index, file) in files.iter().enumerate() {
+        row(if index == 0 { "Files" } else { "" }, file);
+    }
+    if files.is_empty() {
+        row(
+            "Files",
+            &typed(project.short(&step.crate_folder(Side::Exercise))),
+        );
+    } else {
+        page.push_str("\nTasks\n");
+    }
+    for task in &tasks {
+        let _ = writeln!(page, "  {}:{}", task.file, task.line);
+        let what = prose::hanging(&task.what, 4 + task.id.len() + 2, colour);
+        let _ = writeln!(page, "    {}  {what}", task.id);
+    }
+    let _ = writeln!(
+        page,
+        "\n{} is your current step. Read the chapter, then: ./run.sh check",
+        step.label()
+    );
+    screen::print(&page);
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! The learner's way: progress, the current step, hints. Run as a learner runs
+//! it, on a small project.
+
+#![allow(
+    clippy::needless_raw_string_hashes,
+    reason = "snapbox writes its snapshots so"
+)]
+
+mod support;
+
+use std::fs;
+
+use snapbox::{assert_data_eq, str};
+use support::{Project, outcome};
+
+const HINTS: &str = "\
+# Hints for step 05
+
+## 05.1
+
+### Nudge
+
+What is `1 + 1`? A line that is long enough to be wrapped, since hints are written without line breaks in their paragraphs.
+
+### Pointer
+
+Look at \"1 · Two\".
+
+### Near-answer
+
+```rust
+## 05.1
+### Nudge
+1 + /* one more */
+```
+
+## 05.2
+
+### Nudge
+
+Another task.
+";
+
+fn run(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = project.command(env!("CARGO_BIN_EXE_coach"));
+    outcome(&command.args(arguments).output().unwrap())
+}
+
+#[test]
+fn checkout_shows_the_page_and_makes_the_step_current() {
+    let project = Project::new();
+    let (code, out, err) = run(&project, &["checkout", "05"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_data_eq!(
+        out.clone(),
+        str![[r#"
+05 · The engine
+
+Goal      share connections.
+Minutes   30
+Chapter   steps/05-engine/README.md
+Files     steps/05-engine/exercise/src/lib.rs
+
+Tasks
+  steps/05-engine/exercise/src/lib.rs:8
+    05.1  answer two
+
+05 is your current step. Read the chapter, then: ./run.sh check
+
+"#]]
+    );
+    // From now on no number is needed, and the page can be seen again.
+    assert_eq!(run(&project, &["checkout"]).1, out);
+    let (code, out, _) = run(&project, &["check"]);
+    assert_eq!(
+        (code, out.contains("answer is 1")),
+        (Some(1), true),
+        "{out}"
+    );
+    let (code, patch, _) = run(&project, &["diff"]);
+    assert_eq!((code, patch.contains("+    2")), (Some(0), true), "{patch}");
+    let (_, list, _) = run(&project, &["list"]);
+    assert!(list.starts_with("> 05  current  The engine"), "{list}");
+    assert!(list.ends_with("Go on with 05: ./run.sh check\n"), "{list}");
+
+    // The folder one is in comes before the current step.
+    let mut command = project.command(env!("CARGO_BIN_EXE_coach"));
+    command
+        .arg("checkout")
+        .current_dir(project.path("steps/08-typed-rows/exercise"));
+    let (code, out, _) = outcome(&command.output().unwrap());
+    assert_eq!(code, Some(0));
+    // A step without a chapter has a page, too.
+    assert!(out.starts_with("08 · typed rows\n"), "{out}");
+    assert!(
+        out.contains("Files     steps/08-typed-rows/exercise/src/lib.rs\n"),
+        "{out}"
+    );
+    let (_, list, _) = run(&project, &["list"]);
+    assert!(list.contains("\n> 08  current"), "{list}");
+    assert!(list.starts_with("  05  todo"), "{list}");
+}
+
+#[test]
+fn only_a_whole_run_of_the_exercise_makes_a_step_done() {
+    let project = Project::new();
+    run(&project, &["checkout", "05"]);
+    let state = || run(&project, &["list"]).1[2..14].to_owned();
+    run(&project, &["check", "05", "--solution"]);
+    assert_eq!(state(), "05  current ");
+    run(&project, &["check", "05"]);
+    assert_eq!(state(), "05  current ");
+    project.solve_05();
+    run(&project, &["check", "05", "05.1"]);
+    assert_eq!(state(), "05  current ");
+    let (code, ..) = run(&project, &["check"]);
+    assert_eq!((code, state().as_str()), (Some(0), "05  done    "));
+    // It does not move on by itself.
+    let (_, list, _) = run(&project, &["list"]);
+    assert_data_eq!(
+        list,
+        str![[r#"
+> 05  done     The engine  30 min
+      share connections.
+  08  todo     typed rows
+
+1 of 2 steps done
+Go on: ./run.sh checkout 08
+
+"#]]
+    );
+    assert!(run(&project, &["checkout"]).1.contains("State     done;"));
+
+    // With --json it counts as well, and a renumbered step keeps its state.
+    run(&project, &["check", "08", "--json"]);
+    fs::rename(
+        project.path("steps/08-typed-rows"),
+        project.path("steps/09-typed-rows"),
+    )
+    .unwrap();
+    let (_, list, _) = run(&project, &["list"]);
+    assert!(list.contains("\n  09  done     typed rows\n"), "{list}");
+    assert!(list.ends_with("\n2 of 2 steps done\n"), "{list}");
+}
+
+#[test]
+fn progress_is_never_in_the_way() {
+    let project = Project::new();
+    // Not a file at all: one warning, and the verb does its work.
+    fs::create_dir(project.path(".progress")).unwrap();
+    let cases: [(&[&str], Option<i32>); 4] = [
+        (&["list"], Some(0)),
+        (&["checkout", "05"], Some(0)),
+        (&["check", "05"], Some(1)),
+        (&["check", "08"], Some(0)),
+    ];
+    for (arguments, expected) in cases {
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!(code, expected, "{arguments:?}: {err}");
+        assert!(!out.is_empty());
+        assert_eq!(err.matches("warning: ").count(), 1, "{arguments:?}: {err}");
+        assert!(err.contains("your progress is not kept"), "{err}");
+    }
+    fs::remove_dir(project.path(".progress")).unwrap();
+
+    // Edited by hand: what we do not know stays.
+    let mine = "\u{feff}# mine\r\ngone done\r\n05-engine note=x  # half\r\n\r\n???";
+    project.write(".progress", mine);
+    run(&project, &["checkout", "05"]);
+    assert_eq!(
+        project.read(".progress"),
+        mine.replace("note=x", "note=x current")
+    );
+    assert_eq!(run(&project, &["check", "08"]).0, Some(0));
+    assert_eq!(
+        project.read(".progress"),
+        format!(
+            "{}\r\ntyped-rows done\r\n",
+            mine.replace("note=x", "note=x current")
+        )
+    );
+    // A link stays one.
+    fs::rename(project.path(".progress"), project.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", project.path(".progress")).unwrap();
+    run(&project, &["checkout", "08"]);
+    assert!(
+        fs::symlink_metadata(project.path(".progress"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert!(
+        project
+            .read("elsewhere")
+            .contains("typed-rows done current")
+    );
+}
+
+#[test]
+fn hints_come_one_level_at_a_time() {
+    let project = Project::new();
+    project.write("steps/05-engine/hints.md", HINTS);
+    let nudge = str![[r#"
+05.1, hint 1 of 3: nudge
+steps/05-engine/exercise/src/lib.rs:8  TODO(05.1): answer two
+
+What is `1 + 1`? A line that is long enough to be wrapped, since hints are
+written without line breaks in their paragraphs.
+
+More: ./run.sh hint 05.1 more
+
+"#]];
+    for target in ["05.1", "5.1", "05-engine.1", "TODO(05.1)"] {
+        let (code, out, err) = run(&project, &["hint", target]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{target}");
+        assert_data_eq!(out, nudge.clone());
+    }
+    assert!(project.read(".progress").ends_with("\nengine hints=1:1\n"));
+    let (_, out, _) = run(&project, &["hint", "05.1", "more"]);
+    assert!(out.starts_with("05.1, hint 2 of 3: pointer\n"), "{out}");
+    assert!(out.contains("\nLook at \"1 · Two\".\n"), "{out}");
+    // Asked again, it is the highest that was shown.
+    assert_eq!(run(&project, &["hint", "05.1"]).1, out);
+    let (_, out, _) = run(&project, &["hint", "05.1", "more"]);
+    assert_data_eq!(
+        out.clone(),
+        str![[r#"
+05.1, hint 3 of 3: near-answer
+steps/05-engine/exercise/src/lib.rs:8  TODO(05.1): answer two
+
+    ## 05.1
+    ### Nudge
+    1 + /* one more */
+
+That was the last hint. Our solution: ./run.sh diff 05
+
+"#]]
+    );
+    assert_eq!(run(&project, &["hint", "05.1"]).1, out);
+    let (code, out, _) = run(&project, &["hint", "05.1", "more"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        out.contains("hint 3 of 3") && out.contains("There is no further hint"),
+        "{out}"
+    );
+
+    // Each task has its own level, also one that the source does not have.
+    let (_, out, _) = run(&project, &["hint", "05.2", "more"]);
+    assert!(
+        out.starts_with("05.2, hint 1 of 3: nudge\nTODO(05.2)\n"),
+        "{out}"
+    );
+    assert!(
+        project
+            .read(".progress")
+            .ends_with("\nengine hints=1:3,2:1\n")
+    );
+    let (code, _, err) = run(&project, &["hint", "05.2", "more"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("no \"### Pointer\" for 05.2"), "{err}");
+}
+
+#[test]
+fn without_a_task_it_is_the_one_that_failed() {
+    let project = Project::new();
+    let (code, _, err) = run(&project, &["hint"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("checkout NN"), "{err}");
+    let (code, _, err) = run(&project, &["hint", "05"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("there is no steps/05-engine/hints.md"),
+        "{err}"
+    );
+
+    project.write("steps/05-engine/hints.md", HINTS);
+    run(&project, &["checkout", "05"]);
+    for arguments in [&["hint"][..], &["hint", "05"]] {
+        let (code, out, _) = run(&project, arguments);
+        assert_eq!(code, Some(0));
+        assert!(
+            out.starts_with("05.1 is the first task.\n05.1, hint 1"),
+            "{out}"
+        );
+    }
+    run(&project, &["check", "05"]);
+    let (_, out, _) = run(&project, &["hint", "more"]);
+    assert!(
+        out.starts_with("05.1 failed first at the last check.\n05.1, hint 2"),
+        "{out}"
+    );
+    let progress = project.read(".progress").replace("failed=1", "failed=2");
+    project.write(".progress", &progress);
+    let (_, out, _) = run(&project, &["hint"]);
+    assert!(out.starts_with("05.2 failed first"), "{out}");
+    // A check that passes forgets it.
+    project.solve_05();
+    run(&project, &["check"]);
+    let (_, out, _) = run(&project, &["hint"]);
+    assert!(
+        out.starts_with("05.1 is the first task.\n05.1, hint 2"),
+        "{out}"
+    );
+
+    let (code, _, err) = run(&project, &["hint", "05.7"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.ends_with("has no hints for 05.7; it has them for 05.1, 05.2\n"),
+        "{err}"
+    );
+    assert_eq!(run(&project, &["hint", "07.1"]).0, Some(2));
+    assert_eq!(run(&project, &["hint", "05", "less"]).0, Some(2));
+}
