@@ -73,8 +73,10 @@ The steps
                                  ./run.sh diff 04 05
 
 The project
-  test                         every check of the project, as CI runs them
+  test [PART...]               every check of the project, as CI runs them, or some
+                               parts: format, clippy, spelling, tests, tutorial
                                  ./run.sh test
+                                 ./run.sh test format clippy
   help [VERB]                  this text, or one verb's
                                  ./run.sh help check
 
@@ -343,9 +345,39 @@ verify_all() {
     build verify && "$exe" all
 }
 
+# The exit code of a part that could not run.
+not_run=77
+
+# All words of all files. At home the program may be missing, which is said; the
+# gate has it (.ci/run).
+spelling() {
+    local settings=tools/verify/typos.toml
+    if ! command -v typos >/dev/null 2>&1; then
+        if [ -n "${CI:-}" ]; then
+            say "typos was not found; .ci/run installs it"
+            return 1
+        fi
+        say "typos was not found, so nothing was checked: pipx install typos, brew install"
+        say "typos-cli or cargo install --locked typos-cli"
+        return $not_run
+    fi
+    typos --version
+    # Exceptions that swallow everything would not be noticed otherwise.
+    if printf 'rec%s\n' ieve | typos --config "$settings" - >/dev/null; then
+        say "typos accepts a misspelt word: look at $settings"
+        return 1
+    fi
+    typos --config "$settings" --format brief
+}
+
 test_all() {
-    local log exe counts
-    [ $# -eq 0 ] || usage_error "usage: ./run.sh test (it takes no arguments)"
+    local log exe counts name known="format clippy spelling tests tutorial"
+    for name in "$@"; do
+        is_one_of "$name" "$known" ||
+            usage_error "there is no part \"$name\"; ./run.sh test takes some of: $known"
+    done
+    [ $# -gt 0 ] || set -- $known
+    local wanted="$*"
     need_cargo
     log=$(mktemp "${TMPDIR:-/tmp}/marketsvc-test.XXXXXX")
     # shellcheck disable=SC2064 # the name is known now and local
@@ -353,30 +385,49 @@ test_all() {
     test_start=$SECONDS
     total_passed=0
     total_failed=0
+    parts_not_run=
 
-    part "format" cargo fmt --all --check
-    yes_or_no
-    part "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
-    yes_or_no
-    # The steps are left out here: exercises are red by design, and verify runs
-    # the solutions' checks.
-    part "tests" cargo test --workspace --locked --no-fail-fast \
-        --exclude 'step*-exercise' --exclude 'step*-solution'
-    counts=$(sum "test result:")
-    # shellcheck disable=SC2086 # two numbers
-    part_done $counts
-    part "the tutorial" verify_all
-    if grep -q '^verify: [0-9]* passed, [0-9]* failed' "$log"; then
-        counts=$(sum "verify:")
-        # shellcheck disable=SC2086
+    if is_one_of format "$wanted"; then
+        part "format" cargo fmt --all --check
+        yes_or_no
+    fi
+    if is_one_of clippy "$wanted"; then
+        part "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+        yes_or_no
+    fi
+    if is_one_of spelling "$wanted"; then
+        part "spelling" spelling
+        if [ "$part_status" -eq $not_run ]; then
+            parts_not_run="$parts_not_run spelling"
+            printf -- '-- spelling: not run\n'
+        else
+            yes_or_no
+        fi
+    fi
+    if is_one_of tests "$wanted"; then
+        # The steps are left out here: exercises are red by design, and verify
+        # runs the solutions' checks.
+        part "tests" cargo test --workspace --locked --no-fail-fast \
+            --exclude 'step*-exercise' --exclude 'step*-solution'
+        counts=$(sum "test result:")
+        # shellcheck disable=SC2086 # two numbers
         part_done $counts
-    else
-        # No verdict is not a good one.
-        part_done 0 1
+    fi
+    if is_one_of tutorial "$wanted"; then
+        part "the tutorial" verify_all
+        if grep -q '^verify: [0-9]* passed, [0-9]* failed' "$log"; then
+            counts=$(sum "verify:")
+            # shellcheck disable=SC2086
+            part_done $counts
+        else
+            # No verdict is not a good one.
+            part_done 0 1
+        fi
     fi
 
-    printf '\n%d s in all\n%d passed, %d failed\n' \
-        "$((SECONDS - test_start))" "$total_passed" "$total_failed"
+    printf '\n%d s in all\n' "$((SECONDS - test_start))"
+    [ -z "$parts_not_run" ] || printf 'not run:%s\n' "$parts_not_run"
+    printf '%d passed, %d failed\n' "$total_passed" "$total_failed"
     [ "$total_failed" -eq 0 ] || exit 1
 }
 
