@@ -62,7 +62,7 @@ The steps
                                  ./run.sh list
   checkout [NN]                make a step the current one and show its page
                                  ./run.sh checkout 05
-  check [NN] [--solution] [--json] [FILTER]
+  check [NN|NN.K] [--solution] [--json] [FILTER]
                                check a step
                                  ./run.sh check 05
   hint [NN|NN.K] [more]        help with a task, a little more each time

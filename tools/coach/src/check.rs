@@ -129,8 +129,16 @@ struct Next {
 /// An unknown step, or a filter that no check fits (exit code 2); cargo is
 /// missing, or fails for another reason than the step's code (exit code 3).
 pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
+    let mut filter = request.filter.clone();
     let (step, side) = match &request.step {
-        Some(text) => project.resolve(text)?,
+        Some(text) => match project.resolve_task(text) {
+            // `check 05.2` is `check 05 05.2`.
+            Ok((step, Some(task))) if filter.is_none() => {
+                filter = Some(format!("{}.{task}", step.label()));
+                (step, None)
+            }
+            _ => project.resolve(text)?,
+        },
         None => project.current()?,
     };
     let side = if request.solution {
@@ -142,7 +150,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         step: step.slug.clone(),
         side: side.to_string(),
         chapter: typed(project.short(&step.chapter_file())),
-        filter: request.filter.clone(),
+        filter: filter.clone(),
         status: Status::BrokeOff,
         message: None,
         passed: 0,
@@ -164,14 +172,15 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         }
         Built::Program { program, target } => {
             let folder = step.crate_folder(side);
-            if let Some(filter) = &request.filter {
+            if let Some(filter) = &filter {
                 require_match(&program, &folder, filter, &step)?;
             }
-            let (status, verdict) = run(&program, &folder, &target, request)?;
+            let (status, verdict) =
+                run(&program, &folder, &target, filter.as_deref(), request.json)?;
             report.judge(project, &step, status, verdict);
         }
     }
-    let whole = request.filter.is_none() && side == Side::Exercise;
+    let whole = filter.is_none() && side == Side::Exercise;
     if whole && report.status == Status::Passed {
         report.what_next(project, &step)?;
     }
@@ -218,7 +227,8 @@ fn run(
     program: &Path,
     folder: &Path,
     target: &Path,
-    request: &Request,
+    filter: Option<&str>,
+    json: bool,
 ) -> Result<(ExitStatus, Option<Verdict>), Trouble> {
     let trouble =
         |error: io::Error| Trouble::environment(format!("{}: {error}", program.display()));
@@ -233,8 +243,8 @@ fn run(
         .stdin(Stdio::null())
         .arg("--report")
         .arg(file.path())
-        .args(&request.filter);
-    if request.json {
+        .args(filter);
+    if json {
         command.stdout(Stdio::null());
     }
     let status = command.status().map_err(trouble)?;
@@ -356,8 +366,9 @@ impl Report {
                 let label = step.label();
                 eprintln!(
                     "  compare   ./run.sh diff {label} shows what differs from our solution; \
-                     imports are yours to change\n  \
-                     start anew  ./run.sh reset {label} saves your work and puts the exercise back"
+                     imports are yours to change\n  {:10}./run.sh reset {label} saves your work \
+                     and puts the exercise back",
+                    ""
                 );
             }
         }

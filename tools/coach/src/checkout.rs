@@ -21,7 +21,10 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
         None => project.current()?.0,
     };
     Progress::update(&project.root, |progress| progress.set_current(&step));
-    let done = Progress::load(&project.root).is_done(&step);
+    let progress = Progress::load(&project.root);
+    let done = progress.is_done(&step);
+    let steps = project.steps()?;
+    let kept = progress.current(&steps) == Some(&step);
 
     let colour = screen::coloured(&io::stdout());
     let chapter = step.chapter();
@@ -67,11 +70,15 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
         let what = prose::hanging(&task.what, 4 + task.id.len() + 2, colour);
         let _ = writeln!(page, "    {}  {what}", task.id);
     }
-    let _ = writeln!(
-        page,
-        "\n{} is your current step. Read the chapter, then: ./run.sh check",
-        step.label()
-    );
+    let label = step.label();
+    let _ = if kept {
+        writeln!(
+            page,
+            "\n{label} is your current step. Read the chapter, then: ./run.sh check"
+        )
+    } else {
+        writeln!(page, "\nRead the chapter, then: ./run.sh check {label}")
+    };
     screen::print(&page);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use crate::progress::Progress;
-use crate::project::{Project, Step};
+use crate::project::Project;
 use crate::prose;
 use crate::screen;
 use crate::tasks::{self, Task, tasks, typed};
@@ -28,7 +28,10 @@ const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
 /// No such step or task, or no hints for it (exit code 2); the file with the
 /// hints cannot be read (exit code 3).
 pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitCode, Trouble> {
-    let (step, asked) = find_step(project, target)?;
+    let (step, asked) = match target {
+        Some(target) => project.resolve_task(target)?,
+        None => (project.current()?.0, None),
+    };
     let file = step.folder.join("hints.md");
     let shown_file = typed(project.short(&file));
     let text = match fs::read(&file) {
@@ -100,23 +103,6 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         }
     });
     Ok(ExitCode::SUCCESS)
-}
-
-/// The step, and the number of the task if the text names one.
-fn find_step(project: &Project, target: Option<&str>) -> Result<(Step, Option<u32>), Trouble> {
-    let Some(target) = target else {
-        return Ok((project.current()?.0, None));
-    };
-    let bare = target
-        .strip_prefix("TODO(")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .unwrap_or(target);
-    if let Some((step, _)) = bare.rsplit_once('.')
-        && let Some(number) = tasks::number(bare)
-    {
-        return Ok((project.resolve(step)?.0, Some(number)));
-    }
-    Ok((project.resolve(target)?.0, None))
 }
 
 fn has_task(hints: &str, tasks: &[Task], number: u32) -> bool {

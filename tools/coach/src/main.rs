@@ -60,10 +60,10 @@ enum Verb {
     },
     /// Check a step: builds it, runs its checks, shows the first failure in full
     #[command(
-        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05 05.2        only the checks whose task or name contains 05.2\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose task or name contains \"stream\"\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
     )]
     Check {
-        /// 5, 05, 05-engine or steps/05-engine/exercise
+        /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
         step: Option<String>,
         /// Run only the checks whose task or name contains this
         filter: Option<String>,

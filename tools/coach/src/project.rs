@@ -126,6 +126,24 @@ impl Project {
         }
     }
 
+    /// The step that a learner means, and the number of the task where the text
+    /// names one: `05.2`, `5.2`, `05-engine.2`, `TODO(05.2)`.
+    ///
+    /// # Errors
+    /// As [`Project::resolve`].
+    pub fn resolve_task(&self, text: &str) -> Result<(Step, Option<u32>), Trouble> {
+        let bare = text
+            .strip_prefix("TODO(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .unwrap_or(text);
+        if let Some((step, number)) = bare.rsplit_once('.')
+            && let Ok(number) = number.parse()
+        {
+            return Ok((self.resolve(step)?.0, Some(number)));
+        }
+        Ok((self.resolve(text)?.0, None))
+    }
+
     /// The step to use when none is named: the one whose folder we are in, with
     /// the side, else the current one of the learner's progress.
     ///

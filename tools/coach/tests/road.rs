@@ -160,6 +160,8 @@ fn progress_is_never_in_the_way() {
         assert!(!out.is_empty());
         assert_eq!(err.matches("warning: ").count(), 1, "{arguments:?}: {err}");
         assert!(err.contains("your progress is not kept"), "{err}");
+        // What would not be remembered is not promised.
+        assert!(!out.contains("is your current step"), "{out}");
     }
     fs::remove_dir(project.path(".progress")).unwrap();
 
@@ -309,4 +311,63 @@ fn without_a_task_it_is_the_one_that_failed() {
     );
     assert_eq!(run(&project, &["hint", "07.1"]).0, Some(2));
     assert_eq!(run(&project, &["hint", "05", "less"]).0, Some(2));
+}
+
+/// 0 done or passed, 1 a check failed, 2 wrong usage, 3 the environment.
+#[test]
+fn every_verb_keeps_to_the_exit_codes() {
+    let project = Project::new();
+    project.write("steps/05-engine/hints.md", HINTS);
+    // A folder where the file with the hints should be.
+    fs::create_dir(project.path("steps/08-typed-rows/hints.md")).unwrap();
+    let cases: [(&[&str], i32); 36] = [
+        (&["list"], 0),
+        (&["list", "05"], 2),
+        (&["list", "--nonsense"], 2),
+        (&["checkout"], 2),
+        (&["checkout", "05"], 0),
+        (&["checkout"], 0),
+        (&["checkout", "07"], 2),
+        (&["checkout", "05", "08"], 2),
+        (&["check"], 1),
+        (&["check", "05"], 1),
+        (&["check", "05", "05.1"], 1),
+        (&["check", "05.1"], 1),
+        (&["check", "05.7"], 2),
+        (&["check", "05", "nothing like it"], 2),
+        (&["check", "05", "--solution"], 0),
+        (&["check", "05", "--json"], 1),
+        (&["check", "08"], 0),
+        (&["check", "07"], 2),
+        (&["check", "05", "05.1", "05.2"], 2),
+        (&["check", "--nonsense"], 2),
+        (&["hint"], 0),
+        (&["hint", "more"], 0),
+        (&["hint", "05"], 0),
+        (&["hint", "05.1", "more"], 0),
+        (&["hint", "05.7"], 2),
+        (&["hint", "05.1", "less"], 2),
+        (&["hint", "07"], 2),
+        (&["hint", "08"], 3),
+        (&["diff"], 0),
+        (&["diff", "05", "08"], 0),
+        (&["diff", "05", "--stat"], 0),
+        (&["diff", "07"], 2),
+        (&["diff", "05", "07"], 2),
+        (&["help"], 0),
+        (&["help", "hint"], 0),
+        (&["hnit"], 2),
+    ];
+    for (arguments, expected) in cases {
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!(code, Some(expected), "{arguments:?}: {out}{err}");
+        // Whoever reads only stdout finds nothing wrong in it.
+        assert!(expected < 2 || out.is_empty(), "{arguments:?}: {out}");
+        assert!(expected < 2 || !err.is_empty(), "{arguments:?}");
+    }
+    let (_, _, err) = run(&project, &["hnit"]);
+    assert!(err.contains("'hint'"), "{err}");
+    // What is not text cannot be compared.
+    fs::write(project.path("steps/05-engine/exercise/src/lib.rs"), b"\xff").unwrap();
+    assert_eq!(run(&project, &["diff", "05"]).0, Some(3));
 }
