@@ -380,3 +380,41 @@ fn colour(patch: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_tell_a_head_from_a_line_that_looks_like_one() {
+        let file = Changed {
+            name: "a.sql".into(),
+            old: Some("-- one\nsame\n".into()),
+            new: Some("++ two\nsame\n".into()),
+            has_tasks: false,
+        };
+        let mut patch = String::new();
+        file.patch(&mut patch);
+        let painted = colour(&patch);
+        let codes: Vec<(&str, &str)> = painted
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("\x1b[")?
+                    .strip_suffix("\x1b[0m")?
+                    .split_once('m')
+            })
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                ("1", "diff --git a/a.sql b/a.sql"),
+                ("1", "--- a/a.sql"),
+                ("1", "+++ b/a.sql"),
+                ("36", "@@ -1,2 +1,2 @@"),
+                ("31", "--- one"),
+                ("32", "+++ two"),
+                ("0", " same"),
+            ]
+        );
+    }
+}
