@@ -367,7 +367,7 @@ async fn late_error() -> Outcome {
 }
 
 async fn reads_on_demand() -> Outcome {
-    let total = 40_000;
+    let total = 30_000;
     for format in [Format::JsonArray, Format::NdJson] {
         let source = Source::new(total);
         let rows = source.rows();
@@ -618,14 +618,14 @@ async fn stopped_readers() -> Outcome {
 
 async fn flat_memory() -> Outcome {
     let mut peaks = Vec::new();
-    for count in [1_000, 10_000] {
+    for count in [600, 6_000] {
         let database = Database::empty().await?;
         database.add_customers(count).await?;
         longer_names(&database, "customer").await?;
         peaks.push(peak_of_list(&database, "/api/customers").await?);
     }
     same_memory(
-        "GET /api/customers with 1000 and with 10000 customers",
+        "GET /api/customers with 600 and with 6000 customers",
         &peaks,
     )
 }
@@ -701,22 +701,22 @@ async fn orders_are_complete() -> Outcome {
             "501 orders of one item, all of the same time",
         ),
         (
-            400,
+            340,
             3,
             "'2024-04-01 00:00:00'",
-            "400 orders of three items, all of the same time",
+            "340 orders of three items, all of the same time",
         ),
         (
-            400,
+            340,
             3,
             "datetime('2024-04-01', '-' || (id / 100) || ' days')",
-            "400 orders of three items, a hundred of the same time, the last ones first",
+            "340 orders of three items, a hundred of the same time, the last ones first",
         ),
         (
-            400,
+            260,
             4,
             "datetime('2024-04-01', '-' || id || ' minutes')",
-            "400 orders of four items, the last ones first",
+            "260 orders of four items, the last ones first",
         ),
     ] {
         let database = Database::sample().await?;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use crate::project::{Project, Side, Step};
+use crate::prune;
 use crate::screen;
 use crate::tasks::tidy;
 use crate::trouble::Trouble;
@@ -179,10 +180,15 @@ pub fn build(project: &Project, step: &Step, side: Side) -> Result<Built, Troubl
         .wait()
         .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
     match program {
-        Some(program) if status.success() => Ok(Built::Program {
-            program,
-            target: metadata.target_directory,
-        }),
+        Some(program) if status.success() => {
+            if let Some(debug) = program.parent().and_then(Path::parent) {
+                prune::prune(debug, &program);
+            }
+            Ok(Built::Program {
+                program,
+                target: metadata.target_directory,
+            })
+        }
         _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
         _ => Err(Trouble::environment(
             "the build failed, and not for the step's code: see cargo's message above \

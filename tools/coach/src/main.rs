@@ -18,6 +18,7 @@ mod list;
 mod progress;
 mod project;
 mod prose;
+mod prune;
 mod screen;
 mod tasks;
 mod trouble;

@@ -109,6 +109,8 @@ impl Database {
     pub async fn connect(&self) -> Result<SqliteConnection, Failure> {
         SqliteConnectOptions::new()
             .filename(&self.path)
+            // No check's database has to survive a power failure.
+            .synchronous(SqliteSynchronous::Off)
             // Its own statements must not count as the service's.
             .disable_statement_logging()
             .connect()

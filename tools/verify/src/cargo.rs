@@ -331,6 +331,7 @@ mod tests {
             stdout: stdout.to_owned(),
             stderr: String::new(),
             left: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 

@@ -17,6 +17,7 @@ mod process;
 mod regions;
 mod report;
 mod sandbox;
+mod speed;
 mod tree;
 mod wrong;
 
@@ -59,7 +60,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// All parts but `flaky`
+    /// All parts but `flaky` and `speed`
     All(Only),
     /// Exercises are red for their TODOs, solutions are green
     Exercises(Only),
@@ -71,6 +72,8 @@ enum Part {
     Chapters(Only),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
+    /// How long a learner waits from an edit to the verdict, and the size of target/
+    Speed(speed::Settings),
 }
 
 impl Part {
@@ -83,6 +86,7 @@ impl Part {
             | Self::Wrong(only)
             | Self::Chapters(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
+            Self::Speed(settings) => settings.step.as_deref(),
         }
     }
 }
@@ -146,8 +150,13 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
             flaky::prove(&tree, &sandbox, &steps, settings, &mut report)?;
             totals.add(report.finish());
         }
+        if let Part::Speed(settings) = &cli.part {
+            totals.add(speed::prove(&tree, &sandbox, &steps, settings)?);
+        }
     }
-    println!("verify: {} passed, {} failed", totals.passed, totals.failed);
+    if !matches!(&cli.part, Part::Speed(settings) if settings.json) {
+        println!("verify: {} passed, {} failed", totals.passed, totals.failed);
+    }
     Ok(if totals.failed == 0 {
         ExitCode::SUCCESS
     } else {

@@ -192,6 +192,8 @@ pub struct Finished {
     pub stderr: String,
     /// Processes that it left running; they have been killed.
     pub left: Vec<String>,
+    /// From its start to its end; processes that it left do not count.
+    pub took: Duration,
 }
 
 /// Runs `command` to its end, at most `limit`.
@@ -211,11 +213,13 @@ pub fn run(command: &mut Command, limit: Duration, merged: bool) -> std::io::Res
     command.stdout(out_writer);
     let stdout = Output::read_from(out_reader);
     let stderr = errors.map(Output::read_from);
+    let started = Instant::now();
     let mut group = Group::spawn(command)?;
     // The command holds the write ends too, and would keep the pipes open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
 
     let status = group.wait(limit)?;
+    let took = started.elapsed();
     let left = if status.is_some() {
         // A process that is ending holds the pipe for a moment longer.
         stdout.wait_closed(Instant::now() + DRAIN);
@@ -234,6 +238,7 @@ pub fn run(command: &mut Command, limit: Duration, merged: bool) -> std::io::Res
         stdout: stdout.text(),
         stderr: stderr.map(|stderr| stderr.text()).unwrap_or_default(),
         left,
+        took,
     })
 }
 
