@@ -73,6 +73,7 @@ pub fn run(
             }
             Item::Block(block) if block.language() == "console" => session.run(block),
             Item::Block(_) => {}
+            Item::Try(commands, line) => session.try_by_hand(commands, *line),
         }
     }
     session.stop_server();
@@ -131,6 +132,48 @@ impl Session<'_> {
             self.run_to_end(shown, exit)
         };
         self.report.item(&what, started, outcome);
+    }
+
+    /// What a reader is told to try works; it says itself what there is to see.
+    fn try_by_hand(&mut self, commands: &[String], line: usize) {
+        let mut started_here = false;
+        for command in commands {
+            let what = format!("{}:{line} try by hand $ {command}", self.document.path);
+            let started = Instant::now();
+            let outcome = if is_server(command) {
+                self.stop_server();
+                started_here = true;
+                self.start_any(command, line)
+            } else {
+                self.run_to_end(
+                    &Shown {
+                        line,
+                        command: command.clone(),
+                        expected: "...\n".into(),
+                    },
+                    0,
+                )
+            };
+            self.report.item(&what, started, outcome);
+        }
+        if started_here {
+            self.stop_server();
+        }
+    }
+
+    /// Starts a server and waits until it listens, whatever else it prints.
+    fn start_any(&mut self, command: &str, line: usize) -> Outcome {
+        let mut server = Server::start(&mut self.command(command))
+            .map_err(|error| format!("cannot run bash: {error}"))?;
+        let outcome = server.expect(START_LIMIT, |output| {
+            if output.contains("listening on http://") {
+                Judged::Accepted
+            } else {
+                Judged::Open
+            }
+        });
+        self.server = Some((server, line));
+        outcome.map_err(|output| format!("it does not listen; it printed\n{output}"))
     }
 
     fn command(&self, text: &str) -> std::process::Command {

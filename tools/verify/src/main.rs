@@ -11,12 +11,15 @@ mod console;
 mod document;
 mod exercises;
 mod flaky;
+mod hints;
+mod links;
 mod matching;
 mod parity;
 mod process;
 mod regions;
 mod report;
 mod sandbox;
+mod texts;
 mod tree;
 mod wrong;
 
@@ -69,6 +72,8 @@ enum Part {
     Wrong(Only),
     /// What the chapters and the README show is true
     Chapters(Only),
+    /// Links lead somewhere, and each TODO has its hints
+    Texts(Only),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
 }
@@ -81,7 +86,8 @@ impl Part {
             | Self::Exercises(only)
             | Self::Parity(only)
             | Self::Wrong(only)
-            | Self::Chapters(only) => only.step.as_deref(),
+            | Self::Chapters(only)
+            | Self::Texts(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
         }
     }
@@ -123,7 +129,12 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         parity::prove(&tree, &steps, &mut report);
         totals.add(report.finish());
     }
-    if !matches!(cli.part, Part::Parity(_)) {
+    if all || matches!(cli.part, Part::Texts(_)) {
+        let mut report = Report::new("texts");
+        texts::prove(&tree, &steps, whole, &mut report);
+        totals.add(report.finish());
+    }
+    if !matches!(cli.part, Part::Parity(_) | Part::Texts(_)) {
         process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
         if all || matches!(cli.part, Part::Exercises(_)) {
