@@ -30,9 +30,6 @@ const SECTIONS: [&str; 9] = [
 /// Begins the line that says what the learner has made work.
 const NOW: &str = "Now works: ";
 
-/// Whether a chapter may still be without the two lines for the coach.
-const LINES_REQUIRED: bool = false;
-
 /// Proves the chapters of `steps`, and the top README when `whole`.
 pub fn prove(
     tree: &Tree,
@@ -190,12 +187,10 @@ fn last_lines(chapter: &Document) -> Outcome {
             .filter(|line| lines[line - 1].starts_with(start))
             .collect();
         let [line] = found.as_slice() else {
-            if LINES_REQUIRED || !found.is_empty() {
-                failures.push(format!(
-                    "`## Done when` has {} lines `{start}…`, it needs one",
-                    found.len()
-                ));
-            }
+            failures.push(format!(
+                "`## Done when` has {} lines `{start}…`, it needs one",
+                found.len()
+            ));
             continue;
         };
         let blank = |number: usize| lines.get(number - 1).is_none_or(|line| line.is_empty());

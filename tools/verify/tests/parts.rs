@@ -347,6 +347,7 @@ fn chapters_fail_for_their_form() {
         "Now works: a.\n\nNow works: b.",
         "has 2 lines `Now works: …`",
     );
+    chapters(try_it, "", "has 0 lines `Try by hand: …`");
     chapters(try_it, "Try by hand: something.\n", "names no command");
     chapters(
         "<!-- verify: solved -->\n\n```text\n$ ./run.sh check 02\n...\n```",
