@@ -249,19 +249,25 @@ pub fn build_tests(sandbox: &Sandbox, packages: &[&str]) -> Env<Vec<TestBinary>>
             return None;
         }
         Some(TestBinary {
-            name: message["target"]["name"].as_str()?.to_owned(),
+            name: match message["target"]["kind"][0].as_str()? {
+                "test" => message["target"]["name"].as_str()?.to_owned(),
+                kind => kind.to_owned(),
+            },
             folder: Path::new(message["manifest_path"].as_str()?)
                 .parent()?
                 .to_owned(),
             executable: PathBuf::from(message["executable"].as_str()?),
         })
     };
-    Ok(output.stdout.lines().filter_map(binary).collect())
+    let mut binaries: Vec<TestBinary> = output.stdout.lines().filter_map(binary).collect();
+    // Cargo names them in the order in which they are finished.
+    binaries.sort_by(|one, other| (&one.folder, &one.name).cmp(&(&other.folder, &other.name)));
+    Ok(binaries)
 }
 
 /// A built test of a package.
 pub struct TestBinary {
-    /// Name of the target: `service` of `tests/service.rs`, else the crate's.
+    /// `service` of `tests/service.rs`, `lib` and `bin` for the unit tests.
     pub name: String,
     pub folder: PathBuf,
     pub executable: PathBuf,

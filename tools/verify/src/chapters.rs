@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use crate::cargo;
 use crate::console;
-use crate::document::{Block, Document};
+use crate::document::{Block, Document, TRY};
 use crate::exercises::todo_ids;
 use crate::parity::CHANGED;
 use crate::process;
 use crate::regions::{Place, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree, has_extension};
+use crate::tree::{Side, Step, Tree};
 use crate::{Env, Environment};
 
 /// The `##` headings of a chapter, all and in this order.
@@ -26,6 +26,9 @@ const SECTIONS: [&str; 9] = [
     "For readers of the Python workshop",
     CHANGED,
 ];
+
+/// Begins the line that says what the learner has made work.
+const NOW: &str = "Now works: ";
 
 /// Proves the chapters of `steps`, and the top README when `whole`.
 pub fn prove(
@@ -64,12 +67,6 @@ fn prove_document(
     step: Option<&Step>,
     report: &mut Report,
 ) -> Env<()> {
-    if !document.links.is_empty() {
-        report.prove(
-            &format!("{} {} links resolve", document.path, document.links.len()),
-            || links(tree, document),
-        );
-    }
     for block in document.blocks("rust") {
         let file = named_file(block).unwrap_or("a rust block without a file");
         report.prove(&format!("{}:{} {file}", document.path, block.line), || {
@@ -155,6 +152,7 @@ fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         ));
     }
 
+    failures.extend(last_lines(chapter).err());
     let tasks = chapter.section("Tasks").unwrap_or_default();
     for id in todo_ids(tree, step)? {
         if !tasks.contains(&format!("TODO({id})")) {
@@ -170,6 +168,51 @@ fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         failures.push(format!(
             "`## Test your understanding` has {questions} folded answers, at least 3 are needed"
         ));
+    }
+    all_of(&failures)
+}
+
+/// After the passing check: `Now works: …` and `Try by hand: …`, which the coach
+/// prints, each a paragraph of one line.
+fn last_lines(chapter: &Document) -> Outcome {
+    let range = chapter.lines_of("Done when").unwrap_or(0..0);
+    let check = chapter
+        .blocks_between(range.start, range.end)
+        .find(|block| block.text.starts_with("$ ./run.sh check "));
+    let lines: Vec<&str> = chapter.text.lines().collect();
+    let end = range.end.min(lines.len() + 1);
+    let mut failures = Vec::new();
+    for start in [NOW, TRY] {
+        let found: Vec<usize> = (range.start..end)
+            .filter(|line| lines[line - 1].starts_with(start))
+            .collect();
+        let [line] = found.as_slice() else {
+            failures.push(format!(
+                "`## Done when` has {} lines `{start}…`, it needs one",
+                found.len()
+            ));
+            continue;
+        };
+        let blank = |number: usize| lines.get(number - 1).is_none_or(|line| line.is_empty());
+        if !blank(line - 1) || !blank(line + 1) {
+            failures.push(format!(
+                "line {line}: `{start}…` must be a paragraph of one line"
+            ));
+        }
+        if check.is_none_or(|check| check.line > *line) {
+            failures.push(format!(
+                "line {line}: `{start}…` must follow the passing check"
+            ));
+        }
+        let text = lines[line - 1];
+        if start == NOW && (!text.ends_with('.') || text.len() < NOW.len() + 2) {
+            failures.push(format!("line {line}: `{start}…` must be a sentence"));
+        }
+        if start == TRY && text.matches('`').count() < 2 {
+            failures.push(format!(
+                "line {line}: `{start}…` names no command in backquotes"
+            ));
+        }
     }
     all_of(&failures)
 }
@@ -269,66 +312,6 @@ fn dedent<'a>(lines: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Relative links lead to files of the tree, fragments to headings.
-fn links(tree: &Tree, document: &Document) -> Outcome {
-    let mut failures = Vec::new();
-    for (link, line) in &document.links {
-        if let Err(failure) = link_resolves(tree, document, link) {
-            failures.push(format!("line {line}: {link}: {failure}"));
-        }
-    }
-    all_of(&failures)
-}
-
-fn link_resolves(tree: &Tree, document: &Document, link: &str) -> Outcome {
-    if link.contains("://") || link.starts_with("mailto:") {
-        return Ok(());
-    }
-    let (path, fragment) = match link.split_once('#') {
-        Some((path, fragment)) => (path, Some(fragment)),
-        None => (link, None),
-    };
-    let target = if path.is_empty() {
-        document.path.clone()
-    } else {
-        let folder = document
-            .path
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
-        join(folder, path).ok_or("leads out of the project")?
-    };
-    if !tree.has(&target) {
-        return Err(format!("there is no {target}"));
-    }
-    let Some(fragment) = fragment else {
-        return Ok(());
-    };
-    let anchors = match Document::read(tree, &target) {
-        Ok(other) if has_extension(&target, "md") => other.anchors,
-        _ => return Err("a fragment can only name a heading of a Markdown file".into()),
-    };
-    if anchors.iter().any(|anchor| anchor == fragment) {
-        return Ok(());
-    }
-    Err(format!("{target} has no heading #{fragment}"))
-}
-
-/// `path` as seen from `folder`, or `None` when it leads out of the root.
-fn join(folder: &str, path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,13 +375,5 @@ impl A {
         for text in ["", "fn main() {}", "// a comment.", "// …\nx"] {
             assert_eq!(named_file(&block(text)), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn links_are_joined() {
-        assert_eq!(join("a/b", "../c.md"), Some("a/c.md".into()));
-        assert_eq!(join("a/b", "./c/"), Some("a/b/c".into()));
-        assert_eq!(join("a", "../../c"), None);
-        assert_eq!(join("a", "/c"), None);
     }
 }

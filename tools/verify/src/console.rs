@@ -29,8 +29,12 @@ const SHOWN_PORT: &str = "9090";
 /// A console block, read.
 #[derive(Debug, PartialEq)]
 enum Console {
-    /// Commands, and the exit code that the last of them must have.
-    Script { exit: i32, commands: Vec<Shown> },
+    /// Commands, and the exit code that the last of them must have, if the
+    /// block says one.
+    Script {
+        exit: Option<i32>,
+        commands: Vec<Shown>,
+    },
     /// What the server has printed since the last such block.
     Server { expected: String },
 }
@@ -73,6 +77,7 @@ pub fn run(
             }
             Item::Block(block) if block.language() == "console" => session.run(block),
             Item::Block(_) => {}
+            Item::Try(commands, line) => session.try_by_hand(commands, *line),
         }
     }
     session.stop_server();
@@ -110,16 +115,16 @@ impl Session<'_> {
             Ok(Console::Script { exit, commands }) => {
                 let last = commands.len() - 1;
                 for (index, shown) in commands.iter().enumerate() {
-                    let exit = if index == last { exit } else { 0 };
+                    let exit = if index == last { exit } else { None };
                     self.run_command(shown, exit);
                 }
             }
         }
     }
 
-    fn run_command(&mut self, shown: &Shown, exit: i32) {
-        // One that is announced to fail does not stay.
-        let serves = exit == 0 && is_server(&shown.command);
+    fn run_command(&mut self, shown: &Shown, exit: Option<i32>) {
+        // One whose end is announced does not stay.
+        let serves = exit.is_none() && is_server(&shown.command);
         if serves {
             self.stop_server();
         }
@@ -128,9 +133,51 @@ impl Session<'_> {
         let outcome = if serves {
             self.start_server(shown)
         } else {
-            self.run_to_end(shown, exit)
+            self.run_to_end(shown, exit.unwrap_or(0))
         };
         self.report.item(&what, started, outcome);
+    }
+
+    /// What a reader is told to try works; it says itself what there is to see.
+    fn try_by_hand(&mut self, commands: &[String], line: usize) {
+        let mut started_here = false;
+        for command in commands {
+            let what = format!("{}:{line} try by hand $ {command}", self.document.path);
+            let started = Instant::now();
+            let outcome = if is_server(command) {
+                self.stop_server();
+                started_here = true;
+                self.start_any(command, line)
+            } else {
+                self.run_to_end(
+                    &Shown {
+                        line,
+                        command: command.clone(),
+                        expected: "...\n".into(),
+                    },
+                    0,
+                )
+            };
+            self.report.item(&what, started, outcome);
+        }
+        if started_here {
+            self.stop_server();
+        }
+    }
+
+    /// Starts a server and waits until it listens, whatever else it prints.
+    fn start_any(&mut self, command: &str, line: usize) -> Outcome {
+        let mut server = Server::start(&mut self.command(command))
+            .map_err(|error| format!("cannot run bash: {error}"))?;
+        let outcome = server.expect(START_LIMIT, |output| {
+            if output.contains("listening on http://") {
+                Judged::Accepted
+            } else {
+                Judged::Open
+            }
+        });
+        self.server = Some((server, line));
+        outcome.map_err(|output| format!("it does not listen; it printed\n{output}"))
     }
 
     fn command(&self, text: &str) -> std::process::Command {
@@ -285,11 +332,11 @@ fn clean(sandbox: &Sandbox) -> Outcome {
 
 /// Reads a console block.
 fn parse(block: &Block) -> Result<Console, String> {
-    let mut exit = 0;
+    let mut exit = None;
     let mut server = false;
     for word in block.info.split_whitespace().skip(1) {
         match word.strip_prefix("exit=").map(str::parse) {
-            Some(Ok(code)) => exit = code,
+            Some(Ok(code)) => exit = Some(code),
             None if word == "server" => server = true,
             _ => return Err(format!("`{word}`: there are `exit=N` and `server`")),
         }
@@ -340,7 +387,16 @@ fn is_server(command: &str) -> bool {
     let mut words = command
         .split_whitespace()
         .skip_while(|word| word.contains('=') && !word.starts_with(['.', '/']));
-    words.next() == Some("./run.sh") && words.next() == Some("run")
+    if words.next() != Some("./run.sh") || words.next() != Some("run") {
+        return false;
+    }
+    let numbered = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words = words.filter(|word| !["--solution", "--release"].contains(word));
+    let program = words.next().is_some_and(numbered)
+        && words
+            .next()
+            .is_some_and(|word| word.starts_with(|first: char| first.is_ascii_alphabetic()));
+    !program
 }
 
 /// Replaces `from` where it is a whole number.
@@ -410,7 +466,7 @@ mod tests {
         let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {
             panic!("refused");
         };
-        assert_eq!(exit, 1);
+        assert_eq!(exit, Some(1));
         assert_eq!(
             commands,
             [
@@ -455,6 +511,8 @@ mod tests {
             "./run.sh run 05 --solution",
             "RUST_LOG=sqlx=info ./run.sh run 05",
             "A=1 B=2 ./run.sh run 2>&1 | grep --line-buffered x",
+            "./run.sh run 05 --addr localhost:9090 2>&1 | grep x",
+            "./run.sh run 05 | grep x",
         ] {
             assert!(is_server(server), "{server}");
         }
@@ -463,6 +521,8 @@ mod tests {
             "curl x",
             "./run.sh",
             "echo ./run.sh run",
+            "./run.sh run 01 tasks",
+            "RUST_LOG=debug ./run.sh run 1 --solution tasks --real | cat",
         ] {
             assert!(!is_server(other), "{other}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{BrokenLink, CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
 use crate::tree::Tree;
 
@@ -14,7 +14,14 @@ pub struct Document {
     pub headings: Vec<Heading>,
     /// Code blocks and directives in the order of the text.
     pub items: Vec<Item>,
+    /// Targets of links and pictures, and addresses in the text, with their lines.
     pub links: Vec<(String, usize)>,
+    /// Names of `[text][name]` that nothing defines, with their lines.
+    pub undefined: Vec<(String, usize)>,
+    /// Names of HTML elements, with their lines.
+    pub elements: Vec<(String, usize)>,
+    /// Lines at which tables begin.
+    pub tables: Vec<usize>,
     /// Inline code, with its line.
     codes: Vec<(String, usize)>,
     /// What a `#fragment` may name.
@@ -35,7 +42,12 @@ pub enum Item {
     Block(Block),
     /// `<!-- verify: … -->`, with its line.
     Directive(String, usize),
+    /// The commands of a paragraph `Try by hand: …`, with its line.
+    Try(Vec<String>, usize),
 }
+
+/// What the paragraph begins with that names commands to try.
+pub const TRY: &str = "Try by hand: ";
 
 /// A fenced code block.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +57,23 @@ pub struct Block {
     pub text: String,
     /// Line of the opening fence.
     pub line: usize,
+}
+
+/// A paragraph while it is read.
+struct Paragraph {
+    text: String,
+    codes: Vec<String>,
+    line: usize,
+}
+
+impl Paragraph {
+    fn at(line: usize) -> Self {
+        Self {
+            text: String::new(),
+            codes: Vec::new(),
+            line,
+        }
+    }
 }
 
 impl Document {
@@ -60,6 +89,9 @@ impl Document {
             headings: Vec::new(),
             items: Vec::new(),
             links: Vec::new(),
+            undefined: Vec::new(),
+            elements: Vec::new(),
+            tables: Vec::new(),
             codes: Vec::new(),
             anchors: Vec::new(),
         };
@@ -71,10 +103,32 @@ impl Document {
         let mut slugs: BTreeMap<String, usize> = BTreeMap::new();
         let mut heading: Option<Heading> = None;
         let mut block: Option<Block> = None;
+        let mut paragraph: Option<Paragraph> = None;
+        let mut undefined = Vec::new();
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-        for (event, range) in Parser::new_ext(&text, options).into_offset_iter() {
+        // `[..]` alone is a word here; only `[text][name]` must mean a link.
+        let mut note = |link: BrokenLink| {
+            if matches!(link.link_type, LinkType::Reference | LinkType::Collapsed) {
+                undefined.push((link.reference.to_string(), line_of(link.span.start)));
+            }
+            None
+        };
+        let parser = Parser::new_with_broken_link_callback(&text, options, Some(&mut note));
+        for (event, range) in parser.into_offset_iter() {
             let line = line_of(range.start);
             match event {
+                Event::Start(Tag::Paragraph) => {
+                    paragraph = Some(Paragraph::at(line));
+                }
+                Event::End(TagEnd::Paragraph) => {
+                    if let Some(paragraph) = paragraph.take()
+                        && paragraph.text.starts_with(TRY)
+                    {
+                        document
+                            .items
+                            .push(Item::Try(paragraph.codes, paragraph.line));
+                    }
+                }
                 Event::Start(Tag::Heading { level, .. }) => {
                     heading = Some(Heading {
                         level: level as usize,
@@ -83,17 +137,9 @@ impl Document {
                     });
                 }
                 Event::End(TagEnd::Heading(_)) => {
-                    if let Some(heading) = heading.take() {
-                        let slug = slug(&heading.text);
-                        let count = slugs.entry(slug.clone()).or_default();
-                        document.anchors.push(match *count {
-                            0 => slug,
-                            again => format!("{slug}-{again}"),
-                        });
-                        *count += 1;
-                        document.headings.push(heading);
-                    }
+                    document.add_heading(heading.take(), &mut slugs);
                 }
+                Event::Start(Tag::Table(_)) => document.tables.push(line),
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                     block = Some(Block {
                         info: info.trim().to_owned(),
@@ -110,33 +156,60 @@ impl Document {
                 Event::Text(text) => {
                     if let Some(block) = &mut block {
                         block.text.push_str(&text);
-                    } else if let Some(heading) = &mut heading {
+                        continue;
+                    }
+                    document
+                        .links
+                        .extend(addresses(&text).map(|address| (address.to_owned(), line)));
+                    if let Some(heading) = &mut heading {
                         heading.text.push_str(&text);
+                    } else if let Some(paragraph) = &mut paragraph {
+                        paragraph.text.push_str(&text);
                     }
                 }
                 Event::Code(code) => {
+                    if let Some(paragraph) = &mut paragraph {
+                        paragraph.codes.push(code.to_string());
+                    }
                     if let Some(heading) = &mut heading {
                         heading.text.push_str(&code);
                     }
                     document.codes.push((code.into_string(), line));
                 }
-                Event::Html(html) | Event::InlineHtml(html) => {
-                    document.items.extend(
-                        directives(&html)
-                            .into_iter()
-                            .map(|text| Item::Directive(text, line)),
-                    );
-                    document.anchors.extend(html_anchors(&html));
-                }
+                Event::Html(html) | Event::InlineHtml(html) => document.add_html(&html, line),
                 _ => {}
             }
         }
+        document.undefined = undefined;
         document.text = text;
         document
     }
 
+    fn add_heading(&mut self, heading: Option<Heading>, slugs: &mut BTreeMap<String, usize>) {
+        let Some(heading) = heading else { return };
+        let slug = slug(&heading.text);
+        let count = slugs.entry(slug.clone()).or_default();
+        self.anchors.push(match *count {
+            0 => slug,
+            again => format!("{slug}-{again}"),
+        });
+        *count += 1;
+        self.headings.push(heading);
+    }
+
+    fn add_html(&mut self, html: &str, line: usize) {
+        let directives = directives(html).into_iter();
+        self.items
+            .extend(directives.map(|text| Item::Directive(text, line)));
+        self.anchors.extend(attributes(html, ["id", "name"]));
+        let targets = attributes(html, ["href", "src"]).into_iter();
+        self.links.extend(targets.map(|target| (target, line)));
+        self.elements
+            .extend(elements(html).map(|name| (name.to_owned(), line)));
+    }
+
     /// The lines, numbered from 1, of section `## title`, its heading left out.
-    fn lines_of(&self, title: &str) -> Option<std::ops::Range<usize>> {
+    pub fn lines_of(&self, title: &str) -> Option<std::ops::Range<usize>> {
         let start = self
             .headings
             .iter()
@@ -146,6 +219,23 @@ impl Document {
             .find(|heading| heading.level <= 2)
             .map_or(usize::MAX, |heading| heading.line);
         Some(self.headings[start].line + 1..end)
+    }
+
+    /// The lines from `from` up to and without `to`, counted from 1.
+    pub fn lines_between(&self, from: usize, to: usize) -> Vec<&str> {
+        self.text
+            .lines()
+            .skip(from - 1)
+            .take(to.saturating_sub(from))
+            .collect()
+    }
+
+    /// Code blocks that begin in the lines from `from` up to and without `to`.
+    pub fn blocks_between(&self, from: usize, to: usize) -> impl Iterator<Item = &Block> {
+        self.items.iter().filter_map(move |item| match item {
+            Item::Block(block) if (from..to).contains(&block.line) => Some(block),
+            _ => None,
+        })
     }
 
     /// The text of section `## title`.
@@ -211,17 +301,34 @@ fn directives(html: &str) -> Vec<String> {
         .collect()
 }
 
-/// Values of `id` and `name` attributes.
-fn html_anchors(html: &str) -> Vec<String> {
-    ["id=\"", "name=\""]
-        .iter()
-        .flat_map(|attribute| {
-            html.split(attribute)
-                .skip(1)
-                .filter_map(|rest| rest.split('"').next())
-        })
-        .map(str::to_owned)
-        .collect()
+/// Values of two attributes in a piece of HTML.
+fn attributes(html: &str, names: [&str; 2]) -> Vec<String> {
+    let values = |name: &str| -> Vec<String> {
+        html.split(&format!(" {name}=\""))
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .map(str::to_owned)
+            .collect()
+    };
+    names.iter().flat_map(|name| values(name)).collect()
+}
+
+/// Names of the elements that a piece of HTML opens or closes.
+fn elements(html: &str) -> impl Iterator<Item = &str> {
+    html.split('<').skip(1).filter_map(|rest| {
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        let end = rest
+            .find(|letter: char| !letter.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
+        (end > 0).then(|| &rest[..end])
+    })
+}
+
+/// Web addresses that a reader would see as links.
+fn addresses(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| letter.is_whitespace() || "()<>\"'“”".contains(letter))
+        .filter(|word| word.starts_with("https://") || word.starts_with("http://"))
+        .map(|word| word.trim_end_matches(['.', ',', ';', ':', '!', '?']))
 }
 
 /// The anchor that GitHub gives to a heading.
@@ -282,6 +389,46 @@ fn main() {}
     }
 
     #[test]
+    fn what_a_reader_can_follow_is_a_link() {
+        let text = "\
+A [link](a.md), ![a picture](b.svg), <https://a.org>, https://b.org/c, and\n\
+<a href=\"c.md\">html</a>, `https://not.this`, [..], [no][where], [there][x].\n\n[x]: d.md\n";
+        let document = Document::parse("a.md", text.to_owned());
+        let mut links: Vec<_> = document
+            .links
+            .iter()
+            .map(|(link, line)| (link.as_str(), *line))
+            .collect();
+        links.sort_unstable();
+        links.dedup();
+        assert_eq!(
+            links,
+            [
+                ("a.md", 1),
+                ("b.svg", 1),
+                ("c.md", 2),
+                ("d.md", 2),
+                ("https://a.org", 1),
+                ("https://b.org/c", 1),
+            ]
+        );
+        assert_eq!(document.undefined, [("where".to_owned(), 2)]);
+        let elements: Vec<_> = document.elements.iter().map(|(name, _)| name).collect();
+        assert_eq!(elements, ["a", "a"]);
+    }
+
+    #[test]
+    fn what_to_try_is_read_with_its_commands() {
+        let text = "Try by hand: `./run.sh run 05`, and in a second terminal `curl x`\n\n```text\nTry by hand: `x`\n```\n";
+        let document = Document::parse("a.md", text.to_owned());
+        assert_eq!(
+            document.items[0],
+            Item::Try(vec!["./run.sh run 05".into(), "curl x".into()], 1)
+        );
+        assert_eq!(document.items.len(), 2);
+    }
+
+    #[test]
     fn a_document_is_taken_apart() {
         let document = Document::parse("a.md", TEXT.to_owned());
         let headings: Vec<_> = document
@@ -298,6 +445,7 @@ fn main() {}
             .map(|item| match item {
                 Item::Block(block) => (block.info.as_str(), block.line),
                 Item::Directive(text, line) => (text.as_str(), *line),
+                Item::Try(commands, line) => (commands[0].as_str(), *line),
             })
             .collect();
         assert_eq!(

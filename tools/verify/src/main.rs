@@ -11,6 +11,8 @@ mod console;
 mod document;
 mod exercises;
 mod flaky;
+mod hints;
+mod links;
 mod matching;
 mod parity;
 mod process;
@@ -18,6 +20,7 @@ mod regions;
 mod report;
 mod sandbox;
 mod speed;
+mod texts;
 mod tree;
 mod wrong;
 
@@ -70,6 +73,8 @@ enum Part {
     Wrong(Only),
     /// What the chapters and the README show is true
     Chapters(Only),
+    /// Links lead somewhere, and each TODO has its hints
+    Texts(Only),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
     /// How long a learner waits from an edit to the verdict, and the size of target/
@@ -84,7 +89,8 @@ impl Part {
             | Self::Exercises(only)
             | Self::Parity(only)
             | Self::Wrong(only)
-            | Self::Chapters(only) => only.step.as_deref(),
+            | Self::Chapters(only)
+            | Self::Texts(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
             Self::Speed(settings) => settings.step.as_deref(),
         }
@@ -127,7 +133,12 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         parity::prove(&tree, &steps, &mut report);
         totals.add(report.finish());
     }
-    if !matches!(cli.part, Part::Parity(_)) {
+    if all || matches!(cli.part, Part::Texts(_)) {
+        let mut report = Report::new("texts");
+        texts::prove(&tree, &steps, whole, &mut report);
+        totals.add(report.finish());
+    }
+    if !matches!(cli.part, Part::Parity(_) | Part::Texts(_)) {
         process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
         if all || matches!(cli.part, Part::Exercises(_)) {

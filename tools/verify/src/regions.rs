@@ -135,6 +135,24 @@ impl<'a> Source<'a> {
             .collect()
     }
 
+    /// The lines within each region, with its id, in order.
+    pub fn regions(&self) -> Vec<(&'a str, Vec<&'a str>)> {
+        let mut regions: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut ids = self.ids().into_iter();
+        for line in &self.lines {
+            match line.place {
+                Place::Begin => regions.extend(ids.next().map(|id| (id, Vec::new()))),
+                Place::Inside => {
+                    if let Some((_, lines)) = regions.last_mut() {
+                        lines.push(line.text);
+                    }
+                }
+                Place::Outside | Place::End => {}
+            }
+        }
+        regions
+    }
+
     /// The lines outside the regions that count in a comparison, cut at each
     /// region: blank lines and `use` declarations are left out. Always one
     /// more than there are regions.
@@ -215,6 +233,10 @@ fn f() {
             .collect();
         assert_eq!(outside, [vec!["fn f() {"], vec!["g(x);", "}"], vec![]]);
         assert_eq!(source.counted().len(), 4);
+        assert_eq!(
+            source.regions(),
+            [("05.1", vec!["    let x = 1;"]), ("05.2", vec![])]
+        );
     }
 
     #[test]

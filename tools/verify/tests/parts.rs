@@ -9,6 +9,7 @@ use fixture::Fixture;
 const LIB: &str = "steps/02-second/exercise/src/lib.rs";
 const SOLUTION: &str = "steps/02-second/solution/src/lib.rs";
 const CHAPTER: &str = "steps/02-second/README.md";
+const HINTS: &str = "steps/02-second/hints.md";
 
 #[test]
 fn everything_holds_and_nothing_is_touched() {
@@ -28,6 +29,8 @@ fn everything_holds_and_nothing_is_touched() {
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 3 passed, 0 failed",
+        "verify texts: 7 passed, 0 failed",
+        "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
         "wrong answers rejected: 10/10",
         "right answers accepted: 2/2",
@@ -371,19 +374,150 @@ fn chapters_fail_for_their_form() {
     );
     chapters("<details>2</details>", "", "has 2 folded answers");
     chapters("TODO(02.1) and ", "", "does not mention TODO(02.1)");
+    let try_it = "Try by hand: `./run.sh run 02`, and in a second terminal `./run.sh get`\n";
     chapters(
-        "(solution/src/lib.rs)",
-        "(solution/src/nil.rs)",
-        "there is no steps/02-second/solution/src/nil.rs",
+        "Now works: counting.",
+        "Now works: counting",
+        "must be a sentence",
     );
-    chapters("(#start)", "(#begin)", "has no heading #begin");
-    chapters("#fixture)", "#other)", "README.md has no heading #other");
+    chapters("\nNow works", "Now works", "a paragraph of one line");
+    chapters(
+        "Now works: counting.",
+        "Now works: a.\n\nNow works: b.",
+        "has 2 lines `Now works: …`",
+    );
+    chapters(try_it, "", "has 0 lines `Try by hand: …`");
+    chapters(try_it, "Try by hand: something.\n", "names no command");
+    chapters(
+        "<!-- verify: solved -->\n\n```text\n$ ./run.sh check 02\n...\n```",
+        "",
+        "must follow the passing check",
+    );
     chapters(
         "// solution/src/lib.rs\n",
         "",
         "a rust block without a file",
     );
     chapters("    42\n", "    43\n", "does not hold these lines");
+}
+
+#[test]
+fn texts_fail() {
+    let fixture = Fixture::new();
+    let texts = |file: &str, from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["texts"], file, from, to, reason);
+    };
+    fixture.holds(&["texts"]);
+    texts(
+        CHAPTER,
+        "(solution/src/lib.rs)",
+        "(solution/src/nil.rs)",
+        "there is no steps/02-second/solution/src/nil.rs",
+    );
+    texts(CHAPTER, "(#start)", "(#begin)", "has no heading #begin");
+    texts(
+        CHAPTER,
+        "#fixture)",
+        "#other)",
+        "README.md has no heading #other",
+    );
+    texts(CHAPTER, "(#start)", "(/steps)", "must be relative");
+    texts(
+        CHAPTER,
+        "(#start)",
+        "(../../../x)",
+        "leads out of the project",
+    );
+    texts(CHAPTER, "(#start)", "[start]", "nothing defines [start]");
+    texts(CHAPTER, "(#start)", "(https://a.org)", "no page of `a.org`");
+    texts(
+        CHAPTER,
+        "(#start)",
+        "(http://docs.rs/a)",
+        "http:// is not what docs.rs speaks",
+    );
+    texts(
+        CHAPTER,
+        "Nothing.",
+        "A Vec<u8> there.",
+        "<u8> is taken for HTML",
+    );
+    texts(
+        CHAPTER,
+        "Nothing.",
+        "`/home/me/x`",
+        "`/home/` is of one machine",
+    );
+    // Also pages that are no chapter.
+    fixture.write(
+        "data/README.md",
+        "[up](../README.md) and [down](below.md)\n",
+    );
+    let verified = fixture.verify(&["texts"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.output);
+    assert!(
+        verified.output.contains("there is no data/below.md"),
+        "{}",
+        verified.output
+    );
+    assert!(!fixture.holds(&["texts", "2"]).contains("data/"));
+    std::fs::remove_file(fixture.path("data/README.md")).expect("removed");
+
+    let hints = |from: &str, to: &str, reason: &str| {
+        fixture.breaks(&["texts", "2"], HINTS, from, to, reason);
+    };
+    hints(
+        "for step 02",
+        "for step 2",
+        "`# Hints for step 02` is expected",
+    );
+    hints("## 02.1\n", "## 02.7\n", "`## 02.1` is expected");
+    hints("### Pointer", "### Point", "`### Pointer` is expected");
+    hints(
+        "### Nudge\n\nLess than the answer.\n\n",
+        "",
+        "`### Nudge` is expected",
+    );
+    hints(
+        "Less than the answer.\n",
+        "",
+        "line 21: 02.2 Nudge is empty",
+    );
+    hints("4/*", "42 /*", "line 13: 02.1 Near-answer is the solution");
+    hints(
+        "4/* and",
+        "4\n+ 2 /* and",
+        "has 2 lines of code, the solution 1",
+    );
+    hints("4/* and", "(4/* and", "no Rust");
+    hints("```rust", "```", "names no language");
+    hints(
+        "A number",
+        "A [number](README.md)",
+        "shows neither links nor HTML",
+    );
+    hints(
+        "A number",
+        "| a |\n|---|\n| b |\n\nA number",
+        "does not show tables",
+    );
+    let text = fixture.read(HINTS);
+    fixture.write(HINTS, &format!("{text}\n## 02.3\n\n### Nudge\n\nMore.\n"));
+    let verified = fixture.verify(&["texts"]);
+    assert!(
+        verified
+            .output
+            .contains("`## 02.3`, for which there is no TODO"),
+        "{}",
+        verified.output
+    );
+    fixture.write(HINTS, text.split("## 02.2").next().expect("a part"));
+    let verified = fixture.verify(&["texts"]);
+    assert!(
+        verified.output.contains("`## 02.2` is missing at the end"),
+        "{}",
+        verified.output
+    );
 }
 
 #[test]
@@ -418,6 +552,13 @@ fn chapters_fail_for_what_they_show() {
     );
     chapters("left.sqlite && ls", "left.txt && ls", "?? left.txt");
     chapters("$ echo left", "$ sleep 4242 & echo left", "it left running");
+    // What is to be tried by hand.
+    chapters("`./run.sh get`", "`./run.sh fetch`", "exit status: 2");
+    chapters(
+        "`./run.sh run 02`, and",
+        "`./run.sh run 03`, and",
+        "it does not listen",
+    );
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! The hints beside a chapter: three levels for each TODO, and none gives the
+//! solution away.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use proc_macro2::TokenStream;
+
+use crate::document::{Block, Document, Heading};
+use crate::exercises::todo_ids;
+use crate::regions::Source;
+use crate::report::{Outcome, all_of};
+use crate::tree::{Side, Step, Tree};
+
+/// Whether a step may still be without hints.
+pub const REQUIRED: bool = false;
+
+/// The levels, from the gentlest on.
+const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
+
+/// Where the hints of `step` are.
+pub fn path(step: &Step) -> String {
+    format!("{}/hints.md", step.dir())
+}
+
+/// Proves the hints of `step`.
+pub fn prove(tree: &Tree, step: &Step) -> Outcome {
+    let hints = Document::read(tree, &path(step))?;
+    let mut failures = form(tree, step, &hints)?;
+    let regions = solved(tree, step)?;
+    let mut id = "";
+    for (index, heading) in hints.headings.iter().enumerate() {
+        if heading.level == 2 {
+            id = &heading.text;
+        }
+        if heading.level < 3 {
+            continue;
+        }
+        let end = hints
+            .headings
+            .get(index + 1)
+            .map_or(usize::MAX, |next| next.line);
+        let at = format!("line {}: {id} {}", heading.line, heading.text);
+        let body = hints.lines_between(heading.line + 1, end);
+        if body.iter().all(|line| line.trim().is_empty()) {
+            failures.push(format!("{at} is empty"));
+        }
+        let blocks: Vec<&Block> = hints.blocks_between(heading.line, end).collect();
+        for block in &blocks {
+            failures.extend(code(block).err());
+        }
+        if heading.text == LEVELS[2]
+            && let Some(region) = regions.get(id)
+        {
+            failures.extend(
+                not_the_solution(&blocks, region)
+                    .err()
+                    .map(|failure| format!("{at} {failure}")),
+            );
+        }
+    }
+    for (name, line) in hints.elements.iter().chain(&hints.links) {
+        failures.push(format!(
+            "line {line}: `{name}`: a terminal shows neither links nor HTML"
+        ));
+    }
+    for line in &hints.tables {
+        failures.push(format!("line {line}: a terminal does not show tables"));
+    }
+    all_of(&failures)
+}
+
+/// The title, a section for each TODO in order, and in it the three levels.
+fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, String> {
+    let mut expected = vec![(1, format!("Hints for step {}", step.number))];
+    for id in todo_ids(tree, step)? {
+        expected.push((2, id));
+        expected.extend(LEVELS.map(|level| (3, level.to_owned())));
+    }
+    let mark = |level: usize| "#".repeat(level);
+    let shown = |heading: &Heading| format!("{} {}", mark(heading.level), heading.text);
+    for (index, (level, text)) in expected.iter().enumerate() {
+        let wanted = format!("{} {text}", mark(*level));
+        match hints.headings.get(index) {
+            Some(found) if found.level == *level && found.text == *text => {}
+            Some(found) => {
+                return Ok(vec![format!(
+                    "line {}: `{}` where `{wanted}` is expected",
+                    found.line,
+                    shown(found)
+                )]);
+            }
+            None => return Ok(vec![format!("`{wanted}` is missing at the end")]),
+        }
+    }
+    let more = hints.headings.get(expected.len());
+    Ok(more
+        .map(|found| {
+            format!(
+                "line {}: `{}`, for which there is no TODO",
+                found.line,
+                shown(found)
+            )
+        })
+        .into_iter()
+        .collect())
+}
+
+/// The solution's code for each TODO.
+fn solved(tree: &Tree, step: &Step) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let mut regions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let folder = step.side(Side::Solution);
+    for file in tree.below(&folder) {
+        let path = format!("{folder}/{file}");
+        // A file that is not text has no regions.
+        let Ok(text) = tree.read(&path) else {
+            continue;
+        };
+        let source =
+            Source::parse(&text, &step.number).map_err(|failure| format!("{path}: {failure}"))?;
+        for (id, lines) in source.regions() {
+            regions
+                .entry(id.to_owned())
+                .or_default()
+                .extend(lines_of_code(&lines));
+        }
+    }
+    Ok(regions)
+}
+
+/// Lines that hold more than blanks and a comment, trimmed.
+fn lines_of_code(lines: &[&str]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| {
+            let comment =
+                line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
+            !line.is_empty() && !comment
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A block says its language, and Rust consists of Rust's tokens.
+fn code(block: &Block) -> Outcome {
+    match block.language() {
+        "rust" => TokenStream::from_str(&block.text)
+            .map(drop)
+            .map_err(|error| format!("line {}: no Rust: {error}", block.line)),
+        "" => Err(format!("line {}: the block names no language", block.line)),
+        _ => Ok(()),
+    }
+}
+
+/// The code of a near-answer is shorter than the solution's, or as long, and
+/// does not hold all of it.
+fn not_the_solution(blocks: &[&Block], region: &[String]) -> Outcome {
+    let lines: Vec<&str> = blocks.iter().flat_map(|block| block.text.lines()).collect();
+    let answer = lines_of_code(&lines);
+    if answer.len() > region.len() {
+        return Err(format!(
+            "has {} lines of code, the solution {}",
+            answer.len(),
+            region.len()
+        ));
+    }
+    let whole = tokens(&region.join("\n"));
+    let text: String = blocks.iter().map(|block| block.text.as_str()).collect();
+    if !region.is_empty() && tokens(&text).contains(&whole) {
+        return Err("is the solution, word for word".into());
+    }
+    Ok(())
+}
+
+/// The code without its comments, one blank around each token. What is no Rust
+/// stays as it is.
+fn tokens(code: &str) -> String {
+    let tokens = TokenStream::from_str(code);
+    format!(
+        " {} ",
+        tokens.map_or(code.to_owned(), |tokens| tokens.to_string())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(info: &str, text: &str) -> Block {
+        Block {
+            info: info.into(),
+            text: text.into(),
+            line: 7,
+        }
+    }
+
+    #[test]
+    fn code_is_made_of_tokens() {
+        for good in [
+            "let x: &'static str = \"a { b\"; // the end }",
+            "Ok(done?./* the id */)",
+            "for a in b {\n    // …\n}",
+            "r#\"a \" b\"#.len()",
+        ] {
+            assert_eq!(code(&block("rust", good)), Ok(()), "{good}");
+        }
+        for bad in ["fn f() {", "f(a]", "let x = …;", "\"open", "/* open"] {
+            let failure = code(&block("rust", bad)).expect_err(bad);
+            assert!(failure.starts_with("line 7: no Rust"), "{failure}");
+        }
+        assert_eq!(code(&block("text", "…")), Ok(()));
+        assert!(code(&block("", "x")).is_err());
+    }
+
+    #[test]
+    fn a_near_answer_leaves_something_to_do() {
+        let region = ["let a = 1;", "f(a)"].map(str::to_owned);
+        let judge = |text: &str| not_the_solution(&[&block("rust", text)], &region);
+        for good in [
+            "let a = /* one */;\nf(a)\n",
+            "// first\nlet a = 1;\n\n/* then */\n// call f",
+            "",
+        ] {
+            assert_eq!(judge(good), Ok(()), "{good}");
+        }
+        for (bad, reason) in [
+            ("  let a = 1;\n\n  // then\n  f(a)\n", "word for word"),
+            ("let a = 1; /* one */ f( a )", "word for word"),
+            (
+                "let a = 1;\nlet b = a;\nf(b)",
+                "3 lines of code, the solution 2",
+            ),
+        ] {
+            let failure = judge(bad).expect_err(bad);
+            assert!(failure.contains(reason), "{failure}");
+        }
+    }
+}
