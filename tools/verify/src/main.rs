@@ -17,6 +17,7 @@ mod process;
 mod regions;
 mod report;
 mod sandbox;
+mod starters;
 mod tree;
 mod wrong;
 
@@ -69,6 +70,8 @@ enum Part {
     Wrong(Only),
     /// What the chapters and the README show is true
     Chapters(Only),
+    /// Writes each step's starter.patch anew, from its exercise and solution
+    Starters(Only),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
 }
@@ -81,7 +84,8 @@ impl Part {
             | Self::Exercises(only)
             | Self::Parity(only)
             | Self::Wrong(only)
-            | Self::Chapters(only) => only.step.as_deref(),
+            | Self::Chapters(only)
+            | Self::Starters(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
         }
     }
@@ -115,12 +119,16 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     let whole = cli.part.step().is_none();
+    if matches!(cli.part, Part::Starters(_)) {
+        return starters::write(&tree, &steps);
+    }
 
     let mut totals = Totals::default();
     let all = matches!(cli.part, Part::All(_));
     if all || matches!(cli.part, Part::Parity(_)) {
         let mut report = Report::new("parity");
         parity::prove(&tree, &steps, &mut report);
+        starters::prove(&tree, &steps, &mut report);
         totals.add(report.finish());
     }
     if !matches!(cli.part, Part::Parity(_)) {
