@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check hint diff"
+coach_verbs="list checkout check hint diff reset solve restore clean"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -71,12 +71,20 @@ The steps
                                  ./run.sh diff 05
   diff NN MM                   from one step's solution to another's
                                  ./run.sh diff 04 05
+  reset NN                     the exercise as it was published (yours is saved first)
+                                 ./run.sh reset 05
+  solve NN                     the solution in place of your exercise (saved first)
+                                 ./run.sh solve 05
+  restore [BACKUP]             bring back what was saved, or list it
+                                 ./run.sh restore
 
 The project
   test [PART...]               every check of the project, as CI runs them, or some
                                parts: format, clippy, spelling, tests, tutorial
                                  ./run.sh test
                                  ./run.sh test format clippy
+  clean                        remove what was built; your work stays
+                                 ./run.sh clean
   help [VERB]                  this text, or one verb's
                                  ./run.sh help check
 
@@ -210,9 +218,24 @@ bench() {
     exec "$exe" "$@"
 }
 
+# Verbs that help where nothing builds any more, so that an older coach is
+# better than none.
+rescue_verbs="reset solve restore clean"
+
 coach() {
-    local exe
-    build coach || exit 3
+    local exe built="${CARGO_TARGET_DIR:-$root/target}/debug/coach"
+    if [ "$1" = clean ] && ! [ -d "${CARGO_TARGET_DIR:-$root/target}" ]; then
+        echo "nothing to clean: nothing has been built"
+        exit 0
+    fi
+    if ! command -v cargo >/dev/null 2>&1 || ! build coach; then
+        if ! is_one_of "$1" "$rescue_verbs" || ! [ -x "$built" ]; then
+            need_cargo
+            exit 3
+        fi
+        say "that was about building; $1 is done by the coach that was built before"
+        exe=$built
+    fi
     # The folder is left as it is: the coach takes a step from it.
     exec "$exe" --root "$root" "$@"
 }

@@ -258,7 +258,7 @@ fn metadata(project: &Project) -> Result<Metadata, Trouble> {
 
 /// Cargo in the project's folder. Under `cargo coach` it is the cargo that
 /// started us.
-fn cargo(project: &Project) -> Command {
+pub fn cargo(project: &Project) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(&project.root).stdin(Stdio::null());

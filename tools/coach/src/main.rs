@@ -9,16 +9,20 @@
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
 
+mod backup;
 mod cargo;
 mod check;
 mod checkout;
+mod clean;
 mod diff;
 mod hint;
 mod list;
+mod machine;
 mod progress;
 mod project;
 mod prose;
 mod prune;
+mod reset;
 mod screen;
 mod tasks;
 mod trouble;
@@ -99,6 +103,36 @@ enum Verb {
         #[arg(long)]
         stat: bool,
     },
+    /// Put a step's exercise back as it was published; yours is saved first
+    #[command(
+        after_help = "Example:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
+    )]
+    Reset {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: String,
+    },
+    /// Put the solution in place of your exercise, which is saved first
+    #[command(
+        after_help = "Example:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
+    )]
+    Solve {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: String,
+    },
+    /// Bring back what reset, solve or restore saved; without a name, list what there is
+    #[command(
+        after_help = "Examples:\n  ./run.sh restore\n  ./run.sh restore 2026-11-21_225500-05-engine\n\nThe exercise is then as it was; what it is now is saved first. Times are UTC."
+    )]
+    Restore {
+        /// The backup's name
+        name: Option<String>,
+        /// The step, if its folder is called otherwise by now
+        #[arg(long, value_name = "STEP")]
+        to: Option<String>,
+    },
+    /// Remove what was built; progress, backups and databases stay
+    #[command(after_help = "Example:\n  ./run.sh clean")]
+    Clean,
 }
 
 fn main() -> ExitCode {
@@ -141,6 +175,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Diff { step, other, stat } => {
             diff::diff(&project, step.as_deref(), other.as_deref(), stat)?;
         }
+        Verb::Reset { step } => reset::reset(&project, &step)?,
+        Verb::Solve { step } => reset::solve(&project, &step)?,
+        Verb::Restore { name, to } => {
+            reset::restore(&project, name.as_deref(), to.as_deref())?;
+        }
+        Verb::Clean => clean::clean(&project)?,
     }
     Ok(ExitCode::SUCCESS)
 }

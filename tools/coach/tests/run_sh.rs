@@ -475,3 +475,39 @@ fn test_runs_every_part_and_sums_up() {
         assert!(out.contains("-- the tutorial: FAILED"), "{out}");
     }
 }
+
+#[test]
+fn a_coach_that_was_built_before_helps_where_nothing_builds() {
+    let project = Project::new();
+    assert_eq!(
+        run(&project, &["clean"]),
+        (
+            Some(0),
+            "nothing to clean: nothing has been built\n".into(),
+            String::new()
+        )
+    );
+    let broken = |verb: &str| {
+        project.write("steps/05-engine/exercise/Cargo.toml", "[package\n");
+        run(&project, &[verb, "05"])
+    };
+    // Nothing was built before.
+    assert_eq!(broken("reset").0, Some(3));
+    let manifest = project.read("steps/05-engine/solution/Cargo.toml");
+    project.write(
+        "steps/05-engine/exercise/Cargo.toml",
+        &manifest.replace("solution", "exercise"),
+    );
+    assert_eq!(run(&project, &["list"]).0, Some(5));
+    for verb in ["reset", "solve", "restore"] {
+        let (code, out, err) = broken(verb);
+        // The coach of this project repeats its arguments and ends with 5.
+        assert_eq!(code, Some(5), "{err}");
+        assert!(out.contains(&format!("\"{verb}\", \"05\"")), "{out}");
+        assert!(
+            err.contains("done by the coach that was built before"),
+            "{err}"
+        );
+    }
+    assert_eq!(broken("diff").0, Some(3));
+}

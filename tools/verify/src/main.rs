@@ -20,6 +20,7 @@ mod regions;
 mod report;
 mod sandbox;
 mod speed;
+mod starters;
 mod texts;
 mod tree;
 mod wrong;
@@ -75,6 +76,8 @@ enum Part {
     Chapters(Only),
     /// Links lead somewhere, and each TODO has its hints
     Texts(Only),
+    /// Writes each step's starter.patch anew, from its exercise and solution
+    Starters(Only),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
     /// How long a learner waits from an edit to the verdict, and the size of target/
@@ -90,7 +93,8 @@ impl Part {
             | Self::Parity(only)
             | Self::Wrong(only)
             | Self::Chapters(only)
-            | Self::Texts(only) => only.step.as_deref(),
+            | Self::Texts(only)
+            | Self::Starters(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
             Self::Speed(settings) => settings.step.as_deref(),
         }
@@ -125,12 +129,16 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     let whole = cli.part.step().is_none();
+    if matches!(cli.part, Part::Starters(_)) {
+        return starters::write(&tree, &steps);
+    }
 
     let mut totals = Totals::default();
     let all = matches!(cli.part, Part::All(_));
     if all || matches!(cli.part, Part::Parity(_)) {
         let mut report = Report::new("parity");
         parity::prove(&tree, &steps, &mut report);
+        starters::prove(&tree, &steps, &mut report);
         totals.add(report.finish());
     }
     if all || matches!(cli.part, Part::Texts(_)) {

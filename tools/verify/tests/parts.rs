@@ -28,7 +28,7 @@ fn everything_holds_and_nothing_is_touched() {
     git(&["commit", "-q", "-m", "all"]);
     let output = fixture.holds(&["all"]);
     for line in [
-        "verify parity: 3 passed, 0 failed",
+        "verify parity: 5 passed, 0 failed",
         "verify texts: 7 passed, 0 failed",
         "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
@@ -84,6 +84,47 @@ fn speed_measures_and_fails_only_when_a_check_does() {
         "./run.sh check 02 of the solved exercise does not pass",
     );
     assert_eq!(fixture.read(LIB), untouched);
+fn the_starter_patch_is_the_exercise() {
+    let fixture = Fixture::new();
+    let patch = "steps/02-second/starter.patch";
+    for (file, from, to, reason) in [
+        // The exercise has changed, inside a task, or has other files.
+        (LIB, "todo!()", "0", "it does not give exercise/src/lib.rs"),
+        // The solution has changed.
+        (
+            SOLUTION,
+            "42",
+            "43",
+            "does not fit the solution's src/lib.rs",
+        ),
+        (patch, "@@ -", "@@ ", "starter.patch: line "),
+        (patch, "\nexercise ", "\nexercise x", "starter.patch: line "),
+    ] {
+        fixture.breaks(&["parity", "02"], file, from, to, reason);
+    }
+    let more = "steps/02-second/exercise/src/more.rs";
+    fixture.write(more, "");
+    let verified = fixture.verify(&["parity", "02"]);
+    let reason = "it does not give exercise/src/more.rs";
+    assert!(verified.output.contains(reason), "{}", verified.output);
+    assert!(verified.output.contains("cargo run -p verify -- starters"));
+    std::fs::remove_file(fixture.path(more)).expect("removed");
+
+    // Written anew, it fits again; the learner's own tests are no part of it.
+    fixture.write("steps/02-second/exercise/tests/mine.rs", "");
+    let text = fixture.read(LIB).replace("todo!()", "0");
+    fixture.write(LIB, &text);
+    let output = fixture.holds(&["starters", "02"]);
+    assert_eq!(output, format!("wrote {patch}\n"));
+    fixture.holds(&["parity", "02"]);
+    std::fs::remove_file(fixture.path(patch)).expect("removed");
+    fixture.breaks(
+        &["parity", "02"],
+        LIB,
+        "0",
+        "1",
+        "starter.patch: no such file",
+    );
 }
 
 #[test]
@@ -168,6 +209,7 @@ fn parity_fails() {
     let text = fixture.read(LIB);
     fixture.write(LIB, &format!("use std::fmt::{{\n    Debug,\n}};\n\n{text}"));
     fixture.write("steps/02-second/exercise/tests/mine.rs", "");
+    fixture.holds(&["starters"]);
     fixture.holds(&["parity"]);
 }
 
@@ -193,11 +235,12 @@ fn a_step_may_start_afresh_and_the_next_continues_it() {
         "<!-- verify: new start -->\nThis step starts afresh. `src/main.rs` is given.",
     );
     fixture.write(CHAPTER, &chapter);
+    fixture.holds(&["starters"]);
     let output = fixture.holds(&["parity"]);
     for line in [
         "02-second starts afresh, as its chapter says",
         "03-third exercise continues solution 02-second",
-        "verify parity: 5 passed, 0 failed",
+        "verify parity: 8 passed, 0 failed",
     ] {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }

@@ -1,0 +1,85 @@
+//! `starter.patch` makes the exercise out of the solution: this is what
+//! `./run.sh reset` relies on.
+
+use std::fs;
+use std::process::ExitCode;
+
+use starter::{FILE, Files, Starter, package_names};
+
+use crate::report::{Outcome, Report};
+use crate::tree::{Side, Step, Tree};
+use crate::{Env, Environment};
+
+/// How to bring a patch up to date.
+const REMEDY: &str = "to write it anew: cargo run -p verify -- starters";
+
+/// Proves that each step's patch gives its exercise, byte for byte.
+pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
+    for step in steps {
+        report.prove(
+            &format!("{} {FILE} makes the exercise of the solution", step.slug),
+            || gives_the_exercise(tree, step).map_err(|failure| format!("{failure}\n{REMEDY}")),
+        );
+    }
+}
+
+/// Writes the patches of `steps` into the working tree.
+///
+/// # Errors
+/// A patch cannot be written.
+pub fn write(tree: &Tree, steps: &[Step]) -> Env<ExitCode> {
+    for step in steps {
+        let (exercise, solution) = sides(tree, step).map_err(Environment)?;
+        let file = path(step);
+        fs::write(tree.root.join(&file), starter::write(&exercise, &solution))
+            .map_err(|error| Environment(format!("{file}: {error}")))?;
+        println!("wrote {file}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `steps/05-engine/starter.patch`
+fn path(step: &Step) -> String {
+    format!("{}/{FILE}", step.dir())
+}
+
+fn gives_the_exercise(tree: &Tree, step: &Step) -> Outcome {
+    let (exercise, solution) = sides(tree, step)?;
+    let file = path(step);
+    let starter =
+        Starter::parse(&tree.read(&file)?).map_err(|failure| format!("{file}: {failure}"))?;
+    let made = starter
+        .apply(&solution)
+        .map_err(|files| format!("it does not fit the solution's {}", files.join(", ")))?;
+    for (name, text) in &exercise {
+        if made.get(name) != Some(text) {
+            return Err(format!("it does not give exercise/{name}"));
+        }
+    }
+    match made.keys().find(|name| !exercise.contains_key(*name)) {
+        Some(name) => Err(format!("it gives {name}, which the exercise does not have")),
+        None => Ok(()),
+    }
+}
+
+/// The files of the exercise, without the learner's tests, and of the
+/// solution; both with the exercise's package name.
+fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
+    let read = |side: Side| -> Result<Files, String> {
+        let folder = step.side(side);
+        tree.below(&folder)
+            .into_iter()
+            .filter(|file| !file.starts_with("tests/"))
+            .map(|file| Ok((file.to_owned(), tree.read(&format!("{folder}/{file}"))?)))
+            .collect()
+    };
+    let mut solution = read(Side::Solution)?;
+    let (exercise_name, solution_name) = solution
+        .get("Cargo.toml")
+        .and_then(|manifest| package_names(manifest))
+        .ok_or_else(|| format!("{}: no package …-solution", step.side(Side::Solution)))?;
+    for text in solution.values_mut() {
+        *text = text.replace(&solution_name, &exercise_name);
+    }
+    Ok((read(Side::Exercise)?, solution))
+}
