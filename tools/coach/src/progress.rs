@@ -314,6 +314,7 @@ fn write(root: &Path, bytes: &[u8]) -> io::Result<()> {
         .prefix(".progress-")
         .tempfile_in(path.parent().unwrap_or(root))?;
     file.write_all(bytes)?;
+    file.as_file().sync_all()?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions)?;
     }

@@ -425,6 +425,25 @@ fn every_task_of_the_real_steps_has_three_hints() {
     assert!(steps >= 6);
 }
 
+/// Of the real chapters: what a check says at the end of a step stands there.
+#[test]
+fn every_real_chapter_says_what_works_now() {
+    let mut chapters = 0;
+    for folder in fs::read_dir(support::real_root().join("steps")).unwrap() {
+        let file = folder.unwrap().path().join("README.md");
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
+        let (_, end) = text.split_once("\n## Done when\n").unwrap();
+        let end = end.split("\n## ").next().unwrap();
+        for line in ["\n\nNow works: ", "\n\nTry by hand: `"] {
+            assert_eq!(end.matches(line).count(), 1, "{}: {line}", file.display());
+        }
+        chapters += 1;
+    }
+    assert!(chapters >= 6);
+}
+
 /// The ids of all tasks in the sources below a folder.
 fn markers(folder: &std::path::Path, found: &mut Vec<String>) {
     let Ok(entries) = fs::read_dir(folder) else {
