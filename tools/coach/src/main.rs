@@ -203,7 +203,7 @@ mod tests {
                 .unwrap_or_default();
             let example = format!("\n  ./run.sh {}", verb.get_name());
             assert!(
-                help.starts_with("Examples:\n") && help.contains(&example),
+                help.starts_with("Example") && help.contains(&example),
                 "{} has no examples in its help: {help}",
                 verb.get_name()
             );

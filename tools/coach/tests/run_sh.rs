@@ -7,10 +7,12 @@
 
 mod support;
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use snapbox::{assert_data_eq, str};
@@ -343,7 +345,7 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         ),
         (&["neworder", "{", "}"], "single quotes"),
         (&["customers", "1"], "usage: ./run.sh customers"),
-        (&["test", "05"], "no arguments"),
+        (&["test", "05"], "there is no part \"05\""),
         (&["custmers"], "did you mean \"customers\"?"),
         (&["chek", "05"], "did you mean \"check\"?"),
         (&["help", "tset"], "did you mean \"test\"?"),
@@ -425,6 +427,11 @@ fn without_cargo_it_says_where_to_get_it() {
     }
 }
 
+fn make_executable(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn test_runs_every_part_and_sums_up() {
     let project = Project::new();
@@ -439,16 +446,55 @@ fn test_runs_every_part_and_sums_up() {
         .status()
         .unwrap();
     assert!(formatted.success());
-    let (code, out, err) = run(&project, &["test"]);
+    // Stands for the program that knows how words are spelt.
+    project.write(
+        "bin/typos",
+        "#!/bin/sh\nfor last; do :; done\n\
+         if [ \"$last\" = - ]; then exit 2; fi\nexit \"${TYPOS_VERDICT:-0}\"\n",
+    );
+    make_executable(&project.path("bin/typos"));
+    let path = env::var_os("PATH").unwrap();
+    let with_typos = env::join_paths(
+        [project.path("bin")]
+            .into_iter()
+            .chain(env::split_paths(&path)),
+    )
+    .unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = run_sh(&project, arguments);
+        outcome(&command.env("PATH", &with_typos).output().unwrap())
+    };
+    let (code, out, err) = run(&["test"]);
     assert_eq!(code, Some(0), "{out}{err}");
-    // format, clippy, one test of the service, three of verify
-    assert!(out.ends_with("\n6 passed, 0 failed\n"), "{out}");
+    // format, clippy, spelling, one test of the service, three of verify
+    assert!(out.ends_with("\n7 passed, 0 failed\n"), "{out}");
     assert!(out.contains("arguments [\"all\"]"), "{out}");
     let parts: Vec<&str> = out
         .lines()
         .filter_map(|line| line.strip_prefix("== ")?.split(" (after").next())
         .collect();
-    assert_eq!(parts, ["format", "clippy", "tests", "the tutorial"]);
+    assert_eq!(
+        parts,
+        ["format", "clippy", "spelling", "tests", "the tutorial"]
+    );
+    // Only what is asked for.
+    let (code, out, _) = run(&["test", "format", "spelling"]);
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with("\n2 passed, 0 failed\n"), "{out}");
+    // Without typos that part is not run, and says so; in CI it has to be.
+    let without_typos =
+        env::join_paths(env::split_paths(&path).filter(|folder| !folder.join("typos").exists()))
+            .unwrap();
+    for (ci, expected, end) in [
+        ("", Some(0), "not run: spelling\n0 passed, 0 failed\n"),
+        ("1", Some(1), "\n0 passed, 1 failed\n"),
+    ] {
+        let mut command = run_sh(&project, &["test", "spelling"]);
+        command.env("PATH", &without_typos).env("CI", ci);
+        let (code, out, _) = outcome(&command.output().unwrap());
+        assert_eq!(code, expected, "{out}");
+        assert!(out.ends_with(end), "{out}");
+    }
 
     // Every part fails, and each is run all the same.
     let service = project
@@ -460,17 +506,19 @@ fn test_runs_every_part_and_sums_up() {
     project.write("steps/08-typed-rows/exercise/src/lib.rs", &unused);
     let output = run_sh(&project, &["test"])
         .env("MARKETSVC_VERDICT", "2 passed, 1 failed")
+        .env("TYPOS_VERDICT", "2")
+        .env("PATH", &with_typos)
         .output()
         .unwrap();
     let (code, out, _) = outcome(&output);
     assert_eq!(code, Some(1));
-    assert!(out.ends_with("\n2 passed, 4 failed\n"), "{out}");
-    assert_eq!(out.matches(": FAILED, ").count(), 4, "{out}");
+    assert!(out.ends_with("\n2 passed, 5 failed\n"), "{out}");
+    assert_eq!(out.matches(": FAILED, ").count(), 5, "{out}");
 
     // A proof without a verdict is none, and neither is one that does not build.
     for main in ["fn main() {}\n", "fn main() {\n"] {
         project.write("tools/verify/src/main.rs", main);
-        let (code, out, _) = run(&project, &["test"]);
+        let (code, out, _) = run(&["test"]);
         assert_eq!(code, Some(1));
         assert!(out.contains("-- the tutorial: FAILED"), "{out}");
     }
