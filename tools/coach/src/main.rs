@@ -105,7 +105,7 @@ enum Verb {
     },
     /// Put a step's exercise back as it was published; yours is saved first
     #[command(
-        after_help = "Example:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
+        after_help = "Examples:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
     )]
     Reset {
         /// 5, 05, 05-engine or steps/05-engine
@@ -113,7 +113,7 @@ enum Verb {
     },
     /// Put the solution in place of your exercise, which is saved first
     #[command(
-        after_help = "Example:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
+        after_help = "Examples:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
     )]
     Solve {
         /// 5, 05, 05-engine or steps/05-engine
@@ -131,7 +131,7 @@ enum Verb {
         to: Option<String>,
     },
     /// Remove what was built; progress, backups and databases stay
-    #[command(after_help = "Example:\n  ./run.sh clean")]
+    #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
 }
 
