@@ -15,6 +15,7 @@ mod check;
 mod checkout;
 mod clean;
 mod diff;
+mod doctor;
 mod hint;
 mod list;
 mod machine;
@@ -130,6 +131,11 @@ enum Verb {
         #[arg(long, value_name = "STEP")]
         to: Option<String>,
     },
+    /// Look at this machine: what is missing, and what to do about it
+    #[command(
+        after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
+    )]
+    Doctor,
     /// Remove what was built; progress, backups and databases stay
     #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
@@ -180,6 +186,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Restore { name, to } => {
             reset::restore(&project, name.as_deref(), to.as_deref())?;
         }
+        Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Clean => clean::clean(&project)?,
     }
     Ok(ExitCode::SUCCESS)
