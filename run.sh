@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check hint diff reset solve restore doctor clean"
+coach_verbs="list checkout check hint diff reset solve restore doctor prefetch clean"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -85,6 +85,8 @@ The project
                                  ./run.sh test format clippy
   doctor                       what this machine lacks, and what to do about it
                                  ./run.sh doctor
+  prefetch [--no-build]        get everything while there is a network
+                                 ./run.sh prefetch
   clean                        remove what was built; your work stays
                                  ./run.sh clean
   help [VERB]                  this text, or one verb's

@@ -19,6 +19,7 @@ mod doctor;
 mod hint;
 mod list;
 mod machine;
+mod prefetch;
 mod progress;
 mod project;
 mod prose;
@@ -136,6 +137,15 @@ enum Verb {
         after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
     )]
     Doctor,
+    /// Get and build everything while there is a network, so that none is needed later
+    #[command(
+        after_help = "Examples:\n  ./run.sh prefetch               some minutes\n  ./run.sh prefetch --no-build    only the download"
+    )]
+    Prefetch {
+        /// Only download
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Remove what was built; progress, backups and databases stay
     #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
@@ -187,6 +197,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             reset::restore(&project, name.as_deref(), to.as_deref())?;
         }
         Verb::Doctor => return Ok(doctor::doctor(&project)),
+        Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,
     }
     Ok(ExitCode::SUCCESS)
