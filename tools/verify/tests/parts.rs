@@ -84,6 +84,9 @@ fn speed_measures_and_fails_only_when_a_check_does() {
         "./run.sh check 02 of the solved exercise does not pass",
     );
     assert_eq!(fixture.read(LIB), untouched);
+}
+
+#[test]
 fn the_starter_patch_is_the_exercise() {
     let fixture = Fixture::new();
     let patch = "steps/02-second/starter.patch";
