@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check hint diff reset solve restore clean"
+coach_verbs="list checkout check hint diff reset solve restore doctor prefetch clean"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -83,6 +83,10 @@ The project
                                parts: format, clippy, spelling, tests, tutorial
                                  ./run.sh test
                                  ./run.sh test format clippy
+  doctor                       what this machine lacks, and what to do about it
+                                 ./run.sh doctor
+  prefetch [--no-build]        get everything while there is a network
+                                 ./run.sh prefetch
   clean                        remove what was built; your work stays
                                  ./run.sh clean
   help [VERB]                  this text, or one verb's
@@ -220,7 +224,7 @@ bench() {
 
 # Verbs that help where nothing builds any more, so that an older coach is
 # better than none.
-rescue_verbs="reset solve restore clean"
+rescue_verbs="reset solve restore doctor clean"
 
 coach() {
     local exe built="${CARGO_TARGET_DIR:-$root/target}/debug/coach"
@@ -230,6 +234,7 @@ coach() {
     fi
     if ! command -v cargo >/dev/null 2>&1 || ! build coach; then
         if ! is_one_of "$1" "$rescue_verbs" || ! [ -x "$built" ]; then
+            if [ "$1" = doctor ]; then shell_doctor; fi
             need_cargo
             exit 3
         fi
@@ -238,6 +243,77 @@ coach() {
     fi
     # The folder is left as it is: the coach takes a step from it.
     exec "$exe" --root "$root" "$@"
+}
+
+# ---- doctor, where the coach cannot be built
+
+# finding STATE CHECK TEXT [ADVICE]: the coach's table, without the coach.
+finding() {
+    printf '%-4s  %-14s  %s\n' "$1" "$2" "$3"
+    if [ -n "${4:-}" ]; then printf '%-4s  %-14s  -> %s\n' '' '' "$4"; fi
+}
+
+# at_least NEEDED VERSION: 1.94 and 1.95.0; one that cannot be read is too old.
+at_least() {
+    awk -v needed="$1" -v found="$2" 'BEGIN {
+        split(needed, n, "."); split(found, f, ".")
+        exit !(f[1] + 0 > n[1] + 0 || (f[1] + 0 == n[1] + 0 && f[2] + 0 >= n[2] + 0))
+    }'
+}
+
+# What can be looked at with a shell alone; always ends with 3, since the coach
+# is what did not build.
+shell_doctor() {
+    local program needed found address folder
+    local rust="install Rust from https://rustup.rs and open a new terminal"
+    echo
+    for program in cargo rustc; do
+        if ! command -v $program >/dev/null 2>&1; then
+            finding FIX $program "$program was not found" "$rust"
+        elif ! found=$($program --version 2>&1); then
+            finding FIX $program "${found%%$'\n'*}" "$rust"
+        else
+            needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
+            program=${found%% *}
+            found=${found#* }
+            if [ "$program" = rustc ] && ! at_least "${needed:-0}" "${found%% *}"; then
+                finding FIX rustc "$found; $needed or later is needed" "rustup update stable"
+            else
+                finding ok "$program" "$found"
+            fi
+        fi
+    done
+    if command -v "${CC:-cc}" >/dev/null 2>&1; then
+        finding ok "C compiler" "${CC:-cc} is there"
+    else
+        finding FIX "C compiler" "${CC:-cc} was not found" \
+            "apt install build-essential, dnf install gcc, on macOS xcode-select --install"
+    fi
+    if command -v curl >/dev/null 2>&1; then
+        finding ok curl "is there"
+    else
+        finding FIX curl "curl was not found" "apt install curl, or brew install curl"
+    fi
+    address=${MARKETSVC_ADDR:-127.0.0.1:9090}
+    # Whoever listens lets us connect; bash does that by itself.
+    if (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>/dev/null; then
+        finding FIX port "$address is taken" "end who listens there, or set MARKETSVC_ADDR=127.0.0.1:9191"
+    else
+        finding ok port "nobody listens at $address"
+    fi
+    folder=${CARGO_TARGET_DIR:-$root/target}
+    # Where it will be made, if it is not there yet.
+    while ! [ -e "$folder" ]; do folder=$(dirname "$folder"); done
+    for folder in "$root" "$folder"; do
+        if [ -d "$folder" ] && [ -w "$folder" ]; then
+            finding ok "write access" "$folder"
+        else
+            finding FIX "write access" "$folder cannot be written to" \
+                "make it yours (chown -R), or set CARGO_TARGET_DIR to a folder that is"
+        fi
+    done
+    printf '\nthe coach, which looks at more, could not be built: see above\n'
+    exit 3
 }
 
 # ---- the curl verbs

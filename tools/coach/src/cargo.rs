@@ -265,7 +265,7 @@ pub fn cargo(project: &Project) -> Command {
     command
 }
 
-fn no_cargo(error: &io::Error) -> Trouble {
+pub fn no_cargo(error: &io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::NotFound {
         Trouble::environment(
             "cargo was not found: install Rust from https://rustup.rs, open a new terminal and try again",

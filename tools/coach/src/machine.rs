@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use crate::cargo::cargo;
 use crate::project::Project;
@@ -76,6 +76,28 @@ pub fn human(bytes: u64) -> String {
     }
 }
 
+/// The nearest folder that exists: the path itself, or one above it.
+pub fn existing(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(path)
+}
+
+/// Whether a folder is there or could be made, and a file written to it.
+///
+/// # Errors
+/// It could not.
+pub fn writable(folder: &Path) -> io::Result<()> {
+    let folder = existing(folder);
+    if !folder.is_dir() {
+        let text = format!("{} is not a folder", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, text));
+    }
+    let probe = folder.join(format!(".coach-{}", std::process::id()));
+    fs::File::create_new(&probe)?;
+    fs::remove_file(&probe)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +125,15 @@ mod tests {
         assert!((100_000..200_000).contains(&alone), "{alone}");
         fs::hard_link(&one, folder.path().join("two")).unwrap();
         assert_eq!(size(folder.path()), alone);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_no_folder_to_write_to() {
+        let folder = tempfile::tempdir().unwrap();
+        writable(&folder.path().join("not/there/yet")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = writable(&folder.path().join("file/target")).unwrap_err();
+        assert!(error.to_string().ends_with("file is not a folder"));
     }
 }

@@ -15,9 +15,11 @@ mod check;
 mod checkout;
 mod clean;
 mod diff;
+mod doctor;
 mod hint;
 mod list;
 mod machine;
+mod prefetch;
 mod progress;
 mod project;
 mod prose;
@@ -105,7 +107,7 @@ enum Verb {
     },
     /// Put a step's exercise back as it was published; yours is saved first
     #[command(
-        after_help = "Example:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
+        after_help = "Examples:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
     )]
     Reset {
         /// 5, 05, 05-engine or steps/05-engine
@@ -113,7 +115,7 @@ enum Verb {
     },
     /// Put the solution in place of your exercise, which is saved first
     #[command(
-        after_help = "Example:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
+        after_help = "Examples:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
     )]
     Solve {
         /// 5, 05, 05-engine or steps/05-engine
@@ -130,8 +132,22 @@ enum Verb {
         #[arg(long, value_name = "STEP")]
         to: Option<String>,
     },
+    /// Look at this machine: what is missing, and what to do about it
+    #[command(
+        after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
+    )]
+    Doctor,
+    /// Get and build everything while there is a network, so that none is needed later
+    #[command(
+        after_help = "Examples:\n  ./run.sh prefetch               some minutes\n  ./run.sh prefetch --no-build    only the download"
+    )]
+    Prefetch {
+        /// Only download
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Remove what was built; progress, backups and databases stay
-    #[command(after_help = "Example:\n  ./run.sh clean")]
+    #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
 }
 
@@ -180,6 +196,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Restore { name, to } => {
             reset::restore(&project, name.as_deref(), to.as_deref())?;
         }
+        Verb::Doctor => return Ok(doctor::doctor(&project)),
+        Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,306 @@
+//! `doctor`, with each fault put there first: programs that are missing or
+//! fake, folders that are files, a port that is taken, a file from the future.
+
+mod support;
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{self, Command};
+use std::time::{Duration, SystemTime};
+
+use support::{Project, outcome};
+
+/// A project, and all the programs that doctor and run.sh may see.
+struct Patient {
+    project: Project,
+    bin: tempfile::TempDir,
+}
+
+impl Patient {
+    fn new() -> Self {
+        let patient = Self {
+            project: Project::new(),
+            bin: tempfile::tempdir().unwrap(),
+        };
+        let manifest = patient.project.read("Cargo.toml");
+        patient.project.write(
+            "Cargo.toml",
+            &format!("{manifest}[workspace.package]\nrust-version = \"1.94\"\n"),
+        );
+        for name in [
+            "as", "awk", "bash", "cargo", "cat", "cc", "dirname", "env", "ld", "mount", "rm",
+            "rustc", "sed", "sh", "uname", "xcrun",
+        ] {
+            if let Some(real) = real(name) {
+                patient.fake(name, &format!("exec '{}' \"$@\"", real.display()));
+            }
+        }
+        for name in ["curl", "git", "jq", "sqlite3"] {
+            patient.fake(name, &format!("echo {name} 1.0"));
+        }
+        patient.disk("99000000");
+        patient
+    }
+
+    /// Puts a program of our own in the place of the real one.
+    fn fake(&self, name: &str, script: &str) {
+        let path = self.bin.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.bin.path().join(name)).unwrap();
+    }
+
+    /// What `df` says is free.
+    fn disk(&self, blocks: &str) {
+        self.fake(
+            "df",
+            &format!("echo Filesystem\necho '/dev/fake disk 999 1 {blocks} 1% /'"),
+        );
+    }
+
+    fn command(&self, program: PathBuf) -> Command {
+        let mut command = self.project.command(program);
+        command
+            .env("PATH", self.bin.path())
+            .env("MARKETSVC_ADDR", "127.0.0.1:0")
+            .env_remove("CC")
+            .arg("doctor");
+        command
+    }
+
+    fn coach(&self) -> Command {
+        self.command(env!("CARGO_BIN_EXE_coach").into())
+    }
+
+    /// Expects that this fault is found, that it is the only one, and that
+    /// there is a line of what to do. Gives the table.
+    fn finds(command: &mut Command, check: &str, found: &str) -> String {
+        let (code, table, err) = outcome(&command.output().unwrap());
+        assert_eq!(code, Some(3), "{table}{err}");
+        let mut lines = table.lines();
+        let line = lines.find(|line| line.starts_with("FIX")).unwrap();
+        assert!(line.contains(check) && line.contains(found), "{table}");
+        assert!(lines.next().unwrap().trim().starts_with("-> "), "{table}");
+        assert!(table.contains("\n1 to fix\n"), "{table}");
+        table
+    }
+}
+
+/// Where a program is on this machine.
+fn real(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+#[test]
+fn a_healthy_machine_is_0_also_with_warnings() {
+    let patient = Patient::new();
+    let (code, table, err) = outcome(&patient.coach().output().unwrap());
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{table}");
+    assert!(table.ends_with("\nnothing to fix\n"), "{table}");
+    assert!(!table.contains("->"), "{table}");
+    // Nothing is left behind, not even for a moment's test.
+    assert!(!patient.project.path("target").exists());
+
+    patient.remove("jq");
+    patient.fake("git", "echo no >&2; exit 1");
+    let (code, table, _) = outcome(&patient.coach().output().unwrap());
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.contains("warn  jq "), "{table}");
+    assert!(table.contains("warn  git "), "{table}");
+    assert!(table.ends_with("\nnothing to fix, 2 warnings\n"), "{table}");
+}
+
+#[test]
+fn a_toolchain_that_is_old_or_not_there() {
+    let patient = Patient::new();
+    let rustc = real("rustc").unwrap();
+    patient.fake(
+        "rustc",
+        &format!(
+            "if [ \"$1\" = --version ]; then echo 'rustc 1.93.1 (old)'; \
+             else exec '{}' \"$@\"; fi",
+            rustc.display()
+        ),
+    );
+    let found = "rustc 1.93.1 (old); 1.94 or later is needed";
+    let table = Patient::finds(&mut patient.coach(), "rustc", found);
+    assert!(table.contains("-> rustup update stable"), "{table}");
+
+    let patient = Patient::new();
+    patient.remove("cargo");
+    let (code, table, _) = outcome(&patient.coach().output().unwrap());
+    assert_eq!(code, Some(3));
+    assert!(table.contains("cargo was not found\n"), "{table}");
+    assert!(table.contains("-> install Rust from"), "{table}");
+    assert!(table.contains("warn  packages "), "{table}");
+}
+
+#[test]
+fn compilers_that_are_missing_or_make_nothing_that_runs() {
+    let patient = Patient::new();
+    let mut command = patient.coach();
+    command.env("CC", "no-such-cc -O2");
+    Patient::finds(&mut command, "C compiler", "no-such-cc was not found");
+    // It ends well, and what it makes does not run.
+    let script = "while [ \"$1\" != -o ]; do shift; done; printf '#!/bin/sh\\nexit 7\\n' >\"$2\"; \
+                  PATH=/bin:/usr/bin chmod +x \"$2\"";
+    patient.fake("broken-cc", script);
+    let mut command = patient.coach();
+    command.env("CC", "broken-cc");
+    Patient::finds(&mut command, "C compiler", "what broken-cc makes ends with");
+
+    // Without cc there is no linker for Rust either.
+    patient.fake("cc", "echo 'ld: error: library not found' >&2; exit 1");
+    let (code, table, _) = outcome(&patient.coach().output().unwrap());
+    assert_eq!(code, Some(3));
+    let fixes: Vec<&str> = table.lines().filter(|it| it.starts_with("FIX")).collect();
+    assert_eq!(fixes.len(), 2, "{table}");
+    assert!(fixes[0].contains("C compiler"), "{table}");
+    assert!(fixes[0].contains("ld: error: library not found"), "{table}");
+    assert!(fixes[1].contains("linker"), "{table}");
+}
+
+#[test]
+fn a_port_that_is_taken_and_by_whom() {
+    let patient = Patient::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = patient.coach();
+    command.env("MARKETSVC_ADDR", &address);
+    let table = Patient::finds(&mut command, "port", &format!("{address} is taken"));
+    if cfg!(target_os = "linux") {
+        let id = process::id();
+        assert!(table.contains(&format!(", process {id}\n")), "{table}");
+        assert!(table.contains(&format!("kill {id}; or ")), "{table}");
+    }
+    for address in ["9090", "nonsense:port", ""] {
+        let mut command = patient.coach();
+        command.env("MARKETSVC_ADDR", address);
+        let found = format!("MARKETSVC_ADDR is \"{address}\"");
+        Patient::finds(&mut command, "port", &found);
+    }
+}
+
+#[test]
+fn folders_that_cannot_be_written_to() {
+    let patient = Patient::new();
+    // A file where a folder should be: no user can write below it.
+    patient.project.write("file", "");
+    let below = patient.project.path("file/target");
+    let mut command = patient.coach();
+    command.env("CARGO_TARGET_DIR", below);
+    Patient::finds(&mut command, "target folder", "file is not a folder");
+
+    for (url, found) in [
+        ("sqlite://none/market.sqlite", "there is no folder"),
+        ("sqlite://file/market.sqlite", "there is no folder"),
+        ("sqlite://steps?mode=rwc", "steps: "),
+    ] {
+        let mut command = patient.coach();
+        command.env("DATABASE_URL", url);
+        Patient::finds(&mut command, "database", found);
+    }
+    // An existing one stays as it is.
+    patient.project.write("market.sqlite", "data");
+    let mut command = patient.coach();
+    command.env("DATABASE_URL", "sqlite://market.sqlite");
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    assert_eq!(patient.project.read("market.sqlite"), "data");
+}
+
+#[test]
+fn a_full_disk_a_clock_that_is_behind_and_no_curl() {
+    let patient = Patient::new();
+    patient.disk("1000000");
+    Patient::finds(&mut patient.coach(), "disk", "1.0 GB free");
+    // Less is enough where much has been built.
+    fs::create_dir_all(patient.project.path("target/debug/deps")).unwrap();
+    assert_eq!(patient.coach().output().unwrap().status.code(), Some(0));
+    patient.disk("100000");
+    Patient::finds(&mut patient.coach(), "disk", "102.4 MB free");
+    patient.disk("99000000");
+
+    let file = "steps/05-engine/check.rs";
+    let open = fs::File::options()
+        .append(true)
+        .open(patient.project.path(file))
+        .unwrap();
+    open.set_modified(SystemTime::now() + Duration::from_hours(100))
+        .unwrap();
+    let table = Patient::finds(&mut patient.coach(), "clock", file);
+    assert!(table.contains("-> set the clock"), "{table}");
+    open.set_modified(SystemTime::now()).unwrap();
+
+    patient.remove("curl");
+    Patient::finds(&mut patient.coach(), "curl", "curl was not found");
+}
+
+#[test]
+fn run_sh_looks_for_itself_where_the_coach_cannot_be_built() {
+    let patient = Patient::new();
+    let run_sh = || patient.command(patient.project.path("run.sh"));
+    let broken = || {
+        let mut command = run_sh();
+        command.env("MARKETSVC_ADDR", "127.0.0.1:1");
+        let (code, table, err) = outcome(&command.output().unwrap());
+        assert_eq!(code, Some(3), "{table}{err}");
+        assert!(
+            table.ends_with("could not be built: see above\n"),
+            "{table}{err}"
+        );
+        (table, err)
+    };
+    // The build fails: cargo says why, and all else is well.
+    let manifest = patient.project.read("Cargo.toml");
+    patient.project.write("Cargo.toml", &format!("{manifest}["));
+    let (table, err) = broken();
+    assert!(err.contains("Cargo.toml"), "{err}");
+    assert!(!table.contains("FIX"), "{table}");
+    assert!(table.contains("ok    rustc           1."), "{table}");
+    assert!(
+        table.contains("ok    C compiler      cc is there"),
+        "{table}"
+    );
+
+    // Each fault that a shell can see.
+    patient.fake("rustc", "echo 'rustc 1.93.1 (old)'");
+    assert!(
+        broken()
+            .0
+            .contains("FIX   rustc           1.93.1 (old); 1.94 or later")
+    );
+    for name in ["cargo", "cc", "curl", "rustc"] {
+        patient.remove(name);
+    }
+    let (table, _) = broken();
+    for name in ["cargo", "rustc", "cc", "curl"] {
+        assert!(
+            table.contains(&format!(" {name} was not found\n")),
+            "{table}"
+        );
+    }
+    assert_eq!(table.matches("FIX").count(), 4, "{table}");
+    assert_eq!(table.matches("-> ").count(), 4, "{table}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = run_sh();
+    patient.project.write("file", "");
+    command
+        .env("MARKETSVC_ADDR", &address)
+        .env("CARGO_TARGET_DIR", patient.project.path("file/target"));
+    let (_, table, _) = outcome(&command.output().unwrap());
+    assert!(
+        table.contains(&format!("FIX   port            {address} is taken")),
+        "{table}"
+    );
+    assert!(table.contains("file cannot be written to"), "{table}");
+}
