@@ -20,9 +20,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::{emulate_default_handler, signal_name};
+use signal_hook::low_level::signal_name;
 
 use crate::project::{Project, Side, Step};
 use crate::trouble::Trouble;
@@ -212,12 +212,15 @@ impl Watch<'_> {
                 }
             }
             Effect::Suspend => {
+                // Without a terminal nobody has pressed the key.
                 if let Some(keys) = &self.keys {
                     keys.give_back();
+                    terminal::suspend();
+                    keys.take();
+                    if !self.machine.is_running() {
+                        self.prompt(self.machine.passed())?;
+                    }
                 }
-                // Returns when somebody lets us go on.
-                let _ = emulate_default_handler(SIGTSTP);
-                return Ok(Some(Event::Resumed));
             }
             // The loop has dealt with it.
             Effect::Exit(_) => {}
@@ -314,9 +317,12 @@ impl Watch<'_> {
             )?,
         }
         if self.machine.is_running() {
-            self.screen.line("2", "---- the run goes on ----")?;
+            return self.screen.line("2", "---- the run goes on ----");
         }
-        Ok(())
+        match show {
+            Show::Hint { .. } | Show::Diff => self.prompt(self.machine.passed()),
+            Show::Keys | Show::NotYet => Ok(()),
+        }
     }
 
     /// Runs another verb of the coach to its end and shows what it prints.
@@ -419,13 +425,13 @@ fn clock() -> Option<String> {
 
 /// Turns signals into events.
 fn pass_on_signals(events: &Sender<Event>) -> Result<(), Trouble> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])
         .map_err(|error| Trouble::environment(format!("signals: {error}")))?;
     let events = events.clone();
     thread::spawn(move || {
         for signal in signals.forever() {
             let event = match signal {
-                SIGTSTP => Event::Suspend,
+                // A shell has had the terminal meanwhile.
                 SIGCONT => Event::Resumed,
                 // As shells report a program that a signal has ended.
                 SIGTERM => Event::Quit(143),

@@ -35,8 +35,6 @@ pub enum Event {
     Key(Key),
     /// Ctrl-C, a terminal that closes, `kill`: to end with this exit code.
     Quit(u8),
-    /// Ctrl-Z.
-    Suspend,
     /// We go on after a stop.
     Resumed,
     /// [`Effect::Advance`] is done: another step is watched.
@@ -65,6 +63,8 @@ pub enum Key {
     Next,
     Again,
     Help,
+    /// Ctrl-Z.
+    Suspend,
     Quit,
 }
 
@@ -133,8 +133,7 @@ pub enum Effect {
     /// Make the next step the current one and watch it; answered by
     /// [`Event::Advanced`], or by nothing if there is none.
     Advance,
-    /// Give the terminal back and stop ourselves; answered by
-    /// [`Event::Resumed`].
+    /// Give the terminal back and stop ourselves until somebody lets us go on.
     Suspend,
     Exit(u8),
 }
@@ -197,6 +196,11 @@ impl Machine {
             .is_some_and(|current| current.run == run && !current.stopped)
     }
 
+    /// Whether the last run passed, and nothing has changed since.
+    pub fn passed(&self) -> bool {
+        self.passed
+    }
+
     /// Whether a run is in progress.
     pub fn is_running(&self) -> bool {
         self.current.is_some()
@@ -206,6 +210,8 @@ impl Machine {
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
+            // What is saved now is checked by nobody.
+            Event::Touched if self.quitting.is_some() => {}
             Event::Touched => {
                 let first = self.saving.map_or(now, |(first, _)| first);
                 self.saving = Some((first, now));
@@ -222,14 +228,6 @@ impl Machine {
             }
             Event::Key(key) => self.key(key, now, &mut effects),
             Event::Quit(code) => self.quit(code, now, &mut effects),
-            Event::Suspend => {
-                // Its limits would run out while it cannot go on.
-                if self.current.is_some() {
-                    self.stop(Because::Suspended, Stop::Kill, now, &mut effects);
-                    self.wanted.get_or_insert(Why::Resumed);
-                }
-                effects.push(Effect::Suspend);
-            }
             Event::Advanced => {
                 self.passed = false;
                 self.last_start = None;
@@ -251,9 +249,7 @@ impl Machine {
     fn time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.save_is_over_at().is_some_and(|at| now >= at) {
             self.saving = None;
-            if self.quitting.is_none() {
-                effects.push(Effect::Scan);
-            }
+            effects.push(Effect::Scan);
         }
         let Some(current) = &mut self.current else {
             return;
@@ -301,7 +297,7 @@ impl Machine {
         if self.quitting.is_some() {
             return;
         }
-        effects.push(match key {
+        let effect = match key {
             Key::Quit => return self.quit(0, now, effects),
             Key::Again => return self.run(Why::Asked, Because::Asked, now, effects),
             Key::Next if self.passed && self.current.is_none() => Effect::Advance,
@@ -311,7 +307,16 @@ impl Machine {
             }),
             Key::Diff => Effect::Show(Show::Diff),
             Key::Help => Effect::Show(Show::Keys),
-        });
+            Key::Suspend => {
+                // The limits of its checks would run out while it waits for us.
+                if self.current.is_some() {
+                    self.stop(Because::Suspended, Stop::Kill, now, effects);
+                    self.wanted.get_or_insert(Why::Resumed);
+                }
+                Effect::Suspend
+            }
+        };
+        effects.push(effect);
     }
 
     fn quit(&mut self, code: u8, now: Instant, effects: &mut Vec<Effect>) {
@@ -322,6 +327,7 @@ impl Machine {
             self.stop(Because::Quit, Stop::Kill, now, effects);
         } else {
             self.quitting = Some(code);
+            self.saving = None;
             self.stop(Because::Quit, Stop::Terminate, now, effects);
         }
     }
@@ -386,6 +392,354 @@ impl Machine {
             if current.exited.is_some() {
                 current.give_up_at = Some(now + DRAIN);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine with a clock of its own.
+    struct Bench {
+        machine: Machine,
+        now: Instant,
+    }
+
+    impl Bench {
+        /// The first run is in progress.
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut machine = Machine::default();
+            let effects = machine.begin(now);
+            assert_eq!(effects, [start(1, Why::First, None)]);
+            Self { machine, now }
+        }
+
+        /// The first run has ended so.
+        fn after(outcome: Outcome) -> Self {
+            let mut bench = Self::new();
+            bench.end(1, outcome);
+            bench
+        }
+
+        fn on(&mut self, event: Event) -> Vec<Effect> {
+            self.machine.on(event, self.now)
+        }
+
+        /// Lets time pass, as the loop does: a tick at each deadline.
+        fn pass(&mut self, milliseconds: u64) -> Vec<Effect> {
+            let until = self.now + Duration::from_millis(milliseconds);
+            let mut effects = Vec::new();
+            while let Some(at) = self.machine.deadline().filter(|at| *at <= until) {
+                self.now = at;
+                let due = self.on(Event::Tick);
+                assert!(!due.is_empty(), "a tick with nothing to do");
+                effects.extend(due);
+            }
+            self.now = until;
+            effects
+        }
+
+        fn end(&mut self, run: RunId, outcome: Outcome) -> Vec<Effect> {
+            let mut effects = self.on(Event::Exited(run, outcome));
+            effects.extend(self.on(Event::Closed(run)));
+            effects
+        }
+
+        /// A save of one file, up to the effects of the scan.
+        fn save(&mut self, file: &str) -> Vec<Effect> {
+            assert_eq!(self.on(Event::Touched), []);
+            assert_eq!(self.pass(100), [Effect::Scan]);
+            self.on(Event::Scanned(vec![file.into()]))
+        }
+    }
+
+    fn start(run: RunId, why: Why, since: Option<u64>) -> Effect {
+        Effect::Start {
+            run,
+            why,
+            since: since.map(Duration::from_millis),
+        }
+    }
+
+    fn saved(files: &[&str]) -> Why {
+        Why::Saved(files.iter().map(ToString::to_string).collect())
+    }
+
+    fn finish(run: RunId, outcome: Outcome, took: u64) -> Effect {
+        Effect::Finish {
+            run,
+            outcome,
+            took: Duration::from_millis(took),
+        }
+    }
+
+    fn terminate(run: RunId) -> Effect {
+        Effect::Signal(run, Stop::Terminate)
+    }
+
+    fn kill(run: RunId) -> Effect {
+        Effect::Signal(run, Stop::Kill)
+    }
+
+    #[test]
+    fn a_save_is_over_when_it_has_been_quiet_for_a_moment() {
+        let mut bench = Bench::after(Outcome::Failed);
+        for _ in 0..5 {
+            assert_eq!(bench.on(Event::Touched), []);
+            assert_eq!(bench.pass(99), []);
+        }
+        assert_eq!(bench.pass(1), [Effect::Scan]);
+        // Touched and not changed.
+        assert_eq!(bench.on(Event::Scanned(Vec::new())), []);
+        assert_eq!(bench.machine.deadline(), None);
+        assert_eq!(bench.save("a"), [start(2, saved(&["a"]), Some(596))]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_without_end_is_scanned_all_the_same() {
+        let mut bench = Bench::after(Outcome::Failed);
+        let mut scans = 0;
+        for _ in 0..100 {
+            scans += bench.on(Event::Touched).len();
+            scans += bench.pass(50).len();
+        }
+        assert!((4..=5).contains(&scans), "{scans}");
+    }
+
+    #[test]
+    fn a_run_is_over_when_its_process_and_its_output_have_ended() {
+        for output_first in [false, true] {
+            let mut bench = Bench::new();
+            assert!(bench.machine.shows(1));
+            bench.pass(1500);
+            let exited = Event::Exited(1, Outcome::Passed);
+            let effects = if output_first {
+                assert_eq!(bench.on(Event::Closed(1)), []);
+                bench.on(exited)
+            } else {
+                // What it has left behind is killed.
+                assert_eq!(bench.on(exited), [kill(1)]);
+                bench.on(Event::Closed(1))
+            };
+            let last = effects.last();
+            assert_eq!(last, Some(&finish(1, Outcome::Passed, 1500)));
+            assert!(!bench.machine.shows(1));
+        }
+    }
+
+    #[test]
+    fn output_that_does_not_end_is_waited_for_a_moment_only() {
+        let mut bench = Bench::new();
+        bench.on(Event::Exited(1, Outcome::Failed));
+        assert_eq!(bench.pass(999), []);
+        assert_eq!(bench.pass(1), [finish(1, Outcome::Failed, 1000)]);
+        // The end of it comes late, and the next run does not mind.
+        bench.on(Event::Key(Key::Again));
+        assert_eq!(bench.on(Event::Closed(1)), []);
+        assert_eq!(bench.on(Event::Exited(1, Outcome::Passed)), []);
+        assert!(bench.machine.shows(2));
+    }
+
+    #[test]
+    fn a_newer_save_stops_the_run_and_starts_the_next_when_it_is_gone() {
+        let mut bench = Bench::new();
+        let stopping = Effect::Stopping(1, Because::NewerSave);
+        assert_eq!(bench.save("a"), [stopping, terminate(1)]);
+        assert!(!bench.machine.shows(1), "output of a stopped run");
+        // Saved again meanwhile: both files are named, it is stopped once.
+        assert_eq!(bench.save("b"), []);
+        assert_eq!(bench.save("a"), []);
+        assert_eq!(bench.on(Event::Exited(1, Outcome::Killed(15))), []);
+        assert_eq!(
+            bench.on(Event::Closed(1)),
+            [Effect::Drop(1), start(2, saved(&["a", "b"]), Some(300))]
+        );
+        assert!(bench.machine.shows(2) && !bench.machine.shows(1));
+        assert_eq!(bench.end(2, Outcome::Passed).len(), 2);
+        assert_eq!(bench.pass(10_000), []);
+    }
+
+    #[test]
+    fn a_run_that_does_not_end_is_killed_after_its_grace() {
+        let mut bench = Bench::new();
+        bench.on(Event::Key(Key::Again));
+        assert_eq!(bench.pass(499), []);
+        assert_eq!(bench.pass(1), [kill(1)]);
+        assert_eq!(bench.pass(10_000), []);
+        let effects = bench.end(1, Outcome::Killed(9));
+        assert_eq!(
+            effects[1..],
+            [Effect::Drop(1), start(2, Why::Asked, Some(10_500))]
+        );
+
+        // The first process obeys, one that it has started does not: the
+        // output stays open.
+        bench.on(Event::Key(Key::Again));
+        assert_eq!(bench.on(Event::Exited(2, Outcome::Killed(15))), []);
+        assert_eq!(bench.pass(500), [kill(2)]);
+        assert_eq!(bench.on(Event::Closed(2))[0], Effect::Drop(2));
+    }
+
+    #[test]
+    fn a_save_after_the_exit_does_not_wait_for_output() {
+        let mut bench = Bench::new();
+        bench.on(Event::Exited(1, Outcome::Passed));
+        assert_eq!(bench.save("a"), [Effect::Stopping(1, Because::NewerSave)]);
+        let effects = bench.pass(1000);
+        assert_eq!(
+            effects,
+            [Effect::Drop(1), start(2, saved(&["a"]), Some(1000))]
+        );
+    }
+
+    #[test]
+    fn the_next_step_comes_only_when_asked_for_after_a_pass() {
+        let next = Event::Key(Key::Next);
+        let not_yet = [Effect::Show(Show::NotYet)];
+        let mut bench = Bench::new();
+        assert_eq!(bench.on(next.clone()), not_yet);
+        bench.end(1, Outcome::Failed);
+        assert_eq!(bench.on(next.clone()), not_yet);
+
+        let mut bench = Bench::after(Outcome::Passed);
+        assert_eq!(bench.pass(100_000), [], "it never moves on by itself");
+        // Saved since: it has to pass again.
+        bench.save("a");
+        assert_eq!(bench.on(next.clone()), not_yet);
+        bench.end(2, Outcome::Passed);
+        assert_eq!(bench.on(next.clone()), [Effect::Advance]);
+        assert_eq!(bench.on(Event::Advanced), [start(3, Why::First, None)]);
+        bench.end(3, Outcome::Trouble(3));
+        assert_eq!(bench.on(next), not_yet);
+    }
+
+    #[test]
+    fn a_second_hint_is_more_until_the_next_run() {
+        let mut bench = Bench::after(Outcome::Failed);
+        let hint = |bench: &mut Bench| bench.on(Event::Key(Key::Hint));
+        let shown = |more| [Effect::Show(Show::Hint { more })];
+        assert_eq!(hint(&mut bench), shown(false));
+        assert_eq!(hint(&mut bench), shown(true));
+        assert_eq!(hint(&mut bench), shown(true));
+        bench.save("a");
+        assert_eq!(hint(&mut bench), shown(false));
+    }
+
+    #[test]
+    fn the_end_leaves_no_run() {
+        let mut bench = Bench::after(Outcome::Failed);
+        assert_eq!(bench.on(Event::Key(Key::Quit)), [Effect::Exit(0)]);
+
+        let mut bench = Bench::new();
+        bench.on(Event::Touched);
+        let stopping = Effect::Stopping(1, Because::Quit);
+        assert_eq!(bench.on(Event::Quit(130)), [stopping, terminate(1)]);
+        // A save that was under way, and keys, do nothing any more.
+        assert_eq!(bench.pass(200), []);
+        assert_eq!(bench.on(Event::Scanned(vec!["a".into()])), []);
+        assert_eq!(bench.on(Event::Key(Key::Again)), []);
+        // Asked twice.
+        assert_eq!(bench.on(Event::Quit(143)), [kill(1)]);
+        let effects = bench.end(1, Outcome::Killed(9));
+        assert_eq!(effects[1..], [Effect::Drop(1), Effect::Exit(130)]);
+
+        // On its way out for a newer save.
+        let mut bench = Bench::new();
+        bench.save("a");
+        assert_eq!(bench.on(Event::Quit(130)), []);
+        let effects = bench.end(1, Outcome::Killed(15));
+        assert_eq!(effects, [Effect::Drop(1), Effect::Exit(130)]);
+    }
+
+    #[test]
+    fn a_run_that_was_in_progress_at_a_stop_begins_anew() {
+        let mut bench = Bench::after(Outcome::Failed);
+        assert_eq!(bench.on(Event::Key(Key::Suspend)), [Effect::Suspend]);
+        assert_eq!(bench.on(Event::Resumed), []);
+
+        let mut bench = Bench::new();
+        let stopping = Effect::Stopping(1, Because::Suspended);
+        assert_eq!(
+            bench.on(Event::Key(Key::Suspend)),
+            [stopping, kill(1), Effect::Suspend]
+        );
+        bench.pass(60_000);
+        assert_eq!(bench.on(Event::Resumed), []);
+        let effects = bench.end(1, Outcome::Killed(9));
+        assert_eq!(
+            effects[1..],
+            [Effect::Drop(1), start(2, Why::Resumed, Some(60_000))]
+        );
+    }
+
+    /// Whatever the order of events, an end that is asked for comes within the
+    /// grace and the wait for output once the processes have ended.
+    #[test]
+    fn any_order_of_events_comes_to_an_end() {
+        // A generator of its own (xorshift), so that a failure can be repeated.
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for round in 0..2_000 {
+            let mut bench = Bench::new();
+            // What the loop would know: the last run, whether it is alive.
+            let (mut run, mut exited, mut closed, mut running) = (1, false, false, true);
+            let mut exit = None;
+            for step in 0..200 {
+                let ask_for_the_end = step == 150;
+                let event = match random(12) {
+                    _ if ask_for_the_end => Event::Quit(130),
+                    0 | 1 => Event::Touched,
+                    2 => Event::Scanned(vec!["a".into()]),
+                    3 => Event::Key(Key::Again),
+                    4 => Event::Key(Key::Next),
+                    5 => Event::Key(Key::Hint),
+                    6 => Event::Key(Key::Suspend),
+                    7 => Event::Resumed,
+                    8 if running && !exited => {
+                        exited = true;
+                        Event::Exited(run, Outcome::Passed)
+                    }
+                    9 if running && !closed => {
+                        closed = true;
+                        Event::Closed(run)
+                    }
+                    _ => Event::Tick,
+                };
+                let mut effects = bench.on(event);
+                effects.extend(bench.pass(random(400)));
+                // Once killed, a process ends.
+                if effects.contains(&kill(run)) && !exited {
+                    exited = true;
+                    effects.extend(bench.on(Event::Exited(run, Outcome::Killed(9))));
+                    effects.extend(bench.pass(1_000));
+                }
+                for effect in effects {
+                    match effect {
+                        Effect::Start { run: next, .. } => {
+                            assert!(!running, "round {round}: two runs at once");
+                            (run, exited, closed, running) = (next, false, false, true);
+                        }
+                        Effect::Finish { run: ended, .. } | Effect::Drop(ended) => {
+                            assert_eq!(ended, run);
+                            assert!(exited, "round {round}: forgotten while it runs");
+                            running = false;
+                        }
+                        Effect::Exit(code) => {
+                            assert!(!running, "round {round}: left behind");
+                            exit.get_or_insert(code);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            assert_eq!(exit, Some(130), "round {round}");
         }
     }
 }

@@ -10,8 +10,8 @@ use super::machine::{Event, Key};
 use crate::screen;
 
 /// The terminal in the mode in which each key comes at once and is not shown.
-/// Ctrl-C and Ctrl-Z keep their meaning. Dropping it gives back the mode that
-/// was found.
+/// Ctrl-C keeps its meaning; Ctrl-Z is a key, so that the terminal is given back
+/// while it is still ours. Dropping it gives back the mode that was found.
 pub struct Keys {
     found: String,
 }
@@ -49,7 +49,7 @@ impl Keys {
 
     /// Takes the terminal, also after a stop, when the shell has had it.
     pub fn take(&self) {
-        let _ = stty(&["-icanon", "-echo", "min", "1", "time", "0"]);
+        let _ = stty(&["-icanon", "-echo", "min", "1", "time", "0", "susp", "undef"]);
     }
 
     /// Gives it back as it was found.
@@ -58,6 +58,19 @@ impl Keys {
             let _ = stty(&["sane"]);
         }
     }
+}
+
+/// Stops us, and with us what has started us and waits (`cargo coach`), as
+/// Ctrl-Z does. Returns when somebody lets us go on; at once where nobody could,
+/// since there is no shell.
+pub fn suspend() {
+    // 0 is the group that we and this shell are in: it is stopped too, and we
+    // wait for it, so that nothing is done between the signal and the stop.
+    let _ = Command::new("sh")
+        .args(["-c", "kill -s TSTP 0"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 impl Drop for Keys {
@@ -81,23 +94,35 @@ fn stty(arguments: &[&str]) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The keys that were pressed. What begins with an escape is an arrow, a
-/// function key or pasted text.
+/// The keys that were pressed, without the escapes of arrows and the like, which
+/// contain letters.
 fn keys_of(bytes: &[u8]) -> Vec<Key> {
-    if bytes.first() == Some(&0x1b) {
-        return Vec::new();
+    let mut keys = Vec::new();
+    let mut bytes = bytes.iter().copied();
+    while let Some(byte) = bytes.next() {
+        keys.extend(match byte {
+            0x1b => {
+                // `ESC [`, parameters, a letter; `ESC O` and a letter; or a key
+                // pressed together with Alt.
+                match bytes.next() {
+                    Some(b'[') => drop(bytes.find(|byte| (0x40..0x7f).contains(byte))),
+                    Some(b'O') => drop(bytes.next()),
+                    _ => {}
+                }
+                None
+            }
+            b'h' => Some(Key::Hint),
+            b'd' => Some(Key::Diff),
+            b'n' => Some(Key::Next),
+            b'r' => Some(Key::Again),
+            b'?' => Some(Key::Help),
+            0x1a => Some(Key::Suspend),
+            // Ctrl-D ends what reads from a terminal.
+            b'q' | 4 => Some(Key::Quit),
+            _ => None,
+        });
     }
-    let key = |byte: &u8| match byte {
-        b'h' => Some(Key::Hint),
-        b'd' => Some(Key::Diff),
-        b'n' => Some(Key::Next),
-        b'r' => Some(Key::Again),
-        b'?' => Some(Key::Help),
-        // Ctrl-D ends what reads from a terminal.
-        b'q' | 4 => Some(Key::Quit),
-        _ => None,
-    };
-    bytes.iter().filter_map(key).collect()
+    keys
 }
 
 /// Standard output, to which the watch and its runs write in turn.
@@ -156,8 +181,13 @@ mod tests {
     #[test]
     fn keys_and_what_is_none() {
         assert_eq!(keys_of(b"hx?"), [Key::Hint, Key::Help]);
-        assert_eq!(keys_of(b"\x04"), [Key::Quit]);
-        // An arrow, and the letters in its escape.
-        assert_eq!(keys_of(b"\x1b[nd"), []);
+        assert_eq!(keys_of(b"\x1a\x04"), [Key::Suspend, Key::Quit]);
+        // Arrows, F1, a function key with parameters, Alt-h; and keys between.
+        assert_eq!(
+            keys_of(b"\x1b[B\x1bOPr\x1b[15;2~h\x1bh"),
+            [Key::Again, Key::Hint]
+        );
+        assert_eq!(keys_of(b"\x1b[1;2"), []);
+        assert_eq!(keys_of(b"\x1b"), []);
     }
 }
