@@ -154,11 +154,7 @@ impl Watch<'_> {
             };
             match &event {
                 Event::Output(run, bytes) if self.machine.shows(*run) => self.screen.raw(bytes)?,
-                Event::Resumed => {
-                    if let Some(keys) = &self.keys {
-                        keys.take();
-                    }
-                }
+                Event::Resumed if self.keys.is_some() => Keys::take(),
                 _ => {}
             }
             effects.extend(self.machine.on(event, Instant::now()));
@@ -216,7 +212,7 @@ impl Watch<'_> {
                 if let Some(keys) = &self.keys {
                     keys.give_back();
                     terminal::suspend();
-                    keys.take();
+                    Keys::take();
                     if !self.machine.is_running() {
                         self.prompt(self.machine.passed())?;
                     }
@@ -453,7 +449,7 @@ mod tests {
         assert_eq!(words(Duration::from_millis(1_450)), "1.4 s");
         assert_eq!(words(Duration::from_millis(59_900)), "59 s");
         assert_eq!(words(Duration::from_secs(3_599)), "59 min");
-        assert_eq!(words(Duration::from_secs(7_200)), "2 h");
+        assert_eq!(words(Duration::from_hours(2)), "2 h");
         let files: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
         assert_eq!(some_of(&files[..1]), "a");
         assert_eq!(some_of(&files), "a, b, c and 2 more");

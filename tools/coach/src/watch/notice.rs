@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Notice {
 
 /// Looks again and again until `stopped` is closed.
 fn keep_looking(
-    folder: &PathBuf,
+    folder: &Path,
     mut watcher: Option<RecommendedWatcher>,
     mut last: Look,
     events: &Sender<Event>,

@@ -53,18 +53,15 @@ impl Capped {
             return 0;
         }
         let fits = bytes.len().min(HEAD_BYTES - self.head_bytes);
-        let ends = bytes[..fits]
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'\n');
-        if let Some((index, _)) = ends.clone().nth(HEAD_LINES - self.head_lines - 1) {
-            return index + 1;
+        if let Some(end) = after_line(&bytes[..fits], HEAD_LINES - self.head_lines) {
+            return end;
         }
         if fits == bytes.len() {
             return fits;
         }
         // Cut between two lines, if there are two.
-        ends.last().map_or(fits, |(index, _)| index + 1)
+        let last_end = bytes[..fits].iter().rposition(|byte| *byte == b'\n');
+        last_end.map_or(fits, |index| index + 1)
     }
 
     /// What is left to show now that the run is over: how much was left out,
@@ -99,15 +96,20 @@ impl Capped {
     }
 }
 
+/// How many lines end in it.
 fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
+    ends(bytes).count()
 }
 
 /// Where the text goes on after this many lines; `None` after none.
 fn after_line(bytes: &[u8], count: usize) -> Option<usize> {
-    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    let (index, _) = ends.skip(count.checked_sub(1)?).next()?;
-    Some(index + 1)
+    ends(bytes).nth(count.checked_sub(1)?)
+}
+
+/// Where the lines end, each behind its newline.
+fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let numbered = bytes.iter().zip(1..);
+    numbered.filter_map(|(byte, end)| (*byte == b'\n').then_some(end))
 }
 
 /// A number of bytes in words, "1.2 MB".

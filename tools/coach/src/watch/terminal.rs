@@ -25,7 +25,7 @@ impl Keys {
         let keys = Self {
             found: stty(&["-g"])?.trim().to_owned(),
         };
-        keys.take();
+        Self::take();
         let events = events.clone();
         thread::spawn(move || {
             let mut buffer = [0; 64];
@@ -48,7 +48,7 @@ impl Keys {
     }
 
     /// Takes the terminal, also after a stop, when the shell has had it.
-    pub fn take(&self) {
+    pub fn take() {
         let _ = stty(&["-icanon", "-echo", "min", "1", "time", "0", "susp", "undef"]);
     }
 
