@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check hint diff reset solve restore doctor prefetch clean"
+coach_verbs="list checkout check watch hint diff reset solve restore doctor prefetch clean"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -65,6 +65,8 @@ The steps
   check [NN|NN.K] [--solution] [--json] [FILTER]
                                check a step
                                  ./run.sh check 05
+  watch [NN] [--poll]          check a step at every save; keys for hint, diff, next step
+                                 ./run.sh watch 05
   hint [NN|NN.K] [more]        help with a task, a little more each time
                                  ./run.sh hint 05.2 more
   diff [NN] [--stat]           from your exercise to the solution, as a patch

@@ -2,9 +2,10 @@
 //!
 //! Reading order: [`project`] finds the steps, [`tasks`] what is to be done in
 //! them, [`progress`] how far the learner is. [`check`] builds (with [`cargo`])
-//! and runs a step's checks, [`hint`] helps with a task, [`diff`] shows the way
-//! from exercise to solution, [`list`] and [`checkout`] where one is. The coach
-//! knows cargo and folders, never what a step teaches.
+//! and runs a step's checks, [`watch`] does so after every save, [`hint`] helps
+//! with a task, [`diff`] shows the way from exercise to solution, [`list`] and
+//! [`checkout`] where one is. The coach knows cargo and folders, never what a
+//! step teaches.
 //!
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
@@ -28,6 +29,7 @@ mod reset;
 mod screen;
 mod tasks;
 mod trouble;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +82,17 @@ enum Verb {
         /// One JSON object on stdout instead of text
         #[arg(long)]
         json: bool,
+    },
+    /// Check a step now and after every save, with keys for hint, diff and next step
+    #[command(
+        after_help = "Examples:\n  ./run.sh watch            the current step, at every save\n  ./run.sh watch 05\n  ./run.sh watch 05 --poll  where saves go unnoticed: network folders, /mnt/c under WSL\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
+    )]
+    Watch {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: Option<String>,
+        /// Look at the files again and again instead of having the system tell of saves
+        #[arg(long)]
+        poll: bool,
     },
     /// Help with a task: a nudge, then a pointer, then nearly the answer
     #[command(
@@ -182,6 +195,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
                     json,
                 },
             );
+        }
+        Verb::Watch { step, poll } => {
+            return watch::watch(&project, &watch::Request { step, poll });
         }
         // `hint more` means the current step.
         Verb::Hint { target, more } => match target.as_deref() {

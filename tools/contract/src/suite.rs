@@ -150,7 +150,10 @@ impl Suite {
         if arguments.output == Output::Json {
             println!("{}", report.json());
         } else {
-            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            // A program that passes our output on to a terminal says so.
+            let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+            let colour = (forced || std::io::stdout().is_terminal())
+                && std::env::var_os("NO_COLOR").is_none();
             print!("{}", report.text(colour));
         }
         if let Some(file) = &arguments.report
