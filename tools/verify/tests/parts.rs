@@ -33,8 +33,8 @@ fn everything_holds_and_nothing_is_touched() {
         "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
         "wrong answers rejected: 10/10",
-        "right answers accepted: 2/2",
-        "verify wrong: 14 passed, 0 failed",
+        "right answers accepted: 4/4",
+        "verify wrong: 18 passed, 0 failed",
         " server stops",
         "\nverify: ",
     ] {
@@ -376,6 +376,15 @@ fn wrong_answers_fail() {
     let verified = fixture.verify(&["wrong", "2"]);
     assert!(
         verified.output.contains("at least 5 are needed"),
+        "{}",
+        verified.output
+    );
+    std::fs::remove_file(fixture.path(right)).expect("removed");
+    let verified = fixture.verify(&["wrong", "2"]);
+    assert!(
+        verified
+            .output
+            .contains("right/02-second holds 1 patches, at least 2 are needed"),
         "{}",
         verified.output
     );
