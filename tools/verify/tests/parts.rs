@@ -573,6 +573,14 @@ fn texts_fail() {
         "{}",
         verified.output
     );
+    std::fs::remove_file(fixture.path(HINTS)).expect("removed");
+    let verified = fixture.verify(&["texts"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.output);
+    assert!(
+        verified.output.contains("02-second/hints.md: no such file"),
+        "{}",
+        verified.output
+    );
 }
 
 #[test]
