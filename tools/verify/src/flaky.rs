@@ -47,6 +47,9 @@ pub struct Settings {
     /// Repeat the tests of this package alone; may be given several times
     #[arg(long = "package", value_name = "NAME", conflicts_with = "step")]
     packages: Vec<String>,
+    /// Repeat the steps' checks alone
+    #[arg(long, conflicts_with = "packages")]
+    checks: bool,
     /// Keep every processor busy meanwhile
     #[arg(long)]
     load: bool,
@@ -102,13 +105,13 @@ pub fn prove(
     report: &mut Report,
 ) -> Env<()> {
     let started = Instant::now();
-    let tested: Vec<&str> = match (&settings.step, settings.packages.as_slice()) {
-        (Some(_), _) => Vec::new(),
-        (None, []) => TESTED
+    let tested: Vec<&str> = match settings.packages.as_slice() {
+        _ if settings.checks || settings.step.is_some() => Vec::new(),
+        [] => TESTED
             .into_iter()
             .filter(|package| sandbox.packages.contains(*package))
             .collect(),
-        (None, packages) => packages.iter().map(String::as_str).collect(),
+        packages => packages.iter().map(String::as_str).collect(),
     };
     let steps = if settings.packages.is_empty() {
         steps

@@ -651,7 +651,8 @@ fn a_check_that_fails_now_and_then_is_found() {
     };
 
     on_each_run("    assert!(runs > 0);");
-    let output = fixture.holds(&["flaky", "--times", "3", "--jobs", "2", "--load"]);
+    let repeated = ["flaky", "--checks", "--times", "3", "--jobs", "2", "--load"];
+    let output = fixture.holds(&repeated);
     for line in [
         "02-second check: 3 runs",
         "ok      no process is left",
