@@ -44,6 +44,12 @@ pub struct Settings {
     /// How many run at once
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZero<usize>,
+    /// Repeat the tests of this package alone; may be given several times
+    #[arg(long = "package", value_name = "NAME", conflicts_with = "step")]
+    packages: Vec<String>,
+    /// Repeat the steps' checks alone
+    #[arg(long, conflicts_with = "packages")]
+    checks: bool,
     /// Keep every processor busy meanwhile
     #[arg(long)]
     load: bool,
@@ -89,8 +95,8 @@ impl Progress {
     }
 }
 
-/// Repeats the checks of `steps` on their solutions and, when `whole`, the
-/// tests of the service and of the harness.
+/// Repeats the checks of `steps` on their solutions and the tests of the service
+/// and of the harness, or what the command line asks for instead.
 pub fn prove(
     tree: &Tree,
     sandbox: &Sandbox,
@@ -99,8 +105,20 @@ pub fn prove(
     report: &mut Report,
 ) -> Env<()> {
     let started = Instant::now();
-    let whole = settings.step.is_none();
-    let programs = build(sandbox, steps, whole, report)?;
+    let tested: Vec<&str> = match settings.packages.as_slice() {
+        _ if settings.checks || settings.step.is_some() => Vec::new(),
+        [] => TESTED
+            .into_iter()
+            .filter(|package| sandbox.packages.contains(*package))
+            .collect(),
+        packages => packages.iter().map(String::as_str).collect(),
+    };
+    let steps = if settings.packages.is_empty() {
+        steps
+    } else {
+        &[]
+    };
+    let programs = build(sandbox, steps, &tested, report)?;
     if programs.is_empty() {
         return match steps {
             [] => Err(Environment("there is nothing to repeat".into())),
@@ -174,9 +192,18 @@ pub fn prove(
 }
 
 /// Builds what is to be repeated; what does not compile is a failure.
-fn build(sandbox: &Sandbox, steps: &[Step], whole: bool, report: &mut Report) -> Env<Vec<Program>> {
+fn build(
+    sandbox: &Sandbox,
+    steps: &[Step],
+    packages: &[&str],
+    report: &mut Report,
+) -> Env<Vec<Program>> {
     let sides: Vec<(&Step, Side)> = steps.iter().map(|step| (step, Side::Solution)).collect();
-    let compiled = cargo::build_checks(sandbox, &sides)?;
+    let compiled = if sides.is_empty() {
+        BTreeMap::new()
+    } else {
+        cargo::build_checks(sandbox, &sides)?
+    };
     let mut programs = Vec::new();
     for step in steps {
         let side = step.side(Side::Solution);
@@ -190,12 +217,8 @@ fn build(sandbox: &Sandbox, steps: &[Step], whole: bool, report: &mut Report) ->
             }),
         }
     }
-    let packages: Vec<&str> = TESTED
-        .into_iter()
-        .filter(|package| whole && sandbox.packages.contains(*package))
-        .collect();
     if !packages.is_empty() {
-        for test in cargo::build_tests(sandbox, &packages)? {
+        for test in cargo::build_tests(sandbox, packages)? {
             let package = test.folder.file_name().unwrap_or_default();
             programs.push(Program {
                 name: format!("{} {}", package.to_string_lossy(), test.name),

@@ -12,9 +12,6 @@ use crate::regions::Source;
 use crate::report::{Outcome, all_of};
 use crate::tree::{Side, Step, Tree};
 
-/// Whether a step may still be without hints.
-pub const REQUIRED: bool = false;
-
 /// The levels, from the gentlest on.
 const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
 

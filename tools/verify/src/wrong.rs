@@ -13,9 +13,6 @@ use crate::sandbox::Sandbox;
 use crate::tree::{Side, Step, Tree, has_extension};
 use crate::{Env, Environment};
 
-/// How many wrong answers a step must reject at least.
-const AT_LEAST: usize = 5;
-
 /// What an answer is expected to come to.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -29,6 +26,14 @@ impl Kind {
         match self {
             Self::Wrong => "wrong",
             Self::Right => "right",
+        }
+    }
+
+    /// How many a step needs at least.
+    fn at_least(self) -> usize {
+        match self {
+            Self::Wrong => 5,
+            Self::Right => 2,
         }
     }
 }
@@ -62,11 +67,15 @@ struct Built {
 pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report) -> Env<()> {
     let wrong = trials(tree, steps, Kind::Wrong);
     let right = trials(tree, steps, Kind::Right);
-    for step in steps {
-        let count = wrong.iter().filter(|trial| trial.step == step).count();
-        report.prove(&format!("{} has {count} wrong answers", step.slug), || {
-            enough(count, &format!("tools/verify/wrong/{}", step.slug))
-        });
+    for (kind, trials) in [(Kind::Wrong, &wrong), (Kind::Right, &right)] {
+        for step in steps {
+            let count = trials.iter().filter(|trial| trial.step == step).count();
+            let folder = kind.folder();
+            report.prove(
+                &format!("{} has {count} {folder} answers", step.slug),
+                || enough(count, kind, &format!("tools/verify/{folder}/{}", step.slug)),
+            );
+        }
     }
     for folder in ["wrong", "right"] {
         report_strays(tree, folder, report);
@@ -139,12 +148,13 @@ fn joined(judged: ScopedJoinHandle<'_, Result<String, String>>) -> Result<String
         .unwrap_or_else(|_| Err("verify panicked while it ran the check".into()))
 }
 
-fn enough(patches: usize, folder: &str) -> Outcome {
-    if patches >= AT_LEAST {
+fn enough(patches: usize, kind: Kind, folder: &str) -> Outcome {
+    let least = kind.at_least();
+    if patches >= least {
         return Ok(());
     }
     Err(format!(
-        "{folder} holds {patches} patches, at least {AT_LEAST} are needed"
+        "{folder} holds {patches} patches, at least {least} are needed"
     ))
 }
 

@@ -33,8 +33,8 @@ fn everything_holds_and_nothing_is_touched() {
         "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
         "wrong answers rejected: 10/10",
-        "right answers accepted: 2/2",
-        "verify wrong: 14 passed, 0 failed",
+        "right answers accepted: 4/4",
+        "verify wrong: 18 passed, 0 failed",
         " server stops",
         "\nverify: ",
     ] {
@@ -379,6 +379,15 @@ fn wrong_answers_fail() {
         "{}",
         verified.output
     );
+    std::fs::remove_file(fixture.path(right)).expect("removed");
+    let verified = fixture.verify(&["wrong", "2"]);
+    assert!(
+        verified
+            .output
+            .contains("right/02-second holds 1 patches, at least 2 are needed"),
+        "{}",
+        verified.output
+    );
     assert!(
         verified.output.contains("wrong answers rejected: 4/4"),
         "{}",
@@ -564,6 +573,14 @@ fn texts_fail() {
         "{}",
         verified.output
     );
+    std::fs::remove_file(fixture.path(HINTS)).expect("removed");
+    let verified = fixture.verify(&["texts"]);
+    assert_eq!(verified.code, Some(1), "{}", verified.output);
+    assert!(
+        verified.output.contains("02-second/hints.md: no such file"),
+        "{}",
+        verified.output
+    );
 }
 
 #[test]
@@ -634,7 +651,8 @@ fn a_check_that_fails_now_and_then_is_found() {
     };
 
     on_each_run("    assert!(runs > 0);");
-    let output = fixture.holds(&["flaky", "--times", "3", "--jobs", "2", "--load"]);
+    let repeated = ["flaky", "--checks", "--times", "3", "--jobs", "2", "--load"];
+    let output = fixture.holds(&repeated);
     for line in [
         "02-second check: 3 runs",
         "ok      no process is left",
