@@ -19,7 +19,7 @@ use step08::db_accessor::{
 };
 use step08::error::Error;
 use step08::server;
-use step08::types::{Customer, Item, Money, NewOrderItem, Order, OrderItem};
+use step08::types::{Customer, Item, Money, NewOrderItem, Order, OrderCustomer, OrderItem};
 
 #[allow(clippy::too_many_lines)] // it is a list
 fn main() -> ExitCode {
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         )
         .check(
             "08.6",
-            "five times the orders take no more memory",
+            "four times the orders take no more memory",
             orders_flat_memory,
         )
         .check(
@@ -233,20 +233,32 @@ async fn sums_agree() -> Outcome {
     let prices = "UPDATE item SET price_cents = id * id * 7 + 3";
     database.execute(prices).await?;
     let engine = engine(&database)?;
-    for customer in 1..=3 {
-        let orders = collect(get_orders_of_customer(&engine, customer)).await;
-        let asked = format!("get_orders_of_customer({customer})");
-        for order in orders.or_fail(asked)? {
-            let id = order.order_id;
-            let in_sql = get_total_cost_of_an_order(&engine, id)
-                .await
-                .or_fail(format!("get_total_cost_of_an_order({id})"))?;
-            equal(
-                format!("Order::total of order {id} in cents, and SUM in SQL"),
-                cents(in_sql),
-                cents(order.total()),
-            )?;
-        }
+    for id in 1..=63 {
+        // Without the functions of the later tasks.
+        let items: Vec<OrderItem> = sqlx::query_as(
+            "SELECT name, price_cents, quantity
+             FROM order_items JOIN item ON item.id = item_id WHERE order_id = $1",
+        )
+        .bind(id)
+        .fetch_all(engine.pool())
+        .await
+        .or_fail(format!("the items of order {id}"))?;
+        let order = Order {
+            order_id: id,
+            customer: OrderCustomer {
+                name: "Alex".to_owned(),
+            },
+            order_time: "2024-03-18".parse().or_fail("a time")?,
+            items,
+        };
+        let in_sql = get_total_cost_of_an_order(&engine, id)
+            .await
+            .or_fail(format!("get_total_cost_of_an_order({id})"))?;
+        equal(
+            format!("Order::total of order {id} in cents, and SUM in SQL"),
+            cents(in_sql),
+            cents(order.total()),
+        )?;
     }
     Ok(())
 }
@@ -378,7 +390,7 @@ async fn orders_nested() -> Outcome {
 }
 
 async fn orders_are_complete() -> Outcome {
-    for count in [499, 500, 501, 1001] {
+    for count in [499, 500, 501] {
         let database = of_one_customer(count, 2).await?;
         // Every third order is empty; the last of a page is one of them or not.
         let sql = "DELETE FROM order_items WHERE order_id % 3 = 2";
@@ -502,8 +514,8 @@ async fn orders_are_not_skipped() -> Outcome {
 
 async fn orders_flat_memory() -> Outcome {
     let mut peaks = Vec::new();
-    for count in [1_500, 7_500] {
-        let database = of_one_customer(count, 3).await?;
+    for count in [1_000, 4_000] {
+        let database = of_one_customer(count, 4).await?;
         let service = service(&database)?;
         // The first answer pays for what is allocated once.
         service.get("/api/order_total/1").await?;
@@ -526,7 +538,7 @@ async fn orders_flat_memory() -> Outcome {
     }
     ensure(
         peaks[1] < peaks[0] + 1024,
-        "GET /api/orders/1 with 1500 and with 7500 orders: memory at its peak",
+        "GET /api/orders/1 with 1000 and with 4000 orders: memory at its peak",
         "about the same, at most 1024 KiB more",
         format!("{} KiB and {} KiB", peaks[0], peaks[1]),
     )
