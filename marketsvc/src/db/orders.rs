@@ -194,12 +194,12 @@ pub enum OrderTotal {
 /// [`Error::Busy`] when no connection comes free in time, else
 /// [`Error::Database`].
 pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
-    // With `?`, for the sum of no rows is NULL, which sqlx does not find out.
+    // The macro sees by itself that the sum of no rows is NULL.
     let total: Option<Option<Money>> = sqlx::query_scalar!(
         r#"SELECT (SELECT sum(item.price_cents * order_items.quantity)
                    FROM order_items
                    JOIN item ON item.id = order_items.item_id
-                   WHERE order_items.order_id = orders.id) AS "total?: Money"
+                   WHERE order_items.order_id = orders.id) AS "total: Money"
            FROM orders
            WHERE orders.id = $1"#,
         order.get()
