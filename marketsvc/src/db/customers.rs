@@ -81,8 +81,7 @@ pub async fn page(
 /// As [`page`].
 pub async fn name(db: &Db, id: CustomerId) -> Result<Option<String>, Error> {
     Ok(
-        sqlx::query_scalar("SELECT name FROM customer WHERE id = $1")
-            .bind(id.get())
+        sqlx::query_scalar!("SELECT name FROM customer WHERE id = $1", id.get())
             .fetch_optional(&db.readers)
             .await?,
     )

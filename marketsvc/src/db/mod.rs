@@ -11,6 +11,7 @@ pub mod bulk;
 pub mod customers;
 pub mod open;
 pub mod orders;
+mod values;
 
 use std::path::Path;
 

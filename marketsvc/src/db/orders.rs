@@ -1,15 +1,13 @@
 //! Queries about orders, and the one transaction that adds an order.
 
-use std::str::FromStr;
-
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{FromRow, Row, Sqlite, Transaction};
 use tokio::task::JoinSet;
 
 use super::Db;
 use crate::Error;
-use crate::domain::{CustomerId, FieldError, Invalid, Money, NewOrder, OrderId, UtcTime};
+use crate::domain::{CustomerId, FieldError, Money, NewOrder, OrderId, UtcTime};
 
 /// One line of an order as it was placed, or an order without any.
 #[derive(Debug)]
@@ -24,14 +22,34 @@ pub struct Line {
 }
 
 /// So many of an item, at today's price.
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub struct LineItem {
+    #[sqlx(rename = "item")]
     pub name: String,
     /// For one piece.
+    #[sqlx(rename = "price_cents")]
     pub price: Money,
     pub quantity: i64,
     /// For all pieces.
+    #[sqlx(rename = "total_cents")]
     pub total: Money,
+}
+
+impl FromRow<'_, SqliteRow> for Line {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        // NULL decodes as 0 unless an Option is asked for.
+        let item = match row.try_get::<Option<&str>, _>("item")? {
+            None => None,
+            Some(_) => Some(LineItem::from_row(row)?),
+        };
+        Ok(Self {
+            customer: row.try_get("customer")?,
+            order_id: row.try_get("order_id")?,
+            order_time: row.try_get("order_time")?,
+            item,
+            position: row.try_get("position")?,
+        })
+    }
 }
 
 impl Line {
@@ -75,10 +93,12 @@ impl After {
 macro_rules! select_lines {
     ($where:literal) => {
         concat!(
-            "SELECT customer.name, orders.id AS order_id, orders.order_time AS order_time,
+            "SELECT customer.name AS customer, orders.id AS order_id,
+                    orders.order_time AS order_time,
                     ifnull(order_items.rowid, 9223372036854775807) AS position,
-                    item.name, item.price_cents, order_items.quantity,
-                    item.price_cents * order_items.quantity
+                    item.name AS item, item.price_cents AS price_cents,
+                    order_items.quantity AS quantity,
+                    item.price_cents * order_items.quantity AS total_cents
              FROM orders
              JOIN customer ON customer.id = orders.customer_id
              LEFT JOIN order_items ON order_items.order_id = orders.id
@@ -126,16 +146,13 @@ pub async fn page_of_customer(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
-    sqlx::query(OF_CUSTOMER)
+    Ok(sqlx::query_as(OF_CUSTOMER)
         .bind(customer.get())
         .bind(after.map_or(0, |after| after.order_id))
         .bind(after.map_or(0, |after| after.position))
         .bind(limit)
         .fetch_all(&db.readers)
-        .await?
-        .iter()
-        .map(line)
-        .collect()
+        .await?)
 }
 
 /// At most `limit` lines that come after `after`, of orders up to and
@@ -150,47 +167,14 @@ pub async fn page_between(
     last: UtcTime,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
-    sqlx::query(BETWEEN)
+    Ok(sqlx::query_as(BETWEEN)
         .bind(after.order_time.to_string())
         .bind(after.order_id)
         .bind(after.position)
         .bind(last.to_string())
         .bind(limit)
         .fetch_all(&db.readers)
-        .await?
-        .iter()
-        .map(line)
-        .collect()
-}
-
-fn line(row: &SqliteRow) -> Result<Line, Error> {
-    // NULL decodes as 0 unless an Option is asked for.
-    let item = match row.try_get::<Option<String>, _>(4)? {
-        None => None,
-        Some(name) => Some(LineItem {
-            name,
-            price: Money::from_cents(row.try_get(5)?),
-            quantity: row.try_get(6)?,
-            total: Money::from_cents(row.try_get(7)?),
-        }),
-    };
-    let time: &str = row.try_get(2)?;
-    Ok(Line {
-        customer: row.try_get(0)?,
-        order_id: row.try_get(1)?,
-        order_time: UtcTime::from_str(time).map_err(|cause| stored("order_time", time, cause))?,
-        item,
-        position: row.try_get(3)?,
-    })
-}
-
-/// A value in the database that is not what its column is for. It can only
-/// have come there by another program's hand.
-fn stored(column: &str, held: &str, cause: Invalid) -> Error {
-    Error::Database(sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: format!("{held:?} {cause}").into(),
-    })
+        .await?)
 }
 
 /// What an order costs.
@@ -210,21 +194,22 @@ pub enum OrderTotal {
 /// [`Error::Busy`] when no connection comes free in time, else
 /// [`Error::Database`].
 pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
-    let total: Option<Option<i64>> = sqlx::query_scalar(
-        "SELECT (SELECT sum(item.price_cents * order_items.quantity)
-                 FROM order_items
-                 JOIN item ON item.id = order_items.item_id
-                 WHERE order_items.order_id = orders.id)
-         FROM orders
-         WHERE orders.id = $1",
+    // The macro sees by itself that the sum of no rows is NULL.
+    let total: Option<Option<Money>> = sqlx::query_scalar!(
+        r#"SELECT (SELECT sum(item.price_cents * order_items.quantity)
+                   FROM order_items
+                   JOIN item ON item.id = order_items.item_id
+                   WHERE order_items.order_id = orders.id) AS "total: Money"
+           FROM orders
+           WHERE orders.id = $1"#,
+        order.get()
     )
-    .bind(order.get())
     .fetch_optional(&db.readers)
     .await?;
     Ok(match total {
         None => OrderTotal::Unknown,
         Some(None) => OrderTotal::Empty,
-        Some(Some(cents)) => OrderTotal::Of(Money::from_cents(cents)),
+        Some(Some(total)) => OrderTotal::Of(total),
     })
 }
 
@@ -323,14 +308,20 @@ async fn insert_order(
     order: &NewOrder,
     time: UtcTime,
 ) -> Result<OrderId, Error> {
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO orders (customer_id, order_time) VALUES ($1, $2) RETURNING id",
+    let id = sqlx::query_scalar!(
+        r#"INSERT INTO orders (customer_id, order_time) VALUES ($1, $2) RETURNING id AS "id!""#,
+        order.customer().get(),
+        time.to_string()
     )
-    .bind(order.customer().get())
-    .bind(time.to_string())
     .fetch_one(&mut **transaction)
     .await?;
-    OrderId::try_from(id).map_err(|cause| stored("orders.id", &id.to_string(), cause))
+    OrderId::try_from(id).map_err(|cause| {
+        // A negative one can only have come there by another program's hand.
+        Error::Database(sqlx::Error::ColumnDecode {
+            index: "id".to_owned(),
+            source: format!("{id} {cause}").into(),
+        })
+    })
 }
 
 /// All lines in one statement, whatever their number: while this runs, no
@@ -340,14 +331,14 @@ async fn insert_lines(
     id: OrderId,
     order: &NewOrder,
 ) -> Result<(), Error> {
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO order_items (order_id, item_id, quantity)
          SELECT $1, value ->> 0, value ->> 1
          FROM json_each($2)
          ORDER BY key",
+        id.get(),
+        lines_as_json(order)
     )
-    .bind(id.get())
-    .bind(lines_as_json(order))
     .execute(&mut **transaction)
     .await?;
     Ok(())

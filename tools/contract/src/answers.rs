@@ -6,7 +6,7 @@
 //! sample data is found out. The service must already run over that database.
 //!
 //! Where the contract grew with the steps there is a check for each form:
-//! - `_flat` in the steps, `_nested` in `marketsvc`;
+//! - `_flat` until step 07, `_nested` from step 08 on and in `marketsvc`;
 //! - [`new_order_refusals_400`] until step 05, [`new_order_refusals`] from
 //!   step 06 on and in `marketsvc`;
 //! - [`order_total_null_when_unknown`] in the steps,

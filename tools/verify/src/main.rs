@@ -16,6 +16,7 @@ mod links;
 mod matching;
 mod parity;
 mod process;
+mod queries;
 mod regions;
 mod report;
 mod sandbox;
@@ -74,6 +75,8 @@ enum Part {
     Wrong(Only),
     /// What the chapters and the README show is true
     Chapters(Only),
+    /// What `.sqlx` says about the queries is what the database says
+    Queries(Only),
     /// Links lead somewhere, and each TODO has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
@@ -93,6 +96,7 @@ impl Part {
             | Self::Parity(only)
             | Self::Wrong(only)
             | Self::Chapters(only)
+            | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
@@ -162,6 +166,11 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         if all || matches!(cli.part, Part::Chapters(_)) {
             let mut report = Report::new("chapters");
             chapters::prove(&tree, &sandbox, &steps, whole, &mut report)?;
+            totals.add(report.finish());
+        }
+        if all || matches!(cli.part, Part::Queries(_)) {
+            let mut report = Report::new("queries");
+            queries::prove(&tree, &sandbox, &steps, whole, &mut report)?;
             totals.add(report.finish());
         }
         if let Part::Flaky(settings) = &cli.part {

@@ -240,6 +240,13 @@ fn named_files(
     }
     let mut named = BTreeSet::new();
     for (code, line) in chapter.codes_in(CHANGED) {
+        if is_folder_name(code) {
+            let below = exercise
+                .union(solution)
+                .filter(|file| file.starts_with(code));
+            named.extend(below.map(|file| (*file).to_owned()));
+            continue;
+        }
         if !is_file_name(code) {
             continue;
         }
@@ -256,10 +263,18 @@ fn named_files(
     Ok(named)
 }
 
+/// `examples/` stands for all files below it.
+fn is_folder_name(code: &str) -> bool {
+    is_plain(code) && code.len() > 1 && code.ends_with('/') && !code.starts_with('/')
+}
+
+fn is_plain(code: &str) -> bool {
+    code.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
+}
+
 fn is_file_name(code: &str) -> bool {
-    let plain = code
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
+    let plain = is_plain(code);
     let file = [".rs", ".toml", ".sql", ".md", ".json", ".sh", ".txt"]
         .iter()
         .any(|end| code.len() > end.len() && code.ends_with(end));
@@ -419,6 +434,10 @@ mod tests {
             "axum.workspace",
         ] {
             assert!(!is_file_name(other), "{other}");
+        }
+        assert!(is_folder_name(".sqlx/"));
+        for other in ["/", "/api/", "a b/", "src"] {
+            assert!(!is_folder_name(other), "{other}");
         }
     }
 }

@@ -86,6 +86,7 @@ impl Sandbox {
             let foreign = name.to_str().is_some_and(|name| {
                 // What `cargo run` tells verify about verify.
                 name.starts_with("MARKETSVC_")
+                    || name.starts_with("SQLX_")
                     || name.starts_with("CARGO_PKG_")
                     || name.starts_with("CARGO_MANIFEST_")
                     || name.starts_with("GIT_")

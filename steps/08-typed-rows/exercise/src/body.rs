@@ -1,0 +1,125 @@
+//! Lists as response bodies that are written while they are read.
+
+use std::pin::Pin;
+
+use async_stream::try_stream;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, TryStreamExt};
+use serde::Serialize;
+
+use crate::db::base::Rows;
+use crate::error::Error;
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON array: `[{…},{…}]`.
+    JsonArray,
+    /// One JSON object a line: a client can use each as soon as it is there.
+    NdJson,
+}
+
+impl Format {
+    /// What the client asks for in `Accept`; an array unless it asks for
+    /// `application/x-ndjson`.
+    pub fn accepted(headers: &HeaderMap) -> Self {
+        let ndjson = headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|media| media.split(';').next())
+            .any(|media| media.trim() == "application/x-ndjson");
+        if ndjson {
+            Self::NdJson
+        } else {
+            Self::JsonArray
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::JsonArray => "application/json",
+            Self::NdJson => "application/x-ndjson",
+        }
+    }
+}
+
+/// Rows are sent in pieces of about this many bytes: a piece for each row would
+/// be a system call for each row.
+const PIECE_BYTES: usize = 8 * 1024;
+
+/// The rows as the pieces of one JSON array.
+pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
+where
+    T: Serialize + Send + 'static,
+{
+    let mut rows = rows;
+    Box::pin(try_stream! {
+        let mut piece = vec![b'['];
+        let mut first = true;
+        while let Some(row) = rows.try_next().await? {
+            if !first {
+                piece.push(b',');
+            }
+            first = false;
+            serde_json::to_writer(&mut piece, &row)?;
+            if piece.len() >= PIECE_BYTES {
+                yield std::mem::take(&mut piece).into();
+            }
+        }
+        piece.push(b']');
+        yield piece.into();
+    })
+}
+
+/// The rows as the pieces of a text with one JSON object a line.
+pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
+where
+    T: Serialize + Send + 'static,
+{
+    let mut rows = rows;
+    Box::pin(try_stream! {
+        let mut piece = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            serde_json::to_writer(&mut piece, &row)?;
+            piece.push(b'\n');
+            if piece.len() >= PIECE_BYTES {
+                yield std::mem::take(&mut piece).into();
+            }
+        }
+        yield piece.into();
+    })
+}
+
+/// Answers with `rows` in the given format.
+///
+/// # Errors
+/// An error before the first piece of the body is ready. Once a piece has been
+/// sent there is no status left to choose: a later error is logged and breaks the
+/// body off, and the client sees a transfer that has no end.
+///
+/// # Cancel safety
+/// A client that goes away drops the body, and with it `rows`.
+pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
+where
+    T: Serialize + Send + 'static,
+{
+    let pieces = match format {
+        Format::JsonArray => json_array(rows),
+        Format::NdJson => ndjson(rows),
+    };
+    let mut pieces = pieces.peekable();
+    if let Some(Err(error)) = Pin::new(&mut pieces).next_if(Result::is_err).await {
+        return Err(error);
+    }
+    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response broke off"));
+    Ok((
+        [(header::CONTENT_TYPE, format.content_type())],
+        Body::from_stream(pieces),
+    )
+        .into_response())
+}

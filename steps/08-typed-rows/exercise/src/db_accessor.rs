@@ -1,0 +1,299 @@
+//! One function for each question that the market asks its database.
+
+use std::collections::{HashMap, HashSet};
+
+use async_stream::try_stream;
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
+
+use crate::db::base::{Engine, PAGE_ROWS, Rows};
+use crate::error::Error;
+use crate::tasks::map_concurrently;
+use crate::types::{
+    Customer, Money, NewOrderItem, Order, OrderItem, OrderedItemOfCustomer, UtcTime,
+};
+
+/// The largest quantity of one item. Without a limit, price times quantity could
+/// leave the range of an SQLite integer.
+pub const MAX_QUANTITY: i64 = 1_000_000;
+
+/// How many queries one request may run at the same time. Each has a
+/// connection of its own, and connections cost files and threads.
+pub const MAX_QUERIES_IN_FLIGHT: usize = 10;
+
+/// What a line of an order costs, in cents: `OrderItem::item_total` in SQL. A
+/// macro, since `concat!` takes text that the compiler knows.
+macro_rules! item_total {
+    () => {
+        "item.price_cents * order_items.quantity"
+    };
+}
+
+/// All customers with their addresses, by id, one at a time.
+///
+/// # Errors
+/// The stream's last item is [`Error::Database`] if the query fails.
+pub fn get_customers(engine: &Engine) -> Rows<Customer> {
+    engine.stream_pages(
+        i64::MIN,
+        |last_id| {
+            // TODO(08.2): each customer's row has the columns of the address too
+            sqlx::query(
+                "SELECT id, name, address_id FROM customer
+                 WHERE id > $1 ORDER BY id LIMIT $2",
+            )
+            // END TODO(08.2)
+            .bind(*last_id)
+            .bind(PAGE_ROWS)
+        },
+        |row| Ok((row.try_get("id")?, Customer::from_row(row)?)),
+    )
+}
+
+/// The orders of a customer with their items, by id, in one statement: joined
+/// loading. Empty for a customer who has ordered nothing or does not exist.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_orders_of_customer_joined(
+    engine: &Engine,
+    customer_id: i64,
+) -> Result<Vec<Order>, Error> {
+    // TODO(08.4): one row for each item, or for an order without items; many rows make one order
+    let _ = (engine, customer_id); // goes away together with the next line
+    todo!("one row for each item, or for an order without items; many rows make one order")
+    // END TODO(08.4)
+}
+
+/// The items of many orders, by the order's id, each list as it was ordered: the
+/// second half of select-in loading. One statement, however many ids; an order
+/// without items has no entry.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_items_of_orders(
+    engine: &Engine,
+    order_ids: &[i64],
+) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
+    // TODO(08.5): the items of all of these orders in one statement, each to its order
+    let _ = (engine, order_ids); // goes away together with the next line
+    todo!("the items of all of these orders in one statement, each to its order")
+    // END TODO(08.5)
+}
+
+/// The orders of a customer with their items, by id, one at a time. Empty for a
+/// customer who has ordered nothing or does not exist.
+///
+/// # Errors
+/// The stream's last item is [`Error::Database`] if a query fails.
+pub fn get_orders_of_customer(engine: &Engine, customer_id: i64) -> Rows<Order> {
+    // The stream outlives this call, so it takes a handle of its own.
+    let engine = engine.clone();
+    Box::pin(try_stream! {
+        // TODO(08.6): a page of orders, then the items of that page, then the next page
+        let orders: Vec<Order> = sqlx::query_as(
+            "SELECT orders.id AS order_id, customer.name AS customer, orders.order_time
+             FROM orders
+             JOIN customer ON customer.id = orders.customer_id
+             WHERE orders.customer_id = $1
+             ORDER BY orders.id",
+        )
+        .bind(customer_id)
+        .fetch_all(engine.pool())
+        .await?;
+        for mut order in orders {
+            order.items = sqlx::query_as(
+                "SELECT item.name, item.price_cents, order_items.quantity
+                 FROM order_items
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE order_items.order_id = $1
+                 ORDER BY order_items.rowid",
+            )
+            .bind(order.order_id)
+            .fetch_all(engine.pool())
+            .await?;
+            yield order;
+        }
+        // END TODO(08.6)
+    })
+}
+
+/// What an order costs. `None` for an order that has no items or does not
+/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_total_cost_of_an_order(
+    engine: &Engine,
+    order_id: i64,
+) -> Result<Option<Money>, Error> {
+    let rows = engine
+        .execute_query(
+            sqlx::query(concat!(
+                "SELECT SUM(",
+                item_total!(),
+                ") AS total_cents
+                 FROM order_items
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE order_items.order_id = $1",
+            ))
+            .bind(order_id),
+        )
+        .await?;
+    // An aggregate without GROUP BY always gives one row.
+    let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(total.try_get("total_cents")?)
+}
+
+/// What each of the orders costs, in the order asked; `None` as in
+/// [`get_total_cost_of_an_order`].
+///
+/// # Errors
+/// [`Error::Database`] if the query fails.
+pub async fn get_total_cost_of_orders(
+    engine: &Engine,
+    order_ids: Vec<i64>,
+) -> Result<Vec<Option<Money>>, Error> {
+    // TODO(08.7): one statement that sums and groups, checked when it is compiled
+    map_concurrently(order_ids, MAX_QUERIES_IN_FLIGHT, |order_id| {
+        // A spawned task may outlive this call, so it owns its engine.
+        let engine = engine.clone();
+        async move { get_total_cost_of_an_order(&engine, order_id).await }
+    })
+    .await
+    // END TODO(08.7)
+}
+
+/// Every item ordered from `after` to `before`, both included, with the name of
+/// the customer, one at a time. Empty if `before` comes first.
+///
+/// # Errors
+/// The stream's last item is [`Error::Database`] if the query fails.
+pub fn get_orders_between_dates(
+    engine: &Engine,
+    after: &UtcTime,
+    before: &UtcTime,
+) -> Rows<OrderedItemOfCustomer> {
+    let before = before.as_str().to_owned();
+    engine.stream_pages(
+        (after.as_str().to_owned(), i64::MIN, i64::MIN),
+        move |(time, order_id, line)| {
+            // Both tables have a column `name`: without `AS` one hides the other.
+            // The condition on the time alone is what the index can use.
+            sqlx::query(concat!(
+                "SELECT orders.order_time, orders.id AS order_id, order_items.rowid AS line,
+                        customer.name AS customer, item.name AS name, item.price_cents, ",
+                item_total!(),
+                " AS total_cents
+                 FROM orders
+                 JOIN customer ON customer.id = orders.customer_id
+                 JOIN order_items ON order_items.order_id = orders.id
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE orders.order_time >= $1 AND orders.order_time <= $4
+                   AND (orders.order_time, orders.id, order_items.rowid) > ($1, $2, $3)
+                 ORDER BY orders.order_time, orders.id, order_items.rowid
+                 LIMIT $5",
+            ))
+            .bind(time.clone())
+            .bind(*order_id)
+            .bind(*line)
+            .bind(before.clone())
+            .bind(PAGE_ROWS)
+        },
+        |row| {
+            let key = (
+                row.try_get("order_time")?,
+                row.try_get("order_id")?,
+                row.try_get("line")?,
+            );
+            Ok((key, ordered_item_of_customer(row)?))
+        },
+    )
+}
+
+fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
+    Ok(OrderedItemOfCustomer {
+        customer: row.try_get("customer")?,
+        name: row.try_get("name")?,
+        price: row.try_get("price_cents")?,
+        total: row.try_get("total_cents")?,
+    })
+}
+
+/// Stores a new order of a customer and returns its id.
+///
+/// # Errors
+/// [`Error::Unprocessable`] names the field that cannot be accepted;
+/// [`Error::Database`] if the database fails. In both cases nothing is stored.
+///
+/// # Cancel safety
+/// The order is stored whole or not at all.
+pub async fn add_new_order_for_customer(
+    engine: &Engine,
+    customer_id: i64,
+    items: &[NewOrderItem],
+) -> Result<i64, Error> {
+    if items.is_empty() {
+        return Err(Error::unprocessable(
+            "items",
+            "an order has at least one item",
+        ));
+    }
+    let mut seen = HashSet::new();
+    for (index, item) in items.iter().enumerate() {
+        if !(1..=MAX_QUANTITY).contains(&item.quantity) {
+            return Err(Error::unprocessable(
+                format!("items[{index}].quantity"),
+                "a quantity is from 1 to 1000000",
+            ));
+        }
+        if !seen.insert(item.id) {
+            return Err(Error::unprocessable(
+                format!("items[{index}].id"),
+                "an item stands in an order once",
+            ));
+        }
+    }
+    // Every `return` and every `?` below drops the transaction: it rolls back.
+    let mut transaction = engine.begin().await?;
+    let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
+        .bind(customer_id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    if customer.is_none() {
+        return Err(Error::unprocessable(
+            "customer_id",
+            "there is no such customer",
+        ));
+    }
+    let order_id =
+        // SQLite's `datetime` gives UTC in the form that we store.
+        sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
+            .bind(customer_id)
+            .execute(&mut *transaction)
+            .await?
+            .last_insert_rowid();
+    // TODO(08.8): all items in one statement, however many
+    for (index, item) in items.iter().enumerate() {
+        sqlx::query("INSERT INTO order_items (order_id, item_id, quantity) VALUES ($1, $2, $3)")
+            .bind(order_id)
+            .bind(item.id)
+            .bind(item.quantity)
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| {
+                let unknown = error
+                    .as_database_error()
+                    .is_some_and(DatabaseError::is_foreign_key_violation);
+                if unknown {
+                    Error::unprocessable(format!("items[{index}].id"), "there is no such item")
+                } else {
+                    error.into()
+                }
+            })?;
+    }
+    // END TODO(08.8)
+    transaction.commit().await?;
+    Ok(order_id)
+}

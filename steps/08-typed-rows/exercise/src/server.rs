@@ -1,0 +1,149 @@
+//! HTTP: which address is answered by which handler.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Json, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::body::{Format, respond};
+use crate::db::base::Engine;
+use crate::db_accessor;
+use crate::error::Error;
+use crate::types::{Money, NewOrder, OrdersBody, OrdersQuery};
+
+/// The service without a socket.
+pub fn app(engine: Engine) -> Router {
+    Router::new()
+        .route("/", get(welcome))
+        .route("/api/customers", get(customers))
+        .route("/api/orders/{cust_id}", get(orders))
+        .route("/api/order_total/{order_id}", get(order_total))
+        .route("/api/orders_total", get(orders_total))
+        .route(
+            "/api/orders_between_dates/{before}/{after}",
+            get(orders_between_dates),
+        )
+        .route("/api/add_new_order", post(add_new_order))
+        .with_state(engine)
+}
+
+/// Serves on `listener` until `shutdown` is ready, then lets the requests in
+/// flight finish.
+///
+/// # Errors
+/// Only what the listener's socket reports.
+pub async fn run(
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    engine: Engine,
+) -> std::io::Result<()> {
+    axum::serve(listener, app(engine))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+async fn welcome() -> Json<&'static str> {
+    Json("Welcome to Marketplace!")
+}
+
+async fn customers(State(engine): State<Engine>, headers: HeaderMap) -> Result<Response, Error> {
+    respond(
+        Format::accepted(&headers),
+        db_accessor::get_customers(&engine),
+    )
+    .await
+}
+
+async fn orders(
+    State(engine): State<Engine>,
+    customer_id: Result<Path<i64>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let Path(customer_id) = customer_id?;
+    respond(
+        Format::accepted(&headers),
+        db_accessor::get_orders_of_customer(&engine, customer_id),
+    )
+    .await
+}
+
+/// `{"Order Total": 30.0}`, or `null` for an order without items.
+async fn order_total(
+    State(engine): State<Engine>,
+    order_id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<Value>, Error> {
+    let Path(order_id) = order_id?;
+    let total = db_accessor::get_total_cost_of_an_order(&engine, order_id).await?;
+    Ok(Json(json!({ "Order Total": total })))
+}
+
+/// `[30.0, 12.0, null]`: a total for each id, in the order of the ids.
+async fn orders_total(
+    State(engine): State<Engine>,
+    query: Result<Query<OrdersQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Vec<Option<Money>>>, Error> {
+    let order_ids = order_ids(query?.0, &body?)?;
+    let totals = db_accessor::get_total_cost_of_orders(&engine, order_ids).await?;
+    Ok(Json(totals))
+}
+
+/// The ids after `?orders=`, or those in the body: many clients and proxies
+/// drop the body of a GET.
+fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
+    let ids: Vec<i64> = match query.orders {
+        Some(text) => text
+            .split(',')
+            .map(|id| id.trim().parse().map_err(|_| MALFORMED_ORDERS))
+            .collect::<Result<_, _>>()?,
+        None => {
+            serde_json::from_slice::<OrdersBody>(body)
+                .map_err(|_| MALFORMED_ORDERS)?
+                .orders
+        }
+    };
+    if ids.len() > MAX_ORDERS {
+        return Err(Error::BadRequest("at most 1000 orders at a time"));
+    }
+    Ok(ids)
+}
+
+const MAX_ORDERS: usize = 1_000;
+
+const MALFORMED_ORDERS: Error =
+    Error::BadRequest("orders are given as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}");
+
+/// The later of the two times comes first in the address.
+async fn orders_between_dates(
+    State(engine): State<Engine>,
+    dates: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let Path((before, after)) = dates?;
+    let (before, after) = (before.parse()?, after.parse()?);
+    respond(
+        Format::accepted(&headers),
+        db_accessor::get_orders_between_dates(&engine, &after, &before),
+    )
+    .await
+}
+
+/// 201 with the new order's id and the address of its total.
+async fn add_new_order(
+    State(engine): State<Engine>,
+    order: Result<Json<NewOrder>, JsonRejection>,
+) -> Result<impl IntoResponse, Error> {
+    let Json(order) = order?;
+    let order_id =
+        db_accessor::add_new_order_for_customer(&engine, order.customer_id, &order.items).await?;
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, format!("/api/order_total/{order_id}"))],
+        Json(json!({ "order_id": order_id })),
+    ))
+}

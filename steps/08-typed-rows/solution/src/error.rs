@@ -1,0 +1,149 @@
+//! What can go wrong, and what the client hears of it.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// Everything that can fail in this service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request cannot be understood. The text goes to the client.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The request is well formed, but a field of it cannot be accepted. Both
+    /// texts go to the client.
+    #[error("{field}: {detail}")]
+    Unprocessable {
+        /// Where in the body: `customer_id`, `items[1].id`.
+        field: String,
+        /// Why not.
+        detail: &'static str,
+    },
+    /// SQLite refused a statement or could not be reached.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A row could not be written as JSON.
+    #[error("a row could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// One of several tasks panicked.
+    #[error("a task failed")]
+    Task(#[from] tokio::task::JoinError),
+    /// A new database could not be filled with its tables.
+    #[error("the database could not be set up")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database's file could not be created.
+    #[error("the database's file could not be created")]
+    File(#[from] std::io::Error),
+}
+
+impl Error {
+    /// An [`Error::Unprocessable`] that blames `field`.
+    pub fn unprocessable(field: impl Into<String>, detail: &'static str) -> Self {
+        Self::Unprocessable {
+            field: field.into(),
+            detail,
+        }
+    }
+
+    /// The status and the text for the client. The cause stays here: SQL,
+    /// paths and values are nobody else's business.
+    fn public(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
+            Self::Unprocessable { detail, .. } => (StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Self::Database(error) if is_busy(error) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the service is busy; try again in a second",
+            ),
+            Self::Database(error) if is_constraint_violation(error) => (
+                StatusCode::BAD_REQUEST,
+                "the database does not accept these values",
+            ),
+            Self::Database(_)
+            | Self::Json(_)
+            | Self::Task(_)
+            | Self::Migration(_)
+            | Self::File(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the service could not answer; the cause is in its log",
+            ),
+        }
+    }
+}
+
+/// No connection became free in time, or another writer kept the lock for longer
+/// than the busy timeout.
+fn is_busy(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        // SQLITE_BUSY is 5; the higher bits of an extended code say more.
+        sqlx::Error::Database(error) => error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| code & 0xff == 5),
+        _ => false,
+    }
+}
+
+fn is_constraint_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.is_foreign_key_violation()
+            || error.is_unique_violation()
+            || error.is_check_violation()
+    })
+}
+
+/// An error as the client sees it: a problem document (RFC 9457).
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, detail) = self.public();
+        if status.is_server_error() {
+            tracing::error!(error = ?self, "request failed");
+        }
+        let mut problem = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+        });
+        if let Self::Unprocessable { field, detail } = &self {
+            problem["errors"] = json!([{ "field": field, "detail": detail }]);
+        }
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<PathRejection> for Error {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest("the path has a value of the wrong kind; an id is a whole number")
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest("the part after `?` is not of the form that this address takes")
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(_: BytesRejection) -> Self {
+        Self::BadRequest("the body could not be read, or is larger than 2 MB")
+    }
+}
+
+impl From<JsonRejection> for Error {
+    fn from(_: JsonRejection) -> Self {
+        Self::BadRequest("the body is not JSON of the form that this address takes")
+    }
+}
