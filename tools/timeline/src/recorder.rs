@@ -47,6 +47,7 @@ struct State {
     /// Spans that are entered just now, with the time, by thread: a span may be
     /// entered on two at once.
     entered: HashMap<(u64, thread::ThreadId), Duration>,
+    /// When something last happened. A poll alone is not something.
     last: Duration,
 }
 
@@ -85,7 +86,6 @@ impl Recorder {
         // that of their times.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.start.elapsed();
-        state.last = state.last.max(now);
         work(&mut state, now)
     }
 
@@ -140,18 +140,15 @@ impl State {
 
     fn count(&mut self, name: &str, value: u64, now: Duration) {
         let tracks = &mut self.picture.tracks;
-        let track = match tracks.iter().position(|track| track.name == name) {
-            Some(found) => &mut tracks[found],
-            None => {
-                tracks.push(Track {
-                    name: name.to_owned(),
-                    ..Track::default()
-                });
-                let last = tracks.len() - 1;
-                &mut tracks[last]
-            }
-        };
-        track.values.push((now, value));
+        let found = tracks.iter().position(|track| track.name == name);
+        let index = found.unwrap_or_else(|| {
+            tracks.push(Track {
+                name: name.to_owned(),
+                ..Track::default()
+            });
+            tracks.len() - 1
+        });
+        tracks[index].values.push((now, value));
     }
 
     /// The lane of the connection whose thread this is.
@@ -191,6 +188,7 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let place = self.0.at(|state, now| {
+            state.last = now;
             let place = state.begin(&fields.name, now);
             self.0.say(now, state, &fields.name, "begins");
             place
@@ -210,25 +208,28 @@ where
                 .find_map(|span| span.extensions().get::<String>().cloned())
         });
         let lane = lane.as_deref().unwrap_or(MAIN);
-        self.0.at(|state, now| match event.metadata().target() {
-            END => {
-                let (end, text) = match fields.how.as_str() {
-                    "done" => (End::Done, "ends"),
-                    "panicked" => (End::Panicked, "panics"),
-                    _ => (End::Dropped, "is dropped"),
-                };
-                if let Some(place) = found
-                    && let Some(lane) = state.picture.lanes.get_mut(place.lane)
-                {
-                    lane.bars[place.bar].to = Some(now);
-                    lane.bars[place.bar].end = end;
+        self.0.at(|state, now| {
+            state.last = now;
+            match event.metadata().target() {
+                END => {
+                    let (end, text) = match fields.how.as_str() {
+                        "done" => (End::Done, "ends"),
+                        "panicked" => (End::Panicked, "panics"),
+                        _ => (End::Dropped, "is dropped"),
+                    };
+                    if let Some(place) = found
+                        && let Some(lane) = state.picture.lanes.get_mut(place.lane)
+                    {
+                        lane.bars[place.bar].to = Some(now);
+                        lane.bars[place.bar].end = end;
+                    }
+                    self.0.say(now, state, lane, text);
                 }
-                self.0.say(now, state, lane, text);
-            }
-            COUNT => state.count(&fields.name, fields.value, now),
-            _ => {
-                state.event(found.map(|place| place.lane), now, &fields.message);
-                self.0.say(now, state, lane, &fields.message);
+                COUNT => state.count(&fields.name, fields.value, now),
+                _ => {
+                    state.event(found.map(|place| place.lane), now, &fields.message);
+                    self.0.say(now, state, lane, &fields.message);
+                }
             }
         });
     }

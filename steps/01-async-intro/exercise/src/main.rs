@@ -5,6 +5,7 @@
 //! and jumps to the next timer when nothing can, so times are exact and nobody
 //! has to wait. `--real` takes the real one.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use step01::differences::{blocking, cancel, lazy, select, send};
 use step01::{coroutines, generator, group, market, tasks, workers};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
-use tracing::info;
 
 const PROGRAMS: [(&str, &str); 11] = [
     ("workers", "three workers without async"),
@@ -68,15 +68,22 @@ fn run(name: &str, real: bool) -> ExitCode {
             return ExitCode::from(3);
         }
     };
-    let ended = runtime.block_on(async {
-        let _timeline = timeline::narrate(&format!("01 {name}"));
+    runtime.block_on(async {
+        let timeline = timeline::narrate(&format!("01 {name}"));
+        let mut program = pin!(program(name));
         // Where nothing moves any more, the paused clock jumps to the end of
         // this hour.
-        timeout(Duration::from_hours(1), program(name))
+        if timeout(Duration::from_hours(1), &mut program)
             .await
-            .inspect_err(|_| info!("nothing moves any more: somebody waits for ever"))
-    });
-    ExitCode::from(u8::from(ended.is_err()))
+            .is_err()
+        {
+            // Before the program is dropped: what hangs is to be seen hanging.
+            drop(timeline);
+            eprintln!("nothing moves any more: somebody waits for what never comes");
+            return ExitCode::FAILURE;
+        }
+        ExitCode::SUCCESS
+    })
 }
 
 async fn program(name: &str) {
