@@ -29,8 +29,12 @@ const SHOWN_PORT: &str = "9090";
 /// A console block, read.
 #[derive(Debug, PartialEq)]
 enum Console {
-    /// Commands, and the exit code that the last of them must have.
-    Script { exit: i32, commands: Vec<Shown> },
+    /// Commands, and the exit code that the last of them must have, where the
+    /// block names one.
+    Script {
+        exit: Option<i32>,
+        commands: Vec<Shown>,
+    },
     /// What the server has printed since the last such block.
     Server { expected: String },
 }
@@ -110,16 +114,16 @@ impl Session<'_> {
             Ok(Console::Script { exit, commands }) => {
                 let last = commands.len() - 1;
                 for (index, shown) in commands.iter().enumerate() {
-                    let exit = if index == last { exit } else { 0 };
+                    let exit = exit.filter(|_| index == last);
                     self.run_command(shown, exit);
                 }
             }
         }
     }
 
-    fn run_command(&mut self, shown: &Shown, exit: i32) {
-        // One that is announced to fail does not stay.
-        let serves = exit == 0 && is_server(&shown.command);
+    fn run_command(&mut self, shown: &Shown, exit: Option<i32>) {
+        // One whose end is announced does not stay.
+        let serves = exit.is_none() && is_server(&shown.command);
         if serves {
             self.stop_server();
         }
@@ -128,7 +132,7 @@ impl Session<'_> {
         let outcome = if serves {
             self.start_server(shown)
         } else {
-            self.run_to_end(shown, exit)
+            self.run_to_end(shown, exit.unwrap_or(0))
         };
         self.report.item(&what, started, outcome);
     }
@@ -285,11 +289,11 @@ fn clean(sandbox: &Sandbox) -> Outcome {
 
 /// Reads a console block.
 fn parse(block: &Block) -> Result<Console, String> {
-    let mut exit = 0;
+    let mut exit = None;
     let mut server = false;
     for word in block.info.split_whitespace().skip(1) {
         match word.strip_prefix("exit=").map(str::parse) {
-            Some(Ok(code)) => exit = code,
+            Some(Ok(code)) => exit = Some(code),
             None if word == "server" => server = true,
             _ => return Err(format!("`{word}`: there are `exit=N` and `server`")),
         }
@@ -410,7 +414,7 @@ mod tests {
         let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {
             panic!("refused");
         };
-        assert_eq!(exit, 1);
+        assert_eq!(exit, Some(1));
         assert_eq!(
             commands,
             [
