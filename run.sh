@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check hint diff"
+coach_verbs="list checkout check hint diff trace"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -71,6 +71,9 @@ The steps
                                  ./run.sh diff 05
   diff NN MM                   from one step's solution to another's
                                  ./run.sh diff 04 05
+  trace NN [PROGRAM] [--solution] [--svg FILE]
+                               run a step's program and draw what ran when
+                                 ./run.sh trace 01 tasks
 
 The project
   test [PART...]               every check of the project, as CI runs them, or some

@@ -242,15 +242,18 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
             out,
             "<path class=\"cross\" d=\"M{left:.1} {top:.1} L{right:.1} {bottom:.1} M{left:.1} {bottom:.1} L{right:.1} {top:.1}\"/>"
         ),
-        // A stroke and a dot.
-        End::Panicked => writeln!(
-            out,
-            "<path class=\"cross\" d=\"M{to:.1} {:.1} L{to:.1} {:.1} M{to:.1} {:.1} L{to:.1} {:.1}\"/>",
-            y - 3.0,
-            y + 9.0,
-            y + 12.0,
-            y + 15.0,
-        ),
+        // An exclamation mark behind the bar: a stroke and a dot.
+        End::Panicked => {
+            let x = (to + 8.0).min(WIDTH - 4.0);
+            writeln!(
+                out,
+                "<path class=\"cross\" d=\"M{x:.1} {:.1} L{x:.1} {:.1} M{x:.1} {:.1} L{x:.1} {:.1}\"/>",
+                y - 1.0,
+                y + 8.5,
+                y + 11.0,
+                y + 14.0,
+            )
+        }
         End::Open | End::Done => Ok(()),
     };
 }
