@@ -55,7 +55,7 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     } else {
         return Err(no_such(&step, example, &examples(&folder)));
     };
-    if !depends_on_timeline(&folder) {
+    if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
         return Err(Trouble::usage(format!(
             "{} has nothing that can be traced; ./run.sh help trace says which steps have",
             step.slug
@@ -84,6 +84,10 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
     if svg.is_file() {
         println!("\npicture: {}", project.short(&svg).display());
+    } else if status.success() {
+        return Err(Trouble::usage(format!(
+            "it has drawn nothing: {example} does not record what it does"
+        )));
     }
     // Killed by a signal it has no code of its own.
     let code = status
@@ -122,7 +126,8 @@ fn examples(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that is not linked with it would start, and draw nothing.
+/// Whether the program of `./run.sh run` can be traced: a service would start,
+/// and stay.
 fn depends_on_timeline(folder: &Path) -> bool {
     fs::read_to_string(folder.join("Cargo.toml"))
         .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")))

@@ -26,6 +26,20 @@ pub struct Lane {
     pub events: Vec<(Duration, String)>,
 }
 
+/// Two polls with less between them are drawn as one. It also keeps a program
+/// with many polls from filling the memory that it may want to draw.
+const APART: Duration = Duration::from_micros(50);
+
+impl Lane {
+    /// Notes that it was busy `from`..=`to`, after all that was noted before.
+    pub fn note_busy(&mut self, from: Duration, to: Duration) {
+        match self.busy.last_mut() {
+            Some(last) if from <= last.1 + APART => last.1 = last.1.max(to),
+            _ => self.busy.push((from, to)),
+        }
+    }
+}
+
 /// One piece of work.
 #[derive(Debug)]
 pub struct Bar {
@@ -123,6 +137,16 @@ mod tests {
         assert_eq!(texts(60_000), ["0", "10", "20", "30", "40", "50", "60"]);
         assert_eq!(texts(115_000), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(texts(250), ["0", "0.05", "0.1", "0.15", "0.2", "0.25"]);
+    }
+
+    #[test]
+    fn polls_close_to_each_other_are_one() {
+        let mut lane = Lane::default();
+        let us = Duration::from_micros;
+        for (from, to) in [(0, 10), (15, 20), (20, 20), (500, 510)] {
+            lane.note_busy(us(from), us(to));
+        }
+        assert_eq!(lane.busy, [(us(0), us(20)), (us(500), us(510))]);
     }
 
     #[test]

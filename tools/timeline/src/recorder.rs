@@ -75,6 +75,8 @@ impl Recorder {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let end = state.last;
         let mut picture = std::mem::take(&mut state.picture);
+        // A connection may still be at work; it is in no picture any more.
+        state.threads.clear();
         title.clone_into(&mut picture.title);
         picture.end = end;
         picture
@@ -248,13 +250,11 @@ where
             let name = thread.name().unwrap_or_default();
             if name.starts_with(CONNECTION_THREAD) {
                 let connection = state.connection(name);
-                state.picture.connections[connection].busy.push((from, now));
+                state.picture.connections[connection].note_busy(from, now);
             } else if let Some(place) = place
                 && let Some(lane) = state.picture.lanes.get_mut(place.lane)
-                // The same moment again tells nothing.
-                && lane.busy.last() != Some(&(from, now))
             {
-                lane.busy.push((from, now));
+                lane.note_busy(from, now);
             }
         });
     }

@@ -117,7 +117,10 @@ fn description(picture: &Picture) -> String {
         }
     }
     for lane in &picture.connections {
-        let _ = write!(text, " {}: {} statements.", lane.name, lane.busy.len());
+        if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
+            let (from, to) = (first.0.as_millis(), last.1.as_millis());
+            let _ = write!(text, " {}: at work from {from} ms to {to} ms.", lane.name);
+        }
     }
     for track in &picture.tracks {
         let _ = write!(text, " {}: at most {}.", track.name, track.greatest());
