@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
 # What the coach knows; its own tests compare this list with its help.
-coach_verbs="list checkout check watch hint diff reset solve restore doctor prefetch clean"
+coach_verbs="list checkout check watch hint diff reset solve restore trace doctor prefetch clean"
 
 # A relative CARGO_TARGET_DIR means the folder that the caller is in; cargo is
 # started in the project's folder.
@@ -79,6 +79,9 @@ The steps
                                  ./run.sh solve 05
   restore [BACKUP]             bring back what was saved, or list it
                                  ./run.sh restore
+  trace NN [PROGRAM] [--solution] [--svg FILE]
+                               run a step's program and draw what ran when
+                                 ./run.sh trace 01 tasks
 
 The project
   test [PART...]               every check of the project, as CI runs them, or some

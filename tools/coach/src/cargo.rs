@@ -1,4 +1,4 @@
-//! Cargo: what there is to build, and building a step's check program.
+//! Cargo: what there is to build, and building a step's programs.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -14,10 +14,45 @@ use crate::screen;
 use crate::tasks::tidy;
 use crate::trouble::Trouble;
 
+/// Which of a step's programs to build.
+pub enum Wanted<'a> {
+    Check,
+    /// The one of `./run.sh run`.
+    Bin,
+    Example(&'a str),
+}
+
+impl Wanted<'_> {
+    /// What cargo is asked for, without the package.
+    fn arguments(&self, package: &str) -> Vec<String> {
+        let words: &[&str] = match self {
+            Self::Check => &["test", "--no-run", "--test", "check"],
+            Self::Bin => &["build", "--bin", package],
+            Self::Example(name) => &["build", "--example", name],
+        };
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether this is the target asked for, or only one of its libraries.
+    fn is(&self, target: &Target) -> bool {
+        let kind = match self {
+            Self::Check => "test",
+            Self::Bin => "bin",
+            Self::Example(_) => "example",
+        };
+        target.kind.iter().any(|known| known == kind)
+            && match self {
+                Self::Check => target.name == "check",
+                Self::Bin => true,
+                Self::Example(name) => target.name == *name,
+            }
+    }
+}
+
 /// What a build gave.
 pub enum Built {
     Program {
-        /// The check program.
+        /// The program asked for.
         program: PathBuf,
         /// Cargo's target folder, where what is only for a moment may be put.
         target: PathBuf,
@@ -99,13 +134,18 @@ struct Expansion {
     span: Span,
 }
 
-/// Builds the step's check program. The compiler's messages go to stderr as
+/// Builds one of the step's programs. The compiler's messages go to stderr as
 /// cargo shows them.
 ///
 /// # Errors
 /// Cargo is missing, or fails for another reason than the step's code (exit
 /// code 3).
-pub fn build(project: &Project, step: &Step, side: Side) -> Result<Built, Trouble> {
+pub fn build(
+    project: &Project,
+    step: &Step,
+    side: Side,
+    wanted: &Wanted<'_>,
+) -> Result<Built, Trouble> {
     let metadata = metadata(project)?;
     let folder = step.crate_folder(side);
     let package = metadata
@@ -120,14 +160,15 @@ pub fn build(project: &Project, step: &Step, side: Side) -> Result<Built, Troubl
         })?;
     let mut command = cargo(project);
     command
-        .args(["test", "--no-run", "--test", "check", "-p", &package.name])
+        .args(wanted.arguments(&package.name))
+        .args(["-p", &package.name])
         .arg(if screen::coloured(&io::stderr()) {
             "--message-format=json-diagnostic-rendered-ansi"
         } else {
             "--message-format=json"
         });
     // The packages that are no steps are selected too, although they have no
-    // test of that name: the dependencies' features are then those of a build
+    // target of that name: the dependencies' features are then those of a build
     // of the whole workspace, and nothing is built a second time.
     let steps = project.root.join("steps");
     for package in &metadata.packages {
@@ -166,10 +207,8 @@ pub fn build(project: &Project, step: &Step, side: Side) -> Result<Built, Troubl
                     diagnostic.show(ours);
                 }
                 _ => {
-                    let is_check = message.target.is_some_and(|target| {
-                        target.name == "check" && target.kind.iter().any(|kind| kind == "test")
-                    });
-                    if ours && is_check && message.executable.is_some() {
+                    let is_wanted = message.target.is_some_and(|target| wanted.is(&target));
+                    if ours && is_wanted && message.executable.is_some() {
                         program = message.executable;
                     }
                 }

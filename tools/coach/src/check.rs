@@ -162,7 +162,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         next: None,
         diff: format!("./run.sh diff {}", step.label()),
     };
-    match cargo::build(project, &step, side)? {
+    match cargo::build(project, &step, side, &cargo::Wanted::Check)? {
         Built::Broken(errors) => {
             report.status = Status::DoesNotCompile;
             report.errors = errors

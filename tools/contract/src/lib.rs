@@ -64,6 +64,9 @@
 //! - [`memory::peak_during`] tells how much memory work takes at its peak.
 //! - [`gate::Gate`] counts how many jobs run at once, and holds them.
 //!
+//! An example program of a step can use all of these, and [`timeline`] to draw
+//! what runs when (`./run.sh trace`).
+//!
 //! # The report
 //! The binary takes a word to select checks by, `--list`, `--fail-fast`,
 //! `--json`, and `--report FILE`. With `--json` the last line of stdout is one
@@ -96,3 +99,5 @@ pub use database::{Database, Snapshot, WriteLock};
 pub use failure::{Failure, OrFail, Outcome, ensure, equal, equal_json};
 pub use service::{RawReply, Reply, Service, StreamReply, Then};
 pub use suite::Suite;
+/// Here, so that a step which has this crate needs no other one to be traced.
+pub use timeline;

@@ -20,3 +20,8 @@ pub async fn peak_during<T>(work: impl Future<Output = T>) -> (T, usize) {
     let result = work.await;
     (result, COUNTER.peak_usage().saturating_sub(before))
 }
+
+/// How many bytes the process holds now, as [`peak_during`] counts them.
+pub fn in_use() -> usize {
+    COUNTER.current_usage()
+}

@@ -1,0 +1,69 @@
+//! Program `coroutines`: futures awaited in turn, and together.
+
+use tracing::info;
+
+use crate::error::Error;
+use crate::fetch::{fetch, fetch_sold_out, ms, try_fetch};
+
+/// Awaits three futures at the same time. Returns when all three have ended.
+///
+/// # Cancel safety
+/// Dropping it drops those that have not ended.
+pub async fn together<A, B, C>(a: A, b: B, c: C) -> (A::Output, B::Output, C::Output)
+where
+    A: Future,
+    B: Future,
+    C: Future,
+{
+    // TODO(01.1): await the three at the same time
+    (a.await, b.await, c.await)
+    // END TODO(01.1)
+}
+
+/// Awaits three futures at the same time. Returns when all three have succeeded
+/// or one has failed, whichever is first.
+///
+/// # Errors
+/// The first failure. The others are dropped, each at the await where it stands.
+///
+/// # Cancel safety
+/// Dropping it drops those that have not ended.
+pub async fn all_or_none<T>(
+    a: impl Future<Output = Result<T, Error>>,
+    b: impl Future<Output = Result<T, Error>>,
+    c: impl Future<Output = Result<T, Error>>,
+) -> Result<[T; 3], Error> {
+    // TODO(01.2): await the three at the same time; the first failure ends all
+    Ok([a.await?, b.await?, c.await?])
+    // END TODO(01.2)
+}
+
+/// The program.
+pub async fn run() {
+    info!("one after another");
+    let milk = fetch("milk", ms(30)).await;
+    let bread = fetch("bread", ms(20)).await;
+    let onions = fetch("onions", ms(10)).await;
+    info!("has {milk}, {bread}, {onions}");
+
+    info!("all together");
+    let (milk, bread, onions) = together(
+        fetch("milk", ms(30)),
+        fetch("bread", ms(20)),
+        fetch("onions", ms(10)),
+    )
+    .await;
+    info!("has {milk}, {bread}, {onions}");
+
+    info!("all or none");
+    let basket = all_or_none(
+        try_fetch("milk", ms(30)),
+        fetch_sold_out("bread", ms(20)),
+        try_fetch("onions", ms(10)),
+    )
+    .await;
+    match basket {
+        Ok(items) => info!("has {}", items.join(", ")),
+        Err(error) => info!("goes home: {error}"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Program `cancel`: dropping a future cancels it, at its await.
+
+use timeline::lane;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use crate::fetch::{fetch, ms};
+
+/// Says that it is dropped: what a lock, a file or a connection would do in its
+/// own way.
+struct Basket;
+
+impl Drop for Basket {
+    fn drop(&mut self) {
+        info!("the basket is put back");
+    }
+}
+
+/// The program.
+pub async fn run() {
+    let shopping = lane("shopper", async {
+        let _basket = Basket;
+        fetch("milk", ms(10)).await;
+        info!("has milk");
+        fetch("bread", ms(30)).await;
+        info!("has bread");
+    });
+    let in_time = timeout(ms(20), shopping).await.is_ok();
+    info!("home in time: {in_time}");
+
+    // A task is not cancelled by dropping its handle; it has to be aborted.
+    let task = tokio::spawn(fetch("onions", ms(30)));
+    sleep(ms(10)).await;
+    task.abort();
+    let cancelled = task.await.is_err_and(|error| error.is_cancelled());
+    info!("the onions were cancelled: {cancelled}");
+}

@@ -1,0 +1,30 @@
+//! Twelve queries through `map_concurrently`: what runs when, and over which
+//! connection?
+//!
+//! `./run.sh trace 04` draws it, `./run.sh trace 04 --solution` ours.
+
+use contract::timeline::{self, lane};
+use contract::{Database, Failure, OrFail};
+use step04::db::base::Engine;
+use step04::db_accessor::{MAX_QUERIES_IN_FLIGHT, get_total_cost_of_an_order};
+use step04::tasks::map_concurrently;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let database = Database::sample().await?;
+    let engine = Engine::new(&database.url()).or_fail("the engine")?;
+    let orders = (1..=12).collect();
+
+    let timeline = timeline::record("04 the totals of twelve orders");
+    let totals = map_concurrently(orders, MAX_QUERIES_IN_FLIGHT, |order| {
+        let engine = engine.clone();
+        lane(format!("order {order}"), async move {
+            get_total_cost_of_an_order(&engine, order).await
+        })
+    })
+    .await;
+    drop(timeline);
+
+    println!("\n{} totals", totals.or_fail("map_concurrently")?.len());
+    Ok(())
+}

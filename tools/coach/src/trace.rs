@@ -1,0 +1,142 @@
+//! `trace`: runs a step's program with recording on, and draws what ran when.
+//!
+//! The program draws itself: it is linked with `tools/timeline`, which two
+//! variables of the environment tell to draw, and where. The coach builds and
+//! runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs};
+
+use crate::cargo::{self, Built, Wanted};
+use crate::project::{Project, Side, Step};
+use crate::trouble::Trouble;
+
+/// The names are those of `timeline::TEXT` and `timeline::SVG`, which a test
+/// compares. The coach does not depend on that crate, to be built sooner.
+const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
+const SVG: &str = "MARKETSVC_TIMELINE_SVG";
+
+/// The example that is meant where no name is given.
+const USUAL: &str = "trace";
+
+/// What the learner asked for.
+pub struct Request {
+    pub step: String,
+    /// A program of the step; without it, its example `trace`.
+    pub name: Option<String>,
+    pub solution: bool,
+    /// Where to put the picture; without it, `trace/` in cargo's target folder.
+    pub svg: Option<PathBuf>,
+}
+
+/// Runs the program and draws it: as text on stdout, and as a picture whose
+/// file's name is printed. The exit code is the program's, 1 if it does not
+/// compile.
+///
+/// # Errors
+/// An unknown step, or one without such a program (exit code 2); cargo is
+/// missing, or fails for another reason than the step's code (exit code 3).
+pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
+    let (step, side) = project.resolve(&request.step)?;
+    let side = if request.solution {
+        Side::Solution
+    } else {
+        side.unwrap_or(Side::Exercise)
+    };
+    let folder = step.crate_folder(side);
+    let name = request.name.as_deref();
+    let example = name.unwrap_or(USUAL);
+    let wanted = if is_example(&folder, example) {
+        Wanted::Example(example)
+    } else if examples(&folder).is_empty() {
+        // A crate without examples whose program is linked with the timeline.
+        Wanted::Bin
+    } else {
+        return Err(no_such(&step, example, &examples(&folder)));
+    };
+    if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
+        return Err(Trouble::usage(format!(
+            "{} has nothing that can be traced; ./run.sh help trace says which steps have",
+            step.slug
+        )));
+    }
+    let Built::Program { program, target } = cargo::build(project, &step, side, &wanted)? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let here = env::current_dir().unwrap_or_else(|_| project.root.clone());
+    let svg = match &request.svg {
+        Some(file) => here.join(file),
+        None => usual_file(&target, &step, name)?,
+    };
+    // An old picture must not be taken for one of this run.
+    let _ = fs::remove_file(&svg);
+    let mut command = Command::new(&program);
+    if matches!(wanted, Wanted::Bin) {
+        command.args(name);
+    }
+    let status = command
+        .current_dir(&project.root)
+        .stdin(Stdio::null())
+        .env(TEXT, "1")
+        .env(SVG, &svg)
+        .status()
+        .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
+    if svg.is_file() {
+        println!("\npicture: {}", project.short(&svg).display());
+    } else if status.success() {
+        return Err(Trouble::usage(format!(
+            "it has drawn nothing: {example} does not record what it does"
+        )));
+    }
+    // Killed by a signal it has no code of its own.
+    let code = status
+        .code()
+        .map_or(1, |code| u8::try_from(code).unwrap_or(1));
+    Ok(ExitCode::from(code))
+}
+
+/// `target/trace/04.svg`, `target/trace/01-tasks.svg`.
+fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf, Trouble> {
+    let folder = target.join("trace");
+    fs::create_dir_all(&folder)
+        .map_err(|error| Trouble::environment(format!("{}: {error}", folder.display())))?;
+    let words = [Some(step.label()), name].into_iter().flatten();
+    let file: Vec<&str> = words.collect();
+    Ok(folder.join(format!("{}.svg", file.join("-"))))
+}
+
+fn is_example(folder: &Path, name: &str) -> bool {
+    examples(folder).iter().any(|known| known == name)
+}
+
+/// The names of a crate's examples, in order.
+fn examples(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder.join("examples")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".rs").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether the program of `./run.sh run` can be traced: a service would start,
+/// and stay.
+fn depends_on_timeline(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("Cargo.toml"))
+        .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")))
+}
+
+fn no_such(step: &Step, name: &str, known: &[String]) -> Trouble {
+    Trouble::usage(format!(
+        "{} has no program \"{name}\"; it has: {}",
+        step.slug,
+        known.join(", ")
+    ))
+}

@@ -1,0 +1,200 @@
+//! What ran when, as lanes over time.
+//!
+//! A program marks its pieces of work with [`lane`] and says what it does with
+//! `tracing::info!`. Its `main` calls [`narrate`] or [`record`], once:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true)
+//! #     .build().unwrap().block_on(async {
+//! let timeline = timeline::narrate("two at once");
+//! let milk = timeline::lane("milk", tokio::time::sleep(Duration::from_millis(20)));
+//! let bread = timeline::lane("bread", tokio::time::sleep(Duration::from_millis(10)));
+//! tokio::join!(milk, bread);
+//! tracing::info!("both are here");
+//! drop(timeline);
+//! # });
+//! ```
+//!
+//! prints
+//!
+//! ```text
+//!     0 ms  milk         begins
+//!     0 ms  bread        begins
+//!    10 ms  bread        ends
+//!    20 ms  milk         ends
+//!    20 ms  main         both are here
+//! ```
+//!
+//! With [`TEXT`] or [`SVG`] in its environment it draws a picture at its end
+//! instead. `./run.sh trace` sets them.
+//!
+//! Time is that of `tokio::time::Instant`: under tokio's paused clock it is
+//! exact, and a picture is the same to the byte in each run.
+//!
+//! Besides the lanes of a program a picture shows its connections to SQLite, one
+//! lane each, without the program's help: sqlx runs every connection on a thread
+//! of its own, and enters the span of whoever sent a statement while it executes
+//! it. [`count`] adds a quantity over time.
+
+mod draw;
+mod recorder;
+mod svg;
+mod text;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{env, fs, process};
+
+use tracing::{Instrument, Span, info, info_span};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+
+use recorder::{Recorder, Reports};
+
+/// The variable that asks for a drawing on stdout; any value that is not empty.
+pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
+
+/// The variable that asks for a picture; its value is the file to write.
+pub const SVG: &str = "MARKETSVC_TIMELINE_SVG";
+
+/// The target of the spans and events by which this crate talks to its layer.
+const LANE: &str = "timeline::lane";
+const END: &str = "timeline::end";
+const COUNT: &str = "timeline::count";
+
+/// Ends the recording when dropped, and draws what was asked for.
+#[must_use = "what happens after it is dropped is not drawn"]
+pub struct Timeline(Option<Recording>);
+
+struct Recording {
+    title: String,
+    recorder: Arc<Recorder>,
+    text: bool,
+    svg: Option<PathBuf>,
+}
+
+/// Prints a line per event from now on, with the milliseconds that have passed
+/// and the lane. Where a drawing is asked for by [`TEXT`] or [`SVG`], it is made
+/// instead.
+///
+/// Call it inside the runtime: the time is that of the runtime's clock.
+///
+/// # Panics
+/// When the process has a `tracing` subscriber already.
+pub fn narrate(title: &str) -> Timeline {
+    start(title, true)
+}
+
+/// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does
+/// nothing at all, so a program can say `tracing` something else then.
+///
+/// # Panics
+/// When a drawing is asked for and the process has a `tracing` subscriber
+/// already.
+pub fn record(title: &str) -> Timeline {
+    start(title, false)
+}
+
+fn start(title: &str, narrate: bool) -> Timeline {
+    let text = env::var_os(TEXT).is_some_and(|value| !value.is_empty());
+    let svg = env::var_os(SVG).filter(|value| !value.is_empty());
+    let draws = text || svg.is_some();
+    if !draws && !narrate {
+        return Timeline(None);
+    }
+    let reports = if draws {
+        Reports::AtTheEnd
+    } else {
+        Reports::EachEvent
+    };
+    let recorder = Arc::new(Recorder::new(reports));
+    let subscriber = Registry::default().with(recorder::Shared(recorder.clone()));
+    tracing::subscriber::set_global_default(subscriber)
+        .expect("a program starts its timeline before any other subscriber");
+    Timeline(draws.then(|| Recording {
+        title: title.to_owned(),
+        recorder,
+        text,
+        svg: svg.map(PathBuf::from),
+    }))
+}
+
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        let Some(recording) = self.0.take() else {
+            return;
+        };
+        let picture = recording.recorder.finish(&recording.title);
+        if recording.text {
+            print!("{}", text::draw(&picture));
+        }
+        if let Some(file) = recording.svg
+            && let Err(error) = fs::write(&file, svg::draw(&picture))
+        {
+            eprintln!("{}: {error}", file.display());
+            process::exit(3);
+        }
+    }
+}
+
+/// Does `work` in a lane called `name`. The lane begins when the future is
+/// polled for the first time, and ends with it: done, dropped before its end, or
+/// by a panic.
+///
+/// # Cancel safety
+/// That of `work`.
+pub fn lane<F: Future>(name: impl Display, work: F) -> impl Future<Output = F::Output> {
+    let name = name.to_string();
+    async move {
+        let mut open = Open::new(&name);
+        let result = work.instrument(open.span.clone()).await;
+        open.done = true;
+        result
+    }
+}
+
+/// Does `work`, which is not async, in a lane called `name`.
+pub fn blocking_lane<T>(name: impl Display, work: impl FnOnce() -> T) -> T {
+    let mut open = Open::new(&name.to_string());
+    let result = open.span.in_scope(work);
+    open.done = true;
+    result
+}
+
+/// Notes that the quantity `name` is `value` from now on.
+pub fn count(name: &str, value: u64) {
+    info!(target: COUNT, name, value);
+}
+
+/// A lane's piece of work. Its end is an event of its own and not the end of the
+/// span: others may keep a span, as sqlx's threads do.
+struct Open {
+    span: Span,
+    done: bool,
+}
+
+impl Open {
+    fn new(name: &str) -> Self {
+        Self {
+            // No parent: a lane within a lane is drawn as its neighbour.
+            span: info_span!(target: LANE, parent: None, "lane", name),
+            done: false,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let how = if self.done {
+            "done"
+        } else if std::thread::panicking() {
+            "panicked"
+        } else {
+            "dropped"
+        };
+        info!(target: END, parent: &self.span, how);
+    }
+}

@@ -1,0 +1,351 @@
+//! The picture as a file of its own: no script, no font, no other file.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::draw::{Axis, Bar, End, Lane, Picture, Track};
+
+/// Pixels. The names are left of the time axis; text is 12 high.
+const WIDTH: f64 = 760.0;
+const LEFT: f64 = 116.0;
+const RIGHT: f64 = 24.0;
+const HEAD: f64 = 44.0;
+const BAR: f64 = 14.0;
+const ROW: f64 = 24.0;
+/// A row whose lane says something, with its words below the bar.
+const TALKING_ROW: f64 = 38.0;
+const TRACK: f64 = 72.0;
+
+/// About the width of a letter of the words, which are 11 high; rather too wide,
+/// so that words do not run into each other.
+const LETTER: f64 = 6.2;
+
+/// Light, and dark where the reader has chosen that.
+const STYLE: &str = "
+  .ground { fill: #ffffff }
+  .text { fill: #1f2328; font: 12px system-ui, sans-serif }
+  .title { font-weight: 600; font-size: 14px }
+  .word { font-size: 11px; fill: #57606a }
+  .grid { stroke: #d0d7de; stroke-width: 1 }
+  .bar { fill: #b6d7ff; stroke: #0a58ca; stroke-width: 1 }
+  .stopped { fill: #ffd8d3; stroke: #b42318; stroke-width: 1 }
+  .poll { fill: #0a58ca }
+  .stopped-poll { fill: #b42318 }
+  .mark { fill: #1f2328 }
+  .cross { stroke: #b42318; stroke-width: 2.5; fill: none }
+  .link { stroke: #8c959f; stroke-width: 1.5 }
+  .work { fill: #2da44e }
+  .track { fill: #d4b9f5; stroke: #6f42c1; stroke-width: 1 }
+  @media (prefers-color-scheme: dark) {
+    .ground { fill: #0d1117 }
+    .text { fill: #e6edf3 }
+    .word { fill: #9da7b3 }
+    .grid { stroke: #30363d }
+    .bar { fill: #123a6b; stroke: #79b8ff }
+    .stopped { fill: #5c1a17; stroke: #ff8e83 }
+    .poll { fill: #79b8ff }
+    .stopped-poll { fill: #ff8e83 }
+    .mark { fill: #e6edf3 }
+    .cross { stroke: #ff8e83 }
+    .link { stroke: #6e7681 }
+    .work { fill: #3fb950 }
+    .track { fill: #3b2a5e; stroke: #b392f0 }
+  }
+";
+
+/// Draws `picture` as an SVG document.
+///
+/// The element `metadata` holds what happened, a line each, in order and without
+/// times: what has to agree between two runs of a program.
+pub fn draw(picture: &Picture) -> String {
+    let axis = Axis::new(picture.end, WIDTH - LEFT - RIGHT, 8.0);
+    let mut body = String::new();
+    let mut y = HEAD;
+    for lane in &picture.lanes {
+        y += task(&mut body, lane, &axis, y);
+    }
+    if !picture.connections.is_empty() {
+        y += 8.0;
+        for lane in &picture.connections {
+            y += connection(&mut body, lane, &axis, y);
+        }
+    }
+    for track in &picture.tracks {
+        y += 8.0;
+        y += area(&mut body, track, &axis, picture.end, y);
+    }
+    let height = y + 64.0;
+
+    let mut out = String::new();
+    let title = escaped(&picture.title);
+    let _ = write!(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title what\">\n\
+         <title id=\"title\">{title}</title>\n\
+         <desc id=\"what\">{}</desc>\n\
+         <metadata>\n{}</metadata>\n\
+         <style>{STYLE}</style>\n\
+         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
+         <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n",
+        escaped(&description(picture)),
+        picture.order.iter().fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "{}", escaped(line));
+            text
+        }),
+    );
+    grid(&mut out, &axis, y);
+    out += &body;
+    legend(&mut out, picture, y + 50.0);
+    out += "</svg>\n";
+    out
+}
+
+/// What the picture shows, for who cannot see it.
+fn description(picture: &Picture) -> String {
+    let mut text = format!(
+        "Lanes over {} ms, one for each piece of work.",
+        picture.end.as_millis()
+    );
+    for lane in &picture.lanes {
+        for bar in &lane.bars {
+            let _ = write!(text, " {}: {} ms", lane.name, bar.from.as_millis());
+            let _ = match bar.to {
+                Some(to) => write!(text, " to {} ms, {}.", to.as_millis(), how(bar.end)),
+                None => write!(text, " and on."),
+            };
+        }
+    }
+    for lane in &picture.connections {
+        if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
+            let (from, to) = (first.0.as_millis(), last.1.as_millis());
+            let _ = write!(text, " {}: at work from {from} ms to {to} ms.", lane.name);
+        }
+    }
+    for track in &picture.tracks {
+        let _ = write!(text, " {}: at most {}.", track.name, track.greatest());
+    }
+    text
+}
+
+fn how(end: End) -> &'static str {
+    match end {
+        End::Open => "goes on",
+        End::Done => "done",
+        End::Dropped => "dropped before its end",
+        End::Panicked => "panicked",
+    }
+}
+
+fn grid(out: &mut String, axis: &Axis, bottom: f64) {
+    for (place, text) in axis.numbers() {
+        let x = LEFT + place;
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>\
+             <text class=\"text word\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+            HEAD - 6.0,
+            bottom + 16.0,
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">time in ms</text>",
+        LEFT - 12.0,
+        bottom + 16.0,
+    );
+}
+
+fn name(out: &mut String, name: &str, y: f64) {
+    let _ = writeln!(
+        out,
+        "<text class=\"text\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+        LEFT - 12.0,
+        y + BAR - 3.0,
+        escaped(name),
+    );
+}
+
+/// Draws the lane with its top at `y` and returns its height.
+fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
+    name(out, &lane.name, y);
+    for bar in &lane.bars {
+        piece(out, lane, bar, axis, y);
+    }
+    let mut free = 0.0;
+    for (index, (at, text)) in lane.events.iter().enumerate() {
+        let x = LEFT + axis.place(*at);
+        let _ = writeln!(
+            out,
+            "<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\"><title>{} ms: {}</title></circle>",
+            y + BAR / 2.0,
+            at.as_millis(),
+            escaped(text),
+        );
+        // Of several things said at one moment the last has the words.
+        if lane.events.get(index + 1).is_some_and(|next| next.0 == *at) {
+            continue;
+        }
+        let width = LETTER * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
+        let from = (x - 3.0).min(WIDTH - 8.0 - width);
+        // Words that do not fit stay in the element `title`.
+        if from >= free {
+            let _ = writeln!(
+                out,
+                "<text class=\"text word\" x=\"{from:.1}\" y=\"{:.1}\">{}</text>",
+                y + BAR + 11.0,
+                escaped(text),
+            );
+            free = from + width + 4.0;
+        }
+    }
+    if lane.events.is_empty() {
+        ROW
+    } else {
+        TALKING_ROW
+    }
+}
+
+fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
+    let from = LEFT + axis.place(bar.from);
+    let to = LEFT
+        + bar
+            .to
+            .map_or(axis.place(Duration::MAX), |to| axis.place(to));
+    let stopped = matches!(bar.end, End::Dropped | End::Panicked);
+    let (bar_class, poll_class) = if stopped {
+        ("stopped", "stopped-poll")
+    } else {
+        ("bar", "poll")
+    };
+    let _ = writeln!(
+        out,
+        "<rect class=\"{bar_class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\">\
+         <title>{}: {}</title></rect>",
+        (to - from).max(2.0),
+        escaped(&lane.name),
+        how(bar.end),
+    );
+    let within = |(start, end): &&(Duration, Duration)| {
+        *start >= bar.from && bar.to.is_none_or(|to| *end <= to)
+    };
+    for (start, end) in lane.busy.iter().filter(within) {
+        let x = LEFT + axis.place(*start);
+        let _ = writeln!(
+            out,
+            "<rect class=\"{poll_class}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+            y + 3.0,
+            (LEFT + axis.place(*end) - x).max(1.5),
+            BAR - 6.0,
+        );
+    }
+    let (left, right, top, bottom) = (to - 5.0, to + 5.0, y + 2.0, y + BAR - 2.0);
+    let _ = match bar.end {
+        End::Dropped => writeln!(
+            out,
+            "<path class=\"cross\" d=\"M{left:.1} {top:.1} L{right:.1} {bottom:.1} M{left:.1} {bottom:.1} L{right:.1} {top:.1}\"/>"
+        ),
+        // An exclamation mark behind the bar: a stroke and a dot.
+        End::Panicked => {
+            let x = (to + 8.0).min(WIDTH - 4.0);
+            writeln!(
+                out,
+                "<path class=\"cross\" d=\"M{x:.1} {:.1} L{x:.1} {:.1} M{x:.1} {:.1} L{x:.1} {:.1}\"/>",
+                y - 1.0,
+                y + 8.5,
+                y + 11.0,
+                y + 14.0,
+            )
+        }
+        End::Open | End::Done => Ok(()),
+    };
+}
+
+fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
+    name(out, &lane.name, y);
+    if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
+        let middle = y + BAR / 2.0;
+        let _ = writeln!(
+            out,
+            "<line class=\"link\" x1=\"{:.1}\" y1=\"{middle:.1}\" x2=\"{:.1}\" y2=\"{middle:.1}\"/>",
+            LEFT + axis.place(first.0),
+            LEFT + axis.place(last.1),
+        );
+    }
+    for (start, end) in &lane.busy {
+        let x = LEFT + axis.place(*start);
+        let _ = writeln!(
+            out,
+            "<rect class=\"work\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+            y + 2.0,
+            (LEFT + axis.place(*end) - x).max(1.5),
+            BAR - 4.0,
+        );
+    }
+    ROW
+}
+
+fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) -> f64 {
+    let greatest = track.greatest().max(1);
+    name(out, &track.name, y + 20.0);
+    let floor = y + TRACK - 12.0;
+    #[allow(clippy::cast_precision_loss)] // a place in a picture
+    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / greatest as f64;
+    if let Some((first, _)) = track.values.first() {
+        let mut path = format!("M{:.1} {floor:.1}", LEFT + axis.place(*first));
+        for (index, (at, value)) in track.values.iter().enumerate() {
+            let until = track.values.get(index + 1).map_or(end, |next| next.0);
+            let level = top(*value);
+            let _ = write!(
+                path,
+                " L{:.1} {level:.1} L{:.1} {level:.1}",
+                LEFT + axis.place(*at),
+                LEFT + axis.place(until),
+            );
+        }
+        let _ = writeln!(
+            out,
+            "<path class=\"track\" d=\"{path} L{:.1} {floor:.1} Z\"/>",
+            LEFT + axis.place(end)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">at most {}</text>",
+        LEFT - 12.0,
+        y + 46.0,
+        track.greatest(),
+    );
+    TRACK
+}
+
+/// Explains the signs that the picture has.
+fn legend(out: &mut String, picture: &Picture, y: f64) {
+    let ends = |end| {
+        let bars = picture.lanes.iter().flat_map(|lane| &lane.bars);
+        bars.into_iter().any(|bar| bar.end == end)
+    };
+    let mut words =
+        vec!["a bar: a future, from its first poll to its end; in it, a stroke: a poll"];
+    if ends(End::Dropped) {
+        words.push("a cross: dropped");
+    }
+    if ends(End::Panicked) {
+        words.push("! : a panic");
+    }
+    if !picture.connections.is_empty() {
+        words.push("green: a statement is executed");
+    }
+    let _ = writeln!(
+        out,
+        "<text class=\"text word\" x=\"12\" y=\"{y:.1}\">{}</text>",
+        words.join(" · ")
+    );
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,139 @@
+//! The picture for a terminal: a line per lane, 80 columns wide.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::draw::{Axis, End, Lane, Picture, Track};
+
+/// Columns of the names, and of the time axis after its first column.
+const NAME: usize = 14;
+const TIME: usize = 60;
+
+/// The heights of a track, from nothing to its greatest value.
+const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Draws `picture` as text that ends in a line break.
+pub fn draw(picture: &Picture) -> String {
+    #[allow(clippy::cast_precision_loss)] // 60
+    let axis = Axis::new(picture.end, TIME as f64, 6.0);
+    let mut out = format!("{}\n\n", picture.title);
+    let mut used = String::new();
+    for lane in &picture.lanes {
+        row(&mut out, &lane.name, &task(lane, &axis, &mut used));
+    }
+    for lane in &picture.connections {
+        row(&mut out, &lane.name, &connection(lane, &axis, &mut used));
+    }
+    scale(&mut out, &axis);
+    for track in &picture.tracks {
+        row(&mut out, &track.name, &heights(track, &axis, picture.end));
+        let _ = writeln!(out, "{:NAME$}at most {}", "", track.greatest());
+    }
+    let meanings = [
+        ('[', "[ begins"),
+        (']', "] ends"),
+        ('|', "| begins and ends"),
+        ('x', "x is dropped"),
+        ('!', "! panics"),
+        ('>', "> goes on"),
+        ('*', "* says something"),
+        ('#', "# executes a statement"),
+    ];
+    let meanings: Vec<&str> = meanings
+        .iter()
+        .filter(|(mark, _)| used.contains(*mark))
+        .map(|(_, meaning)| *meaning)
+        .collect();
+    let _ = writeln!(out, "\n{}", meanings.join("   "));
+    out
+}
+
+fn row(out: &mut String, name: &str, cells: &[char]) {
+    let name: String = name.chars().take(NAME - 1).collect();
+    let cells: String = cells.iter().collect();
+    let _ = writeln!(out, "{name:<NAME$}{}", cells.trim_end());
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 60
+fn column(axis: &Axis, at: Duration) -> usize {
+    axis.place(at).round() as usize
+}
+
+fn blank() -> Vec<char> {
+    vec![' '; TIME + 1]
+}
+
+fn task(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
+    let mut cells = blank();
+    for bar in &lane.bars {
+        let from = column(axis, bar.from);
+        let to = bar.to.map_or(TIME, |to| column(axis, to));
+        cells[from..=to].fill('-');
+        let end = match bar.end {
+            End::Open => '>',
+            End::Done if from == to => '|',
+            End::Done => ']',
+            End::Dropped => 'x',
+            End::Panicked => '!',
+        };
+        cells[from] = '[';
+        cells[to] = end;
+        used.extend([cells[from], end]);
+    }
+    for (at, _) in &lane.events {
+        let cell = &mut cells[column(axis, *at)];
+        // How a piece of work ends matters more than what it says.
+        if matches!(cell, ' ' | '-') {
+            *cell = '*';
+            used.push('*');
+        }
+    }
+    cells
+}
+
+fn connection(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
+    let mut cells = blank();
+    if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
+        cells[column(axis, first.0)..=column(axis, last.1)].fill('-');
+    }
+    for (from, to) in &lane.busy {
+        cells[column(axis, *from)..=column(axis, *to)].fill('#');
+        used.push('#');
+    }
+    cells
+}
+
+/// The line with marks and the one with numbers.
+fn scale(out: &mut String, axis: &Axis) {
+    let mut marks = vec!['-'; TIME + 1];
+    let mut numbers = String::new();
+    for (place, text) in axis.numbers() {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 60
+        let place = place.round() as usize;
+        marks[place] = '+';
+        while numbers.len() < place {
+            numbers.push(' ');
+        }
+        numbers += &text;
+    }
+    row(out, "", &marks);
+    let _ = writeln!(out, "{:NAME$}{numbers} ms", "");
+}
+
+/// The greatest value in each column, as a height.
+fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
+    let greatest = track.greatest().max(1);
+    let mut levels = vec![0; TIME + 1];
+    for (index, (at, value)) in track.values.iter().enumerate() {
+        let until = track.values.get(index + 1).map_or(end, |next| next.0);
+        for level in &mut levels[column(axis, *at)..=column(axis, until)] {
+            *level = (*value).max(*level);
+        }
+    }
+    let height = |level: u64| {
+        // A little is not nothing.
+        let eighths = (u128::from(level) * 8).div_ceil(u128::from(greatest));
+        HEIGHTS[usize::try_from(eighths).unwrap_or(8)]
+    };
+    levels.into_iter().map(height).collect()
+}
