@@ -167,3 +167,36 @@ async fn seed(database: PathBuf, customers: u32, orders: u32) -> Result<(), Exit
     println!("{}: {}", database.display(), added.map_err(environment)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_an_address_cannot_be_used_comes_with_what_to_do() {
+        let address = SocketAddr::from(([192, 0, 2, 1], 80));
+        for (kind, why, remedy) in [
+            (
+                io::ErrorKind::AddrInUse,
+                "taken by another program",
+                "stop it",
+            ),
+            (
+                io::ErrorKind::PermissionDenied,
+                "not allowed for this user",
+                "a port from 1024 up",
+            ),
+            (
+                io::ErrorKind::AddrNotAvailable,
+                "not an address of this computer",
+                "127.0.0.1",
+            ),
+            (io::ErrorKind::OutOfMemory, "cannot listen", "out of memory"),
+        ] {
+            let message = bind_error(address, &io::Error::from(kind));
+            for part in ["192.0.2.1:80", why, remedy] {
+                assert!(message.contains(part), "{kind}: {message}");
+            }
+        }
+    }
+}

@@ -297,6 +297,22 @@ async fn a_taken_port_is_named_and_no_database_is_created() -> Outcome {
 }
 
 #[tokio::test]
+async fn without_a_terminal_there_is_no_colour() -> Outcome {
+    let folder = folder()?;
+    // No NO_COLOR: `binary` clears the environment.
+    let output = output(binary(folder.path()).args(["seed", "--customers", "1"])).await?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let asked = "seed with its output in a pipe";
+    ensure(
+        stderr.contains("created the database"),
+        asked,
+        "a line of the log",
+        &stderr,
+    )?;
+    ensure(!stderr.contains('\u{1b}'), asked, "no escapes", &stderr)
+}
+
+#[tokio::test]
 async fn a_missing_database_is_created_once_and_kept() -> Outcome {
     for (url, file) in [
         ("sqlite://marketdb.sqlite", "marketdb.sqlite"),
