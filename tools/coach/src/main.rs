@@ -146,6 +146,22 @@ enum Verb {
         #[arg(long, value_name = "STEP")]
         to: Option<String>,
     },
+    /// Run a step's program and draw what ran when
+    #[command(
+        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, as you have written it\n  ./run.sh trace 01 tasks --solution      ours\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nThe picture goes to target/trace/ where no file is named. Steps 01, 04, 05 and 07 have programs to trace."
+    )]
+    Trace {
+        /// 4, 04, 04-orders-total or steps/04-orders-total
+        step: String,
+        /// A program of the step; without it, the usual one
+        program: Option<String>,
+        /// Our solution instead of the exercise
+        #[arg(long)]
+        solution: bool,
+        /// Where to put the picture
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
     /// Look at this machine: what is missing, and what to do about it
     #[command(
         after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
@@ -163,22 +179,6 @@ enum Verb {
     /// Remove what was built; progress, backups and databases stay
     #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
-    /// Run a step's program and draw what ran when
-    #[command(
-        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, as you have written it\n  ./run.sh trace 01 tasks --solution      ours\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nThe picture goes to target/trace/ where no file is named. Steps 01, 04, 05 and 07 have programs to trace."
-    )]
-    Trace {
-        /// 4, 04, 04-orders-total or steps/04-orders-total
-        step: String,
-        /// A program of the step; without it, the usual one
-        program: Option<String>,
-        /// Our solution instead of the exercise
-        #[arg(long)]
-        solution: bool,
-        /// Where to put the picture
-        #[arg(long, value_name = "FILE")]
-        svg: Option<PathBuf>,
-    },
 }
 
 fn main() -> ExitCode {
