@@ -92,6 +92,7 @@ mod failure;
 pub mod gate;
 pub mod memory;
 mod service;
+mod starved;
 pub mod statements;
 mod suite;
 

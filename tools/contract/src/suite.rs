@@ -16,7 +16,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Failure, Outcome, labelled};
-use crate::{database, statements};
+use crate::{database, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -318,7 +318,7 @@ fn wait_for_outcome(
     let expected = format!("an end within {} s", limit.as_secs_f32());
     let hung = |why: &str| Err(Failure::new(what, &expected, why));
 
-    let mut event = receive.recv_timeout(limit);
+    let mut event = starved::receive_within(receive, limit, starved::Processor::read);
     if matches!(event, Err(RecvTimeoutError::Timeout)) {
         // An error would mean that it has ended just now.
         let _ = stop.send(());
