@@ -11,6 +11,7 @@ const HOSTS: [&str; 8] = [
     "doc.rust-lang.org",
     "docs.rs",
     "github.com",
+    "forge.rust-lang.org",
     "rustup.rs",
     "sqlite.org",
     "tokio.rs",
