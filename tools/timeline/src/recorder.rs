@@ -49,6 +49,8 @@ struct State {
     entered: HashMap<(u64, thread::ThreadId), Duration>,
     /// When something last happened. A poll alone is not something.
     last: Duration,
+    /// Nothing is reported any more.
+    finished: bool,
 }
 
 /// Where a span's piece of work is: the lane, and the bar in it.
@@ -70,9 +72,10 @@ impl Recorder {
         }
     }
 
-    /// What was recorded so far.
+    /// What was recorded so far. Nothing is reported from now on.
     pub fn finish(&self, title: &str) -> Picture {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.finished = true;
         let end = state.last;
         let mut picture = std::mem::take(&mut state.picture);
         // A connection may still be at work; it is in no picture any more.
@@ -92,6 +95,9 @@ impl Recorder {
     }
 
     fn say(&self, now: Duration, state: &mut State, lane: &str, text: &str) {
+        if state.finished {
+            return;
+        }
         match self.reports {
             Reports::EachEvent => println!("{:>5} ms  {lane:<12} {text}", now.as_millis()),
             Reports::AtTheEnd => state.picture.order.push(format!("{lane}: {text}")),
