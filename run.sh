@@ -37,6 +37,7 @@ The service
                                  ./run.sh run --addr 127.0.0.1:8080
   run NN [--solution]          start a step's exercise, or its solution
                                  ./run.sh run 05 --solution
+                                 ./run.sh run 01 tasks
   seed [--release] --customers N --orders N
                                add generated rows to the database
                                  ./run.sh seed --customers 1000000 --orders 100000

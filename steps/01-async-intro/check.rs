@@ -476,7 +476,7 @@ fn waiting(queue: &mut mpsc::Receiver<Order>) -> Vec<Order> {
 async fn customer_places() -> Outcome {
     let asked = "customer with orders 1 to 5, a queue with room for 10";
     let (send, mut queue) = mpsc::channel(10);
-    let (_close, closing) = Closing::new();
+    let closing = Closing::new();
     let kept = finished(asked, "the end", customer(orders(1..=5), send, closing)).await?;
     equal(
         format_args!("{asked}: what is in the queue?"),
@@ -493,7 +493,7 @@ async fn customer_places() -> Outcome {
 async fn customer_waits() -> Outcome {
     let asked = "customer with orders 1 to 5, a queue with room for 2";
     let (send, mut queue) = mpsc::channel(2);
-    let (_close, closing) = Closing::new();
+    let closing = Closing::new();
     let mut call = pin!(customer(orders(1..=5), send, closing));
     let early = settle(&mut call).await;
     ensure(
@@ -524,10 +524,10 @@ async fn customer_closing() -> Outcome {
     let asked = "customer with orders 1 to 5, a queue with room for 2; \
                  the market closes while the customer waits for room";
     let (send, mut queue) = mpsc::channel(2);
-    let (close, closing) = Closing::new();
-    let mut call = pin!(customer(orders(1..=5), send, closing));
+    let closing = Closing::new();
+    let mut call = pin!(customer(orders(1..=5), send, closing.clone()));
     settle(&mut call).await;
-    close.send_replace(true);
+    closing.close();
     let kept = finished(asked, "the end", call).await?;
     let mut all = waiting(&mut queue);
     equal(
@@ -548,7 +548,7 @@ async fn customer_gone() -> Outcome {
     let asked = "customer with orders 1 to 3, a queue that is gone";
     let (send, queue) = mpsc::channel(2);
     drop(queue);
-    let (_close, closing) = Closing::new();
+    let closing = Closing::new();
     let kept = finished(asked, "the end", customer(orders(1..=3), send, closing)).await?;
     equal(format_args!("{asked}: what is kept?"), orders(1..=3), kept)
 }

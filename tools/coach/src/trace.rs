@@ -12,8 +12,8 @@ use crate::cargo::{self, Built, Wanted};
 use crate::project::{Project, Side, Step};
 use crate::trouble::Trouble;
 
-/// The names are those of `timeline::TEXT` and `timeline::SVG`, which a test
-/// compares. The coach does not depend on that crate, to be built sooner.
+/// The same as `timeline::TEXT` and `timeline::SVG`; our tests draw, so they find
+/// a difference. The coach does not depend on that crate, to be built sooner.
 const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
 const SVG: &str = "MARKETSVC_TIMELINE_SVG";
 

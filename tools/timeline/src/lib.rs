@@ -65,7 +65,8 @@ const LANE: &str = "timeline::lane";
 const END: &str = "timeline::end";
 const COUNT: &str = "timeline::count";
 
-/// Ends the recording when dropped, and draws what was asked for.
+/// Ends the recording when dropped, and draws what was asked for. What happens
+/// afterwards is neither printed nor drawn.
 #[must_use = "what happens after it is dropped is not drawn"]
 pub struct Timeline(Option<Recording>);
 
@@ -114,7 +115,7 @@ fn start(title: &str, narrate: bool) -> Timeline {
     let subscriber = Registry::default().with(recorder::Shared(recorder.clone()));
     tracing::subscriber::set_global_default(subscriber)
         .expect("a program starts its timeline before any other subscriber");
-    Timeline(draws.then(|| Recording {
+    Timeline(Some(Recording {
         title: title.to_owned(),
         recorder,
         text,

@@ -49,6 +49,8 @@ struct State {
     entered: HashMap<(u64, thread::ThreadId), Duration>,
     /// When something last happened. A poll alone is not something.
     last: Duration,
+    /// Nothing is reported any more.
+    finished: bool,
 }
 
 /// Where a span's piece of work is: the lane, and the bar in it.
@@ -70,9 +72,10 @@ impl Recorder {
         }
     }
 
-    /// What was recorded so far.
+    /// What was recorded so far. Nothing is reported from now on.
     pub fn finish(&self, title: &str) -> Picture {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.finished = true;
         let end = state.last;
         let mut picture = std::mem::take(&mut state.picture);
         // A connection may still be at work; it is in no picture any more.
@@ -92,6 +95,9 @@ impl Recorder {
     }
 
     fn say(&self, now: Duration, state: &mut State, lane: &str, text: &str) {
+        if state.finished {
+            return;
+        }
         match self.reports {
             Reports::EachEvent => println!("{:>5} ms  {lane:<12} {text}", now.as_millis()),
             Reports::AtTheEnd => state.picture.order.push(format!("{lane}: {text}")),
@@ -289,5 +295,137 @@ impl Visit for Fields {
         if field.name() == "value" {
             self.value = value;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+    use tracing::info;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::{count, lane};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// What is recorded of `work` on a paused clock.
+    fn recorded(work: impl Future<Output = ()>) -> Picture {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let recorder = Arc::new(Recorder::new(Reports::AtTheEnd));
+            let subscriber = Registry::default().with(Shared(recorder.clone()));
+            let _guard = tracing::subscriber::set_default(subscriber);
+            work.await;
+            recorder.finish("a test")
+        })
+    }
+
+    #[test]
+    fn lanes_begin_and_end_with_their_futures() {
+        let picture = recorded(async {
+            let late = lane("late", async { sleep(10 * MS).await });
+            sleep(5 * MS).await;
+            tokio::join!(late, lane("early", sleep(3 * MS)));
+            info!("both");
+        });
+        let bars: Vec<_> = picture
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.bars.iter().map(|bar| (&*lane.name, bar.from, bar.to)))
+            .collect();
+        assert_eq!(
+            bars,
+            [
+                ("late", 5 * MS, Some(15 * MS)),
+                ("early", 5 * MS, Some(8 * MS))
+            ]
+        );
+        assert_eq!(
+            picture.order,
+            [
+                "late: begins",
+                "early: begins",
+                "early: ends",
+                "late: ends",
+                "main: both"
+            ]
+        );
+        assert_eq!(picture.end, 15 * MS);
+    }
+
+    #[test]
+    fn it_is_seen_how_a_future_ends() {
+        let picture = recorded(async {
+            let _ = tokio::time::timeout(2 * MS, lane("dropped", sleep(9 * MS))).await;
+            let panics = lane("panics", async { std::panic::resume_unwind(Box::new(())) });
+            let _ = tokio::spawn(panics).await;
+            let _goes_on = tokio::spawn(lane("goes on", sleep(9 * MS)));
+            sleep(MS).await;
+        });
+        let ends: Vec<_> = picture
+            .lanes
+            .iter()
+            .map(|lane| (&*lane.name, lane.bars[0].end))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                ("dropped", End::Dropped),
+                ("panics", End::Panicked),
+                ("goes on", End::Open)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_second_row_and_a_free_one_does_not() {
+        let picture = recorded(async {
+            tokio::join!(lane("a", sleep(MS)), lane("a", sleep(MS)));
+            lane("a", sleep(MS)).await;
+        });
+        let bars: Vec<_> = picture.lanes.iter().map(|lane| lane.bars.len()).collect();
+        assert_eq!(bars, [2, 1]);
+    }
+
+    #[test]
+    fn events_belong_to_the_lane_that_they_are_in() {
+        let picture = recorded(lane("outer", async {
+            info!("one");
+            lane("inner", async { info!("two") }).await;
+            count("rows", 7);
+        }));
+        let said: Vec<_> = picture
+            .lanes
+            .iter()
+            .map(|lane| (&*lane.name, &*lane.events[0].1))
+            .collect();
+        assert_eq!(said, [("outer", "one"), ("inner", "two")]);
+        assert_eq!(picture.tracks[0].values, [(Duration::ZERO, 7)]);
+    }
+
+    #[test]
+    fn a_connection_is_a_lane_by_the_name_of_its_thread() {
+        let picture = recorded(lane("query", async {
+            let span = tracing::Span::current();
+            for number in [3, 8, 3] {
+                let span = span.clone();
+                thread::Builder::new()
+                    .name(format!("{CONNECTION_THREAD}{number}"))
+                    .spawn(move || span.in_scope(|| ()))
+                    .unwrap()
+                    .join()
+                    .unwrap();
+            }
+        }));
+        let names: Vec<_> = picture.connections.iter().map(|lane| &*lane.name).collect();
+        assert_eq!(names, ["connection 1", "connection 2"]);
     }
 }

@@ -349,3 +349,48 @@ fn escaped(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_words_are_escaped_and_the_order_is_kept_apart() {
+        let picture = Picture {
+            title: "a < b".to_owned(),
+            lanes: vec![Lane {
+                name: "\"quoted\" & more".to_owned(),
+                events: vec![(Duration::ZERO, "x > y".to_owned())],
+                ..Lane::default()
+            }],
+            order: vec!["one: begins".to_owned(), "one: a & b".to_owned()],
+            ..Picture::default()
+        };
+        let drawn = draw(&picture);
+        assert!(drawn.contains("<title id=\"title\">a &lt; b</title>"));
+        assert!(drawn.contains("&quot;quoted&quot; &amp; more</text>"));
+        assert!(drawn.contains(">x &gt; y</text>"));
+        assert!(drawn.contains("<metadata>\none: begins\none: a &amp; b\n</metadata>"));
+    }
+
+    #[test]
+    fn words_that_would_run_into_each_other_are_left_out() {
+        let word = |ms, text: &str| (Duration::from_millis(ms), text.to_owned());
+        let picture = Picture {
+            lanes: vec![Lane {
+                events: vec![
+                    word(0, "long words at the start"),
+                    word(1, "hidden"),
+                    word(90, "seen"),
+                ],
+                ..Lane::default()
+            }],
+            end: Duration::from_millis(100),
+            ..Picture::default()
+        };
+        let drawn = draw(&picture);
+        assert!(drawn.contains(">long words at the start</text>"));
+        assert!(!drawn.contains(">hidden</text>") && drawn.contains(": hidden</title>"));
+        assert!(drawn.contains(">seen</text>"));
+    }
+}

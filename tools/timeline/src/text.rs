@@ -137,3 +137,64 @@ fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
     };
     levels.into_iter().map(height).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::Bar;
+
+    #[test]
+    fn a_picture_as_text() {
+        let ms = Duration::from_millis;
+        let bar = |from, to: Option<u64>, end| Bar {
+            from: ms(from),
+            to: to.map(ms),
+            end,
+        };
+        let lane = |name: &str, bars| Lane {
+            name: name.to_owned(),
+            bars,
+            ..Lane::default()
+        };
+        let mut talks = lane("talks", vec![bar(0, Some(60), End::Done)]);
+        talks.events = vec![(ms(30), "half".to_owned()), (ms(60), "end".to_owned())];
+        let picture = Picture {
+            title: "a test".to_owned(),
+            lanes: vec![
+                talks,
+                lane("ends badly", vec![bar(10, Some(20), End::Dropped)]),
+                lane(
+                    "twice",
+                    vec![bar(0, Some(0), End::Done), bar(50, None, End::Open)],
+                ),
+            ],
+            connections: vec![Lane {
+                name: "connection 1".to_owned(),
+                busy: vec![(ms(10), ms(12)), (ms(20), ms(20))],
+                ..Lane::default()
+            }],
+            tracks: vec![Track {
+                name: "rows".to_owned(),
+                values: vec![(ms(0), 0), (ms(30), 1), (ms(40), 100)],
+            }],
+            order: Vec::new(),
+            end: ms(60),
+        };
+        let drawn = draw(&picture);
+        let expected = [
+            "a test",
+            "",
+            "talks         [-----------------------------*-----------------------------]",
+            "ends badly              [---------x",
+            "twice         |                                                 [--------->",
+            "connection 1            ###-------#",
+            "              +---------+---------+---------+---------+---------+---------+",
+            "              0         10        20        30        40        50        60 ms",
+            "rows                                        ▁▁▁▁▁▁▁▁▁▁█████████████████████",
+            "              at most 100",
+            "",
+            "[ begins   ] ends   | begins and ends   x is dropped   > goes on   * says something   # executes a statement",
+        ];
+        assert_eq!(drawn.lines().collect::<Vec<_>>(), expected, "{drawn}");
+    }
+}

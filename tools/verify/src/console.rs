@@ -461,6 +461,17 @@ mod tests {
     }
 
     #[test]
+    fn an_end_may_be_announced_as_good() {
+        for (info, announced) in [("console", None), ("console exit=0", Some(0))] {
+            let Ok(Console::Script { exit, .. }) = parse(&block(info, "$ ./run.sh run 01 a\n"))
+            else {
+                panic!("refused");
+            };
+            assert_eq!(exit, announced, "{info}");
+        }
+    }
+
+    #[test]
     fn a_console_block_is_read() {
         let text = "$ one\nout\n\n$ two \\\n  $ more\nlast\n";
         let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use timeline::lane;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::info;
@@ -27,24 +27,37 @@ impl fmt::Display for Order {
 /// Where the shops take orders from. A channel has one receiver, so they share it.
 pub type Orders = Arc<Mutex<mpsc::Receiver<Order>>>;
 
-/// Tells customers that the market closes.
+/// Whether the market has closed, for those who close it and those who wait for
+/// that. Clones belong together.
 #[derive(Clone)]
-pub struct Closing(watch::Receiver<bool>);
+pub struct Closing(Arc<Semaphore>);
 
 impl Closing {
-    /// What a customer listens to, and what closes the market: `send_replace(true)`.
-    pub fn new() -> (watch::Sender<bool>, Self) {
-        let (close, closing) = watch::channel(false);
-        (close, Self(closing))
+    /// For a market that is open.
+    pub fn new() -> Self {
+        // Without permits nobody gets one: who waits for one waits until the
+        // semaphore is closed.
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Closes the market, for good.
+    pub fn close(&self) {
+        self.0.close();
     }
 
     /// Waits until the market closes. At once if it is closed.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing: it can be called again.
-    pub async fn time(&mut self) {
-        // An error means that there is nobody left who could close.
-        let _ = self.0.wait_for(|closed| *closed).await;
+    pub async fn time(&self) {
+        // There is no other result than the error which says that it is closed.
+        let _ = self.0.acquire().await;
+    }
+}
+
+impl Default for Closing {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -54,7 +67,7 @@ impl Closing {
 pub async fn customer(
     orders: Vec<Order>,
     queue: mpsc::Sender<Order>,
-    mut closing: Closing,
+    closing: Closing,
 ) -> Vec<Order> {
     // TODO(01.6): stop when the market closes, and keep the orders that are not placed
     let mut orders = VecDeque::from(orders);
@@ -128,7 +141,7 @@ where
 {
     let (queue, orders) = mpsc::channel(room);
     let orders = Arc::new(Mutex::new(orders));
-    let (close, closing) = Closing::new();
+    let closing = Closing::new();
 
     let shops: JoinSet<_> = (1..=shops)
         .map(|number| {
@@ -154,7 +167,7 @@ where
         kept = &mut kept => kept,
         () = closing_time => {
             info!("the market closes");
-            close.send_replace(true);
+            closing.close();
             kept.await
         }
     };
