@@ -516,7 +516,7 @@ async fn orders_are_not_skipped() -> Outcome {
 async fn orders_flat_memory() -> Outcome {
     let mut peaks = Vec::new();
     for count in [1_000, 5_000] {
-        let database = of_one_customer(count, 4).await?;
+        let database = of_one_customer(count, 1).await?;
         let service = service(&database)?;
         // The first answer pays for what is allocated once.
         service.get("/api/order_total/1").await?;
