@@ -330,19 +330,26 @@ async fn first_byte_early() -> Outcome {
 }
 
 async fn early_error() -> Outcome {
-    let service = serve(|| stream::once(async { Err(REFUSED) }).boxed());
-    for headers in [&[][..], &[NDJSON]] {
-        let reply = service.get_with("/", headers).await;
-        let asked = "a list whose first row is an error with status 400";
-        let expected = "status 400, application/problem+json";
-        let reply = reply.map_err(|failure| Failure::new(asked, expected, failure.got()))?;
-        let content_type = reply.header("content-type").unwrap_or("none");
-        ensure(
-            reply.status == 400 && content_type == "application/problem+json",
-            asked,
-            expected,
-            format!("status {}, {content_type}: {}", reply.status, reply.text()),
-        )?;
+    let errors: [(fn() -> Error, u16); 3] = [
+        (|| REFUSED, 400),
+        (|| Error::Database(sqlx::Error::PoolTimedOut), 503),
+        (damaged, 500),
+    ];
+    for (error, status) in errors {
+        let service = serve(move || stream::once(async move { Err(error()) }).boxed());
+        for headers in [&[][..], &[NDJSON]] {
+            let reply = service.get_with("/", headers).await;
+            let asked = format!("a list whose first row is an error with status {status}");
+            let expected = format!("status {status}, application/problem+json");
+            let reply = reply.map_err(|failure| Failure::new(&asked, &expected, failure.got()))?;
+            let content_type = reply.header("content-type").unwrap_or("none");
+            ensure(
+                reply.status == status && content_type == "application/problem+json",
+                asked,
+                expected,
+                format!("status {}, {content_type}: {}", reply.status, reply.text()),
+            )?;
+        }
     }
     Ok(())
 }
