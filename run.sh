@@ -193,6 +193,12 @@ run_service() {
     if [ -n "$step" ]; then
         step_folder "$step"
         bin="step${slug%%-*}-$side"
+        # A step's service has no flags and would not look at any. A step without
+        # a service has programs, whose names its own binary knows.
+        if [ ${#rest[@]} -gt 0 ] && [ -f "$root/steps/$slug/solution/src/server.rs" ]; then
+            say "run ${slug%%-*} takes only --solution, not $(quoted "${rest[0]}");"
+            usage_error "the address is MARKETSVC_ADDR, the database DATABASE_URL: MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh run ${slug%%-*}"
+        fi
     elif [ "$side" = solution ]; then
         usage_error "--solution needs a step: ./run.sh run 05 --solution"
     fi

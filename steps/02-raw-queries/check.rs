@@ -81,6 +81,11 @@ fn main() -> ExitCode {
             "a new order is stored under its customer, with its items",
             order_stored,
         )
+        .check(
+            "02.5",
+            "the values of a new order are bound, not written into the SQL",
+            order_binds,
+        )
         .check("02.5", ORDER_TIME_IS_UTC, order_time_is_utc)
         .check(
             "02.5",
@@ -246,7 +251,11 @@ async fn insert_gives_id() -> Outcome {
             .execute_insert_query(insert_address(100 + id))
             .await
             .or_fail("execute_insert_query(INSERT INTO address …)")?;
-        equal("the id of the new address", id, given)?;
+        equal(
+            "the id that execute_insert_query returns for a new row of the table `address`",
+            id,
+            given,
+        )?;
         let stored: i64 = database
             .one(&format!(
                 "SELECT count(*) FROM address WHERE id = {id} AND flat_number = 100 + {id}"
@@ -397,6 +406,43 @@ async fn order_stored() -> Outcome {
     expect_closed(&database, asked).await
 }
 
+async fn order_binds() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    // Two orders with as many items and with no value in common, not even
+    // their ids.
+    let mut texts = Vec::new();
+    for (customer, of_items) in [(1, [(2, 10), (3, 11)]), (2, [(1, 20), (4, 21)])] {
+        let recording = Recording::start();
+        add_new_order_for_customer(&engine, customer, &items(&of_items))
+            .await
+            .or_fail("add_new_order_for_customer")?;
+        let statements = recording.statements();
+        let mut of_order: Vec<_> = statements.into_iter().map(|s| s.sql).collect();
+        of_order.sort_unstable();
+        of_order.dedup();
+        texts.push(of_order);
+    }
+    let differ = |one: &[String], other: &[String]| {
+        let only_here = |sql: &&String| !other.contains(sql);
+        one.iter()
+            .filter(only_here)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    ensure(
+        texts[0] == texts[1],
+        "the SQL that is run for two new orders, each with two items",
+        "the same texts for both, with the values bound to $1, $2, …",
+        format!(
+            "different texts:\n{}\n{}",
+            differ(&texts[0], &texts[1]),
+            differ(&texts[1], &texts[0])
+        ),
+    )
+}
+
 const ORDER_TIME_IS_UTC: &str = "the time of a new order is now, in UTC, wherever the machine is";
 
 /// A zone in which local time is never UTC, in the form that needs no table of
@@ -495,9 +541,9 @@ async fn order_over_http() -> Outcome {
     service.get("/api/orders/3").await?.expect_json(
         200,
         &json!([
-            {"name": "Kit Kat", "description": "a chocolate", "price": 1, "total": 2},
-            {"name": "Onion", "description": "an onion", "price": 2, "total": 10},
-            {"name": "Kit Kat", "description": "a chocolate", "price": 1, "total": 4},
+            {"name": "Kit Kat", "description": "a chocolate", "price": 1.0, "total": 2.0},
+            {"name": "Onion", "description": "an onion", "price": 2.0, "total": 10.0},
+            {"name": "Kit Kat", "description": "a chocolate", "price": 1.0, "total": 4.0},
         ]),
     )
 }
@@ -513,11 +559,14 @@ async fn total_over_http() -> Outcome {
 
 async fn failure_over_http() -> Outcome {
     let database = Database::sample().await?;
-    let asked = "GET /api/order_total/1, with a database file that does not exist";
+    let asked = "GET /api/order_total/1, on purpose without the database's file";
     let engine = Engine::new(&nowhere(&database)).or_fail(asked)?;
     let service = Service::start(server::app(engine));
-    let reply = service.get("/api/order_total/1").await?;
-    answers::expect_problem(&reply, 500)
+    // Without these words, "unable to open database file" looks like a fault of
+    // the machine.
+    let say_so = |failure: Failure| Failure::new(asked, failure.expected(), failure.got());
+    let reply = service.get("/api/order_total/1").await.map_err(say_so)?;
+    answers::expect_problem(&reply, 500).map_err(say_so)
 }
 
 async fn orders_over_http() -> Outcome {

@@ -92,6 +92,11 @@ fn main() -> ExitCode {
         )
         .check(
             "03.3",
+            "a failing query is an item of get_orders_between_dates, not its end",
+            orders_fail,
+        )
+        .check(
+            "03.3",
             "every pair of dates is the same SQL with other values",
             orders_bind,
         )
@@ -99,6 +104,11 @@ fn main() -> ExitCode {
             "03.3",
             "GET /api/orders_between_dates answers",
             orders_over_http,
+        )
+        .check(
+            "03.3",
+            "GET /api/orders_between_dates answers 500 when the query fails",
+            orders_fail_over_http,
         )
         .check(
             "03.3",
@@ -275,9 +285,7 @@ async fn customers_over_http() -> Outcome {
 }
 
 async fn customers_fail_over_http() -> Outcome {
-    let database = Database::sample().await?;
-    let service = Service::start(server::app(nowhere(&database)?));
-    answers::expect_problem(&service.get("/api/customers").await?, 500)
+    fails_over_http("/api/customers").await
 }
 
 // ---- 03.3 get_orders_between_dates
@@ -285,15 +293,17 @@ async fn customers_fail_over_http() -> Outcome {
 async fn orders_come() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
-    let kit_kat = |customer, total| json!({"customer": customer, "name": "Kit Kat", "price": 1, "total": total});
+    // Amounts as the service writes them, so that a failure shows only what is
+    // really different.
+    let row = |customer: &str, name: &str, price: f64, total: f64| json!({"customer": customer, "name": name, "price": price, "total": total});
     let alex = [
-        kit_kat("Alex", 4),
-        json!({"customer": "Alex", "name": "Bread", "price": 10.5, "total": 21}),
-        json!({"customer": "Alex", "name": "Milk", "price": 5, "total": 5}),
+        row("Alex", "Kit Kat", 1.0, 4.0),
+        row("Alex", "Bread", 10.5, 21.0),
+        row("Alex", "Milk", 5.0, 5.0),
     ];
     let cam = [
-        kit_kat("Cam", 2),
-        json!({"customer": "Cam", "name": "Onion", "price": 2, "total": 10}),
+        row("Cam", "Kit Kat", 1.0, 2.0),
+        row("Cam", "Onion", 2.0, 10.0),
     ];
     let (first, second) = ("2024-03-18 10:30:00", "2024-03-20 11:00:00");
     for (after, before, expected) in [
@@ -326,6 +336,15 @@ async fn orders_read_few() -> Outcome {
     expect_few(asked, &database, &recording).await
 }
 
+async fn orders_fail() -> Outcome {
+    let database = Database::sample().await?;
+    let (after, before) = (time("2024-03-17")?, time("2024-03-22")?);
+    let asked = "get_orders_between_dates over a database file that does not exist";
+    let mut rows = get_orders_between_dates(&nowhere(&database)?, &after, &before);
+    let first = rows.next().await;
+    expect_database_error(&format!("{asked}: the first item"), first)
+}
+
 async fn orders_bind() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
@@ -351,6 +370,10 @@ async fn orders_over_http() -> Outcome {
     let (service, database) = fresh().await?;
     answers::orders_between_dates(&service, &database).await?;
     expect_closed(&database, "GET /api/orders_between_dates/…").await
+}
+
+async fn orders_fail_over_http() -> Outcome {
+    fails_over_http("/api/orders_between_dates/2024-03-22/2024-03-17").await
 }
 
 async fn the_rest_over_http() -> Outcome {
@@ -382,6 +405,17 @@ async fn fresh() -> Result<(Service, Database), Failure> {
     let database = Database::sample().await?;
     let service = Service::start(server::app(engine(&database)?));
     Ok((service, database))
+}
+
+async fn fails_over_http(path: &str) -> Outcome {
+    let database = Database::sample().await?;
+    let service = Service::start(server::app(nowhere(&database)?));
+    // Without these words, "unable to open database file" looks like a fault of
+    // the machine.
+    let asked = format!("GET {path}, on purpose without the database's file");
+    let say_so = |failure: Failure| Failure::new(&asked, failure.expected(), failure.got());
+    let reply = service.get(path).await.map_err(say_so)?;
+    answers::expect_problem(&reply, 500).map_err(say_so)
 }
 
 async fn many_customers() -> Result<Database, Failure> {

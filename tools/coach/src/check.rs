@@ -355,7 +355,7 @@ impl Report {
             }
             if let Some(reread) = &error.reread {
                 eprintln!(
-                    "  reread    \"{}\" in {}:{}",
+                    "  read      \"{}\" in {}:{}",
                     reread.section, reread.file, reread.line
                 );
             }

@@ -22,7 +22,7 @@ const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
 ///
 /// `target` is a step, a task (`05.2`) or nothing, which is the current step.
 /// For a step it is the task that failed first at the last check, else the
-/// first.
+/// first; of a step whose checks all passed, none.
 ///
 /// # Errors
 /// No such step or task, or no hints for it (exit code 2); the file with the
@@ -49,6 +49,14 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     let failed = progress.failed(&step);
     let (number, why) = match asked {
         Some(number) => (number, None),
+        None if failed.is_none() && progress.is_done(&step) => {
+            let first = tasks.iter().find_map(Task::number).unwrap_or(1);
+            let label = step.label();
+            screen::print(&format!(
+                "All checks of {label} passed. For a certain task: ./run.sh hint {label}.{first}\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
         None => match (failed, tasks.iter().find_map(Task::number)) {
             (Some(number), _) if has_task(&text, &tasks, number) => {
                 (number, Some("failed first at the last check"))

@@ -293,7 +293,7 @@ fn an_error_in_a_task_leads_to_its_chapter_and_one_outside_to_diff() {
     assert_eq!(
         ours,
         "  where     steps/05-engine/exercise/src/lib.rs:9, in TODO(05.1): answer two\n  \
-         reread    \"1 · Two\" in steps/05-engine/README.md:10\n  \
+         read      \"1 · Two\" in steps/05-engine/README.md:10\n  \
          hint      ./run.sh hint 05.1\n",
         "{err}"
     );

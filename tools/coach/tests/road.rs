@@ -294,14 +294,22 @@ fn without_a_task_it_is_the_one_that_failed() {
     project.write(".progress", &progress);
     let (_, out, _) = run(&project, &["hint"]);
     assert!(out.starts_with("05.2 failed first"), "{out}");
-    // A check that passes forgets it.
+    // Where all is done there is nothing to help with, unless one asks for it.
+    let unsolved = project.read("steps/05-engine/exercise/src/lib.rs");
     project.solve_05();
     run(&project, &["check"]);
+    for arguments in [&["hint"][..], &["hint", "05", "more"]] {
+        let done = "All checks of 05 passed. For a certain task: ./run.sh hint 05.1\n";
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!((code, out.as_str(), err.as_str()), (Some(0), done, ""));
+    }
+    let (_, out, _) = run(&project, &["hint", "05.1"]);
+    assert!(out.starts_with("05.1, hint 2"), "{out}");
+    // Done before, broken since.
+    project.write("steps/05-engine/exercise/src/lib.rs", &unsolved);
+    run(&project, &["check"]);
     let (_, out, _) = run(&project, &["hint"]);
-    assert!(
-        out.starts_with("05.1 is the first task.\n05.1, hint 2"),
-        "{out}"
-    );
+    assert!(out.starts_with("05.1 failed first"), "{out}");
 
     let (code, _, err) = run(&project, &["hint", "05.7"]);
     assert_eq!(code, Some(2));

@@ -148,6 +148,24 @@ fn a_step_is_started_by_any_of_its_names() {
     }
     assert_eq!(run(&project, &["run", "--solution"]).0, Some(2));
 
+    // A word that nobody would look at is refused before anything is built.
+    project.write("steps/05-engine/solution/src/server.rs", "");
+    for (arguments, word) in [
+        (&["run", "05", "--solutoin"][..], "--solutoin"),
+        (&["run", "05", "--addr", "127.0.0.1:9292"], "--addr"),
+        (&["run", "05", "--solution", "a b"], "'a b'"),
+        (&["run", "05", "--", "--solution"], "--solution"),
+    ] {
+        let (code, out, err) = run(&project, arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        let said = format!("run 05 takes only --solution, not {word};\n");
+        assert!(err.starts_with(&said), "{arguments:?}: {err}");
+        assert!(err.contains("MARKETSVC_ADDR"), "{err}");
+    }
+    // Where there is no service, the step's own program judges its words.
+    let (code, out, _) = run(&project, &["run", "08", "--anything"]);
+    assert_eq!((code, out.as_str()), (Some(0), "exercise 08 says 2\n"));
+
     project.write(
         "steps/05-engine/exercise/src/lib.rs",
         "pub fn answer() -> u32 {\n    \"two\"\n}\n",

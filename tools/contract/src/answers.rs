@@ -363,10 +363,10 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
     const PATH: &str = "/api/orders_total";
 
     let ask = [
-        (vec![1, 2, 3], json!([30, 12, null])),
-        (vec![3, 2, 77, 1], json!([null, 12, null, 30])),
-        (vec![2, 1, 2, 2, 1], json!([12, 30, 12, 12, 30])),
-        (vec![2], json!([12])),
+        (vec![1, 2, 3], json!([30.0, 12.0, null])),
+        (vec![3, 2, 77, 1], json!([null, 12.0, null, 30.0])),
+        (vec![2, 1, 2, 2, 1], json!([12.0, 30.0, 12.0, 12.0, 30.0])),
+        (vec![2], json!([12.0])),
     ];
     for (ids, expected) in &ask {
         expect_totals(service, ids, expected).await?;
@@ -392,7 +392,7 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
 
     let many: Vec<i64> = (0..1000).map(|i| 1 + i % 3).collect();
     let totals: Value = (0..1000)
-        .map(|i| [json!(30), json!(12), Value::Null][i % 3].clone())
+        .map(|i| [json!(30.0), json!(12.0), Value::Null][i % 3].clone())
         .collect();
     expect_totals(service, &many, &totals).await?;
     let too_many: Vec<i64> = (0..1001).map(|i| 1 + i % 3).collect();

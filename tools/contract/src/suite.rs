@@ -443,6 +443,27 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// The section of a chapter that a task belongs to, heading and line: the one
+/// below `## Tasks` that first names `TODO(todo)`.
+fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
+    let mark = format!("TODO({todo})");
+    let (mut tasks, mut fenced, mut heading) = (false, false, None);
+    for (index, line) in chapter.lines().enumerate() {
+        fenced ^= line.trim_start().starts_with("```");
+        if !fenced && line.starts_with("## ") {
+            tasks = line.trim() == "## Tasks";
+        }
+        if tasks && !fenced && line.starts_with("##") {
+            let title = line.trim_start_matches('#').trim().replace('`', "");
+            heading = Some((title, index + 1));
+        }
+        if tasks && line.contains(&mark) {
+            return heading;
+        }
+    }
+    None
+}
+
 struct Verdict {
     todo: &'static str,
     what: &'static str,
@@ -532,9 +553,14 @@ impl Report<'_> {
             .parent()
             .map(|dir| dir.join("README.md"));
         if let Some(readme) = readme.filter(|path| path.is_file()) {
-            let _ = labelled(&mut text, "read", &self.source.relative(&readme));
             // A check may name several tasks, "05.1, 05.2": the first comes first.
             let todo = result.todo.split(',').next().unwrap_or_default().trim();
+            let file = self.source.relative(&readme);
+            let read = match section(&std::fs::read_to_string(&readme).unwrap_or_default(), todo) {
+                Some((heading, line)) => format!("\"{heading}\" in {file}:{line}"),
+                None => file,
+            };
+            let _ = labelled(&mut text, "read", &read);
             let _ = labelled(&mut text, "hint", &format!("./run.sh hint {todo}"));
         }
         text

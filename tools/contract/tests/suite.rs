@@ -279,22 +279,33 @@ fn step_with_a_chapter() {
     let step = tempfile::tempdir_in(temporary()).expect("a folder");
     let crate_folder = step.path().join("exercise");
     std::fs::create_dir(&crate_folder).expect("a folder");
-    std::fs::write(step.path().join("README.md"), "").expect("a chapter");
-    let output = Command::new(std::env::current_exe().expect("the path of this binary"))
-        .env(ROLE, "chapter")
-        .env("CONTRACT_TEST_STEP", &crate_folder)
-        .output()
-        .expect("the suite's own process");
     let readme = step.path().join("README.md");
-    assert_eq!(
-        text(&output),
-        format!(
-            "97-chapter: 0 of 1 check passed\n\nFAILED  97.2, 97.1  one is one\n  \
-             asked     the answer\n  expected  1\n  got       2\n  \
-             read      {}\n  hint      ./run.sh hint 97.2\n\n",
-            readme.display()
-        )
-    );
+    let file = readme.display();
+    let section = "\n## Tasks\n\n### 1 · A\n\n```text\n## Why\n```\n`TODO(97.1)`\n\n### 2 · `b`\n\nIt is `TODO(97.2)`.\n";
+    for (chapter, read) in [
+        // None to name: the whole chapter.
+        (String::new(), file.to_string()),
+        ("## Why\n\nTODO(97.2)\n".to_owned(), file.to_string()),
+        (
+            format!("# 97\n\n## Why\n\nTODO(97.2)\n{section}\n## Done when\n\nTODO(97.2)\n"),
+            format!("\"2 · b\" in {file}:16"),
+        ),
+    ] {
+        std::fs::write(&readme, &chapter).expect("a chapter");
+        let output = Command::new(std::env::current_exe().expect("the path of this binary"))
+            .env(ROLE, "chapter")
+            .env("CONTRACT_TEST_STEP", &crate_folder)
+            .output()
+            .expect("the suite's own process");
+        assert_eq!(
+            text(&output),
+            format!(
+                "97-chapter: 0 of 1 check passed\n\nFAILED  97.2, 97.1  one is one\n  \
+                 asked     the answer\n  expected  1\n  got       2\n  \
+                 read      {read}\n  hint      ./run.sh hint 97.2\n\n"
+            )
+        );
+    }
 }
 
 /// The blocked check never drops its database; the suite removes it all the same.
