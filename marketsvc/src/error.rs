@@ -144,3 +144,65 @@ impl IntoResponse for Error {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Collects what is written to it and to its clones.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What an error writes to the log.
+    fn logged(error: &Error) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || error.log());
+        let lines = lines.0.lock().unwrap();
+        String::from_utf8(lines.clone()).unwrap()
+    }
+
+    #[test]
+    fn faults_of_ours_are_in_the_log_with_their_cause_and_others_are_not() {
+        for (error, level, parts) in [
+            (
+                Error::Busy(sqlx::Error::PoolTimedOut),
+                "WARN",
+                ["answered 503", "pool timed out"],
+            ),
+            (Error::TooSlow, "WARN", ["answered 503", "too long"]),
+            (
+                Error::Database(sqlx::Error::RowNotFound),
+                "ERROR",
+                ["the database failed", "no rows returned"],
+            ),
+            (Error::Panicked, "ERROR", ["a request", "panicked"]),
+        ] {
+            let text = logged(&error);
+            assert_eq!(text.lines().count(), 1, "{text}");
+            for part in [level, parts[0], parts[1]] {
+                assert!(text.contains(part), "no {part:?} in {text}");
+            }
+        }
+        for error in [Error::NotJson, Error::Refused(Vec::new())] {
+            assert_eq!(logged(&error), "");
+        }
+    }
+}

@@ -491,6 +491,15 @@ async fn seeding_needs_somebody_who_orders_something() -> Outcome {
         "orders without customers",
         "no customers",
         said,
+    )?;
+    // Customers alone need nobody, and nothing to order.
+    let mut command = binary(&std::env::temp_dir());
+    command.env("DATABASE_URL", database.url());
+    let added = output(command.args(["seed", "--customers", "5"])).await?;
+    equal(
+        format!("customers without items: {added:?}"),
+        Some(0),
+        added.status.code(),
     )
 }
 
