@@ -133,6 +133,20 @@ async fn every_mistake_in_an_order_is_named_and_none_is_stored() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_database_that_fails_is_not_the_customers_mistake() -> Outcome {
+    let order = json!({"customer_id": 1, "items": [{"id": 2, "quantity": 4}]});
+    for table in ["orders", "order_items"] {
+        let market = Market::over(Database::sample().await?, Limits::default()).await?;
+        let sql = format!("ALTER TABLE {table} RENAME TO lost");
+        market.database.execute(&sql).await?;
+        let path = "/api/add_new_order";
+        let reply = market.service.post_json(path, &order).await?;
+        contract::answers::expect_problem(&reply, 500)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_order_may_have_a_thousand_lines() -> Outcome {
     let market = Market::sample().await?;
     market
