@@ -63,7 +63,7 @@ The steps
                                  ./run.sh list
   checkout [NN]                make a step the current one and show its page
                                  ./run.sh checkout 05
-  check [NN|NN.K] [--solution] [--json] [FILTER]
+  check [NN|NN.K] [--solution] [--brief] [--json] [FILTER]
                                check a step
                                  ./run.sh check 05
   watch [NN] [--poll]          check a step at every save; keys for hint, diff, next step

@@ -29,6 +29,8 @@ pub struct Request {
     pub solution: bool,
     /// One JSON object on stdout.
     pub json: bool,
+    /// Beside a failure, the other checks are counted and not named.
+    pub brief: bool,
 }
 
 /// What the check program reports, `contract`'s object.
@@ -175,8 +177,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             if let Some(filter) = &filter {
                 require_match(&program, &folder, filter, &step)?;
             }
-            let (status, verdict) =
-                run(&program, &folder, &target, filter.as_deref(), request.json)?;
+            let (status, verdict) = run(&program, &folder, &target, filter.as_deref(), request)?;
             report.judge(project, &step, status, verdict);
         }
     }
@@ -228,7 +229,7 @@ fn run(
     folder: &Path,
     target: &Path,
     filter: Option<&str>,
-    json: bool,
+    request: &Request,
 ) -> Result<(ExitStatus, Option<Verdict>), Trouble> {
     let trouble =
         |error: io::Error| Trouble::environment(format!("{}: {error}", program.display()));
@@ -244,7 +245,10 @@ fn run(
         .arg("--report")
         .arg(file.path())
         .args(filter);
-    if json {
+    if request.brief {
+        command.arg("--brief");
+    }
+    if request.json {
         command.stdout(Stdio::null());
     }
     let status = command.status().map_err(trouble)?;

@@ -99,7 +99,11 @@ fn summary(rows: &[Row]) -> String {
         let _ = write!(text, ", {most} minutes left");
     }
     text.push('\n');
-    let _ = match (rows.iter().find(|row| row.current), open.first()) {
+    let current = rows.iter().position(|row| row.current);
+    // Who began in the middle goes on from there.
+    let after = |at: usize| rows[at..].iter().find(|row| !row.done);
+    let next = current.and_then(after).or(open.first().copied());
+    let _ = match (current.map(|at| &rows[at]), next) {
         (Some(row), _) if !row.done => {
             writeln!(text, "Go on with {}: ./run.sh check", row.label)
         }

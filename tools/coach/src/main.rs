@@ -70,7 +70,7 @@ enum Verb {
     },
     /// Check a step: builds it, runs its checks, shows the first failure in full
     #[command(
-        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose task or name contains \"stream\"\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose task or name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
     )]
     Check {
         /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
@@ -83,6 +83,9 @@ enum Verb {
         /// One JSON object on stdout instead of text
         #[arg(long)]
         json: bool,
+        /// The first failure, and how many others; not their names
+        #[arg(long)]
+        brief: bool,
     },
     /// Check a step now and after every save, with keys for hint, diff and next step
     #[command(
@@ -202,6 +205,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             filter,
             solution,
             json,
+            brief,
         } => {
             return check::check(
                 &project,
@@ -210,6 +214,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
                     filter,
                     solution,
                     json,
+                    brief,
                 },
             );
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use starter::{Files, Starter, package_names};
 
 use crate::backup::{self, Changes, Content, Disk, FOLDER, Place, RealDisk, Wanted};
+use crate::progress::Progress;
 use crate::project::{Project, Side, Step};
 use crate::screen;
 use crate::trouble::Trouble;
@@ -25,13 +26,19 @@ pub struct Keeper<'a, D: Disk> {
 }
 
 /// Puts the exercise back as it was published. Files that only the learner has
-/// stay.
+/// stay. The step is then no longer done.
 ///
 /// # Errors
 /// An unknown step (exit code 2); the exercise cannot be saved or written, or
 /// the solution is not as published (exit code 3).
 pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
-    with_disk(project, |mut keeper| keeper.reset(step))
+    with_disk(project, |mut keeper| keeper.reset(step))?;
+    let (step, _) = project.resolve(step)?;
+    Progress::update(&project.root, |progress| {
+        progress.set_done(&step, false);
+        progress.set_failed(&step, None);
+    });
+    Ok(())
 }
 
 /// Puts the solution's files in place of the exercise's. Files that only the

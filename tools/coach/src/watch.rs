@@ -233,7 +233,7 @@ impl Watch<'_> {
             None => String::new(),
         };
         self.screen
-            .line("2", &format!("watching {folder}{how}; Ctrl-C ends it"))
+            .line("2", &format!("watching {folder}{how}; q or Ctrl-C ends it"))
     }
 
     /// The coach with a verb, as a child that shows colours if we do.
@@ -250,8 +250,9 @@ impl Watch<'_> {
         command
     }
 
+    /// Brief, since the failure has to be seen in a small terminal.
     fn check(&self) -> Command {
-        let mut command = self.verb(&["check", &self.step.slug]);
+        let mut command = self.verb(&["check", &self.step.slug, "--brief"]);
         if self.side == Side::Solution {
             command.arg("--solution");
         }
@@ -284,7 +285,9 @@ impl Watch<'_> {
             Some(next) if passed => format!("n next step ({}), ", next.slug),
             _ => String::new(),
         };
-        let text = format!("waiting for a save; keys: {next}h hint, d diff, r run again, q quit");
+        let text = format!(
+            "waiting for a save; keys: {next}h hint (again: more), d diff, r run again, q quit"
+        );
         self.screen.line("2", &text)
     }
 

@@ -385,7 +385,7 @@ fn what_cannot_be_watched_is_said_at_once() {
 // ---- in a terminal
 
 /// What is shown while nothing runs.
-const PROMPT: &str = "waiting for a save; keys: h hint, d diff, r run again, q quit";
+const PROMPT: &str = "waiting for a save; keys: h hint (again: more), d diff, r run again, q quit";
 
 /// A terminal of its own, with a shell in it.
 struct Terminal {

@@ -69,7 +69,7 @@
 //!
 //! # The report
 //! The binary takes a word to select checks by, `--list`, `--fail-fast`,
-//! `--json`, and `--report FILE`. With `--json` the last line of stdout is one
+//! `--brief`, `--json`, and `--report FILE`. With `--json` the last line of stdout is one
 //! object, which `--report` writes to a file, whatever is printed:
 //!
 //! ```json

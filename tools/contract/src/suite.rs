@@ -101,8 +101,8 @@ impl Suite {
     /// Runs the checks that the command line asks for and prints the report:
     /// `--json` for JSON, `--list` for names only, `--report FILE` for the JSON
     /// object in a file besides what is printed, `--fail-fast` to stop after the
-    /// first failure, any other word for the checks whose number or text contains
-    /// it.
+    /// first failure, `--brief` for numbers in place of the other checks' names,
+    /// any other word for the checks whose number or text contains it.
     ///
     /// Returns 0 when all passed and 1 when one failed or the file of `--report`
     /// cannot be written, which stderr says. Return it from `main`: a
@@ -146,6 +146,7 @@ impl Suite {
             step: &self.step,
             results: &results,
             source: &source,
+            brief: arguments.output == Output::Brief,
         };
         if arguments.output == Output::Json {
             println!("{}", report.json());
@@ -189,6 +190,8 @@ struct Arguments {
 enum Output {
     #[default]
     Text,
+    /// Beside a failure, the other checks are counted and not named.
+    Brief,
     Json,
     /// Names only; nothing is run.
     List,
@@ -204,6 +207,7 @@ impl Arguments {
                 "--exact" => arguments.exact = true,
                 "--ignored" => arguments.ignored = true,
                 "--fail-fast" => arguments.fail_fast = true,
+                "--brief" => arguments.output = Output::Brief,
                 "--report" => arguments.report = words.next().map(PathBuf::from),
                 "--test-threads" | "--format" | "--logfile" | "--skip" | "--color"
                 | "--shuffle-seed" | "-Z" => {
@@ -475,6 +479,7 @@ struct Report<'a> {
     step: &'a str,
     results: &'a [Verdict],
     source: &'a Source,
+    brief: bool,
 }
 
 impl Report<'_> {
@@ -520,6 +525,10 @@ impl Report<'_> {
                 first.what,
                 self.details(first)
             );
+        }
+        if self.brief && passed < all {
+            let _ = writeln!(text, "also failed: {}, passed: {passed}", failed.count());
+            return text;
         }
         let line = |result: &Verdict| format!("  {}  {}\n", result.todo, result.what);
         let others: String = failed.map(line).collect();

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             json_report();
             all_passed();
             selection();
+            brief();
             fail_fast();
             report_file();
             step_with_a_chapter();
@@ -228,6 +229,15 @@ fn all_passed() {
     assert_eq!(text(&output), expected);
 }
 
+fn brief() {
+    let output = run("faulty", &["--brief"]);
+    let (whole, output) = (text(&run("faulty", &[])), text(&output));
+    let (failure, _) = whole.split_once("also failed\n").expect("two lists");
+    assert_eq!(output, format!("{failure}also failed: 7, passed: 2\n"));
+    // Without a failure there is room for all.
+    assert_eq!(text(&run("right", &["--brief"])), text(&run("right", &[])));
+}
+
 fn fail_fast() {
     let report: Value = serde_json::from_str(&text(&run("faulty", &["--json", "--fail-fast"])))
         .expect("one JSON object");
@@ -276,7 +286,8 @@ fn report_file() {
 
 /// With a chapter a failure says where to read and how to get a hint.
 fn step_with_a_chapter() {
-    let step = tempfile::tempdir_in(temporary()).expect("a folder");
+    // Outside of the project, so that its whole path is shown.
+    let step = tempfile::tempdir().expect("a folder");
     let crate_folder = step.path().join("exercise");
     std::fs::create_dir(&crate_folder).expect("a folder");
     let readme = step.path().join("README.md");
