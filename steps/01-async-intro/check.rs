@@ -6,6 +6,7 @@
 
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
         .paused_check("01.3", "results come in the order of the jobs", tasks_order)
         .paused_check("01.3", "a panic costs one result", tasks_panic)
         .paused_check("01.3", "a failed job does not stop the others", tasks_fail)
+        .paused_check(
+            "01.3",
+            "dropping the call does not end the jobs",
+            tasks_dropped,
+        )
         .paused_check("01.4", "all jobs run at the same time", group_overlap)
         .paused_check("01.4", "results come as the jobs end", group_order)
         .paused_check("01.4", "the first failure is returned at once", group_fails)
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
             "when the market closes no order is lost",
             customer_closing,
         )
+        .paused_check("01.6", "a closed market takes no order", customer_closed)
         .paused_check(
             "01.6",
             "orders for a queue that is gone are kept",
@@ -312,6 +319,32 @@ async fn tasks_fail() -> Outcome {
     )
 }
 
+async fn tasks_dropped() -> Outcome {
+    let asked = "run_all with three jobs, dropped while all are in flight; \
+                 then nothing is in their way any more";
+    let gate = Gate::closed();
+    {
+        let jobs = vec![job(&gate, "a"), job(&gate, "b"), job(&gate, "c")];
+        let mut call = pin!(run_all(jobs));
+        settle(&mut call).await;
+    }
+    // Who ends its tasks has done so before the gate opens.
+    sleep(Duration::from_millis(1)).await;
+    gate.open();
+    sleep(Duration::from_millis(1)).await;
+    ensure(
+        gate.ended() == 3,
+        asked,
+        "begun: 3, came to their end: 3",
+        format_args!(
+            "begun: {}, came to their end: {}, dropped: {}",
+            gate.entered(),
+            gate.ended(),
+            gate.dropped()
+        ),
+    )
+}
+
 // ---- 01.4
 
 async fn group_overlap() -> Outcome {
@@ -398,12 +431,22 @@ fn gated(gate: &Gate, loaves: u32) -> impl Stream<Item = u32> {
 
 async fn bakery_lazy() -> Outcome {
     let gate = Gate::opened();
-    let mut loaves = pin!(gated(&gate, 5));
+    let calls = AtomicU32::new(0);
+    let mut loaves = pin!(bakery(5, |_| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        gate.pass()
+    }));
     sleep(Duration::from_millis(10)).await;
+    let asked = "bakery(5), not asked yet";
     equal(
-        "bakery(5), not asked yet: how many loaves are begun?",
+        format_args!("{asked}: how many loaves are begun?"),
         0,
         gate.entered(),
+    )?;
+    equal(
+        format_args!("{asked}: how often was `bake` called?"),
+        0,
+        calls.load(Ordering::Relaxed),
     )?;
     for loaf in 1..=2 {
         let got = finished("the next loaf", "a loaf", loaves.next()).await?;
@@ -414,6 +457,11 @@ async fn bakery_lazy() -> Outcome {
             format_args!("{asked}: how many loaves are begun?"),
             loaf as usize,
             gate.entered(),
+        )?;
+        equal(
+            format_args!("{asked}: how often was `bake` called?"),
+            loaf,
+            calls.load(Ordering::Relaxed),
         )?;
     }
     Ok(())
@@ -542,6 +590,26 @@ async fn customer_closing() -> Outcome {
     )?;
     all.extend(kept);
     equal(format_args!("{asked}: both"), orders(1..=5), all)
+}
+
+async fn customer_closed() -> Outcome {
+    // Often, since `select!` without `biased;` chooses at random: who leaves it
+    // to chance passes once in 2^64 runs.
+    for _ in 0..64 {
+        let asked = "customer with orders 1 to 3, a queue with room for 10; \
+                     the market has closed before";
+        let (send, mut queue) = mpsc::channel(10);
+        let closing = Closing::new();
+        closing.close();
+        let kept = finished(asked, "the end", customer(orders(1..=3), send, closing)).await?;
+        equal(
+            format_args!("{asked}: what is in the queue?"),
+            Vec::<Order>::new(),
+            waiting(&mut queue),
+        )?;
+        equal(format_args!("{asked}: what is kept?"), orders(1..=3), kept)?;
+    }
+    Ok(())
 }
 
 async fn customer_gone() -> Outcome {
