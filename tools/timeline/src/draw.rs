@@ -47,6 +47,8 @@ pub struct Bar {
     /// `None` while it goes on.
     pub to: Option<Duration>,
     pub end: End,
+    /// A call that blocks its thread, rather than a future that is polled.
+    pub blocking: bool,
 }
 
 /// How a piece of work ended.

@@ -150,7 +150,7 @@ impl Drop for Timeline {
 pub fn lane<F: Future>(name: impl Display, work: F) -> impl Future<Output = F::Output> {
     let name = name.to_string();
     async move {
-        let mut open = Open::new(&name);
+        let mut open = Open::new(&name, false);
         let result = work.instrument(open.span.clone()).await;
         open.done = true;
         result
@@ -159,7 +159,7 @@ pub fn lane<F: Future>(name: impl Display, work: F) -> impl Future<Output = F::O
 
 /// Does `work`, which is not async, in a lane called `name`.
 pub fn blocking_lane<T>(name: impl Display, work: impl FnOnce() -> T) -> T {
-    let mut open = Open::new(&name.to_string());
+    let mut open = Open::new(&name.to_string(), true);
     let result = open.span.in_scope(work);
     open.done = true;
     result
@@ -178,10 +178,10 @@ struct Open {
 }
 
 impl Open {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, blocking: bool) -> Self {
         Self {
             // No parent: a lane within a lane is drawn as its neighbour.
-            span: info_span!(target: LANE, parent: None, "lane", name),
+            span: info_span!(target: LANE, parent: None, "lane", name, blocking),
             done: false,
         }
     }

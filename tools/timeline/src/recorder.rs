@@ -107,7 +107,7 @@ impl Recorder {
 
 impl State {
     /// Begins a piece of work in the first lane of that name which is free.
-    fn begin(&mut self, name: &str, now: Duration) -> Place {
+    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Place {
         let lanes = &mut self.picture.lanes;
         let free = |lane: &Lane| lane.bars.iter().all(|bar| bar.to.is_some());
         let found = lanes
@@ -124,6 +124,7 @@ impl State {
             from: now,
             to: None,
             end: End::Open,
+            blocking,
         });
         Place {
             lane,
@@ -197,7 +198,7 @@ where
         attributes.record(&mut fields);
         let place = self.0.at(|state, now| {
             state.last = now;
-            let place = state.begin(&fields.name, now);
+            let place = state.begin(&fields.name, fields.blocking, now);
             self.0.say(now, state, &fields.name, "begins");
             place
         });
@@ -273,6 +274,7 @@ struct Fields {
     how: String,
     message: String,
     value: u64,
+    blocking: bool,
 }
 
 impl Visit for Fields {
@@ -288,6 +290,12 @@ impl Visit for Fields {
             "how" => value.clone_into(&mut self.how),
             "message" => value.clone_into(&mut self.message),
             _ => {}
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "blocking" {
+            self.blocking = value;
         }
     }
 

@@ -15,6 +15,9 @@ const ROW: f64 = 24.0;
 /// A row whose lane says something, with its words below the bar.
 const TALKING_ROW: f64 = 38.0;
 const TRACK: f64 = 72.0;
+/// A line of the legend, and how many letters fit in it.
+const LINE: f64 = 14.0;
+const LETTERS: usize = 118;
 
 /// About the width of a letter of the words, which are 11 high; rather too wide,
 /// so that words do not run into each other.
@@ -61,8 +64,9 @@ pub fn draw(picture: &Picture) -> String {
     let axis = Axis::new(picture.end, WIDTH - LEFT - RIGHT, 8.0);
     let mut body = String::new();
     let mut y = HEAD;
+    let mut all_said = true;
     for lane in &picture.lanes {
-        y += task(&mut body, lane, &axis, y);
+        y += task(&mut body, lane, &axis, y, &mut all_said);
     }
     if !picture.connections.is_empty() {
         y += 8.0;
@@ -74,7 +78,8 @@ pub fn draw(picture: &Picture) -> String {
         y += 8.0;
         y += area(&mut body, track, &axis, picture.end, y);
     }
-    let height = y + 64.0;
+    let legend = legend(picture, all_said);
+    let height = legend.iter().fold(y + 50.0, |y, _| y + LINE);
 
     let mut out = String::new();
     let title = escaped(&picture.title);
@@ -96,7 +101,14 @@ pub fn draw(picture: &Picture) -> String {
     );
     grid(&mut out, &axis, y);
     out += &body;
-    legend(&mut out, picture, y + 50.0);
+    let mut y = y + 50.0;
+    for line in legend {
+        let _ = writeln!(
+            out,
+            "<text class=\"text word\" x=\"12\" y=\"{y:.1}\">{line}</text>"
+        );
+        y += LINE;
+    }
     out += "</svg>\n";
     out
 }
@@ -166,8 +178,9 @@ fn name(out: &mut String, name: &str, y: f64) {
     );
 }
 
-/// Draws the lane with its top at `y` and returns its height.
-fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
+/// Draws the lane with its top at `y` and returns its height. `all_said` is
+/// false afterwards if it says something for whose words there is no room.
+fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool) -> f64 {
     name(out, &lane.name, y);
     for bar in &lane.bars {
         piece(out, lane, bar, axis, y);
@@ -184,6 +197,7 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
         );
         // Of several things said at one moment the last has the words.
         if lane.events.get(index + 1).is_some_and(|next| next.0 == *at) {
+            *all_said = false;
             continue;
         }
         let width = LETTER * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
@@ -197,6 +211,8 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
                 escaped(text),
             );
             free = from + width + 4.0;
+        } else {
+            *all_said = false;
         }
     }
     if lane.events.is_empty() {
@@ -319,28 +335,42 @@ fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) -> 
     TRACK
 }
 
-/// Explains the signs that the picture has.
-fn legend(out: &mut String, picture: &Picture, y: f64) {
-    let ends = |end| {
-        let bars = picture.lanes.iter().flat_map(|lane| &lane.bars);
-        bars.into_iter().any(|bar| bar.end == end)
+/// Explains the signs that the picture has, in lines.
+fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
+    let has = |what: fn(&Bar) -> bool| {
+        let mut bars = picture.lanes.iter().flat_map(|lane| &lane.bars);
+        bars.any(what)
     };
-    let mut words =
-        vec!["a bar: a future, from its first poll to its end; in it, a stroke: a poll"];
-    if ends(End::Dropped) {
+    let mut words = Vec::new();
+    if has(|bar| !bar.blocking) {
+        words.push("a bar: a future, from its first poll to its end; in it, a stroke: a poll");
+    }
+    if has(|bar| bar.blocking) {
+        words.push("a bar filled throughout: a call that blocks, its thread is taken");
+    }
+    if has(|bar| bar.end == End::Dropped) {
         words.push("a cross: dropped");
     }
-    if ends(End::Panicked) {
+    if has(|bar| bar.end == End::Panicked) {
         words.push("! : a panic");
     }
     if !picture.connections.is_empty() {
         words.push("green: a statement is executed");
     }
-    let _ = writeln!(
-        out,
-        "<text class=\"text word\" x=\"12\" y=\"{y:.1}\">{}</text>",
-        words.join(" · ")
-    );
+    if !all_said {
+        words.push("a dot: a line that is printed; not all have room for their words");
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() + 3 <= LETTERS => {
+                *line += " · ";
+                *line += word;
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn escaped(text: &str) -> String {
@@ -392,5 +422,31 @@ mod tests {
         assert!(drawn.contains(">long words at the start</text>"));
         assert!(!drawn.contains(">hidden</text>") && drawn.contains(": hidden</title>"));
         assert!(drawn.contains(">seen</text>"));
+        assert!(drawn.contains("not all have room"));
+    }
+
+    #[test]
+    fn the_legend_explains_what_is_there_and_no_more() {
+        let lines = |blocking, end| {
+            let bar = Bar {
+                from: Duration::ZERO,
+                to: None,
+                end,
+                blocking,
+            };
+            let lane = Lane {
+                bars: vec![bar],
+                ..Lane::default()
+            };
+            let picture = Picture {
+                lanes: vec![lane],
+                ..Picture::default()
+            };
+            legend(&picture, true).join("\n")
+        };
+        assert!(lines(false, End::Done).ends_with("a stroke: a poll"));
+        assert!(lines(false, End::Dropped).ends_with("a cross: dropped"));
+        let blocking = lines(true, End::Done);
+        assert!(blocking.contains("a call that blocks") && !blocking.contains("poll"));
     }
 }

@@ -68,7 +68,6 @@ fn task(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
     for bar in &lane.bars {
         let from = column(axis, bar.from);
         let to = bar.to.map_or(TIME, |to| column(axis, to));
-        cells[from..=to].fill('-');
         let end = match bar.end {
             End::Open => '>',
             End::Done if from == to => '|',
@@ -76,9 +75,22 @@ fn task(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
             End::Dropped => 'x',
             End::Panicked => '!',
         };
-        cells[from] = '[';
+        // Where the piece before ends in this column its end is kept, since how
+        // it ended is to be seen. This one begins a column later if it can.
+        let begin = match cells[from] {
+            ' ' => Some(from),
+            _ if from + 1 < to => Some(from + 1),
+            _ if from == to => continue,
+            _ => None,
+        };
+        let inside = begin.map_or(to, |begin| begin + 1);
+        cells[inside.min(to)..to].fill('-');
+        if let Some(begin) = begin {
+            cells[begin] = '[';
+            used.push('[');
+        }
         cells[to] = end;
-        used.extend([cells[from], end]);
+        used.push(end);
     }
     for (at, _) in &lane.events {
         let cell = &mut cells[column(axis, *at)];
@@ -144,12 +156,45 @@ mod tests {
     use crate::draw::Bar;
 
     #[test]
+    fn an_end_is_seen_where_the_next_piece_begins() {
+        let ms = Duration::from_millis;
+        let drawn = |pieces: &[(u64, u64, End)]| {
+            let bars = pieces.iter().map(|&(from, to, end)| Bar {
+                from: ms(from),
+                to: Some(ms(to)),
+                end,
+                blocking: false,
+            });
+            let lane = Lane {
+                bars: bars.collect(),
+                ..Lane::default()
+            };
+            let axis = Axis::new(ms(60), 60.0, 6.0);
+            let cells = task(&lane, &axis, &mut String::new());
+            cells.into_iter().collect::<String>().trim_end().to_owned()
+        };
+        let pieces = [
+            (0, 5, End::Done),
+            (5, 10, End::Dropped),
+            (10, 15, End::Panicked),
+            (15, 20, End::Done),
+        ];
+        assert_eq!(drawn(&pieces), "[----][---x[---![---]");
+        // No room for its begin, and none for itself.
+        let pieces = [(0, 5, End::Dropped), (5, 6, End::Done)];
+        assert_eq!(drawn(&pieces), "[----x]");
+        let pieces = [(0, 5, End::Dropped), (5, 5, End::Done)];
+        assert_eq!(drawn(&pieces), "[----x");
+    }
+
+    #[test]
     fn a_picture_as_text() {
         let ms = Duration::from_millis;
         let bar = |from, to: Option<u64>, end| Bar {
             from: ms(from),
             to: to.map(ms),
             end,
+            blocking: false,
         };
         let lane = |name: &str, bars| Lane {
             name: name.to_owned(),
