@@ -606,6 +606,12 @@ async fn status_503() -> Outcome {
             503,
         ),
         // Not a matter of waiting.
+        (sqlx::Error::PoolClosed, "Error::Database(PoolClosed)", 500),
+        (
+            sqlx::Error::Io(std::io::Error::other("an error of the check")),
+            "Error::Database(Io(..))",
+            500,
+        ),
         (
             sqlx::Error::RowNotFound,
             "Error::Database(RowNotFound)",

@@ -83,6 +83,11 @@ fn main() -> ExitCode {
         )
         .check(
             "06.3",
+            "an order whose commit fails is not answered with 201",
+            commit_fails,
+        )
+        .check(
+            "06.3",
             "one connection is enough for an order, and is free after a refusal",
             one_connection,
         )
@@ -293,24 +298,67 @@ async fn unknown_customer() -> Outcome {
 }
 
 async fn item_fails_otherwise() -> Outcome {
+    for (what, prepared, status, expected) in [
+        (
+            "item 3 exists, but a trigger aborts its INSERT into order_items",
+            "CREATE TRIGGER refuse BEFORE INSERT ON order_items WHEN new.item_id = 3
+             BEGIN SELECT RAISE(ABORT, 'refused by the check'); END",
+            500,
+            "status 500: no field of the order is to blame",
+        ),
+        (
+            "item 3 exists, but by a unique index only one order may have it, and one has",
+            "CREATE UNIQUE INDEX only_one ON order_items (item_id) WHERE item_id = 3",
+            400,
+            "status 400, as error.rs has it: the item is known, it is not the foreign key",
+        ),
+    ] {
+        let database = Database::sample().await?;
+        database.execute(prepared).await?;
+        let service = service(&database, EngineConfig::default())?;
+        let before = database.snapshot().await?;
+        let order = json!({"customer_id": 2, "items": [
+            {"id": 2, "quantity": 4}, {"id": 3, "quantity": 6}
+        ]});
+        let reply = service.post_json(ADDRESS, &order).await?;
+        let asked = format!("{what}:\n{}", reply.asked());
+        ensure(
+            reply.status == status,
+            &asked,
+            expected,
+            format!("status {}: {}", reply.status, reply.text()),
+        )?;
+        database.expect_unchanged(&asked, &before).await?;
+    }
+    Ok(())
+}
+
+async fn commit_fails() -> Outcome {
     let database = Database::sample().await?;
-    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON order_items WHEN new.item_id = 3
-                   BEGIN SELECT RAISE(ABORT, 'refused by the check'); END";
-    database.execute(trigger).await?;
+    // A deferred foreign key is looked at when the transaction commits, so each
+    // statement of the order succeeds.
+    for sql in [
+        "CREATE TABLE parcel (
+             order_id INTEGER PRIMARY KEY,
+             item_id INTEGER NOT NULL REFERENCES item (id) DEFERRABLE INITIALLY DEFERRED
+         )",
+        "CREATE TRIGGER pack AFTER INSERT ON orders
+         BEGIN INSERT INTO parcel VALUES (new.id, 2222); END",
+    ] {
+        database.execute(sql).await?;
+    }
     let service = service(&database, EngineConfig::default())?;
     let before = database.snapshot().await?;
-    let order = json!({"customer_id": 2, "items": [
-        {"id": 2, "quantity": 4}, {"id": 3, "quantity": 6}
-    ]});
+    let order = json!({"customer_id": 2, "items": [{"id": 2, "quantity": 4}]});
     let reply = service.post_json(ADDRESS, &order).await?;
     let asked = format!(
-        "item 3 exists, but a trigger aborts its INSERT into order_items:\n{}",
+        "a deferred foreign key makes the COMMIT of each order fail:\n{}",
         reply.asked()
     );
     ensure(
-        reply.status == 500,
+        reply.status >= 400,
         &asked,
-        "status 500: no field of the order is to blame",
+        "the status of an error: nothing has been stored",
         format!("status {}: {}", reply.status, reply.text()),
     )?;
     database.expect_unchanged(&asked, &before).await

@@ -51,7 +51,7 @@ async fn welcome() -> Json<&'static str> {
 
 async fn customers(State(engine): State<Engine>) -> Result<Json<Vec<Customer>>, Error> {
     // All of them in memory before the first byte is sent. What that costs is
-    // a question of this step; step 07 removes it.
+    // a question of step 03; step 07 removes it.
     let customers = db_accessor::get_customers(&engine).try_collect().await?;
     Ok(Json(customers))
 }

@@ -105,7 +105,7 @@ pub async fn get_total_cost_of_an_order(
 /// [`get_total_cost_of_an_order`].
 ///
 /// One query with `GROUP BY` would do; that there is one for each order is what
-/// this step practises.
+/// step 04 practises.
 ///
 /// # Errors
 /// The first failure, as [`map_concurrently`] defines it. The other queries are
