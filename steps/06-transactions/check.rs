@@ -342,8 +342,8 @@ async fn commit_fails() -> Outcome {
              order_id INTEGER PRIMARY KEY,
              item_id INTEGER NOT NULL REFERENCES item (id) DEFERRABLE INITIALLY DEFERRED
          )",
-        "CREATE TRIGGER pack AFTER INSERT ON orders
-         BEGIN INSERT INTO parcel VALUES (new.id, 2222); END",
+        "CREATE TRIGGER pack AFTER INSERT ON order_items
+         BEGIN INSERT INTO parcel VALUES (new.order_id, 2222); END",
     ] {
         database.execute(sql).await?;
     }
