@@ -167,11 +167,11 @@ fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String
             if expected.len() == got.len() {
                 return None;
             }
-            here(format!(
-                "{} values expected, {} came",
-                expected.len(),
-                got.len()
-            ))
+            let counts = format!("{} values expected, {} came", expected.len(), got.len());
+            here(match got.get(expected.len()) {
+                Some(surplus) => format!("{counts}: the first too many is {surplus}"),
+                None => counts,
+            })
         }
         (Value::Object(expected), Value::Object(got)) => {
             for (name, expected) in expected {

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +30,18 @@ const LONGEST_BODY: usize = 64 * 1024 * 1024;
 /// Socket buffers in bytes. Small, so that a client that stops reading is felt
 /// by the service after some 100 KiB and not after megabytes.
 const SOCKET_BUFFER: u32 = 32 * 1024;
+
+/// The request that was sent last, for a check that does not come to its end: its
+/// code cannot say any more what it has asked.
+static LAST_ASKED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Takes the request that was sent last since this was called, if any.
+pub(crate) fn take_last_asked() -> Option<String> {
+    LAST_ASKED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+}
 
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
@@ -170,6 +183,7 @@ impl Service {
         body: Bytes,
     ) -> Result<StreamReply, Failure> {
         let asked = describe(&method, path, headers, &body);
+        *LAST_ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked.clone());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse::<Uri>().or_fail(&asked)?;

@@ -16,7 +16,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Failure, Outcome, labelled};
-use crate::{database, starved, statements};
+use crate::{database, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -271,6 +271,7 @@ fn thread_name(number: usize) -> String {
 
 fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> Outcome {
     take_panics();
+    service::take_last_asked();
     let (what, paused, start) = (check.what, check.paused, check.start);
     let (stop, stopped) = oneshot::channel();
     let (send, receive) = channel();
@@ -320,7 +321,13 @@ fn wait_for_outcome(
     what: &str,
 ) -> Outcome {
     let expected = format!("an end within {} s", limit.as_secs_f32());
-    let hung = |why: &str| Err(Failure::new(what, &expected, why));
+    let hung = |why: &str| {
+        let asked = match service::take_last_asked() {
+            Some(request) => format!("{what}\nthe last request: {request}"),
+            None => what.to_owned(),
+        };
+        Err(Failure::new(asked, &expected, why))
+    };
 
     let mut event = starved::receive_within(receive, limit, starved::Processor::read);
     if matches!(event, Err(RecvTimeoutError::Timeout)) {

@@ -628,7 +628,7 @@ async fn differences() -> Outcome {
         (
             json!([1]),
             json!([1, 2]),
-            "[1,2]\nfirst difference: 1 values expected, 2 came",
+            "[1,2]\nfirst difference: 1 values expected, 2 came: the first too many is 2",
         ),
         (
             json!({"a": 1}),

@@ -66,6 +66,9 @@ fn faulty() -> Suite {
             },
         )
         .check("99.3", "an await without end is reported", || async {
+            let service = Service::start(Router::new());
+            service.get("/not-to-be-named").await?;
+            service.get("/named").await?;
             pending::<Outcome>().await
         })
         .check("99.4", "a blocked thread is reported", || async {
@@ -195,6 +198,12 @@ fn json_report() {
         got(4),
         "no end: an await that never comes, or a loop that does not stop"
     );
+    assert_eq!(
+        report["checks"][4]["asked"],
+        "an await without end is reported\nthe last request: GET /named"
+    );
+    // It has asked nothing, so what was asked before is not said again.
+    assert_eq!(report["checks"][5]["asked"], "a blocked thread is reported");
     assert!(got(5).contains("does not give way"), "{}", got(5));
     assert_eq!(
         got(7),
