@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +48,9 @@ static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
 /// Directories of databases that live. A check that is abandoned never drops
 /// its database, so the suite removes what is left at its end.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// How often a directory in which files still come and go is removed.
+const REMOVALS: u32 = 20;
 
 impl Database {
     /// The schema and the sample data of `data/sample.sql`.
@@ -324,7 +328,12 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        directories(|all| all.retain(|path| path != self.dir.path()));
+        // A connection that is just closing makes and removes files in there, and
+        // then the directory may not be empty at the moment when it is removed.
+        // Such a one stays on the list, for the end of the suite.
+        if remove(self.dir.path()) {
+            directories(|all| all.retain(|path| path != self.dir.path()));
+        }
     }
 }
 
@@ -436,12 +445,19 @@ fn directories(change: impl FnOnce(&mut Vec<PathBuf>)) {
     change(&mut DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Removes the directories of databases that were never dropped.
+/// Removes the directories of databases that were never dropped, or could not
+/// be removed then.
 pub(crate) fn remove_leftovers() {
     directories(|all| {
         for path in all.drain(..) {
             // What cannot be removed stays in the system's temporary directory.
-            let _ = std::fs::remove_dir_all(path);
+            let _ = (0..REMOVALS).any(|_| remove(&path));
         }
     });
+}
+
+/// Whether the directory is gone.
+fn remove(path: &Path) -> bool {
+    let removed = std::fs::remove_dir_all(path);
+    removed.is_ok() || removed.is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
