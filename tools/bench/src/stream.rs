@@ -7,25 +7,32 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::service::{self, Result, Service};
+use crate::settings::Settings;
 use crate::table;
 
-#[derive(clap::Args)]
 pub struct Args {
     /// How many customers; can be given several times.
-    #[arg(long, default_values_t = [1_000_000])]
     customers: Vec<u32>,
     /// How many orders.
-    #[arg(long, default_value_t = 100_000)]
     orders: u32,
     /// How often each long answer is read.
-    #[arg(long, default_value_t = 5)]
     runs: usize,
     /// How many clients stop reading.
-    #[arg(long, default_value_t = 32)]
     stopped: usize,
     /// Where the databases are made [default: the system's temporary folder].
-    #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+impl From<&Settings> for Args {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            customers: vec![if settings.quick { 10_000 } else { 1_000_000 }],
+            orders: 100_000,
+            runs: settings.rounds,
+            stopped: 32,
+            dir: settings.dir.clone(),
+        }
+    }
 }
 
 /// The same rows as the service's, by SQLite's own shell.

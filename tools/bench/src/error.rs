@@ -1,0 +1,36 @@
+//! What can go wrong while measuring; `main` prints it and exits with 3.
+
+use std::io;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something that the machine or its user has to change.
+    #[error("{0}")]
+    Environment(String),
+    #[error("cannot {action}: {cause}")]
+    Io {
+        action: String,
+        #[source]
+        cause: io::Error,
+    },
+    /// A contender that does something else than the others is not compared.
+    #[error("{contender} differs at {request}: it answers {found}; expected is {expected}")]
+    Differs {
+        contender: String,
+        request: String,
+        found: String,
+        expected: String,
+    },
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Error {
+    /// For `map_err`: what was tried, as in "read the report".
+    pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |cause| Self::Io { action, cause }
+    }
+}

@@ -1,0 +1,96 @@
+//! What has to be undone when somebody presses Ctrl-C.
+//!
+//! A signal ends the program without running destructors, so programs that
+//! were started and folders that were made are also registered here.
+
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{Error, Result};
+
+/// One thing that is undone before the program ends.
+pub type Action = Box<dyn FnOnce() + Send>;
+
+static ACTIONS: Mutex<Vec<(u64, Action)>> = Mutex::new(Vec::new());
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+fn actions() -> MutexGuard<'static, Vec<(u64, Action)>> {
+    ACTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An action that waits for a signal; dropping this forgets the action.
+pub struct Registration(u64);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let forgotten = {
+            let mut actions = actions();
+            let place = actions.iter().position(|(id, _)| *id == self.0);
+            place.map(|place| actions.swap_remove(place))
+        };
+        drop(forgotten);
+    }
+}
+
+/// Has `action` run if Ctrl-C or SIGTERM ends the program; the last one that
+/// was registered runs first.
+pub fn at_interrupt(action: impl FnOnce() + Send + 'static) -> Registration {
+    register(&mut actions(), Box::new(action))
+}
+
+/// Makes something together with what undoes it; no signal ends the program
+/// between the two.
+///
+/// # Errors
+///
+/// Those of `make`.
+pub fn tracked<T>(make: impl FnOnce() -> Result<(T, Action)>) -> Result<(T, Registration)> {
+    let mut actions = actions();
+    let (made, action) = make()?;
+    Ok((made, register(&mut actions, action)))
+}
+
+fn register(actions: &mut Vec<(u64, Action)>, action: Action) -> Registration {
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    actions.push((id, action));
+    Registration(id)
+}
+
+/// Begins to listen for Ctrl-C (exit code 130) and SIGTERM (143).
+///
+/// # Errors
+///
+/// When the system refuses to tell us of signals.
+pub fn listen() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("listen for signals"))?;
+    let entered = runtime.enter();
+    let stream = |kind| signal(kind).map_err(Error::io("listen for signals"));
+    let interrupt = stream(SignalKind::interrupt())?;
+    let terminate = stream(SignalKind::terminate())?;
+    drop(entered);
+    thread::spawn(move || {
+        let code = runtime.block_on(first(interrupt, terminate));
+        eprintln!("\nstopping");
+        // Kept to the end, so that nothing new is started meanwhile.
+        let mut actions = actions();
+        while let Some((_, action)) = actions.pop() {
+            action();
+        }
+        process::exit(code);
+    });
+    Ok(())
+}
+
+async fn first(mut interrupt: Signal, mut terminate: Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}

@@ -1,0 +1,74 @@
+//! What all benches are told.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::error::{Error, Result};
+use crate::interrupt::{self, Registration};
+
+/// How much to measure, and where.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// A look at everything in a few minutes; the figures are rough.
+    pub quick: bool,
+    /// How often each contender has its turn.
+    pub rounds: usize,
+    /// Where databases are made (`None`: the system's temporary folder).
+    pub dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// A new temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn folder(&self) -> Result<Folder> {
+        let (folder, registration) = interrupt::tracked(|| {
+            let folder = match &self.dir {
+                Some(dir) => TempDir::new_in(dir),
+                None => TempDir::new(),
+            };
+            let folder = folder.map_err(Error::io("make a temporary folder"))?;
+            let path = folder.path().to_owned();
+            let remove = move || {
+                let _ = fs::remove_dir_all(path);
+            };
+            Ok((folder, Box::new(remove)))
+        })?;
+        Ok(Folder {
+            folder,
+            _registration: registration,
+        })
+    }
+}
+
+/// A folder that is removed when this is dropped, and on Ctrl-C.
+pub struct Folder {
+    folder: TempDir,
+    _registration: Registration,
+}
+
+impl Folder {
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// `bench` in cargo's target folder, which is made when it is missing: for
+/// reports, and for what is kept from run to run.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn output_folder() -> Result<PathBuf> {
+    // This program is target/release/bench.
+    let program = env::current_exe().map_err(Error::io("find this program"))?;
+    let target = program.ancestors().nth(2).unwrap_or(Path::new("target"));
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder).map_err(Error::io(format!("make {}", folder.display())))?;
+    Ok(folder)
+}
