@@ -1,0 +1,576 @@
+//! A peer for the bench: what somebody who knows Rust would write without an
+//! async database driver. axum, rusqlite's blocking calls on tokio's threads for
+//! blocking work, and r2d2 as the pool.
+//!
+//! It answers the routes that the bench asks for with the same JSON as
+//! `marketsvc`, over the same database file:
+//!
+//! `ADDR=127.0.0.1:9090 DATABASE=marketdb.sqlite cargo run --release -p bench --bin
+//! bench-axum-rusqlite` prints `listening on http://127.0.0.1:9090`.
+//!
+//! Where the documentation of its parts leaves a choice, the faster one is taken:
+//! statements are prepared once for each connection, the pool does not test
+//! connections that cannot have gone, writers queue for one connection instead of
+//! polling for SQLite's lock, and many totals are read in one turn on one thread.
+
+use std::env;
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{self, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use futures::stream;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
+
+type Pool = r2d2::Pool<SqliteConnectionManager>;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:0".to_owned());
+    let database = env::var_os("DATABASE").ok_or("DATABASE must name a market's database")?;
+    let market = Market::open(Path::new(&database))?;
+    let listener = TcpListener::bind(addr).await?;
+    writeln!(stdout(), "listening on http://{}", listener.local_addr()?)?;
+    let listener = listener.tap_io(|socket| {
+        let _ = socket.set_nodelay(true);
+    });
+    axum::serve(listener, app(market)).await?;
+    Ok(())
+}
+
+fn app(market: Market) -> Router {
+    Router::new()
+        .route("/api/customers", get(customers))
+        .route("/api/orders/{customer}", get(orders))
+        .route("/api/order_total/{order}", get(order_total))
+        .route("/api/orders_total", get(orders_total))
+        .route("/api/add_new_order", post(add_new_order))
+        .with_state(market)
+}
+
+/// The database. One connection writes, since SQLite has one writer at a time.
+#[derive(Clone)]
+struct Market {
+    readers: Pool,
+    writer: Pool,
+}
+
+impl Market {
+    fn open(path: &Path) -> Result<Self, r2d2::Error> {
+        let manager = || {
+            SqliteConnectionManager::file(path).with_init(|connection| {
+                connection.busy_timeout(Duration::from_secs(5))?;
+                connection.pragma_update(None, "journal_mode", "WAL")?;
+                // A new order that was acknowledged survives a power cut.
+                connection.pragma_update(None, "synchronous", "FULL")?;
+                connection.pragma_update(None, "foreign_keys", true)
+            })
+        };
+        // There is no server that could have hung up.
+        let pool = || r2d2::Pool::builder().test_on_check_out(false);
+        Ok(Self {
+            // First, since it puts the file into WAL mode.
+            writer: pool().max_size(1).build(manager())?,
+            // As many as r2d2 opens when nobody says a number: 10.
+            readers: pool().build(manager())?,
+        })
+    }
+}
+
+/// Runs `work` with a connection of `pool` on a thread where it may block.
+async fn with_connection<T: Send + 'static>(
+    pool: Pool,
+    work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    spawn_blocking(move || work(&mut *pool.get()?)).await?
+}
+
+// ---- customers
+
+#[derive(Serialize)]
+struct Customer<'a> {
+    id: i64,
+    name: &'a str,
+    address: Address,
+}
+
+#[derive(Serialize)]
+struct Address {
+    flat_number: i64,
+    post_code: i64,
+}
+
+/// How much is written before it is sent, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// Every customer, streamed: a blocking thread writes JSON and sends it through a
+/// channel to the body. Collecting all rows would need memory for all of them, and
+/// `spawn_blocking` gives a result only at its end, so a channel is how such a
+/// program streams. Its price: a client that stops reading keeps a connection
+/// and a thread.
+async fn customers(State(market): State<Market>) -> Response {
+    let (sender, receiver) = mpsc::channel(2);
+    spawn_blocking(move || {
+        if let Err(error) = send_customers(&market.readers, &sender) {
+            // Breaks the body off, by which the client knows that it is not whole.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    let chunks = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, Body::from_stream(chunks)).into_response()
+}
+
+fn send_customers(pool: &Pool, sender: &mpsc::Sender<Result<Bytes, Error>>) -> Result<(), Error> {
+    let connection = pool.get()?;
+    let mut statement = connection.prepare_cached(
+        "SELECT customer.id, customer.name, address.flat_number, address.post_code
+         FROM customer JOIN address ON address.id = customer.address_id
+         ORDER BY customer.id",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut text = Vec::with_capacity(CHUNK + 1024);
+    let mut separator = b'[';
+    while let Some(row) = rows.next()? {
+        text.push(separator);
+        separator = b',';
+        let customer = Customer {
+            id: row.get(0)?,
+            // Borrowed from SQLite until the next row.
+            name: row.get_ref(1)?.as_str()?,
+            address: Address {
+                flat_number: row.get(2)?,
+                post_code: row.get(3)?,
+            },
+        };
+        serde_json::to_writer(&mut text, &customer)?;
+        if text.len() >= CHUNK {
+            let chunk = std::mem::replace(&mut text, Vec::with_capacity(CHUNK + 1024));
+            if sender.blocking_send(Ok(chunk.into())).is_err() {
+                // The client is gone.
+                return Ok(());
+            }
+        }
+    }
+    if separator == b'[' {
+        text.push(b'[');
+    }
+    text.push(b']');
+    let _ = sender.blocking_send(Ok(text.into()));
+    Ok(())
+}
+
+// ---- orders
+
+#[derive(Serialize)]
+struct Order {
+    #[serde(rename = "order_id")]
+    id: i64,
+    customer: Name,
+    #[serde(rename = "order_time")]
+    time: String,
+    items: Vec<Item>,
+}
+
+#[derive(Serialize, Clone)]
+struct Name {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Item {
+    name: String,
+    price: f64,
+    quantity: i64,
+    total: f64,
+}
+
+/// Cents as a number of whole units.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 cents")]
+fn money(cents: i64) -> f64 {
+    cents as f64 / 100.0
+}
+
+async fn orders(
+    State(market): State<Market>,
+    customer: Result<extract::Path<i64>, PathRejection>,
+) -> Result<Json<Vec<Order>>, Error> {
+    let extract::Path(customer) = customer?;
+    let orders = with_connection(market.readers, move |connection| {
+        orders_of(connection, customer)
+    });
+    Ok(Json(orders.await?))
+}
+
+fn orders_of(connection: &Connection, customer: i64) -> Result<Vec<Order>, Error> {
+    let name: Option<String> = connection
+        .prepare_cached("SELECT name FROM customer WHERE id = ?1")?
+        .query_row([customer], |row| row.get(0))
+        .optional()?;
+    let Some(name) = name else {
+        return Err(Error::NotFound(format!("there is no customer {customer}")));
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT orders.id, orders.order_time, item.name, item.price_cents, order_items.quantity
+         FROM orders
+         LEFT JOIN order_items ON order_items.order_id = orders.id
+         LEFT JOIN item ON item.id = order_items.item_id
+         WHERE orders.customer_id = ?1
+         ORDER BY orders.id, order_items.rowid",
+    )?;
+    let mut rows = statement.query([customer])?;
+    let mut orders: Vec<Order> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if orders.last().is_none_or(|order| order.id != id) {
+            orders.push(Order {
+                id,
+                customer: Name { name: name.clone() },
+                time: row.get(1)?,
+                items: Vec::new(),
+            });
+        }
+        // An order without items is one row without an item.
+        if let (Some(name), Some(order)) = (row.get(2)?, orders.last_mut()) {
+            let (price, quantity): (i64, i64) = (row.get(3)?, row.get(4)?);
+            order.items.push(Item {
+                name,
+                price: money(price),
+                quantity,
+                total: money(price * quantity),
+            });
+        }
+    }
+    Ok(orders)
+}
+
+// ---- totals
+
+/// What the order costs, `None` without items; [`Error::NotFound`] for an unknown
+/// order.
+fn total(connection: &Connection, order: i64) -> Result<Option<f64>, Error> {
+    let cents: Option<i64> = connection
+        .prepare_cached(
+            "SELECT (SELECT sum(item.price_cents * order_items.quantity)
+                     FROM order_items
+                     JOIN item ON item.id = order_items.item_id
+                     WHERE order_items.order_id = orders.id)
+             FROM orders
+             WHERE orders.id = ?1",
+        )?
+        .query_row([order], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("there is no order {order}")))?;
+    Ok(cents.map(money))
+}
+
+async fn order_total(
+    State(market): State<Market>,
+    order: Result<extract::Path<i64>, PathRejection>,
+) -> Result<Json<Value>, Error> {
+    let extract::Path(order) = order?;
+    let total = with_connection(market.readers, move |connection| total(connection, order));
+    Ok(Json(json!({ "Order Total": total.await? })))
+}
+
+const TOTALS_QUERY: &str = "name the orders once, as in ?orders=1,2";
+
+#[derive(Deserialize)]
+struct Totals {
+    orders: String,
+}
+
+/// One turn on a blocking thread for all of them: a query takes less time than
+/// handing it to another thread.
+async fn orders_total(
+    State(market): State<Market>,
+    query: Result<Query<Totals>, QueryRejection>,
+) -> Result<Json<Vec<Option<f64>>>, Error> {
+    let Query(Totals { orders }) = query?;
+    let ids: Vec<i64> = orders
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::BadRequest(TOTALS_QUERY))?;
+    let totals = with_connection(market.readers, move |connection| {
+        ids.into_iter()
+            .map(|order| match total(connection, order) {
+                Err(Error::NotFound(_)) => Ok(None),
+                known => known,
+            })
+            .collect()
+    });
+    Ok(Json(totals.await?))
+}
+
+// ---- a new order
+
+#[derive(Deserialize)]
+struct NewOrder {
+    customer_id: i64,
+    items: Vec<NewItem>,
+}
+
+#[derive(Deserialize)]
+struct NewItem {
+    id: i64,
+    quantity: i64,
+}
+
+async fn add_new_order(
+    State(market): State<Market>,
+    order: Result<Json<NewOrder>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(order) = order?;
+    if order.items.is_empty() {
+        return Err(Error::Refused("an order has at least one item"));
+    }
+    let id = with_connection(market.writer, move |connection| store(connection, &order)).await?;
+    let location = [(header::LOCATION, format!("/api/order_total/{id}"))];
+    Ok((
+        StatusCode::CREATED,
+        location,
+        Json(json!({ "order_id": id })),
+    )
+        .into_response())
+}
+
+/// What an order may not be, the schema says: unknown customers and items,
+/// quantities below 1 and items named twice break a constraint.
+fn store(connection: &mut Connection, order: &NewOrder) -> Result<i64, Error> {
+    // Takes the lock at once; a reader that turns into a writer may fail halfway.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO orders (customer_id, order_time) VALUES (?1, datetime('now'))",
+        )?
+        .execute([order.customer_id])?;
+    let id = transaction.last_insert_rowid();
+    {
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO order_items (order_id, item_id, quantity) VALUES (?1, ?2, ?3)",
+        )?;
+        for item in &order.items {
+            insert.execute([id, item.id, item.quantity])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(id)
+}
+
+// ---- errors
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error("no connection came free: {0}")]
+    Pool(#[from] r2d2::Error),
+    #[error("the database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("a value is not text: {0}")]
+    Text(#[from] rusqlite::types::FromSqlError),
+    #[error("a row cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("a request's work ended early: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+// What axum would say of these names types of this program.
+
+impl From<PathRejection> for Error {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest("the path must end in a whole number")
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest(TOTALS_QUERY)
+    }
+}
+
+impl From<JsonRejection> for Error {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection {
+            JsonRejection::JsonDataError(_) => {
+                Self::Refused("an order is a customer_id and items with id and quantity")
+            }
+            _ => Self::BadRequest("the body must be JSON and be declared as such"),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Database(error)
+                if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+            {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Pool(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let detail = if status.is_server_error() {
+            eprintln!("{self}");
+            "something went wrong on our side".to_owned()
+        } else if let Self::Database(_) = self {
+            "the customer or an item does not exist, or a quantity or an item is not allowed"
+                .to_owned()
+        } else {
+            self.to_string()
+        };
+        let problem = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+        });
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, problem.to_string()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{Database, Failure, OrFail, Outcome, Service, answers};
+
+    use super::*;
+
+    /// The sample market and the peer over it.
+    struct Sample {
+        service: Service,
+        database: Database,
+    }
+
+    impl Sample {
+        async fn new() -> Result<Self, Failure> {
+            Self::over(Database::sample().await?)
+        }
+
+        fn over(database: Database) -> Result<Self, Failure> {
+            let market = Market::open(database.path()).or_fail("Market::open")?;
+            let service = Service::start(app(market));
+            Ok(Self { service, database })
+        }
+    }
+
+    macro_rules! agreed {
+        ($($name:ident($($argument:ident),*);)*) => {
+            $(
+                #[tokio::test]
+                async fn $name() -> Outcome {
+                    let sample = Sample::new().await?;
+                    answers::$name($(&sample.$argument),*).await
+                }
+            )*
+        };
+    }
+
+    agreed! {
+        customers_nested(service, database);
+        orders_of_customer_nested(service, database);
+        orders_of_unknown_customer_404(service);
+        order_total(service, database);
+        order_total_404_when_unknown(service);
+        new_order_stored(service, database);
+    }
+
+    #[tokio::test]
+    async fn customers_are_whole_over_many_chunks() -> Outcome {
+        let Sample { service, database } = Sample::new().await?;
+        database.add_customers(5_000).await?;
+        let customers = service.get("/api/customers").await?;
+        assert!(customers.text().len() > 4 * CHUNK);
+        let json = customers.json()?;
+        let ids = json.as_array().map_or(&[][..], Vec::as_slice);
+        let ids: Vec<_> = ids.iter().map(|customer| customer["id"].as_i64()).collect();
+        let count: i64 = database.one("SELECT count(*) FROM customer").await?;
+        assert_eq!(ids, (1..=count).map(Some).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn no_customers_are_an_empty_list() -> Outcome {
+        let sample = Sample::over(Database::empty().await?)?;
+        let reply = sample.service.get("/api/customers").await?;
+        reply.expect_json(200, &json!([]))
+    }
+
+    #[tokio::test]
+    async fn totals_are_in_the_order_asked() -> Outcome {
+        let Sample {
+            service,
+            database: _open,
+        } = Sample::new().await?;
+        let reply = service.get("/api/orders_total?orders=3,2,77,1,2").await?;
+        reply.expect_json(200, &json!([null, 12, null, 30, 12]))?;
+        for query in ["", "?orders=", "?orders=1,x"] {
+            let reply = service.get(&format!("/api/orders_total{query}")).await?;
+            answers::expect_problem(&reply, 400)?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_refused_order_leaves_nothing() -> Outcome {
+        let Sample { service, database } = Sample::new().await?;
+        let before = database.snapshot().await?;
+        for order in [
+            json!({"customer_id": 77, "items": [{"id": 1, "quantity": 1}]}),
+            json!({"customer_id": 1, "items": []}),
+            json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}, {"id": 77, "quantity": 1}]}),
+            json!({"customer_id": 1, "items": [{"id": 1, "quantity": 0}]}),
+            json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}, {"id": 1, "quantity": 1}]}),
+            json!({"customer_id": 1}),
+        ] {
+            let reply = service.post_json("/api/add_new_order", &order).await?;
+            answers::expect_problem(&reply, 422)?;
+            database.expect_unchanged(reply.asked(), &before).await?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn connections_are_durable() -> Outcome {
+        let database = Database::sample().await?;
+        let market = Market::open(database.path()).or_fail("Market::open")?;
+        for pool in [market.readers, market.writer] {
+            let settings = with_connection(pool, |connection| {
+                let mut settings = Vec::new();
+                for pragma in ["synchronous", "foreign_keys", "busy_timeout"] {
+                    settings.push(
+                        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))?,
+                    );
+                }
+                Ok(settings)
+            });
+            // 2 is FULL.
+            assert_eq!(settings.await.or_fail("pragmas")?, [2, 1, 5000]);
+        }
+        Ok(())
+    }
+}

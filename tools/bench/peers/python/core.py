@@ -1,0 +1,177 @@
+"""The workshop's service with SQLAlchemy Core: text() queries, a connection of the
+pool for each query, a task for each total.
+"""
+
+from asyncio import TaskGroup
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, HTTPException, Response, status
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from market import (
+    PAGE,
+    STREAMED,
+    Created,
+    Customer,
+    NewOrder,
+    Order,
+    engine,
+    money,
+    order_ids,
+)
+
+app = FastAPI()
+
+CUSTOMERS = text(
+    """
+    SELECT customer.id, customer.name, address.flat_number, address.post_code
+    FROM customer JOIN address ON address.id = customer.address_id
+    ORDER BY customer.id
+    """
+)
+CUSTOMER_NAME = text("SELECT name FROM customer WHERE id = :customer")
+ORDERS = text(
+    """
+    SELECT orders.id AS order_id, orders.order_time, item.name, item.price_cents,
+           order_items.quantity
+    FROM orders
+    LEFT JOIN order_items ON order_items.order_id = orders.id
+    LEFT JOIN item ON item.id = order_items.item_id
+    WHERE orders.customer_id = :customer
+    ORDER BY orders.id, order_items.rowid
+    """
+)
+TOTAL = text(
+    """
+    SELECT (SELECT sum(item.price_cents * order_items.quantity)
+            FROM order_items JOIN item ON item.id = order_items.item_id
+            WHERE order_items.order_id = orders.id) AS total
+    FROM orders
+    WHERE orders.id = :order
+    """
+)
+ADD_ORDER = text(
+    """
+    INSERT INTO orders (customer_id, order_time) VALUES (:customer, datetime('now'))
+    RETURNING id
+    """
+)
+ADD_ITEMS = text(
+    """
+    INSERT INTO order_items (order_id, item_id, quantity)
+    VALUES (:order, :item, :quantity)
+    """
+)
+
+
+def customer(row) -> dict:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "address": {"flat_number": row.flat_number, "post_code": row.post_code},
+    }
+
+
+async def collected_customers() -> list[Customer]:
+    async with engine.connect() as connection:
+        result = await connection.execute(CUSTOMERS)
+        return [customer(row) for row in result]
+
+
+PAGE_OF_CUSTOMERS = TypeAdapter(list[Customer])
+
+
+async def customer_pages() -> AsyncIterator[bytes]:
+    """A JSON array, page by page."""
+    separator = b"["
+    async with engine.connect() as connection:
+        result = await connection.stream(
+            CUSTOMERS, execution_options={"yield_per": PAGE}
+        )
+        async for page in result.partitions():
+            rows = PAGE_OF_CUSTOMERS.validate_python([customer(row) for row in page])
+            yield separator + PAGE_OF_CUSTOMERS.dump_json(rows)[1:-1]
+            separator = b","
+    yield b"[]" if separator == b"[" else b"]"
+
+
+async def streamed_customers() -> StreamingResponse:
+    return StreamingResponse(customer_pages(), media_type="application/json")
+
+
+if STREAMED:
+    app.get("/api/customers", response_model=None)(streamed_customers)
+else:
+    app.get("/api/customers")(collected_customers)
+
+
+@app.get("/api/orders/{customer}")
+async def orders(customer: int) -> list[Order]:
+    async with engine.connect() as connection:
+        parameters = {"customer": customer}
+        name = (await connection.execute(CUSTOMER_NAME, parameters)).scalar()
+        if name is None:
+            raise HTTPException(404, f"there is no customer {customer}")
+        found: list[dict] = []
+        for row in await connection.execute(ORDERS, parameters):
+            if not found or found[-1]["order_id"] != row.order_id:
+                order = {
+                    "order_id": row.order_id,
+                    "customer": {"name": name},
+                    "order_time": row.order_time,
+                    "items": [],
+                }
+                found.append(order)
+            # An order without items is one row without an item.
+            if row.name is not None:
+                item = {
+                    "name": row.name,
+                    "price": money(row.price_cents),
+                    "quantity": row.quantity,
+                    "total": money(row.price_cents * row.quantity),
+                }
+                found[-1]["items"].append(item)
+        return found
+
+
+async def total(order: int) -> tuple[bool, float | None]:
+    """Whether there is such an order, and what it costs."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(TOTAL, {"order": order})).one_or_none()
+    return (False, None) if row is None else (True, money(row.total))
+
+
+@app.get("/api/order_total/{order}")
+async def order_total(order: int) -> dict[str, float | None]:
+    known, cost = await total(order)
+    if not known:
+        raise HTTPException(404, f"there is no order {order}")
+    return {"Order Total": cost}
+
+
+@app.get("/api/orders_total")
+async def orders_total(orders: str) -> list[float | None]:
+    async with TaskGroup() as group:
+        tasks = [group.create_task(total(order)) for order in order_ids(orders)]
+    return [task.result()[1] for task in tasks]
+
+
+@app.post("/api/add_new_order", status_code=status.HTTP_201_CREATED)
+async def add_new_order(order: NewOrder, response: Response) -> Created:
+    try:
+        async with engine.begin() as connection:
+            parameters = {"customer": order.customer_id}
+            number = (await connection.execute(ADD_ORDER, parameters)).scalar_one()
+            lines = [
+                {"order": number, "item": item.id, "quantity": item.quantity}
+                for item in order.items
+            ]
+            await connection.execute(ADD_ITEMS, lines)
+    except IntegrityError as error:
+        detail = "an unknown customer or item, or an item twice"
+        raise HTTPException(422, detail) from error
+    response.headers["Location"] = f"/api/order_total/{number}"
+    return Created(order_id=number)
