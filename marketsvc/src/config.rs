@@ -1,12 +1,18 @@
 //! What the program reads from outside, and the limits that it keeps.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use clap::builder::{Resettable, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, FromArgMatches};
+use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
 /// Everything that [`crate::run`] needs besides a listener.
@@ -39,59 +45,214 @@ fn announce(address: SocketAddr) {
 }
 
 /// How much of anything the service lets happen at once, and for how long.
-#[derive(Debug, Clone)]
+///
+/// Each is a flag and an environment variable of the same name; what is said
+/// here is what `--help` says. [`Limits::default`] has the defaults stated
+/// here, whatever the environment holds.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Limits (a TIME is such as 250ms, 5s or 2m)")]
 pub struct Limits {
-    /// Open client connections; more wait in the listener's queue. Half of the
-    /// 1,024 open files that most systems allow a process, since the database
-    /// needs some as well. Default 512.
+    /// Client connections that are open at once; more wait to be accepted.
+    ///
+    /// The default is half of the 1,024 open files that most systems allow a
+    /// process, since the database needs some as well.
+    #[arg(
+        long,
+        env = "MARKETSVC_CONNECTIONS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "512", value_parser = Setting(number::<usize, 1, 1_000_000>))]
     pub connections: usize,
+    /// Reading requests that are worked on at once; more are 503 at once.
+    ///
+    /// One counts from its headers to its status line, but not while its body
+    /// is on its way. New orders have a queue of their own.
+    #[arg(
+        long,
+        env = "MARKETSVC_IN_FLIGHT",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "64", value_parser = Setting(number::<usize, 1, 1_000_000>))]
+    pub in_flight: usize,
     /// For a request's line and headers, and for the next request on a
-    /// connection that is kept alive. Default 15 s.
+    /// connection that is kept alive.
+    #[arg(
+        long,
+        env = "MARKETSVC_HEADER_READ",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "15s", value_parser = Setting(time))]
     pub header_read: Duration,
-    /// For a request's body, from its headers to its last byte. Default 10 s.
+    /// For a request's body, from its headers to its last byte, then 408.
+    #[arg(
+        long,
+        env = "MARKETSVC_BODY_READ",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "10s", value_parser = Setting(time))]
     pub body_read: Duration,
-    /// Most bytes of a request's body. Default 256 KiB.
+    /// Most bytes of a request's body, then 413.
+    #[arg(
+        long,
+        env = "MARKETSVC_BODY_BYTES",
+        hide_env_values = true,
+        value_name = "BYTES"
+    )]
+    #[arg(default_value = "262144", value_parser = Setting(number::<usize, 1, 0x4000_0000>))]
     pub body_bytes: usize,
-    /// For reading, from the headers to the status line. A streamed body comes
-    /// after the status line and may take as long as its client keeps reading.
-    /// A new order has no such limit: see `http::guard`. Default 30 s.
+    /// For reading, from the headers to the status line, then 503.
+    ///
+    /// A streamed body comes after the status line and may take as long as its
+    /// client keeps reading. A new order has no such limit: "too slow" would
+    /// leave its sender not knowing whether to place it again.
+    #[arg(
+        long,
+        env = "MARKETSVC_REQUEST",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "30s", value_parser = Setting(time))]
     pub request: Duration,
-    /// For a client that takes nothing of an answer. Default 60 s.
+    /// For a client that takes nothing of an answer; then its connection is
+    /// closed.
+    #[arg(
+        long,
+        env = "MARKETSVC_WRITE_STALL",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "60s", value_parser = Setting(time))]
     pub write_stall: Duration,
-    /// For requests in flight when the service is told to stop. Default 10 s.
+    /// Between `/readyz` saying no and no new connection being accepted, when
+    /// the service is told to stop.
+    ///
+    /// Behind a load balancer, longer than the balancer's interval.
+    #[arg(
+        long,
+        env = "MARKETSVC_STOP_NOTICE",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "0s", value_parser = Setting(time_or_none))]
+    pub stop_notice: Duration,
+    /// For requests in flight after that; then they are cut off.
+    #[arg(
+        long,
+        env = "MARKETSVC_SHUTDOWN_GRACE",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "10s", value_parser = Setting(time))]
     pub shutdown_grace: Duration,
-    /// Database connections for reading. Default: two for each core, at least
-    /// 4 and at most 16; more only queue for the same cores.
+    /// Database connections for reading.
+    ///
+    /// The default is two for each core, at least 4 and at most 16; more only
+    /// queue for the same cores.
+    #[arg(
+        long,
+        env = "MARKETSVC_READERS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value_t = readers_for_this_machine(), value_parser = Setting(number::<u32, 1, 256>))]
     pub readers: u32,
-    /// For a free database connection, then 503. Default 5 s.
+    /// For a free database connection, then 503.
+    #[arg(
+        long,
+        env = "MARKETSVC_ACQUIRE",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "5s", value_parser = Setting(time))]
     pub acquire: Duration,
     /// For another program that is writing to the database, then 503.
-    /// Default 5 s.
+    #[arg(
+        long,
+        env = "MARKETSVC_LOCK_WAIT",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "5s", value_parser = Setting(time))]
     pub lock_wait: Duration,
-    /// Rows that a streamed answer reads at a time. A page of customers is
-    /// about 90 kB, and two of them are in memory for each client. Half as many
-    /// rows take a quarter more time in all, twice as many save little.
-    /// Default 1,000.
+    /// For the database to answer `/readyz`, then 503.
+    #[arg(
+        long,
+        env = "MARKETSVC_PROBE",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "1s", value_parser = Setting(time))]
+    pub probe: Duration,
+    /// Rows that a streamed answer reads at a time.
+    ///
+    /// A page of 1,000 customers is about 90 kB, and two pages are in memory
+    /// for each client. Half as many rows take a quarter more time in all,
+    /// twice as many save little.
+    #[arg(
+        long,
+        env = "MARKETSVC_PAGE_ROWS",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "1000", value_parser = Setting(number::<u32, 1, 100_000>))]
     pub page_rows: u32,
 }
 
 impl Default for Limits {
+    /// What `--help` shows as defaults.
     fn default() -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            connections: 512,
-            header_read: Duration::from_secs(15),
-            body_read: Duration::from_secs(10),
-            body_bytes: 256 * 1024,
-            request: Duration::from_secs(30),
-            write_stall: Duration::from_mins(1),
-            shutdown_grace: Duration::from_secs(10),
-            readers: u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16),
-            acquire: Duration::from_secs(5),
-            lock_wait: Duration::from_secs(5),
-            page_rows: 1_000,
-        }
+        let without_environment =
+            Self::augment_args(clap::Command::new("marketsvc").no_binary_name(true))
+                .mut_args(|limit| limit.env(Resettable::Reset));
+        Self::from_arg_matches(&without_environment.get_matches_from([""; 0]))
+            .expect("every limit has a default")
     }
+}
+
+impl Limits {
+    /// Makes sure that no limit makes another one pointless.
+    ///
+    /// # Errors
+    ///
+    /// For the first pair of limits that contradict each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (name, held, bound, at_most, why) in [
+            (
+                "--acquire",
+                self.acquire,
+                "--request",
+                self.request,
+                "a request that is given up no longer waits for a connection",
+            ),
+            (
+                "--lock-wait",
+                self.lock_wait,
+                "--shutdown-grace",
+                self.shutdown_grace,
+                "an order that waits for the lock would be cut off when the service stops",
+            ),
+        ] {
+            if held > at_most {
+                return Err(ConfigError {
+                    name: name.to_owned(),
+                    held: format!("{held:?}"),
+                    allowed: format!(
+                        "it must be at most {bound}, which is {at_most:?}, since {why}"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn readers_for_this_machine() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16)
 }
 
 /// A setting that the program cannot start with.
@@ -99,110 +260,134 @@ impl Default for Limits {
 #[error("{name} is {held:?}: {allowed}")]
 pub struct ConfigError {
     /// The flag or environment variable.
-    pub name: &'static str,
+    pub name: String,
     /// What it held.
     pub held: String,
     /// What it may hold.
-    pub allowed: &'static str,
+    pub allowed: String,
 }
 
-/// A setting's value and where it came from: a flag wins over the
-/// environment, and the environment over the default.
-#[derive(Debug)]
-struct Setting {
-    name: &'static str,
-    value: String,
-}
+/// How the text of a flag or a variable becomes a value, or what is allowed
+/// instead. The error that comes of it is a [`ConfigError`]: clap's own would
+/// name the flag where the variable was wrong.
+#[derive(Debug, Clone)]
+pub struct Setting<T: 'static>(pub fn(&str) -> Result<T, String>);
 
-impl Setting {
-    fn find(
-        flag: (&'static str, Option<String>),
-        variable: &'static str,
-        default: &str,
-    ) -> Result<Self, ConfigError> {
-        if let (name, Some(value)) = flag {
-            return Ok(Self { name, value });
-        }
-        let value = match env::var(variable) {
-            Ok(value) => value,
-            Err(env::VarError::NotPresent) => default.to_owned(),
-            Err(env::VarError::NotUnicode(held)) => {
-                return Err(ConfigError {
-                    name: variable,
-                    held: held.to_string_lossy().into_owned(),
-                    allowed: "it must be UTF-8 text",
-                });
-            }
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Setting<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.parse_ref_(command, arg, value, ValueSource::CommandLine)
+    }
+
+    fn parse_ref_(
+        &self,
+        _: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<T, clap::Error> {
+        let read = match value.to_str() {
+            Some(text) => self.0(text),
+            None => Err("it must be UTF-8 text".to_owned()),
         };
-        Ok(Self {
-            name: variable,
-            value,
+        read.map_err(|allowed| {
+            let variable = arg.and_then(clap::Arg::get_env);
+            let flag = arg.and_then(clap::Arg::get_long).unwrap_or_default();
+            let name = match variable {
+                Some(variable) if source == ValueSource::EnvVariable => {
+                    variable.to_string_lossy().into_owned()
+                }
+                _ => format!("--{flag}"),
+            };
+            let held = value.to_string_lossy().into_owned();
+            let error = ConfigError {
+                name,
+                held,
+                allowed,
+            };
+            clap::Error::raw(ErrorKind::ValueValidation, error)
         })
     }
-
-    fn refuse(self, allowed: &'static str) -> ConfigError {
-        ConfigError {
-            name: self.name,
-            held: self.value,
-            allowed,
-        }
-    }
 }
 
-/// The address to listen on: `flag`, else `MARKETSVC_ADDR`, else
-/// `127.0.0.1:9090`.
+fn number<T: TryFrom<u64>, const LEAST: u64, const MOST: u64>(text: &str) -> Result<T, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (LEAST..=MOST).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("it must be a whole number from {LEAST} to {MOST}"))
+}
+
+/// Longer ones are mistakes.
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn time(text: &str) -> Result<Duration, String> {
+    time_or_none(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "it must be a time from 1ms to 24h, such as 250ms, 5s or 2m".to_owned())
+}
+
+fn time_or_none(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .filter(|time| *time <= LONGEST && (time.is_zero() || time.as_millis() > 0))
+        .ok_or_else(|| "it must be a time up to 24h, such as 0s, 250ms, 5s or 2m".to_owned())
+}
+
+/// The address to listen on: an IP address (or `localhost`) and a port.
 ///
 /// # Errors
 ///
-/// When it is not an IP address (or `localhost`) and a port.
-pub fn address(flag: Option<String>) -> Result<SocketAddr, ConfigError> {
-    let setting = Setting::find(("--addr", flag), "MARKETSVC_ADDR", "127.0.0.1:9090")?;
-    let text = match setting.value.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => setting.value.clone(),
-    };
-    text.parse().map_err(|_| {
-        setting.refuse(
-            "it must be an IP address and a port, such as 127.0.0.1:9090 (port 0 takes a free one)",
-        )
+/// What is allowed instead of `text`.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}").parse(),
+        None => text.parse(),
+    }
+    .map_err(|_| {
+        "it must be an IP address and a port, such as 127.0.0.1:9090 (port 0 takes a free one)"
+            .to_owned()
     })
 }
 
-/// The database file: `flag`, else `DATABASE_URL`, else
-/// `sqlite://marketdb.sqlite` in the current folder.
+/// The database file, from the URL of an SQLite file.
 ///
 /// # Errors
 ///
-/// When it is not the URL of an SQLite file.
-pub fn database(flag: Option<String>) -> Result<PathBuf, ConfigError> {
-    let setting = Setting::find(
-        ("--database-url", flag),
-        "DATABASE_URL",
-        "sqlite://marketdb.sqlite",
-    )?;
-    let url = setting.value.as_str();
+/// What is allowed instead of `url`.
+pub fn database(url: &str) -> Result<PathBuf, String> {
     let Some(rest) = url
         .strip_prefix("sqlite://")
         .or_else(|| url.strip_prefix("sqlite:"))
     else {
-        return Err(setting.refuse(
-            "it must begin with sqlite://, such as sqlite://marketdb.sqlite or sqlite:///var/lib/market.sqlite",
-        ));
+        return Err(
+            "it must begin with sqlite://, such as sqlite://marketdb.sqlite or sqlite:///var/lib/market.sqlite"
+                .to_owned(),
+        );
     };
     // Often written in examples; it says what happens here anyway.
     let path = rest.strip_suffix("?mode=rwc").unwrap_or(rest);
-    if path.contains('?') {
-        return Err(setting
-            .refuse("it takes no parameters after `?` (a `?` in the file's name is written %3F)"));
-    }
-    match percent_decoded(path) {
-        None => Err(setting.refuse("each % must be followed by two hexadecimal digits of UTF-8 text")),
-        Some(path) if path.contains('\0') => Err(setting.refuse("a path has no zero bytes")),
-        Some(path) if path.is_empty() || path == ":memory:" => Err(setting.refuse(
-            "it must name a file: a database in memory would be gone, orders and all, when the service stops",
-        )),
-        Some(path) => Ok(PathBuf::from(path)),
-    }
+    let refused = if path.contains('?') {
+        "it takes no parameters after `?` (a `?` in the file's name is written %3F)"
+    } else {
+        match percent_decoded(path) {
+            None => "each % must be followed by two hexadecimal digits of UTF-8 text",
+            Some(path) if path.contains('\0') => "a path has no zero bytes",
+            Some(path) if path.is_empty() || path == ":memory:" => {
+                "it must name a file: a database in memory would be gone, orders and all, when the service stops"
+            }
+            Some(path) => return Ok(PathBuf::from(path)),
+        }
+    };
+    Err(refused.to_owned())
 }
 
 /// Replaces each `%XX`; `None` when one is malformed or the result is not UTF-8.
@@ -221,6 +406,9 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// What is logged when `RUST_LOG` says nothing.
+const LOG: &str = "warn,marketsvc=info";
+
 /// What to log: `RUST_LOG`, else the service's own messages and everybody's
 /// warnings.
 ///
@@ -228,24 +416,18 @@ fn percent_decoded(text: &str) -> Option<String> {
 ///
 /// When `RUST_LOG` is not a list of `target=level` directives.
 pub fn log_filter() -> Result<EnvFilter, ConfigError> {
-    let setting = Setting::find(("", None), "RUST_LOG", "warn,marketsvc=info")?;
-    EnvFilter::builder().parse(&setting.value).map_err(|_| {
-        setting.refuse(
-            "it must be a level (error, warn, info, debug, trace) or a list such as info,sqlx::query=debug",
-        )
+    let held = env::var_os("RUST_LOG")
+        .map_or_else(|| LOG.into(), |held| held.to_string_lossy().into_owned());
+    EnvFilter::builder().parse(&held).map_err(|_| ConfigError {
+        name: "RUST_LOG".to_owned(),
+        held,
+        allowed: "it must be a level (error, warn, info, debug, trace) or a list such as info,sqlx::query=debug".to_owned(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn path_of(url: &str) -> Result<PathBuf, &'static str> {
-        database(Some(url.to_owned())).map_err(|error| {
-            assert_eq!((error.name, error.held.as_str()), ("--database-url", url));
-            error.allowed
-        })
-    }
 
     #[test]
     fn database_urls_name_files() {
@@ -257,7 +439,7 @@ mod tests {
             ("sqlite://caf%C3%A9.sqlite", "café.sqlite"),
             ("sqlite://market.sqlite?mode=rwc", "market.sqlite"),
         ] {
-            assert_eq!(path_of(url), Ok(PathBuf::from(path)), "{url}");
+            assert_eq!(database(url), Ok(PathBuf::from(path)), "{url}");
         }
     }
 
@@ -276,14 +458,14 @@ mod tests {
             ("sqlite://a%", "two hexadecimal digits"),
             ("sqlite://a%00b", "zero bytes"),
         ] {
-            let allowed = path_of(url).unwrap_err();
+            let allowed = database(url).unwrap_err();
             assert!(allowed.contains(hint), "{url}: {allowed}");
         }
     }
 
     #[test]
     fn addresses_are_numeric_or_local() {
-        let port = |text: &str| address(Some(text.to_owned())).map(|address| address.port());
+        let port = |text| address(text).map(|address| address.port());
         assert_eq!(port("127.0.0.1:0"), Ok(0));
         assert_eq!(port("[::1]:9090"), Ok(9090));
         assert_eq!(port("localhost:80"), Ok(80));
@@ -295,13 +477,62 @@ mod tests {
             "127.0.0.1:70000",
             "market.example:80",
         ] {
-            let error = address(Some(text.to_owned())).unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("--addr is {text:?}: it must be")),
-                "{error}"
-            );
+            let allowed = address(text).unwrap_err();
+            assert!(allowed.starts_with("it must be"), "{allowed}");
         }
+    }
+
+    #[test]
+    fn times_have_units_and_numbers_have_bounds() {
+        for (text, expected) in [
+            ("250ms", Duration::from_millis(250)),
+            ("5s", Duration::from_secs(5)),
+            ("2m", Duration::from_mins(2)),
+            ("1m 30s", Duration::from_secs(90)),
+            ("24h", LONGEST),
+        ] {
+            assert_eq!(time(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "-5s",
+            "0s",
+            "1us",
+            "25h",
+            "5 parsecs",
+            "99999999999999999999s",
+        ] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        assert_eq!(time_or_none("0s"), Ok(Duration::ZERO));
+        assert_eq!(number::<u32, 1, 9>("9"), Ok(9));
+        for text in ["", "0", "10", "-1", "1.5", "18446744073709551616"] {
+            assert!(number::<u32, 1, 9>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_named() {
+        let of = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.check().unwrap_err().to_string()
+        };
+        let error = of(|limits| limits.acquire = Duration::from_secs(31));
+        assert!(
+            error.starts_with("--acquire is \"31s\": it must be at most --request, which is 30s"),
+            "{error}"
+        );
+        let error = of(|limits| limits.lock_wait = Duration::from_secs(11));
+        assert!(
+            error.contains("--lock-wait") && error.contains("--shutdown-grace"),
+            "{error}"
+        );
     }
 }

@@ -9,35 +9,46 @@ use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use marketsvc::config::{self, ConfigError};
+use marketsvc::config::{self, ConfigError, Setting};
 use marketsvc::db::{Db, bulk};
 use marketsvc::{Config, Limits};
 use tokio::net::TcpListener;
 
 /// A market's HTTP service over SQLite.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = LOGGING)]
 struct Args {
+    /// Where to listen; port 0 takes a free one.
     #[arg(
         long,
-        value_name = "IP:PORT",
-        help = "Where to listen; port 0 takes a free one [env: MARKETSVC_ADDR] [default: 127.0.0.1:9090]"
+        env = "MARKETSVC_ADDR",
+        hide_env_values = true,
+        value_name = "IP:PORT"
     )]
-    addr: Option<String>,
+    #[arg(default_value = "127.0.0.1:9090", value_parser = Setting(config::address))]
+    addr: SocketAddr,
+    /// The database, created with sample data when missing.
     #[arg(
         long,
-        global = true,
+        env = "DATABASE_URL",
+        hide_env_values = true,
         value_name = "URL",
-        help = "The database, created with sample data when missing [env: DATABASE_URL] [default: sqlite://marketdb.sqlite]"
+        global = true
     )]
-    database_url: Option<String>,
+    #[arg(default_value = "sqlite://marketdb.sqlite", value_parser = Setting(config::database))]
+    database_url: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const LOGGING: &str = "The log goes to standard error. RUST_LOG says what is in it.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -69,7 +80,7 @@ fn environment(error: impl Display) -> Exit {
 }
 
 fn main() -> ExitCode {
-    match start(Args::parse()) {
+    match arguments().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Exit(code, message)) => {
             eprintln!("marketsvc: {}", message.replace('\n', " "));
@@ -78,33 +89,54 @@ fn main() -> ExitCode {
     }
 }
 
+fn arguments() -> Result<Args, Exit> {
+    Args::try_parse().map_err(|error| {
+        if error.kind() != ErrorKind::ValueValidation {
+            // Help, the version, or a flag that there is not.
+            error.exit();
+        }
+        let message = error.to_string();
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        Exit(WRONG_USAGE, message.trim_end().to_owned())
+    })
+}
+
 fn start(args: Args) -> Result<(), Exit> {
+    args.limits.check()?;
     tracing_subscriber::fmt()
         .with_env_filter(config::log_filter()?)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .init();
-    let database = config::database(args.database_url)?;
     let runtime = tokio::runtime::Runtime::new().map_err(environment)?;
-    match args.command {
+    let Args {
+        addr,
+        database_url: database,
+        limits,
+        command,
+    } = args;
+    match command {
         None => {
-            let address = config::address(args.addr)?;
-            runtime.block_on(serve(address, database))
+            let config = Config {
+                limits,
+                ..Config::new(database)
+            };
+            runtime.block_on(serve(addr, config))
         }
         Some(Command::Seed { customers, orders }) => {
-            runtime.block_on(seed(database, customers, orders))
+            runtime.block_on(seed(&database, &limits, customers, orders))
         }
     }
 }
 
-async fn serve(address: SocketAddr, database: PathBuf) -> Result<(), Exit> {
+async fn serve(address: SocketAddr, config: Config) -> Result<(), Exit> {
     // The signals before the port: whoever sees the port open can stop us.
     let shutdown = shutdown_signal().map_err(environment)?;
     // The port before the database: without the port there is no need of one.
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| Exit(ENVIRONMENT_AT_FAULT, bind_error(address, &error)))?;
-    marketsvc::run(listener, shutdown, Config::new(database))
+    marketsvc::run(listener, shutdown, config)
         .await
         .map_err(environment)
 }
@@ -151,7 +183,7 @@ fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn seed(database: PathBuf, customers: u32, orders: u32) -> Result<(), Exit> {
+async fn seed(database: &Path, limits: &Limits, customers: u32, orders: u32) -> Result<(), Exit> {
     if customers == 0 && orders == 0 {
         return Err(Exit(
             WRONG_USAGE,
@@ -159,9 +191,7 @@ async fn seed(database: PathBuf, customers: u32, orders: u32) -> Result<(), Exit
         ));
     }
     bulk::check(customers, orders).map_err(|error| Exit(WRONG_USAGE, error))?;
-    let db = Db::open(&database, &Limits::default())
-        .await
-        .map_err(environment)?;
+    let db = Db::open(database, limits).await.map_err(environment)?;
     let added = bulk::add(&db, customers, orders, |done| eprintln!("{done}")).await;
     db.close().await;
     println!("{}: {}", database.display(), added.map_err(environment)?);
