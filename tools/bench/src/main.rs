@@ -1,17 +1,19 @@
 //! Measures the market service and what people would use instead:
 //! `./run.sh bench`. What is measured and how: README.md beside this folder.
 
+mod answers;
+mod contender;
+mod databases;
 mod driver;
 mod error;
 mod interrupt;
 mod machine;
 mod model;
 mod program;
+mod python;
 mod rounds;
-mod service;
 mod settings;
 mod stream;
-mod table;
 
 use std::env;
 use std::fs;
@@ -62,9 +64,7 @@ enum Which {
 impl Which {
     fn measure(self, settings: &Settings) -> Result<Bench> {
         match self {
-            Self::Stream => stream::measure(&stream::Args::from(settings))
-                .map(|()| Bench::new("stream", "Streamed answers"))
-                .map_err(|error| Error::Environment(error.to_string())),
+            Self::Stream => stream::measure(settings),
         }
     }
 }

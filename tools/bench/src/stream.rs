@@ -1,200 +1,686 @@
-//! Streamed answers: time, memory, and what stopped readers do to others.
+//! Streamed answers: the list of all customers, its first byte, its last one, and
+//! the memory that it takes; and what clients that stop reading do to others.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::service::{self, Result, Service};
+use crate::answers;
+use crate::contender::{Contender, Language, MARKETSVC};
+use crate::databases;
+use crate::error::{Error, Result};
+use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
+use crate::program::Program;
+use crate::python::{self, Customers, Form};
+use crate::rounds::{Progress, take_turns};
 use crate::settings::Settings;
-use crate::table;
 
-pub struct Args {
-    /// How many customers; can be given several times.
-    customers: Vec<u32>,
-    /// How many orders.
-    orders: u32,
-    /// How often each long answer is read.
-    runs: usize,
-    /// How many clients stop reading.
-    stopped: usize,
-    /// Where the databases are made [default: the system's temporary folder].
-    dir: Option<PathBuf>,
+/// What is asked for.
+const PATH: &str = "/api/customers";
+
+/// The same rows by SQLite's own shell, without a server.
+const JOIN: &str = "SELECT customer.id, name, flat_number, post_code FROM customer \
+                    JOIN address ON address.id = customer.address_id ORDER BY customer.id";
+
+const SHELL: &str = "sqlite3 -json";
+
+/// Orders in every database.
+const ORDERS: u32 = 100_000;
+
+/// Customers of the sample market, which are there before any are added.
+const SAMPLE: u32 = 3;
+
+/// The table that the aims are about.
+const MILLION: u32 = 1_000_000;
+
+/// How many clients stop reading.
+const STOPPED: usize = 32;
+
+/// A turn that takes longer makes the contender a slow one, which has
+/// [`SLOW_ROUNDS`] turns.
+const SLOW: Duration = Duration::from_secs(30);
+const SLOW_ROUNDS: usize = 2;
+
+/// For the next bytes of an answer; only turns a hang into an error.
+const HANG: Duration = Duration::from_mins(10);
+
+/// Between two looks at a server's memory.
+const WATCH: Duration = Duration::from_millis(5);
+
+/// Points of one line in the plot of memory.
+const POINTS: usize = 400;
+
+/// The workshop's last step but one.
+fn workshop() -> Contender {
+    Contender::python(Form::Core, 1, Customers::Collected)
 }
 
-impl From<&Settings> for Args {
-    fn from(settings: &Settings) -> Self {
+/// Measures; see README.md.
+///
+/// # Errors
+///
+/// When a contender does not start, or answers something else than the others.
+pub fn measure(settings: &Settings) -> Result<Bench> {
+    let mut bench = Bench::new(
+        "stream",
+        "The list of all customers: first byte, last byte, and the memory of the server.",
+    );
+    let mut servers = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
+    match python::prepare() {
+        Ok(()) => {
+            for form in [Form::Core, Form::Orm] {
+                for customers in [Customers::Collected, Customers::Streamed] {
+                    servers.push(Contender::python(form, 1, customers));
+                }
+            }
+        }
+        Err(why) => bench.skipped.push(why),
+    }
+    let shell = has_shell();
+    if !shell {
+        bench
+            .skipped
+            .push("sqlite3 -json: there is no sqlite3 (Debian: apt install sqlite3)".to_owned());
+    }
+    compare(settings, &servers)?;
+
+    let sizes: &[u32] = if settings.quick {
+        &[10_000, 100_000]
+    } else {
+        &[10_000, MILLION, 10_000_000]
+    };
+    for &rows in sizes {
+        let mut players: Vec<Player> = servers
+            .iter()
+            .filter(|server| rows <= MILLION || server.language == Language::Rust)
+            .map(|server| Player::new(Some(server.clone())))
+            .collect();
+        if shell {
+            players.push(Player::new(None));
+        }
+        size(settings, &mut bench, rows, &mut players)?;
+    }
+    if !settings.quick && servers.len() > 2 {
+        bench.notes.push(
+            "The peers in Python take minutes for 10,000,000 rows and are measured up to 1,000,000."
+                .to_owned(),
+        );
+    }
+    let stopped_over = if settings.quick { 100_000 } else { MILLION };
+    stopped(settings, &mut bench, stopped_over)?;
+    aims(&mut bench, stopped_over);
+    bars(&mut bench, sizes);
+    bench.notes.push(format!(
+        "Each turn is a process of its own, so its peak memory is that of one request: for \
+         {SHELL}, which is no server, it is not measured. The file is in the system's cache."
+    ));
+    Ok(bench)
+}
+
+/// Everybody's answers over a small market, each with a database of its own for
+/// what is written.
+fn compare(settings: &Settings, servers: &[Contender]) -> Result<()> {
+    eprintln!("stream: comparing answers");
+    let folder = settings.folder()?;
+    let database = databases::seeded(2_500, 1_000)?;
+    let mut programs = Vec::new();
+    for (place, server) in servers.iter().enumerate() {
+        let copy = folder.path().join(format!("market-{place}.sqlite"));
+        std::fs::copy(&database, &copy).map_err(Error::io("copy a database"))?;
+        programs.push(server.start(&copy)?);
+    }
+    let names = servers.iter().map(|server| server.name.as_str());
+    let asked: Vec<_> = names.zip(programs.iter().map(Program::addr)).collect();
+    answers::compare(&asked, &answers::reading())?;
+    answers::compare(&asked, &answers::writing())
+}
+
+/// Whose turn it can be.
+struct Player {
+    /// `None`: SQLite's shell.
+    server: Option<Contender>,
+    name: String,
+    slow: bool,
+}
+
+impl Player {
+    fn new(server: Option<Contender>) -> Self {
+        let name = server.as_ref().map_or(SHELL, |server| &server.name);
         Self {
-            customers: vec![if settings.quick { 10_000 } else { 1_000_000 }],
-            orders: 100_000,
-            runs: settings.rounds,
-            stopped: 32,
-            dir: settings.dir.clone(),
+            name: name.to_owned(),
+            server,
+            slow: false,
         }
     }
 }
 
-/// The same rows as the service's, by SQLite's own shell.
-const JOIN: &str = "SELECT customer.id, name, flat_number, post_code FROM customer \
-                    JOIN address ON address.id = customer.address_id ORDER BY customer.id";
-
-const PATH: &str = "/api/customers";
-
-/// One column of the table.
-struct Figures {
-    customers: u32,
-    seed: Duration,
-    file: u64,
-    answer: u64,
-    first_byte: Duration,
-    total: Duration,
-    shell: Option<Duration>,
-    peak: Option<u64>,
-    alone: [Duration; 2],
-    beside: [Duration; 2],
-    peak_beside: Option<u64>,
+fn case(rows: u32) -> String {
+    format!("{} customers", thousands(rows))
 }
 
-pub fn measure(args: &Args) -> Result<()> {
-    let mut all = Vec::new();
-    for &customers in &args.customers {
-        all.push(figures(args, customers)?);
+/// Everybody who can takes turns over a database with so many customers.
+fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player]) -> Result<()> {
+    let database = databases::seeded(rows - SAMPLE, ORDERS)?;
+    databases::warm(&database)?;
+    let case = case(rows);
+    let progress = Progress::new("stream", players.len() * settings.rounds);
+    let mut memory: Vec<Series> = Vec::new();
+    take_turns(settings.rounds, players, |player, round| {
+        progress.say(&format!("{case}: {}", player.name));
+        if player.slow && round >= SLOW_ROUNDS {
+            progress.step();
+            return Ok(());
+        }
+        let start = Instant::now();
+        match &player.server {
+            None => {
+                let total = shell(&database)?;
+                bench.record(&case, SHELL, "total", Unit::Seconds, total.as_secs_f64());
+            }
+            Some(server) => {
+                let turn = turn(server, &database, rows)?;
+                let mut record = |measure, unit, sample| {
+                    bench.record(&case, &player.name, measure, unit, sample);
+                };
+                let reading = &turn.reading;
+                record(
+                    "first byte",
+                    Unit::Seconds,
+                    reading.first_byte.as_secs_f64(),
+                );
+                record("total", Unit::Seconds, reading.total.as_secs_f64());
+                if let Some(peak) = turn.peak {
+                    record("peak memory", Unit::Bytes, float(peak));
+                }
+                if round == 0 && !turn.memory.is_empty() {
+                    memory.push(Series {
+                        name: player.name.clone(),
+                        points: thinned(&turn.memory),
+                    });
+                }
+            }
+        }
+        player.slow |= start.elapsed() > SLOW;
+        progress.step();
+        Ok(())
+    })?;
+    if !memory.is_empty() {
+        bench.plots.push(Plot {
+            title: format!("Memory of the server while it sends {case}"),
+            x: axis("time since the request", Unit::Seconds),
+            y: axis("resident memory", Unit::Bytes),
+            style: Style::Lines,
+            categories: Vec::new(),
+            series: memory,
+        });
     }
-    let row = |name: &str, aim: &str, cell: &dyn Fn(&Figures) -> String| {
-        let mut row = vec![name.to_owned()];
-        row.extend(all.iter().map(cell));
-        row.push(aim.to_owned());
-        row
-    };
-    let pair =
-        |[median, slow]: [Duration; 2]| format!("{} / {}", table::time(median), table::time(slow));
-    let peak = |peak: Option<u64>| peak.map_or("-".to_owned(), table::memory);
-    table::print(&[
-        row("customers", "aim", &|f| f.customers.to_string()),
-        row("seed", "30 s a million", &|f| table::time(f.seed)),
-        row("database", "", &|f| table::memory(f.file)),
-        row("answer", "", &|f| table::memory(f.answer)),
-        row("first byte", "50 ms", &|f| table::time(f.first_byte)),
-        row("all customers", "", &|f| table::time(f.total)),
-        row("sqlite3 -json", "", &|f| {
-            f.shell.map_or("-".to_owned(), table::time)
-        }),
-        row("ratio", "1.5", &|f| {
-            f.shell.map_or("-".to_owned(), |shell| {
-                format!("{:.2}", f.total.as_secs_f64() / shell.as_secs_f64())
-            })
-        }),
-        row("peak memory", "32 MiB", &|f| peak(f.peak)),
-        row("order_total, median / p99", "", &|f| pair(f.alone)),
-        row(
-            &format!("... with {} stopped readers", args.stopped),
-            "50 ms",
-            &|f| pair(f.beside),
-        ),
-        row("peak memory then", "", &|f| peak(f.peak_beside)),
-    ]);
+    for player in players.iter().filter(|player| player.slow) {
+        let rounds = settings.rounds.min(SLOW_ROUNDS);
+        bench.notes.push(format!(
+            "{case}: {} took longer than {} s for a turn and has had {rounds} of {} rounds.",
+            player.name,
+            SLOW.as_secs(),
+            settings.rounds
+        ));
+    }
     Ok(())
 }
 
-fn figures(args: &Args, customers: u32) -> Result<Figures> {
-    let folder = match &args.dir {
-        Some(dir) => tempfile::tempdir_in(dir)?,
-        None => tempfile::tempdir()?,
-    };
-    let database = folder.path().join("bench.sqlite");
-    eprintln!("{customers} customers: seeding");
-    let seed = seed(&database, customers, args.orders)?;
-    let file = fs::metadata(&database)?.len();
+struct Turn {
+    reading: Reading,
+    peak: Option<u64>,
+    /// Seconds since the request, and bytes.
+    memory: Vec<(f64, u64)>,
+}
 
-    let service = Service::start(&database)?;
-    let mut first_bytes = Vec::new();
-    let mut totals = Vec::new();
-    let mut shells = Vec::new();
-    let mut answer = 0;
-    for run in 1..=args.runs.max(1) {
-        eprintln!("{customers} customers: run {run} of {}", args.runs.max(1));
-        let reading = service.read_all(PATH)?;
-        answer = reading.bytes;
-        first_bytes.push(reading.first_byte);
-        totals.push(reading.total);
-        shells.extend(shell(&database)?);
+/// One whole list from a process that has done nothing before but warm up.
+fn turn(server: &Contender, database: &Path, rows: u32) -> Result<Turn> {
+    let program = server.start(database)?;
+    // Opens connections and prepares what is prepared once.
+    for _ in 0..20 {
+        time(program.addr(), "/api/order_total/1")?;
     }
-    let peak = service.peak_memory();
-
-    eprintln!("{customers} customers: stopped readers");
-    let alone = order_totals(&service)?;
-    let stopped: Vec<_> = (0..args.stopped)
-        .map(|_| service.stopped_reader(PATH))
-        .collect::<Result<_>>()?;
-    let beside = order_totals(&service)?;
-    let peak_beside = service.peak_memory();
-    drop(stopped);
-    Ok(Figures {
-        customers,
-        seed,
-        file,
-        answer,
-        first_byte: quantile(&mut first_bytes, 0.5),
-        total: quantile(&mut totals, 0.5),
-        shell: (!shells.is_empty()).then(|| quantile(&mut shells, 0.5)),
+    let watch = program.watch_memory(WATCH);
+    let reading = read_all(program.addr(), PATH)
+        .map_err(|why| Error::Environment(format!("{}: GET {PATH}: {why}", server.name)))?;
+    let memory = watch.finish();
+    let peak = program.peak_memory();
+    // Two objects for each customer, and no braces in the names.
+    if reading.braces != u64::from(rows) * 2 {
+        return Err(Error::Differs {
+            contender: server.name.clone(),
+            request: format!("GET {PATH}"),
+            found: format!("{} objects", reading.braces),
+            expected: format!(
+                "{} objects: a customer and its address {rows} times",
+                rows * 2
+            ),
+        });
+    }
+    Ok(Turn {
+        reading,
         peak,
-        alone,
-        beside,
-        peak_beside,
+        memory,
     })
 }
 
-fn seed(database: &Path, customers: u32, orders: u32) -> Result<Duration> {
-    let mut command = service::command(database)?;
-    command
-        .arg("seed")
-        .args(["--customers", &customers.to_string()])
-        .args(["--orders", &orders.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let start = Instant::now();
-    if command.status()?.success() {
-        Ok(start.elapsed())
-    } else {
-        Err("`marketsvc seed` failed".into())
+/// Every answer of a small request is late when streams hold what it needs.
+fn stopped(settings: &Settings, bench: &mut Bench, rows: u32) -> Result<()> {
+    let database = databases::seeded(rows - SAMPLE, ORDERS)?;
+    let case = stopped_case(rows);
+    let progress = Progress::new("stream", settings.rounds);
+    progress.say(&case);
+    for _ in 0..settings.rounds {
+        let program = Contender::marketsvc().start(&database)?;
+        let addr = program.addr();
+        // The first ones warm up.
+        order_totals(addr)?;
+        let alone = order_totals(addr)?;
+        let readers: Vec<_> = (0..STOPPED)
+            .map(|_| stopped_reader(addr, PATH))
+            .collect::<io::Result<_>>()
+            .map_err(Error::io(format!("begin to read {PATH}")))?;
+        let beside = order_totals(addr)?;
+        let mut record =
+            |measure, unit, sample| bench.record(&case, MARKETSVC, measure, unit, sample);
+        for (measure, sample) in [
+            ("order_total before, p50", alone[0]),
+            ("order_total before, p99", alone[1]),
+            ("order_total beside, p50", beside[0]),
+            ("order_total beside, p99", beside[1]),
+        ] {
+            record(measure, Unit::Seconds, sample.as_secs_f64());
+        }
+        if let Some(peak) = program.peak_memory() {
+            record("peak memory", Unit::Bytes, float(peak));
+        }
+        drop(readers);
+        progress.step();
+    }
+    Ok(())
+}
+
+fn stopped_case(rows: u32) -> String {
+    format!("{STOPPED} readers of {} that have stopped", case(rows))
+}
+
+fn aims(bench: &mut Bench, stopped_over: u32) {
+    let million = case(MILLION);
+    let workshop = workshop().name;
+    let median = |who: &str, measure| bench.median(&million, who, measure);
+    let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+    let sooner = ratio(
+        median(&workshop, "first byte"),
+        median(MARKETSVC, "first byte"),
+    );
+    let smaller = ratio(
+        median(&workshop, "peak memory"),
+        median(MARKETSVC, "peak memory"),
+    );
+    let slower = ratio(median(MARKETSVC, "total"), median(SHELL, "total"));
+    let first_byte = median(MARKETSVC, "first byte");
+    let ten_million = bench.median(&case(10_000_000), MARKETSVC, "peak memory");
+    let beside = bench.median(
+        &stopped_case(stopped_over),
+        MARKETSVC,
+        "order_total beside, p99",
+    );
+
+    let of = "of 1,000,000 customers";
+    bench.aim(
+        format!("first byte {of}: so many times sooner than {workshop}"),
+        Bound::AtLeast(1_000.0),
+        sooner,
+    );
+    bench.aim(
+        format!("peak memory {of}: so many times less than {workshop}"),
+        Bound::AtLeast(20.0),
+        smaller,
+    );
+    bench.aim(
+        format!("total time {of}: so many times that of {SHELL}"),
+        Bound::AtMost(1.5),
+        slower,
+    );
+    bench.aim(
+        format!("first byte {of}, in seconds"),
+        Bound::AtMost(0.05),
+        first_byte,
+    );
+    bench.aim(
+        "peak memory of 10,000,000 customers, in MiB",
+        Bound::AtMost(32.0),
+        ten_million.map(|bytes| bytes / f64::from(1 << 20)),
+    );
+    bench.aim(
+        format!("order_total beside {STOPPED} readers that have stopped: p99 in seconds"),
+        Bound::AtMost(0.05),
+        beside,
+    );
+}
+
+/// How time and memory grow with the table.
+fn bars(bench: &mut Bench, sizes: &[u32]) {
+    for (measure, unit) in [
+        ("first byte", Unit::Seconds),
+        ("total", Unit::Seconds),
+        ("peak memory", Unit::Bytes),
+    ] {
+        let mut series: Vec<Series> = Vec::new();
+        for (place, rows) in (0_u32..).zip(sizes) {
+            let case = case(*rows);
+            for figure in &bench.figures {
+                if figure.case != case || figure.measure != measure {
+                    continue;
+                }
+                let point = (f64::from(place), figure.median());
+                match series.iter_mut().find(|one| one.name == figure.contender) {
+                    Some(one) => one.points.push(point),
+                    None => series.push(Series {
+                        name: figure.contender.clone(),
+                        points: vec![point],
+                    }),
+                }
+            }
+        }
+        if series.is_empty() {
+            continue;
+        }
+        bench.plots.push(Plot {
+            title: format!("All customers: {measure}"),
+            x: Axis {
+                label: "customers".to_owned(),
+                log: false,
+                unit: None,
+            },
+            y: axis(measure, unit),
+            style: Style::Bars,
+            categories: sizes.iter().map(|rows| thousands(*rows)).collect(),
+            series,
+        });
     }
 }
 
-/// How long SQLite's shell takes, or `None` when there is none.
-fn shell(database: &Path) -> Result<Option<Duration>> {
+/// A logarithmic one: contenders are thousands of times apart.
+fn axis(label: &str, unit: Unit) -> Axis {
+    Axis {
+        label: label.to_owned(),
+        log: true,
+        unit: Some(unit),
+    }
+}
+
+// ---- a client that does little more than read: what it does is in the figures
+
+/// How a long answer came.
+#[derive(Debug)]
+struct Reading {
+    /// From the request, connection included, to the first byte of the body.
+    first_byte: Duration,
+    /// To the last byte.
+    total: Duration,
+    /// How many `{` there were.
+    braces: u64,
+}
+
+/// Sends `GET path` over a connection of its own, which the server closes after
+/// its answer.
+fn send(addr: SocketAddr, path: &str) -> io::Result<TcpStream> {
+    let mut socket = TcpStream::connect(addr)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(HANG))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    Ok(socket)
+}
+
+/// Reads a whole answer and throws it away.
+#[expect(clippy::naive_bytecount, reason = "the compiler makes it fast enough")]
+fn read_all(addr: SocketAddr, path: &str) -> std::result::Result<Reading, String> {
+    let start = Instant::now();
+    let mut socket = send(addr, path).map_err(|error| error.to_string())?;
+    let mut buffer = vec![0; 256 * 1024];
+    // Until its end is seen.
+    let mut head = Vec::new();
+    let mut first_byte = None;
+    let (mut body, mut braces) = (0, 0);
+    let mut tail = Vec::new();
+    loop {
+        let length = socket
+            .read(&mut buffer)
+            .map_err(|error| error.to_string())?;
+        if length == 0 {
+            break;
+        }
+        let mut bytes = &buffer[..length];
+        if first_byte.is_none() {
+            head.extend_from_slice(bytes);
+            let end = head.windows(4).position(|four| four == b"\r\n\r\n");
+            let Some(end) = end.map(|end| end + 4) else {
+                continue;
+            };
+            if head.len() == end {
+                continue;
+            }
+            first_byte = Some(start.elapsed());
+            bytes = &bytes[length - (head.len() - end)..];
+            head.truncate(end);
+        }
+        body += bytes.len() as u64;
+        braces += bytes.iter().filter(|byte| **byte == b'{').count() as u64;
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(8)..]);
+        tail.drain(..tail.len().saturating_sub(8));
+    }
+    let total = start.elapsed();
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    if !head.starts_with("http/1.1 200") {
+        return Err(head.lines().next().unwrap_or("no answer").to_owned());
+    }
+    let whole = match header(&head, "content-length") {
+        Some(length) => length.parse() == Ok(body),
+        // A chunked body that was cut off has no last chunk.
+        None => tail.ends_with(b"0\r\n\r\n"),
+    };
+    match first_byte {
+        Some(first_byte) if whole => Ok(Reading {
+            first_byte,
+            total,
+            braces,
+        }),
+        _ => Err(format!("the answer was cut off after {body} bytes")),
+    }
+}
+
+/// Of a head in lower case.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines();
+    lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+}
+
+/// How long a small answer takes.
+fn time(addr: SocketAddr, path: &str) -> Result<Duration> {
+    let start = Instant::now();
+    let mut answer = Vec::new();
+    send(addr, path)
+        .and_then(|mut socket| socket.read_to_end(&mut answer))
+        .map_err(Error::io(format!("read {path}")))?;
+    if answer.starts_with(b"HTTP/1.1 200") {
+        Ok(start.elapsed())
+    } else {
+        let answer = String::from_utf8_lossy(&answer);
+        Err(Error::Environment(format!("GET {path}: {answer}")))
+    }
+}
+
+/// Median and 99th percentile of 200.
+fn order_totals(addr: SocketAddr) -> Result<[Duration; 2]> {
+    let mut times: Vec<_> = (0..200)
+        .map(|_| time(addr, "/api/order_total/1"))
+        .collect::<Result<_>>()?;
+    times.sort_unstable();
+    Ok([times[100], times[198]])
+}
+
+/// A client that has its first bytes and reads no more.
+fn stopped_reader(addr: SocketAddr, path: &str) -> io::Result<TcpStream> {
+    let mut socket = send(addr, path)?;
+    socket.read_exact(&mut [0; 1024])?;
+    Ok(socket)
+}
+
+// ---- SQLite's shell
+
+fn has_shell() -> bool {
+    let mut version = Command::new("sqlite3");
+    version.arg("--version").stdout(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
+}
+
+/// How long the shell takes for the same rows, its output thrown away.
+fn shell(database: &Path) -> Result<Duration> {
     let mut command = Command::new("sqlite3");
     command
         .args(["-readonly", "-json"])
         .arg(database)
         .arg(JOIN)
+        .stdin(Stdio::null())
         .stdout(Stdio::null());
     let start = Instant::now();
-    match command.status() {
-        Ok(status) if status.success() => Ok(Some(start.elapsed())),
-        Ok(status) => Err(format!("sqlite3 failed: {status}").into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+    let status = command.status().map_err(Error::io("start sqlite3"))?;
+    if status.success() {
+        Ok(start.elapsed())
+    } else {
+        Err(Error::Environment(format!("sqlite3 failed: {status}")))
     }
 }
 
-/// Median and 99th percentile.
-fn order_totals(service: &Service) -> Result<[Duration; 2]> {
-    let mut times: Vec<_> = (0..200)
-        .map(|_| service.time("/api/order_total/1"))
-        .collect::<Result<_>>()?;
-    Ok([quantile(&mut times, 0.5), quantile(&mut times, 0.99)])
+// ---- numbers
+
+/// At most [`POINTS`] of them, the highest of each stretch of time, so that no
+/// peak is lost; without those at time 0, which a logarithmic axis does not have.
+fn thinned(points: &[(f64, u64)]) -> Vec<(f64, f64)> {
+    points
+        .chunks(points.len().div_ceil(POINTS).max(1))
+        .filter_map(|some| some.iter().max_by_key(|(_, bytes)| *bytes))
+        .filter(|(seconds, _)| *seconds > 0.001)
+        .map(|(seconds, bytes)| (*seconds, float(*bytes)))
+        .collect()
 }
 
-/// The time that a share of `times` does not exceed; `times` is not empty.
-fn quantile(times: &mut [Duration], share: f64) -> Duration {
-    times.sort_unstable();
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a few hundred times"
-    )]
-    let place = (share * (times.len() - 1) as f64).round() as usize;
-    times[place]
+#[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]
+fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+/// `1,000,000`
+fn thousands(number: u32) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Answers one request with these pieces.
+    fn server(pieces: &'static [&'static str]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_nodelay(true).unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            for piece in pieces {
+                socket.write_all(piece.as_bytes()).unwrap();
+            }
+        });
+        addr
+    }
+
+    fn read(pieces: &'static [&'static str]) -> std::result::Result<u64, String> {
+        read_all(server(pieces), "/").map(|reading| {
+            assert!(reading.first_byte <= reading.total);
+            reading.braces
+        })
+    }
+
+    #[test]
+    fn whole_answers_are_read_and_their_objects_counted() {
+        assert_eq!(
+            read(&[
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[{",
+                "},{",
+                "{}}]"
+            ]),
+            Ok(3)
+        );
+        assert_eq!(
+            read(&[
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
+                "\r\n",
+                "4\r\n[{},\r\n3\r\n{}]\r\n0",
+                "\r\n\r\n"
+            ]),
+            Ok(2)
+        );
+    }
+
+    #[test]
+    fn what_was_cut_off_or_failed_is_no_figure() {
+        for (pieces, why) in [
+            (
+                &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[{"] as &[_],
+                "cut off after 2 bytes",
+            ),
+            (
+                &["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[{},\r\n"],
+                "cut off",
+            ),
+            (
+                &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"],
+                "cut off after 0",
+            ),
+            (&["HTTP/1.1 500 Oh\r\ncontent-length: 1\r\n\r\nx"], "500 oh"),
+            (&[], "no answer"),
+        ] {
+            let error = read(pieces).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn thinning_keeps_the_peak() {
+        let points: Vec<_> = (0..10_000_u32)
+            .map(|n| (f64::from(n) / 100.0, u64::from(n == 4_321) * 7 + 1))
+            .collect();
+        let thin = thinned(&points);
+        assert!(thin.len() <= POINTS && thin.len() > POINTS / 2);
+        assert!(thin.iter().any(|(_, bytes)| *bytes > 7.0));
+        assert!(thin.iter().all(|(seconds, _)| *seconds > 0.0));
+        assert!(thinned(&[]).is_empty());
+    }
+
+    #[test]
+    fn digits_are_in_groups() {
+        for (number, text) in [(7, "7"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
 }
