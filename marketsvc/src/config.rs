@@ -41,10 +41,15 @@ fn announce(address: SocketAddr) {
 /// How much of anything the service lets happen at once, and for how long.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open client connections; more wait in the listener's queue. Half of the
+    /// Open client connections. Beyond them a new client gets the place of one
+    /// that keeps the service waiting, or 503 where there is none. Half of the
     /// 1,024 open files that most systems allow a process, since the database
     /// needs some as well. Default 512.
     pub connections: usize,
+    /// How long a client may keep the service waiting in the midst of a request
+    /// or an answer when its place is needed. One without a request gives its
+    /// place up at once. Default 1 s.
+    pub patience: Duration,
     /// For a request's line and headers, and for the next request on a
     /// connection that is kept alive. Default 15 s.
     pub header_read: Duration,
@@ -58,7 +63,8 @@ pub struct Limits {
     pub request: Duration,
     /// For a client that takes nothing of an answer. Default 60 s.
     pub write_stall: Duration,
-    /// For requests in flight when the service is told to stop. Default 10 s.
+    /// For requests in flight when the service is told to stop. Less than the
+    /// 10 s after which most supervisors kill. Default 8 s.
     pub shutdown_grace: Duration,
     /// Database connections for reading. Default: two for each core, at least
     /// 4 and at most 16; more only queue for the same cores.
@@ -80,12 +86,13 @@ impl Default for Limits {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
             connections: 512,
+            patience: Duration::from_secs(1),
             header_read: Duration::from_secs(15),
             body_read: Duration::from_secs(10),
             body_bytes: 256 * 1024,
             request: Duration::from_secs(30),
             write_stall: Duration::from_mins(1),
-            shutdown_grace: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(8),
             readers: u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16),
             acquire: Duration::from_secs(5),
             lock_wait: Duration::from_secs(5),
