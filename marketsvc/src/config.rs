@@ -52,7 +52,10 @@ fn announce(address: SocketAddr) {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits (a TIME is such as 250ms, 5s or 2m)")]
 pub struct Limits {
-    /// Client connections that are open at once; more wait to be accepted.
+    /// Client connections that are open at once.
+    ///
+    /// Beyond them a new client gets the place of one that keeps the service
+    /// waiting, or 503 where there is none.
     ///
     /// The default is half of the 1,024 open files that most systems allow a
     /// process, since the database needs some as well.
@@ -64,6 +67,18 @@ pub struct Limits {
     )]
     #[arg(default_value = "512", value_parser = Setting(number::<usize, 1, 1_000_000>))]
     pub connections: usize,
+    /// How long a client may keep the service waiting in the midst of a request
+    /// or an answer when its place is needed.
+    ///
+    /// One without a request gives its place up at once.
+    #[arg(
+        long,
+        env = "MARKETSVC_PATIENCE",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "1s", value_parser = Setting(time))]
+    pub patience: Duration,
     /// Reading requests that are worked on at once; more are 503 at once.
     ///
     /// One counts from its headers to its status line, but not while its body
@@ -140,13 +155,15 @@ pub struct Limits {
     #[arg(default_value = "0s", value_parser = Setting(time_or_none))]
     pub stop_notice: Duration,
     /// For requests in flight after that; then they are cut off.
+    ///
+    /// Less than the 10 s after which most supervisors kill.
     #[arg(
         long,
         env = "MARKETSVC_SHUTDOWN_GRACE",
         hide_env_values = true,
         value_name = "TIME"
     )]
-    #[arg(default_value = "10s", value_parser = Setting(time))]
+    #[arg(default_value = "8s", value_parser = Setting(time))]
     pub shutdown_grace: Duration,
     /// Database connections for reading.
     ///

@@ -37,6 +37,9 @@ pub enum Error {
     /// for longer than a request may wait.
     #[error("the service has too much to do; try again in a moment")]
     Busy(#[source] sqlx::Error),
+    /// 503: every connection that the service allows is at work.
+    #[error("the service has as many clients as it can serve; try again in a moment")]
+    Full,
     /// 503: reading did not finish in time.
     #[error("the answer took too long; try again in a moment")]
     TooSlow,
@@ -87,7 +90,7 @@ impl Error {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_) | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Full | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -3,30 +3,55 @@
 //! `axum::serve` accepts without end and waits for headers without end, so
 //! the loop over connections is written out here.
 
+mod turn;
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use futures::future::{self, BoxFuture};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time;
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::TcpSocket;
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
+use tokio::time::{self, Instant};
 use tokio_io_timeout::TimeoutStream;
+
+use self::turn::{RequestBody, ResponseBody, Socket, Turn};
 
 use crate::db::Db;
 use crate::db::open::OpenError;
-use crate::{AppState, Config, Limits, app};
+use crate::{AppState, Config, Error, Limits, app};
 
 /// Most bytes of one connection that wait to be parsed or to be sent. Bounds
 /// a request's head (beyond it: 431) and what a client that reads slowly
 /// costs, besides its pages.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// The system's buffer for what a client has not taken yet, in bytes; Linux
+/// takes it twice for its own bookkeeping. Left alone it grows to 4 MB for each
+/// client, and slow readers together take more memory there than here.
+#[cfg(unix)]
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How many clients beyond the limit are told so at the same time, and how
+/// long one may take to hear it.
+const REFUSALS: usize = 64;
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +83,8 @@ pub async fn run(
         limits,
         ready,
     } = config;
+    #[cfg(unix)]
+    bound_send_buffers(&listener).map_err(RunError::Listener)?;
     let db = Db::open(&database, &limits).await?;
     ready(address);
     let state = AppState {
@@ -80,35 +107,74 @@ async fn serve(
         // Also runs while a kept-alive connection waits for its next request.
         .header_read_timeout(limits.header_read)
         .max_buf_size(CONNECTION_BUFFER);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut clients = Clients::default();
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut warned = Seldom::default();
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, slot) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listener, &slots) => accepted,
-            // Forget those that have ended.
-            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+            Some(ended) = clients.tasks.join_next_with_id() => {
+                clients.forget(ended);
+                continue;
+            }
         };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_one_connection(&error) => continue,
+            // No file descriptors, or no memory.
+            Err(error) => {
+                if warned.may() {
+                    tracing::error!(%error, "cannot accept connections");
+                }
+                // Asking again at once would only burn the processor. What a
+                // client gives back that keeps us waiting comes sooner than
+                // what the others do.
+                let pause = if clients.evict(limits.patience) {
+                    Duration::from_millis(10)
+                } else {
+                    Duration::from_secs(1)
+                };
+                tokio::select! {
+                    () = &mut shutdown => break,
+                    () = time::sleep(pause) => {}
+                }
+                continue;
+            }
+        };
+        // The end of an answer is not held back to be sent with more.
+        let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.write_stall));
-        let connection = http.serve_connection(
-            TokioIo::new(Box::pin(stream)),
-            TowerToHyperService::new(app.clone()),
-        );
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            // Broken connections are the client's matter.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(slot);
-        });
+
+        if clients.make_room(limits) {
+            let turn = Turn::new();
+            let socket = Socket::new(stream, Arc::clone(&turn));
+            let service = Counted {
+                app: TowerToHyperService::new(app.clone()),
+                turn: Arc::clone(&turn),
+            };
+            let connection = http.serve_connection(TokioIo::new(socket), service);
+            clients.spawn(turn, graceful.watch(connection));
+            continue;
+        }
+        if warned.may() {
+            tracing::warn!(
+                limits.connections,
+                "all connections are at work; more are refused"
+            );
+        }
+        let refuse = service_fn(|_| async { Ok::<_, Infallible>(Error::Full.into_response()) });
+        let mut http = http.clone();
+        http.keep_alive(false).header_read_timeout(REFUSAL_TIME);
+        clients.refuse(http.serve_connection(TokioIo::new(Box::pin(stream)), refuse));
     }
 
-    // New connections are refused from here on.
+    // New connections are refused from here on, and those without a request
+    // are closed.
     drop(listener);
+    clients.close_idle();
     tracing::info!("stopping; requests in flight may finish");
     if time::timeout(limits.shutdown_grace, graceful.shutdown())
         .await
@@ -117,43 +183,148 @@ async fn serve(
         tracing::warn!("requests were cut off, since they did not finish in time");
     }
     // Ends those that are left, and with them their claims on the database.
-    connections.shutdown().await;
+    clients.tasks.shutdown().await;
 }
 
-/// The next connection, when there is room for one.
-///
-/// # Cancel safety
-///
-/// No connection is lost when this is dropped.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // The end of an answer is not held back to be sent with more.
-                let _ = stream.set_nodelay(true);
-                return (stream, slot);
+/// Sets [`SEND_BUFFER`] for the connections to come, which inherit it from the
+/// listener.
+#[cfg(unix)]
+fn bound_send_buffers(listener: &TcpListener) -> io::Result<()> {
+    use std::os::fd::AsFd;
+    // A second handle of the same socket, of a type that can set it.
+    let socket = listener.as_fd().try_clone_to_owned()?;
+    TcpSocket::from_std_stream(socket.into()).set_send_buffer_size(SEND_BUFFER)
+}
+
+/// Whether this one connection failed before we took it.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// The open connections.
+#[derive(Default)]
+struct Clients {
+    /// One for each connection, the refused and the closing ones included.
+    tasks: JoinSet<()>,
+    /// Those that have a place.
+    places: HashMap<task::Id, (Arc<Turn>, AbortHandle)>,
+    /// Those that are being told that there is no place, the oldest first.
+    refused: VecDeque<AbortHandle>,
+}
+
+impl Clients {
+    fn spawn<E: Display>(
+        &mut self,
+        turn: Arc<Turn>,
+        connection: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let handle = self.tasks.spawn(async move {
+            // Broken connections are the client's matter.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
             }
-            // This one connection failed before we took it.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::ConnectionRefused
-                ) => {}
-            // No file descriptors, or no memory. Connections that end give
-            // some back; asking again at once would only burn the processor.
-            Err(error) => {
-                tracing::error!(%error, "cannot accept connections; trying again in a second");
-                time::sleep(Duration::from_secs(1)).await;
+        });
+        self.places.insert(handle.id(), (turn, handle));
+    }
+
+    /// Lets a client hear that there is no place for it. When many are being
+    /// told, the one that has not listened for the longest time goes.
+    fn refuse<E>(&mut self, connection: impl Future<Output = Result<(), E>> + Send + 'static) {
+        if self.refused.len() >= REFUSALS
+            && let Some(oldest) = self.refused.pop_front()
+        {
+            oldest.abort();
+        }
+        self.refused.push_back(self.tasks.spawn(async move {
+            let _ = time::timeout(REFUSAL_TIME, connection).await;
+        }));
+    }
+
+    fn forget(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        self.places.remove(&id);
+    }
+
+    /// Sees to a free place; false when every client is being worked for.
+    fn make_room(&mut self, limits: &Limits) -> bool {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(ended);
+        }
+        self.places.len() < limits.connections || self.evict(limits.patience)
+    }
+
+    /// Closes the connection that is most in the way, if there is one. None
+    /// is that has a request which the service is working on.
+    fn evict(&mut self, patience: Duration) -> bool {
+        loop {
+            let claims = self
+                .places
+                .iter()
+                .filter_map(|(id, (turn, _))| Some((turn.claim(patience)?, *id)));
+            let Some((_, id)) = claims.max_by_key(|(claim, _)| *claim) else {
+                return false;
+            };
+            // Its client may have sent something meanwhile.
+            if self.places[&id].0.close() {
+                if let Some((_, task)) = self.places.remove(&id) {
+                    task.abort();
+                }
+                return true;
             }
         }
+    }
+
+    /// Closes every connection without a request.
+    fn close_idle(&self) {
+        for (turn, task) in self.places.values() {
+            if turn.close_idle() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// The service for one connection, which says whose turn it is.
+struct Counted {
+    app: TowerToHyperService<Router>,
+    turn: Arc<Turn>,
+}
+
+impl Service<Request<Incoming>> for Counted {
+    type Response = Response<ResponseBody<Body>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let turn = Arc::clone(&self.turn);
+        if !turn.begin() {
+            // The connection's task is about to be aborted.
+            return Box::pin(future::pending());
+        }
+        let answer = self
+            .app
+            .call(request.map(|body| RequestBody::new(body, Arc::clone(&turn))));
+        Box::pin(async move { Ok(answer.await?.map(|body| ResponseBody::new(body, turn))) })
+    }
+}
+
+/// At most once a second.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    fn may(&mut self) -> bool {
+        let may = self
+            .0
+            .is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
+        if may {
+            self.0 = Some(Instant::now());
+        }
+        may
     }
 }

@@ -220,36 +220,165 @@ async fn heads_have_a_limit() -> Outcome {
     )
 }
 
+/// Asks until there is a place, and returns how often there was none.
+async fn until_there_is_a_place(market: &Market) -> Result<usize, Failure> {
+    soon("a place", async {
+        for refused in 0.. {
+            let reply = market.service.get("/").await?;
+            if reply.status == 200 {
+                return Ok(refused);
+            }
+            reply.expect_status(503)?;
+            tokio::task::yield_now().await;
+        }
+        unreachable!("the numbers do not end")
+    })
+    .await
+}
+
 #[tokio::test]
-async fn more_connections_than_the_limit_wait_their_turn() -> Outcome {
+async fn the_longest_idle_connection_gives_its_place_to_a_new_client() -> Outcome {
     let market = market(Limits {
         connections: 2,
+        header_read: HANG,
         ..Limits::default()
     })
     .await?;
-    let idle = [
-        TcpStream::connect(market.addr()).await,
-        TcpStream::connect(market.addr()).await,
-    ];
-    let idle: Vec<_> = idle
-        .into_iter()
-        .collect::<Result<_, _>>()
-        .or_fail("two connections")?;
-    let waiting = market.service.get("/");
-    tokio::pin!(waiting);
-    // While both places are taken, nobody answers.
-    let early = tokio::time::timeout(SHORT, &mut waiting).await;
-    ensure(
-        early.is_err(),
-        "a third connection",
-        "no answer yet",
-        "an answer",
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(market.addr())
+            .await
+            .or_fail("a connection")?;
+        socket
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .or_fail("a request")?;
+        soon("an answer", socket.read_exact(&mut [0; 100]))
+            .await
+            .or_fail("an answer")?;
+        idle.push(socket);
+    }
+    until_there_is_a_place(&market).await?;
+    let mut rest = Vec::new();
+    soon("the first is closed", idle[0].read_to_end(&mut rest))
+        .await
+        .or_fail("the end of the first connection")?;
+    // The place is free again, so the second one can stay.
+    idle[1]
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .or_fail("a second request")?;
+    let mut rest = Vec::new();
+    soon("the second answer", idle[1].read_to_end(&mut rest))
+        .await
+        .or_fail("a second answer")?;
+    let text = String::from_utf8_lossy(&rest);
+    equal("answers", 1, text.matches("HTTP/1.1 200 OK").count())
+}
+
+#[tokio::test]
+async fn when_every_connection_is_at_work_more_are_503() -> Outcome {
+    let market = market(Limits {
+        connections: 2,
+        lock_wait: HANG,
+        acquire: HANG,
+        patience: HANG,
+        ..Limits::default()
+    })
+    .await?;
+    let lock = market.database.lock_exclusively().await?;
+    let body = order().to_string();
+    let mut orders = Vec::new();
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(market.addr())
+            .await
+            .or_fail("a connection")?;
+        let head = format!(
+            "POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        socket
+            .write_all(head.as_bytes())
+            .await
+            .or_fail("a request's head")?;
+        soon("100 Continue", socket.read_u8())
+            .await
+            .or_fail("100 Continue")?;
+        socket
+            .write_all(body.as_bytes())
+            .await
+            .or_fail("a request's body")?;
+        orders.push(socket);
+    }
+    let refused = market.service.get("/").await?;
+    refused.expect_status(503)?;
+    equal(refused.asked(), Some("1"), refused.header("retry-after"))?;
+    equal(
+        refused.asked(),
+        Some("application/problem+json"),
+        refused.header("content-type"),
     )?;
-    drop(idle);
-    soon("the third connection gets a place", waiting)
-        .await?
-        .expect_status(200)?;
+    lock.release().await?;
+    for mut order in orders {
+        let mut rest = Vec::new();
+        soon("an order", order.read_to_end(&mut rest))
+            .await
+            .or_fail("the answer to an order")?;
+        let text = String::from_utf8_lossy(&rest);
+        ensure(text.contains("HTTP/1.1 201"), "an order", "201", &text)?;
+    }
+    market.service.get("/").await?.expect_status(200)?;
     Ok(())
+}
+
+#[tokio::test]
+async fn those_who_keep_it_waiting_lose_their_place_when_it_is_needed() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_customers(50_000).await?;
+    let limits = Limits {
+        connections: 2,
+        patience: SHORT,
+        body_read: HANG,
+        write_stall: HANG,
+        ..Limits::default()
+    };
+    let market = Market::over(database, limits).await?;
+    let mut reader = market.service.open("/api/customers").await?;
+    reader.next_chunk().await.or_fail("a first chunk")??;
+    let mut sender = TcpStream::connect(market.addr())
+        .await
+        .or_fail("a connection")?;
+    sender
+        .write_all(b"POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+        .await
+        .or_fail("half a request")?;
+    // Its body is being waited for.
+    soon("100 Continue", sender.read_u8())
+        .await
+        .or_fail("100 Continue")?;
+    until_there_is_a_place(&market).await?;
+    // The next client needed one place and has left it; the other slow client
+    // can go on.
+    let mut gone = 0;
+    while let Some(chunk) = reader.next_chunk().await {
+        if chunk.is_err() {
+            gone = 1;
+            break;
+        }
+    }
+    sender
+        .write_all(&[b' '; 100])
+        .await
+        .or_fail("the rest of a body")?;
+    let mut rest = Vec::new();
+    if soon("an answer", sender.read_to_end(&mut rest))
+        .await
+        .is_err()
+        || !String::from_utf8_lossy(&rest).contains("HTTP/1.1 400")
+    {
+        gone += 1;
+    }
+    equal("clients that have lost their place", 1, gone)
 }
 
 #[tokio::test]
@@ -260,15 +389,14 @@ async fn a_client_that_takes_nothing_is_dropped() -> Outcome {
     let limits = Limits {
         connections: 1,
         write_stall: SHORT,
+        patience: HANG,
         ..Limits::default()
     };
     let market = Market::over(database, limits).await?;
     let stopped = market.service.open("/api/customers").await?;
     equal("the status came", 200, stopped.status)?;
-    soon("the place is free again", market.service.get("/"))
-        .await?
-        .expect_status(200)?;
-    Ok(())
+    let refused = until_there_is_a_place(&market).await?;
+    ensure(refused > 0, "the one place", "taken at first", refused)
 }
 
 /// Every connection is as good as new after a client that vanished.

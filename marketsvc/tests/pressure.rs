@@ -1,0 +1,20 @@
+//! The service under pressure: what README.md promises, driven.
+//!
+//! `cargo test -p marketsvc --test pressure` takes about a minute and a half.
+//! `MARKETSVC_PRESSURE=full` makes the runs as long and as many as the
+//! promises say, which takes half an hour and wants a machine that does
+//! nothing else:
+//!
+//! `MARKETSVC_PRESSURE=full cargo test --release -p marketsvc --test pressure`
+//!
+//! Most of it looks at the service's process through `/proc`, so on other
+//! systems than Linux only a part is compiled.
+
+mod common;
+
+#[cfg(target_os = "linux")]
+#[path = "pressure/slow.rs"]
+mod slow;
+#[cfg(target_os = "linux")]
+#[path = "pressure/support.rs"]
+mod support;
