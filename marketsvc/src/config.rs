@@ -68,6 +68,15 @@ pub struct Limits {
     /// For another program that is writing to the database, then 503.
     /// Default 5 s.
     pub lock_wait: Duration,
+    /// New orders that wait for the writer; one more is refused at once, with
+    /// 503. Waiting, an order takes at most 16 kB. As many as [`batch`](Self::batch), so
+    /// that an order never waits for more than the batch before its own.
+    /// Default 128.
+    pub queue: usize,
+    /// New orders that are stored with one commit. More would save little of
+    /// what a commit costs, and keep the first of them waiting for the last.
+    /// Default 128.
+    pub batch: usize,
     /// Rows that a streamed answer reads at a time. A page of customers is
     /// about 90 kB, and two of them are in memory for each client. Half as many
     /// rows take a quarter more time in all, twice as many save little.
@@ -89,6 +98,8 @@ impl Default for Limits {
             readers: u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16),
             acquire: Duration::from_secs(5),
             lock_wait: Duration::from_secs(5),
+            queue: 128,
+            batch: 128,
             page_rows: 1_000,
         }
     }
