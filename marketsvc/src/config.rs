@@ -204,6 +204,30 @@ pub struct Limits {
     )]
     #[arg(default_value = "1s", value_parser = Setting(time))]
     pub probe: Duration,
+    /// New orders that wait for the writer; one more is 503 at once.
+    ///
+    /// Waiting, an order takes at most 16 kB. As many as `--batch`, so that an
+    /// order never waits for more than the batch before its own.
+    #[arg(
+        long,
+        env = "MARKETSVC_QUEUE",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "128", value_parser = Setting(number::<usize, 1, 100_000>))]
+    pub queue: usize,
+    /// New orders that are stored with one commit.
+    ///
+    /// More would save little of what a commit costs, and keep the first of
+    /// them waiting for the last.
+    #[arg(
+        long,
+        env = "MARKETSVC_BATCH",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "128", value_parser = Setting(number::<usize, 1, 100_000>))]
+    pub batch: usize,
     /// Rows that a streamed answer reads at a time.
     ///
     /// A page of 1,000 customers is about 90 kB, and two pages are in memory

@@ -3,14 +3,17 @@
 //! Answers are problems after RFC 9457. They carry what the sender can act
 //! on; the cause of a fault of ours goes to the log and nowhere else.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::FieldError;
 
-/// Why a request failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a request failed. One failed statement may be the answer of several
+/// requests, so errors can be cloned.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// 400: the request cannot be read as what the endpoint takes.
     #[error("{0}")]
@@ -36,16 +39,19 @@ pub enum Error {
     /// 503: every connection was in use, or another writer held the database,
     /// for longer than a request may wait.
     #[error("the service has too much to do; try again in a moment")]
-    Busy(#[source] sqlx::Error),
+    Busy(#[source] Arc<sqlx::Error>),
     /// 503: every connection that the service allows is at work.
     #[error("the service has as many clients as it can serve; try again in a moment")]
     Full,
+    /// 503, at once: as many new orders are waiting already as may.
+    #[error("the service has too much to do; try again in a moment")]
+    QueueFull,
     /// 503: reading did not finish in time.
     #[error("the answer took too long; try again in a moment")]
     TooSlow,
     /// 500: the database failed.
     #[error("something went wrong on our side")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
     /// 500: our code panicked; the panic's own message is in the log.
     #[error("something went wrong on our side")]
     Panicked,
@@ -63,6 +69,7 @@ impl From<sqlx::Error> for Error {
                 .is_some_and(|code| matches!(code & 0xff, 5 | 6)),
             _ => false,
         };
+        let error = Arc::new(error);
         if busy {
             Self::Busy(error)
         } else {
@@ -90,7 +97,9 @@ impl Error {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_) | Self::Full | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Full | Self::QueueFull | Self::TooSlow => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -100,6 +109,8 @@ impl Error {
     pub fn log(&self) {
         match self {
             Self::Busy(cause) => tracing::warn!(%cause, "answered 503: no connection came free"),
+            // Meant to cost little, and there may be thousands in a second.
+            Self::QueueFull => tracing::debug!("answered 503: the queue of orders is full"),
             Self::TooSlow => tracing::warn!("answered 503: the request took too long"),
             Self::Database(cause) => tracing::error!(%cause, "the database failed"),
             // The panic hook has written the message already.
@@ -186,13 +197,13 @@ mod tests {
     fn faults_of_ours_are_in_the_log_with_their_cause_and_others_are_not() {
         for (error, level, parts) in [
             (
-                Error::Busy(sqlx::Error::PoolTimedOut),
+                Error::from(sqlx::Error::PoolTimedOut),
                 "WARN",
                 ["answered 503", "pool timed out"],
             ),
             (Error::TooSlow, "WARN", ["answered 503", "too long"]),
             (
-                Error::Database(sqlx::Error::RowNotFound),
+                Error::from(sqlx::Error::RowNotFound),
                 "ERROR",
                 ["the database failed", "no rows returned"],
             ),

@@ -3,30 +3,34 @@
 //!
 //! Two pools, because SQLite has one writer at a time. With a single pool, a
 //! burst of new orders would take every connection and have each wait inside
-//! SQLite, where nobody is served in turn and nobody can read. So writers wait
-//! for the one connection of `writer`, in the order in which they came, and
-//! readers have their own.
+//! SQLite, where nobody is served in turn and nobody can read. So readers have
+//! their own, and new orders wait in a queue for the one task that writes
+//! (`writer.rs`), which stores those that come together with one commit.
 
 pub mod bulk;
 pub mod customers;
 pub mod open;
 pub mod orders;
 mod values;
+mod writer;
 
 use std::path::Path;
 
+use prometheus_client::metrics::histogram::Histogram;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
 
-use crate::{Error, Limits};
+use self::writer::Writer;
+use crate::Limits;
 
 /// The open database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Db {
     readers: SqlitePool,
+    /// One connection: for migrations at the start, then for `new_orders`.
     writer: SqlitePool,
+    new_orders: Writer,
 }
 
 impl Db {
@@ -42,7 +46,11 @@ impl Db {
             // A write that strayed onto a reader would be an error, not a lock.
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
-        Ok(Self { readers, writer })
+        Ok(Self {
+            readers,
+            new_orders: Writer::start(writer.clone(), limits),
+            writer,
+        })
     }
 
     /// How many reading statements can run at the same moment.
@@ -50,24 +58,23 @@ impl Db {
         usize::try_from(self.readers.options().get_max_connections()).unwrap_or(usize::MAX)
     }
 
-    /// Starts a write transaction as soon as all earlier ones are done.
-    ///
-    /// `IMMEDIATE` takes the write lock at once. A transaction that starts as
-    /// a reader and turns into a writer can fail with `SQLITE_BUSY` halfway,
-    /// and no amount of waiting helps it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at any moment, this future or the transaction leaves nothing
-    /// behind: what was not committed is rolled back.
-    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, Error> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// How many new orders wait for their turn to be stored: at most
+    /// [`Limits::queue`].
+    pub fn queue_len(&self) -> usize {
+        self.new_orders.queue_len()
+    }
+
+    /// How many new orders each writing transaction held: those that were
+    /// stored, refused, or failed together. A clone is the same histogram, to
+    /// be registered under a name.
+    pub fn batch_sizes(&self) -> &Histogram {
+        self.new_orders.batch_sizes()
     }
 
     /// Takes every reading connection, so that a test sees what happens
     /// without.
     #[cfg(test)]
-    pub(crate) async fn hold_readers(&self) -> Vec<sqlx::pool::PoolConnection<Sqlite>> {
+    pub(crate) async fn hold_readers(&self) -> Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
         let mut held = Vec::new();
         for _ in 0..self.reader_count() {
             held.push(self.readers.acquire().await.expect("a connection"));
@@ -75,9 +82,11 @@ impl Db {
         held
     }
 
-    /// Waits for running statements, then closes every connection, upon which
-    /// SQLite folds the `-wal` file into the database and removes it.
+    /// Refuses new orders, stores and answers those that wait, waits for running
+    /// statements, then closes every connection, upon which SQLite folds the
+    /// `-wal` file into the database and removes it.
     pub async fn close(&self) {
+        self.new_orders.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -1,13 +1,13 @@
-//! Queries about orders, and the one transaction that adds an order.
+//! Queries about orders, and how one is added.
 
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row, Sqlite, Transaction};
+use sqlx::{FromRow, Row};
 use tokio::task::JoinSet;
 
 use super::Db;
 use crate::Error;
-use crate::domain::{CustomerId, FieldError, Money, NewOrder, OrderId, UtcTime};
+use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
 
 /// One line of an order as it was placed, or an order without any.
 #[derive(Debug)]
@@ -268,122 +268,23 @@ where
     Ok(results.into_iter().flatten().collect())
 }
 
-/// Stores a new order and returns its number. Other writers wait their turn.
+/// Stores a new order and returns its number, which is above all earlier ones.
+/// Orders that come together are stored together: see `db/writer.rs`.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] when the customer or an item does not exist, naming each
-/// field; [`Error::Busy`] and [`Error::Database`] as elsewhere. After an error
-/// nothing is stored.
+/// field; [`Error::QueueFull`] at once, when too many orders wait already;
+/// [`Error::Busy`] when its turn does not come in time, another program holds
+/// the database, or the service is stopping; [`Error::Database`] and
+/// [`Error::Panicked`]. After an error nothing of the order is stored.
 ///
 /// # Cancel safety
 ///
-/// A dropped future leaves the whole order or nothing.
-pub async fn add(db: &Db, order: &NewOrder, time: UtcTime) -> Result<OrderId, Error> {
-    let mut transaction = db.begin_write().await?;
-    let id = match insert_order(&mut transaction, order, time).await {
-        Err(Error::Database(error)) if is_foreign_key(&error) => {
-            return Err(Error::Refused(vec![FieldError::new(
-                "customer_id",
-                format!("names customer {}, who does not exist", order.customer()),
-            )]));
-        }
-        other => other?,
-    };
-    match insert_lines(&mut transaction, id, order).await {
-        Err(Error::Database(error)) if is_foreign_key(&error) => {
-            return Err(Error::Refused(
-                unknown_items(&mut transaction, order).await?,
-            ));
-        }
-        other => other?,
-    }
-    // Every way out above drops the transaction, which rolls it back.
-    transaction.commit().await?;
-    Ok(id)
-}
-
-async fn insert_order(
-    transaction: &mut Transaction<'_, Sqlite>,
-    order: &NewOrder,
-    time: UtcTime,
-) -> Result<OrderId, Error> {
-    let id = sqlx::query_scalar!(
-        r#"INSERT INTO orders (customer_id, order_time) VALUES ($1, $2) RETURNING id AS "id!""#,
-        order.customer().get(),
-        time.to_string()
-    )
-    .fetch_one(&mut **transaction)
-    .await?;
-    OrderId::try_from(id).map_err(|cause| {
-        // A negative one can only have come there by another program's hand.
-        Error::Database(sqlx::Error::ColumnDecode {
-            index: "id".to_owned(),
-            source: format!("{id} {cause}").into(),
-        })
-    })
-}
-
-/// All lines in one statement, whatever their number: while this runs, no
-/// other order can be stored.
-async fn insert_lines(
-    transaction: &mut Transaction<'_, Sqlite>,
-    id: OrderId,
-    order: &NewOrder,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO order_items (order_id, item_id, quantity)
-         SELECT $1, value ->> 0, value ->> 1
-         FROM json_each($2)
-         ORDER BY key",
-        id.get(),
-        lines_as_json(order)
-    )
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-/// Which items the failed insert was refused for. Same transaction, so nobody
-/// can have added them meanwhile.
-async fn unknown_items(
-    transaction: &mut Transaction<'_, Sqlite>,
-    order: &NewOrder,
-) -> Result<Vec<FieldError>, Error> {
-    let unknown: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT key, value ->> 0
-         FROM json_each($1)
-         WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = value ->> 0)
-         ORDER BY key",
-    )
-    .bind(lines_as_json(order))
-    .fetch_all(&mut **transaction)
-    .await?;
-    Ok(unknown
-        .into_iter()
-        .map(|(place, item)| {
-            FieldError::new(
-                format!("items[{place}].id"),
-                format!("names item {item}, which does not exist"),
-            )
-        })
-        .collect())
-}
-
-/// `[[item, quantity], …]`: the shape in which SQL reads the lines.
-fn lines_as_json(order: &NewOrder) -> String {
-    order
-        .lines()
-        .iter()
-        .map(|line| vec![line.item.get(), line.quantity.get()])
-        .collect::<serde_json::Value>()
-        .to_string()
-}
-
-fn is_foreign_key(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+/// Dropped while the order waits for its turn, it is not stored. Dropped
+/// later, it is stored as if the caller were still there: wholly, or refused.
+pub async fn add(db: &Db, order: NewOrder, time: UtcTime) -> Result<OrderId, Error> {
+    db.new_orders.store(order, time).await
 }
 
 #[cfg(test)]

@@ -367,7 +367,7 @@ fn too_many_totals() -> Error {
 async fn add(State(state): State<AppState>, JsonBody(body): JsonBody) -> Result<Response, Error> {
     let body = body.ok_or_else(|| Error::BadRequest("the body is empty".to_owned()))?;
     let order = new_order(&body).map_err(Error::Refused)?;
-    let id = orders::add(&state.db, &order, UtcTime::now()).await?;
+    let id = orders::add(&state.db, order, UtcTime::now()).await?;
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/api/order_total/{id}"))],

@@ -97,6 +97,86 @@ async fn writers_that_wait_too_long_for_their_turn_are_503() -> Outcome {
     equal("orders afterwards", 4, stored)
 }
 
+/// Nothing but a full queue can answer here before the lock is released.
+#[tokio::test]
+async fn a_full_queue_of_orders_is_503_at_once() -> Outcome {
+    let market = market(Limits {
+        lock_wait: HANG,
+        acquire: HANG,
+        queue: 2,
+        ..Limits::default()
+    })
+    .await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let lock = market.database.lock_exclusively().await?;
+    let order = order();
+    let mut replies: FuturesUnordered<_> = (0..10)
+        .map(|_| market.service.post_json("/api/add_new_order", &order))
+        .collect();
+    // One has its turn and two wait.
+    for _ in 0..7 {
+        let reply = soon("a refusal", replies.next())
+            .await
+            .or_fail("a reply")??;
+        reply.expect_status(503)?;
+        equal(reply.asked(), Some("1"), reply.header("retry-after"))?;
+    }
+    lock.release().await?;
+    let mut created = 0;
+    while let Some(reply) = soon("the others", replies.next()).await {
+        // All ten may have come before the first had its turn.
+        created += i64::from(reply?.status == 201);
+    }
+    ensure(created >= 2, "ten orders", "two or three stored", created)?;
+    let stored: i64 = market.database.one("SELECT count(*) FROM orders").await?;
+    equal("orders afterwards", 3 + created, stored)
+}
+
+/// Each of 64 customers is told what is true of its own order.
+#[tokio::test]
+async fn answers_of_orders_that_are_stored_together_are_not_mixed_up() -> Outcome {
+    let market = market(Limits {
+        lock_wait: HANG,
+        acquire: HANG,
+        ..Limits::default()
+    })
+    .await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let lock = market.database.lock_exclusively().await?;
+    let service = &market.service;
+    let orders = (1..=64).map(|n| async move {
+        // Every fourth names an item that does not exist.
+        let item = if n % 4 == 0 { 1_000 + n } else { 2 };
+        let order = json!({"customer_id": 1, "items": [{"id": item, "quantity": n}]});
+        Ok::<_, Failure>((n, service.post_json("/api/add_new_order", &order).await?))
+    });
+    let (replies, released) = futures::join!(join_all(orders), async {
+        // While those that have arrived wait.
+        tokio::time::sleep(SHORT).await;
+        lock.release().await
+    });
+    released?;
+    for reply in replies {
+        let (n, reply) = reply?;
+        if n % 4 == 0 {
+            reply.expect_status(422)?;
+            let named = format!("names item {}, which does not exist", 1_000 + n);
+            ensure(
+                reply.text().contains(&named),
+                reply.asked(),
+                named,
+                reply.text(),
+            )?;
+        } else {
+            reply.expect_status(201)?;
+            let id = &reply.json()?["order_id"];
+            let sql = format!("SELECT quantity FROM order_items WHERE order_id = {id}");
+            equal(reply.asked(), n, market.database.one::<i64>(&sql).await?)?;
+        }
+    }
+    Ok(())
+}
+
 /// A sender who is told "too slow" does not know whether the order was stored.
 #[tokio::test]
 async fn an_order_that_is_being_stored_is_waited_for() -> Outcome {

@@ -1,0 +1,820 @@
+//! New orders are stored by one task, many with one commit.
+//!
+//! A commit waits for the disk, and a statement for SQLite's thread; neither
+//! takes longer for a hundred orders than for one. So orders gather in a queue
+//! while a transaction runs, and the next transaction takes what waits then.
+//! No timer holds an order back for company: when the writer is free, a single
+//! one is stored at once.
+//!
+//! - **Order.** Orders are stored, and numbered, in the order in which they
+//!   came into the queue. Each is answered after the commit that holds it.
+//! - **Refusals.** A batch is checked by one statement before it is stored by
+//!   another, in the same transaction. An order whose customer or items do not
+//!   exist is left out, and told why; its neighbours are stored.
+//! - **Failures.** When a statement or the commit fails (no space on the disk,
+//!   say), nothing of the batch is stored, and each of its senders gets the
+//!   error. The connection is replaced, and the next batch is tried anew: after
+//!   such a failure SQLite may have ended the transaction by itself, which
+//!   sqlx does not notice. When another program holds the database for longer
+//!   than [`Limits::lock_wait`], the order whose turn it is gets the error, and
+//!   the next one has its turn.
+//! - **Waiting.** An order waits for its turn for at most [`Limits::acquire`],
+//!   and is then withdrawn. Its turn comes when the writer takes it: the first
+//!   of a batch before the transaction begins, the others right after.
+//! - **A sender that gives up.** Before its turn the order is withdrawn and
+//!   never stored. From then on it is stored, or refused, as if its sender were
+//!   there: wholly or not at all.
+//! - **Limits.** [`Limits::queue`] orders wait, and one more is refused at
+//!   once. A batch has [`Limits::batch`] orders; it takes no further one when
+//!   it has [`BATCH_LINES`] lines, since all of them wait for it.
+//! - **Time.** An order's time is when its request was read, not when it was
+//!   committed.
+//! - **Panics.** The orders of a batch that panics get [`Error::Panicked`] and
+//!   are not stored, and the next batch is tried.
+//! - **The end.** [`Writer::close`] refuses new orders, stores and answers
+//!   those that wait, and returns when the connection is free.
+//!
+//! Libraries that gather requests (such as `batch-aint-one`) take an item for
+//! good when it is handed over. Here a sender must be able to take it back,
+//! and to know whether it was in time; the rest is a channel.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use serde::Serialize;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, SqliteConnection};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time;
+
+use crate::domain::{FieldError, MAX_LINES, NewOrder, OrderId, UtcTime};
+use crate::{Error, Limits};
+
+/// A batch with so many lines is large enough: some 20 ms of work.
+const BATCH_LINES: usize = 4 * MAX_LINES;
+
+/// Hands orders to the writing task. Clones hand them to the same one.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Waiting>,
+    stop: Arc<watch::Sender<bool>>,
+    patience: Duration,
+    batch_sizes: Histogram,
+}
+
+/// An order in the queue.
+#[derive(Debug)]
+struct Waiting {
+    order: NewOrder,
+    time: UtcTime,
+    turn: Arc<Turn>,
+    answer: oneshot::Sender<Result<OrderId, Error>>,
+}
+
+/// Either the writer takes an order or its sender takes it back.
+#[derive(Debug, Default)]
+struct Turn(AtomicBool);
+
+impl Turn {
+    /// Whether the caller was the first of the two.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Waiting {
+    /// Whether it is still there to be stored; then it is.
+    fn take(&self) -> bool {
+        !self.answer.is_closed() && self.turn.take()
+    }
+
+    /// A sender that is gone does not mind.
+    fn answer(self, answer: Result<OrderId, Error>) {
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl Writer {
+    /// Starts the task, which writes through a connection of `pool`. Other
+    /// users of the pool have to be done before the first order comes.
+    pub(super) fn start(pool: SqlitePool, limits: &Limits) -> Self {
+        let (queue, waiting) = mpsc::channel(limits.queue.max(1));
+        let (stop, stopping) = watch::channel(false);
+        let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+        let task = Task {
+            waiting,
+            pool,
+            connection: None,
+            most: limits.batch.max(1),
+            batch_sizes: batch_sizes.clone(),
+        };
+        tokio::spawn(task.run(stopping));
+        Self {
+            queue,
+            stop: Arc::new(stop),
+            patience: limits.acquire,
+            batch_sizes,
+        }
+    }
+
+    /// Stores an order; see the module for when.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](super::orders::add), which is this function's only caller.
+    pub(super) async fn store(&self, order: NewOrder, time: UtcTime) -> Result<OrderId, Error> {
+        let turn = Arc::new(Turn::default());
+        let (answer, mut answered) = oneshot::channel();
+        let waiting = Waiting {
+            order,
+            time,
+            turn: Arc::clone(&turn),
+            answer,
+        };
+        self.queue
+            .try_send(waiting)
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => Error::QueueFull,
+                TrySendError::Closed(_) => sqlx::Error::PoolClosed.into(),
+            })?;
+        let answer = match time::timeout(self.patience, &mut answered).await {
+            Ok(answer) => answer,
+            Err(_) if turn.take() => return Err(sqlx::Error::PoolTimedOut.into()),
+            Err(_) => answered.await,
+        };
+        answer.map_err(|_| Error::Panicked)?
+    }
+
+    /// How many orders wait for their turn.
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// How many orders each transaction had, whether it was committed or not.
+    pub(super) fn batch_sizes(&self) -> &Histogram {
+        &self.batch_sizes
+    }
+
+    /// Refuses new orders, and returns when those that wait are stored and
+    /// answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it still makes the task end when the queue is empty.
+    pub(super) async fn close(&self) {
+        self.stop.send_replace(true);
+        // Until the task has ended, and its end of the channel with it.
+        self.stop.closed().await;
+    }
+}
+
+struct Task {
+    waiting: mpsc::Receiver<Waiting>,
+    pool: SqlitePool,
+    /// Kept from batch to batch, since the pool tests a connection that is
+    /// given back, which costs as much as a statement.
+    connection: Option<PoolConnection<Sqlite>>,
+    most: usize,
+    batch_sizes: Histogram,
+}
+
+impl Task {
+    async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                // Also when every `Writer` is gone.
+                _ = stopping.wait_for(|stop| *stop), if !self.waiting.is_closed() => {
+                    self.waiting.close();
+                    continue;
+                }
+                first = self.waiting.recv() => first,
+            };
+            let Some(first) = first else { break };
+            if first.take() {
+                // What a panic leaves behind is a connection, which rolls back
+                // and returns to its pool.
+                let _ = AssertUnwindSafe(self.batch(first)).catch_unwind().await;
+            }
+        }
+    }
+
+    /// Stores `first` and those who wait when its transaction has begun.
+    async fn batch(&mut self, first: Waiting) {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => match self.pool.acquire().await {
+                Ok(mut connection) => {
+                    // Wherever it is dropped, in whatever state: SQLite rolls
+                    // back what is open, and the pool opens another in its
+                    // place.
+                    connection.close_on_drop();
+                    connection
+                }
+                Err(error) => return first.answer(Err(error.into())),
+            },
+        };
+        let begun = sqlx::query(BEGIN).execute(&mut *connection).await;
+        if let Err(error) = begun.map_err(Error::from) {
+            if let Error::Busy(_) = error {
+                self.connection = Some(connection);
+            }
+            return first.answer(Err(error));
+        }
+        let batch = self.gather(first);
+        self.batch_sizes
+            .observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
+        match store(&mut connection, &batch).await {
+            Ok(answers) => {
+                for (waiting, answer) in batch.into_iter().zip(answers) {
+                    waiting.answer(answer);
+                }
+                self.connection = Some(connection);
+            }
+            Err(error) => {
+                for waiting in batch {
+                    waiting.answer(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut lines = first.order.lines().len();
+        let mut batch = vec![first];
+        while batch.len() < self.most && lines < BATCH_LINES {
+            match self.waiting.try_recv() {
+                Ok(next) if next.take() => {
+                    lines += next.order.lines().len();
+                    batch.push(next);
+                }
+                Ok(_withdrawn) => {}
+                Err(_) => break,
+            }
+        }
+        batch
+    }
+}
+
+/// A transaction that starts as a reader and turns into a writer can fail with
+/// `SQLITE_BUSY` halfway, and no amount of waiting helps it.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// What of a batch does not exist: `$1` are its customers, `$2` its items.
+const UNKNOWN: &str = "
+    SELECT (SELECT max(id) FROM orders),
+           (SELECT json_group_array(value) FROM json_each($1)
+            WHERE NOT EXISTS (SELECT 1 FROM customer WHERE customer.id = value)),
+           (SELECT json_group_array(value) FROM json_each($2)
+            WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = value))";
+
+/// One text, since sqlx hands each text to SQLite's thread and waits for it,
+/// which takes longer than the statements for a single order.
+const STORE: &str = "
+    INSERT INTO orders (id, customer_id, order_time)
+    SELECT value ->> 0, value ->> 1, value ->> 2
+    FROM json_each($1);
+    INSERT INTO order_items (order_id, item_id, quantity)
+    SELECT value ->> 0, value ->> 1, value ->> 2
+    FROM json_each($2)
+    ORDER BY key;
+    COMMIT";
+
+/// Stores those orders of the batch that can be, and commits. The answers are
+/// in the batch's order.
+async fn store(
+    connection: &mut SqliteConnection,
+    batch: &[Waiting],
+) -> Result<Vec<Result<OrderId, Error>>, Error> {
+    #[cfg(test)]
+    tests::panic_if_asked(batch);
+    let unknown = Unknown::of(batch, connection).await?;
+    let mut last = unknown.last_order;
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut orders = Vec::with_capacity(batch.len());
+    let mut lines = Vec::new();
+    for Waiting { order, time, .. } in batch {
+        if let Err(refused) = unknown.check(order) {
+            answers.push(Err(Error::Refused(refused)));
+            continue;
+        }
+        let id = number_after(last)?;
+        last = id.get();
+        orders.push((id, order.customer(), time));
+        let numbered = order.lines().iter();
+        lines.extend(numbered.map(|line| (id, line.item, line.quantity.get())));
+        answers.push(Ok(id));
+    }
+    // Also when there are none: it ends the transaction.
+    sqlx::query(STORE)
+        .bind(json(&orders))
+        .bind(json(&lines))
+        .execute(connection)
+        .await?;
+    Ok(answers)
+}
+
+/// SQLite would number the orders alike; but their lines have to know.
+fn number_after(last: i64) -> Result<OrderId, sqlx::Error> {
+    let next = last
+        .checked_add(1)
+        .and_then(|id| OrderId::try_from(id).ok());
+    next.ok_or_else(|| sqlx::Error::Decode("the last order has the largest number".into()))
+}
+
+fn json(rows: &impl Serialize) -> String {
+    serde_json::to_string(rows).expect("lists of numbers and texts can be written as JSON")
+}
+
+/// What an order can be refused for, and the number of the last one.
+struct Unknown {
+    last_order: i64,
+    customers: HashSet<i64>,
+    items: HashSet<i64>,
+}
+
+impl Unknown {
+    async fn of(batch: &[Waiting], connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        let orders = batch.iter().map(|waiting| &waiting.order);
+        let customers: HashSet<_> = orders.clone().map(NewOrder::customer).collect();
+        let items: HashSet<_> = orders.flat_map(NewOrder::lines).map(|l| l.item).collect();
+        let (last_order, customers, items): (Option<i64>, String, String) = sqlx::query_as(UNKNOWN)
+            .bind(json(&customers))
+            .bind(json(&items))
+            .fetch_one(connection)
+            .await?;
+        let ids =
+            |list: &str| serde_json::from_str(list).map_err(|e| sqlx::Error::Decode(e.into()));
+        Ok(Self {
+            // Negative ones can only have come there by another program's hand.
+            last_order: last_order.unwrap_or(0).max(0),
+            customers: ids(&customers)?,
+            items: ids(&items)?,
+        })
+    }
+
+    fn check(&self, order: &NewOrder) -> Result<(), Vec<FieldError>> {
+        let customer = order.customer();
+        if self.customers.contains(&customer.get()) {
+            let detail = format!("names customer {customer}, who does not exist");
+            return Err(vec![FieldError::new("customer_id", detail)]);
+        }
+        let lines = order.lines().iter().enumerate();
+        let unknown: Vec<_> = lines
+            .filter(|(_, line)| self.items.contains(&line.item.get()))
+            .map(|(place, line)| {
+                let detail = format!("names item {}, which does not exist", line.item);
+                FieldError::new(format!("items[{place}].id"), detail)
+            })
+            .collect();
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(unknown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::pin::Pin;
+    use std::{fs, iter};
+
+    use contract::{Database, WriteLock};
+    use futures::future::join_all;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::db::Db;
+    use crate::domain::{ItemId, OrderLine, Quantity};
+
+    /// An order of this time makes its batch panic.
+    const PANICS: i64 = 0;
+
+    pub(super) fn panic_if_asked(batch: &[Waiting]) {
+        let asked = UtcTime::from_unix_seconds(PANICS);
+        assert!(batch.iter().all(|w| Some(w.time) != asked), "on purpose");
+    }
+
+    /// No test takes a tenth of it.
+    const HANG: Duration = Duration::from_mins(1);
+
+    fn order(customer: i64, items: impl IntoIterator<Item = i64>) -> NewOrder {
+        let line = |item| OrderLine {
+            item: ItemId::try_from(item).unwrap(),
+            quantity: Quantity::try_from(2).unwrap(),
+        };
+        let lines = items.into_iter().map(line).collect();
+        NewOrder::new(customer.try_into().unwrap(), lines).unwrap()
+    }
+
+    /// A market, and the lock that keeps its writer from beginning.
+    struct Fixture {
+        database: Database,
+        db: Db,
+        lock: Option<WriteLock>,
+    }
+
+    type Answer = Pin<Box<dyn Future<Output = Result<OrderId, Error>> + Send>>;
+
+    impl Fixture {
+        async fn new(limits: Limits) -> Self {
+            let database = Database::sample().await.unwrap();
+            let db = Db::open(database.path(), &limits).await.unwrap();
+            Self {
+                database,
+                db,
+                lock: None,
+            }
+        }
+
+        /// With limits at which nothing but the writer ends a wait.
+        async fn patient() -> Self {
+            Self::new(patient()).await
+        }
+
+        async fn lock(&mut self) {
+            self.lock = Some(self.database.lock_exclusively().await.unwrap());
+        }
+
+        async fn unlock(&mut self) {
+            self.lock.take().unwrap().release().await.unwrap();
+        }
+
+        /// Puts an order into the queue.
+        fn place(&self, order: NewOrder) -> Answer {
+            self.place_at(order, UtcTime::now())
+        }
+
+        fn place_at(&self, order: NewOrder, time: UtcTime) -> Answer {
+            let writer = self.db.new_orders.clone();
+            let mut answer: Answer = Box::pin(async move { writer.store(order, time).await });
+            assert!((&mut answer).now_or_never().is_none());
+            answer
+        }
+
+        /// Places an order and waits until its turn has come.
+        async fn place_first(&self, order: NewOrder) -> Answer {
+            let answer = self.place(order);
+            let taken = async {
+                while self.db.queue_len() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            time::timeout(HANG, taken).await.unwrap();
+            answer
+        }
+
+        /// How many batches there were, and how many orders in them, as
+        /// Prometheus is told.
+        fn batches(&self) -> (usize, usize) {
+            let mut registry = Registry::default();
+            registry.register("size", "", self.db.batch_sizes().clone());
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let value = |name| -> usize {
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap().trim_end_matches(".0").parse().unwrap()
+            };
+            (value("size_count "), value("size_sum "))
+        }
+
+        /// `[[order, customer, lines], …]` of all but the sample's.
+        async fn stored(&self) -> String {
+            let sql = "SELECT json_group_array(json_array(id, customer_id, (
+                           SELECT group_concat(item_id, ' ' ORDER BY order_items.rowid)
+                           FROM order_items WHERE order_id = orders.id)) ORDER BY id)
+                       FROM orders WHERE id > 3";
+            self.database.one(sql).await.unwrap()
+        }
+    }
+
+    fn patient() -> Limits {
+        Limits {
+            acquire: HANG,
+            lock_wait: HANG,
+            ..Limits::default()
+        }
+    }
+
+    async fn all(answers: impl IntoIterator<Item = Answer>) -> Vec<Result<OrderId, Error>> {
+        time::timeout(HANG, join_all(answers)).await.unwrap()
+    }
+
+    /// The numbers of the stored orders; 0 for an order that was not.
+    fn numbers(answers: &[Result<OrderId, Error>]) -> Vec<i64> {
+        let number = |answer: &Result<OrderId, _>| answer.as_ref().map_or(0, |id| id.get());
+        answers.iter().map(number).collect()
+    }
+
+    /// The commits in the log, by SQLite's own record of them: the frame that
+    /// ends a transaction holds the size of the database, and the others 0.
+    fn commits(database: &Database) -> usize {
+        let mut log = database.path().as_os_str().to_owned();
+        log.push("-wal");
+        let log = fs::read(PathBuf::from(log)).unwrap();
+        let Some((header, frames)) = log.split_at_checked(32) else {
+            return 0;
+        };
+        let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+        let page = usize::try_from(number(&header[8..12])).unwrap();
+        frames
+            .chunks_exact(24 + page)
+            // Beyond them are those of an earlier round of the log.
+            .take_while(|frame| frame[8..16] == header[16..24])
+            .filter(|frame| number(&frame[4..8]) > 0)
+            .count()
+    }
+
+    #[tokio::test]
+    async fn a_refused_order_does_not_touch_its_neighbours() {
+        let mut market = Fixture::patient().await;
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [2, 1])).await];
+        for next in [
+            order(2, [4, 3]),
+            order(77, [50]),
+            order(1, [1, 50, 2, 51]),
+            order(3, [1]),
+        ] {
+            answers.push(market.place(next));
+        }
+        assert_eq!(market.db.queue_len(), 4);
+        market.unlock().await;
+        let answers = all(answers).await;
+        assert_eq!(numbers(&answers), [4, 5, 0, 0, 6]);
+        let refused = |place: usize| match &answers[place] {
+            Err(Error::Refused(errors)) => errors.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            refused(2),
+            [FieldError::new(
+                "customer_id",
+                "names customer 77, who does not exist"
+            )]
+        );
+        assert_eq!(
+            refused(3),
+            [
+                FieldError::new("items[1].id", "names item 50, which does not exist"),
+                FieldError::new("items[3].id", "names item 51, which does not exist"),
+            ]
+        );
+        assert_eq!(
+            market.stored().await,
+            r#"[[4,1,"2 1"],[5,2,"4 3"],[6,3,"1"]]"#
+        );
+        assert_eq!(market.batches(), (1, 5));
+
+        // A batch in which none is left ends its transaction as well.
+        let refused = all([market.place(order(77, [1]))]).await;
+        assert!(matches!(refused[..], [Err(Error::Refused(_))]));
+        market.lock().await;
+        market.unlock().await;
+        let answers = all([market.place(order(1, [1]))]).await;
+        assert_eq!(numbers(&answers), [7]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_stored_in_its_order_with_one_commit() {
+        let mut market = Fixture::patient().await;
+        market.lock().await;
+        let before = commits(&market.database);
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        answers.extend((1..64).map(|n| market.place(order(1 + n % 3, [1 + n % 4]))));
+        market.unlock().await;
+        let expected: Vec<i64> = (4..68).collect();
+        assert_eq!(numbers(&all(answers).await), expected);
+        assert_eq!(commits(&market.database), before + 1);
+        // And alone, with one each.
+        for number in 68..71 {
+            let answers = all([market.place(order(1, [1]))]).await;
+            assert_eq!(numbers(&answers), [number]);
+        }
+        assert_eq!(commits(&market.database), before + 4);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_at_once_are_all_stored_with_numbers_of_their_own() {
+        let market = Fixture::patient().await;
+        let clients = (0..64_i64).map(|client| {
+            let db = market.db.clone();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                for _ in 0..10 {
+                    let order = order(1 + client % 3, [1 + client % 4]);
+                    mine.push(db.new_orders.store(order, UtcTime::now()).await.unwrap());
+                }
+                mine
+            })
+        });
+        let mut numbers = Vec::new();
+        for mine in join_all(clients).await {
+            let mine = mine.unwrap();
+            assert!(mine.is_sorted());
+            numbers.extend(mine.into_iter().map(OrderId::get));
+        }
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(4..644));
+        let (batches, orders) = market.batches();
+        assert_eq!(orders, 640);
+        assert!(batches < 640, "{batches}");
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_a_limit_in_orders_and_one_in_lines() {
+        let mut market = Fixture::new(Limits {
+            batch: 8,
+            ..patient()
+        })
+        .await;
+        let many = i64::try_from(MAX_LINES).unwrap();
+        let items = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 5 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
+             INSERT INTO item (id, name, price_cents) SELECT i, 'Thing', i FROM n"
+        );
+        market.database.execute(&items).await.unwrap();
+        for (lines, orders, batches) in [(1, 20, 3), (many, 10, 3), (many / 4, 8, 1)] {
+            let before = market.batches().0;
+            market.lock().await;
+            let mut answers = vec![market.place_first(order(1, 1..=lines)).await];
+            answers.extend((1..orders).map(|_| market.place(order(1, 1..=lines))));
+            market.unlock().await;
+            assert!(all(answers).await.iter().all(Result::is_ok));
+            assert_eq!(market.batches().0 - before, batches, "{orders} of {lines}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_more_than_may_wait_is_refused_at_once() {
+        let mut market = Fixture::new(Limits {
+            queue: 2,
+            ..patient()
+        })
+        .await;
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        answers.extend(iter::repeat_with(|| market.place(order(1, [1]))).take(2));
+        let refused = market.db.new_orders.store(order(1, [1]), UtcTime::now());
+        // At once: it has an answer when it is first asked.
+        let refused = refused.now_or_never().unwrap();
+        assert!(matches!(refused, Err(Error::QueueFull)), "{refused:?}");
+        market.unlock().await;
+        assert_eq!(numbers(&all(answers).await), [4, 5, 6]);
+        assert_eq!(market.db.queue_len(), 0);
+    }
+
+    #[tokio::test]
+    async fn given_up_before_its_turn_an_order_is_not_stored_and_after_it_wholly() {
+        let mut market = Fixture::patient().await;
+        market.lock().await;
+        let begun = market.place_first(order(1, [1, 2, 3])).await;
+        let waiting = market.place(order(2, [1, 2, 3]));
+        let staying = market.place(order(3, [1]));
+        drop(begun);
+        drop(waiting);
+        market.unlock().await;
+        assert_eq!(numbers(&all([staying]).await), [5]);
+        assert_eq!(market.stored().await, r#"[[4,1,"1 2 3"],[5,3,"1"]]"#);
+        assert_eq!(market.batches(), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_a_turn_is_told_and_not_stored() {
+        let mut market = Fixture::new(Limits {
+            // Opening the database has to fit in as well.
+            acquire: Duration::from_secs(2),
+            ..patient()
+        })
+        .await;
+        market.lock().await;
+        let first = market.place_first(order(1, [1])).await;
+        let late = all([market.place(order(2, [1]))]).await;
+        assert!(matches!(late[..], [Err(Error::Busy(_))]), "{late:?}");
+        // The first has waited longer, but its turn has come.
+        market.unlock().await;
+        assert_eq!(numbers(&all([first]).await), [4]);
+        assert_eq!(market.stored().await, r#"[[4,1,"1"]]"#);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_released_is_busy_for_one_and_then_the_next() {
+        let mut market = Fixture::new(Limits {
+            lock_wait: Duration::from_millis(100),
+            ..patient()
+        })
+        .await;
+        market.lock().await;
+        let answers: Vec<_> = (0..3).map(|_| market.place(order(1, [1]))).collect();
+        for answer in all(answers).await {
+            assert!(matches!(answer, Err(Error::Busy(_))), "{answer:?}");
+        }
+        market.unlock().await;
+        assert_eq!(numbers(&all([market.place(order(1, [1]))]).await), [4]);
+    }
+
+    #[tokio::test]
+    async fn closing_stores_and_answers_those_who_wait() {
+        let mut market = Fixture::patient().await;
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        answers.extend((0..20).map(|_| market.place(order(2, [1]))));
+        let mut close = Box::pin(market.db.close());
+        assert!((&mut close).now_or_never().is_none());
+        // The writer hears of it when it has finished what it is at; whoever
+        // comes until then is among those who wait.
+        drop(close);
+        market.unlock().await;
+        let expected: Vec<i64> = (4..25).collect();
+        assert_eq!(numbers(&all(answers).await), expected);
+        market.db.close().await;
+        let late = market.db.new_orders.store(order(1, [1]), UtcTime::now());
+        assert!(matches!(late.await, Err(Error::Busy(_))));
+        market.database.wait_until_closed().await.unwrap();
+        let stored: i64 = market
+            .database
+            .one("SELECT count(*) FROM orders WHERE id > 3")
+            .await
+            .unwrap();
+        assert_eq!(stored, 21);
+    }
+
+    /// All of a batch fail, nothing of it is stored, and the next one is.
+    async fn fails_and_recovers(market: &mut Fixture, failing: NewOrder) {
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        answers.push(market.place(failing));
+        answers.extend((0..100).map(|_| market.place(order(2, [1, 2, 3, 4]))));
+        market.unlock().await;
+        for answer in all(answers).await {
+            assert!(matches!(answer, Err(Error::Database(_))), "{answer:?}");
+        }
+        assert_eq!(market.stored().await, "[]");
+        let next = (0..100).map(|_| market.place(order(2, [1, 2, 3, 4])));
+        let expected: Vec<i64> = (4..104).collect();
+        assert_eq!(numbers(&all(next).await), expected);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_is_told_to_all_of_its_batch() {
+        let mut market = Fixture::patient().await;
+        // What SQLite checks at the commit, when all else has succeeded.
+        let sql =
+            "CREATE TABLE late (id INTEGER REFERENCES customer (id) DEFERRABLE INITIALLY DEFERRED);
+                   CREATE TRIGGER too_late AFTER INSERT ON orders WHEN new.customer_id = 3
+                   BEGIN INSERT INTO late VALUES (77); END";
+        market.database.execute(sql).await.unwrap();
+        fails_and_recovers(&mut market, order(3, [1])).await;
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_to_all_of_its_batch() {
+        let mut market = Fixture::patient().await;
+        // As full as the database is now, for this connection, which the
+        // writer is about to take and then to replace.
+        let mut connection = market.db.writer.acquire().await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        drop(connection);
+        fails_and_recovers(&mut market, order(3, [1])).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_and_the_next_batch_is_stored() {
+        let mut market = Fixture::patient().await;
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        let time = UtcTime::from_unix_seconds(PANICS).unwrap();
+        answers.push(market.place_at(order(1, [1]), time));
+        market.unlock().await;
+        for answer in all(answers).await {
+            assert!(matches!(answer, Err(Error::Panicked)), "{answer:?}");
+        }
+        assert_eq!(numbers(&all([market.place(order(1, [1]))]).await), [4]);
+        assert_eq!(market.stored().await, r#"[[4,1,"1"]]"#);
+    }
+
+    #[tokio::test]
+    async fn numbers_end_where_they_end() {
+        let market = Fixture::patient().await;
+        let sql = "INSERT INTO orders (id, customer_id, order_time)
+                   VALUES (9223372036854775806, 1, '2024-01-01 00:00:00')";
+        market.database.execute(sql).await.unwrap();
+        let answers = all([market.place(order(1, [1]))]).await;
+        assert_eq!(numbers(&answers), [i64::MAX]);
+        let answers = all([market.place(order(1, [1]))]).await;
+        assert!(matches!(answers[..], [Err(Error::Database(_))]));
+    }
+}
