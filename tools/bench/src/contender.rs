@@ -1,10 +1,12 @@
 //! Who is compared.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
 
 use crate::error::Result;
+use crate::model::Bench;
 use crate::program::{self, Program, Ready};
 use crate::python::{self, Customers, Form};
 
@@ -30,6 +32,21 @@ pub const AXUM_RUSQLITE: &str = "axum + rusqlite";
 pub const HELLO: &str = "axum, no database";
 
 impl Contender {
+    /// Those in Rust that serve a database, and these forms and numbers of
+    /// workers in Python; where that cannot run, `bench` says so.
+    pub fn with_python(bench: &mut Bench, python: &[(Form, u32)]) -> Vec<Self> {
+        let mut all = vec![Self::marketsvc(), Self::axum_rusqlite()];
+        match python::prepare() {
+            Ok(()) => all.extend(
+                python
+                    .iter()
+                    .map(|&(form, workers)| Self::python(form, workers, Customers::Collected)),
+            ),
+            Err(why) => bench.skipped.push(why),
+        }
+        all
+    }
+
     pub fn marketsvc() -> Self {
         Self {
             name: MARKETSVC.to_owned(),
@@ -79,6 +96,29 @@ impl Contender {
             name: format!("{name}{streamed}{many}"),
             language: Language::Python,
             command: Rc::new(move |database| python::service(form, workers, customers, database)),
+        }
+    }
+
+    /// The same, started by another program that takes a command line as its
+    /// last arguments.
+    pub fn under(&self, program: &Path, arguments: Vec<OsString>) -> Self {
+        let (inner, program) = (Rc::clone(&self.command), program.to_owned());
+        Self {
+            command: Rc::new(move |database| {
+                let inner = inner(database)?;
+                let mut outer = program::command(&program);
+                outer
+                    .args(&arguments)
+                    .arg(inner.get_program())
+                    .args(inner.get_args());
+                for (name, value) in inner.get_envs() {
+                    if let Some(value) = value {
+                        outer.env(name, value);
+                    }
+                }
+                Ok(outer)
+            }),
+            ..self.clone()
         }
     }
 

@@ -50,8 +50,8 @@ pub fn at_interrupt(action: impl FnOnce() + Send + 'static) -> Registration {
 /// Those of `make`.
 pub fn tracked<T>(make: impl FnOnce() -> Result<(T, Action)>) -> Result<(T, Registration)> {
     let mut actions = actions();
-    let (made, action) = make()?;
-    Ok((made, register(&mut actions, action)))
+    let (thing, action) = make()?;
+    Ok((thing, register(&mut actions, action)))
 }
 
 fn register(actions: &mut Vec<(u64, Action)>, action: Action) -> Registration {

@@ -8,12 +8,16 @@ mod driver;
 mod error;
 mod interrupt;
 mod machine;
+mod market;
 mod model;
 mod program;
 mod python;
 mod rounds;
+mod serve;
+mod server;
 mod settings;
 mod stream;
+mod write;
 
 use std::env;
 use std::fs;
@@ -57,14 +61,20 @@ struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
+    /// Requests a second and their latency.
+    Serve,
     /// Streamed answers: time, memory, and what stopped readers do to others.
     Stream,
+    /// New orders that are on disk when they are acknowledged.
+    Write,
 }
 
 impl Which {
     fn measure(self, settings: &Settings) -> Result<Bench> {
         match self {
+            Self::Serve => serve::measure(settings),
             Self::Stream => stream::measure(settings),
+            Self::Write => write::measure(settings),
         }
     }
 }

@@ -78,6 +78,26 @@ impl Bench {
         Some(self.figures[place].median())
     }
 
+    /// A line or a row of bars for each contender, through its medians: each
+    /// point is an x, a case and a measure.
+    pub fn series(&self, points: &[(f64, &str, &str)]) -> Vec<Series> {
+        let mut series: Vec<Series> = Vec::new();
+        for (x, case, measure) in points {
+            let figures = self.figures.iter();
+            for figure in figures.filter(|one| one.case == *case && one.measure == *measure) {
+                let point = (*x, figure.median());
+                match series.iter_mut().find(|one| one.name == figure.contender) {
+                    Some(one) => one.points.push(point),
+                    None => series.push(Series {
+                        name: figure.contender.clone(),
+                        points: vec![point],
+                    }),
+                }
+            }
+        }
+        series
+    }
+
     fn place(&self, case: &str, contender: &str, measure: &str) -> Option<usize> {
         self.figures.iter().position(|figure| {
             figure.case == case && figure.contender == contender && figure.measure == measure
@@ -219,6 +239,19 @@ mod tests {
         assert_eq!(bench.median("case", "c", "rate"), None);
         let figure = &bench.figures[0];
         assert!(figure.low() <= 1.0 && figure.high() >= 10.0);
+    }
+
+    #[test]
+    fn a_line_has_the_points_that_were_measured() {
+        let mut bench = Bench::new("serve", "");
+        for (case, contender, sample) in [("1", "a", 1.0), ("2", "a", 2.0), ("2", "b", 3.0)] {
+            bench.record(case, contender, "rate", Unit::PerSecond, sample);
+            bench.record(case, contender, "p50", Unit::Seconds, 0.0);
+        }
+        let lines = bench.series(&[(0.0, "1", "rate"), (1.0, "2", "rate")]);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0].points, [(0.0, 1.0), (1.0, 2.0)]);
+        assert_eq!(lines[1].points, [(1.0, 3.0)]);
     }
 
     #[test]

@@ -1,0 +1,488 @@
+//! Requests a second and their latency, over one table and over larger ones.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::contender::{AXUM_RUSQLITE, Contender, HELLO, Language, MARKETSVC};
+use crate::databases;
+use crate::driver::Workload;
+use crate::error::{Error, Result};
+use crate::market::{self, Market};
+use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
+use crate::python::Form;
+use crate::rounds::{Progress, take_turns};
+use crate::server::{SHARES, Server, Times};
+use crate::settings::Settings;
+
+/// Orders in the table of all cases.
+const ORDERS: u32 = 100_000;
+
+/// Orders in the tables that show whether cost grows.
+const FEW: u32 = 1_000;
+const MANY: u32 = 1_000_000;
+
+const TABLES: [u32; 3] = [FEW, ORDERS, MANY];
+
+/// Connections of the case that the aims are about.
+const USUAL: usize = 32;
+
+const CONNECTIONS: [usize; 3] = [1, USUAL, 256];
+
+/// Measures; see README.md.
+///
+/// # Errors
+///
+/// When a contender does not start, or answers something else than the others.
+pub fn measure(settings: &Settings) -> Result<Bench> {
+    let mut bench = Bench::new(
+        "serve",
+        "Requests a second and their latency: reading totals and orders, and placing some.",
+    );
+    let python = [
+        (Form::Core, 1),
+        (Form::Core, 2),
+        (Form::Orm, 1),
+        (Form::Orm, 2),
+    ];
+    let run = Run {
+        settings,
+        times: Times::new(settings),
+        contenders: Contender::with_python(&mut bench, &python),
+    };
+    for orders in TABLES {
+        run.table(&mut bench, orders)?;
+    }
+    run.aims(&mut bench);
+    plots(&mut bench);
+    Ok(bench)
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    times: Times,
+    /// Those that serve a database; the ones in Rust first.
+    contenders: Vec<Contender>,
+}
+
+const TOTAL: &str = "order_total";
+const OF_CUSTOMER: &str = "orders of a customer";
+const TOTAL_10: &str = "orders_total of 10";
+const TOTAL_100: &str = "orders_total of 100";
+const MIXED: &str = "90 % order_total, 10 % new orders";
+
+/// One kind of request.
+struct Case {
+    name: &'static str,
+    workload: Arc<Workload>,
+    connections: &'static [usize],
+}
+
+/// Somebody whose turn it can be.
+enum Player {
+    Server(Box<Server>),
+    /// A server that is always asked the same.
+    Hello(Box<Server>),
+    /// rusqlite in this process, on so many threads.
+    Loop(usize),
+}
+
+impl Run<'_> {
+    /// Everything that is measured over a table of so many orders.
+    fn table(&self, bench: &mut Bench, orders: u32) -> Result<()> {
+        let database = databases::seeded(orders / 10, orders)?;
+        databases::warm(&database)?;
+        let market = Market::open(&database)?;
+        let totals = market.order_total(20_000)?;
+        let mut cases = vec![Case {
+            name: TOTAL,
+            workload: Arc::clone(&totals),
+            connections: &[USUAL],
+        }];
+        if orders == ORDERS {
+            cases[0].connections = &CONNECTIONS;
+            cases.extend([
+                Case {
+                    name: OF_CUSTOMER,
+                    workload: market.orders(2_000)?,
+                    connections: &CONNECTIONS,
+                },
+                Case {
+                    name: TOTAL_10,
+                    workload: market.orders_total(2_000, 10)?,
+                    connections: &CONNECTIONS,
+                },
+                Case {
+                    name: TOTAL_100,
+                    workload: market.orders_total(500, 100)?,
+                    // With 256, a server that needs 100 ms for one is asked for
+                    // half a minute of work at once.
+                    connections: &CONNECTIONS[..2],
+                },
+            ]);
+        }
+
+        let mut players = Vec::new();
+        for contender in &self.contenders {
+            let server = Server::start(contender, &database, &totals)?;
+            players.push(Player::Server(Box::new(server)));
+        }
+        let hello = Server::start(&Contender::hello(), &database, &market.hello(20_000)?)?;
+        let servers = players.len();
+        players.push(Player::Hello(Box::new(hello)));
+        players.push(Player::Loop(1));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        if cores > 1 {
+            players.push(Player::Loop(cores));
+        }
+        for case in &cases {
+            ask(&mut players, &case.workload)?;
+            for &connections in case.connections {
+                // The limits are known for one case.
+                let limits = case.name == TOTAL && connections == USUAL;
+                let playing = if limits { players.len() } else { servers };
+                let title = title(case.name, connections, orders);
+                self.closed(
+                    bench,
+                    &title,
+                    connections,
+                    &database,
+                    &mut players[..playing],
+                )?;
+            }
+        }
+        if orders == ORDERS {
+            ask(&mut players, &totals)?;
+            self.open(bench, &mut players[..servers])?;
+            drop(players);
+            self.mixed(bench, &market, &database)?;
+        }
+        Ok(())
+    }
+
+    /// Reading and writing, each contender in a database of its own.
+    fn mixed(&self, bench: &mut Bench, market: &Market, database: &Path) -> Result<()> {
+        let folder = self.settings.folder()?;
+        let workload = market.mixed(20_000)?;
+        let mut players = Vec::new();
+        for (place, contender) in self.contenders.iter().enumerate() {
+            let copy = folder.path().join(format!("market-{place}.sqlite"));
+            fs::copy(database, &copy).map_err(Error::io("copy the database"))?;
+            let server = Server::start(contender, &copy, &workload)?;
+            players.push(Player::Server(Box::new(server)));
+        }
+        for connections in CONNECTIONS {
+            let title = title(MIXED, connections, ORDERS);
+            self.closed(bench, &title, connections, database, &mut players)?;
+        }
+        Ok(())
+    }
+
+    /// As much as each can do with so many connections.
+    fn closed(
+        &self,
+        bench: &mut Bench,
+        title: &str,
+        connections: usize,
+        database: &Path,
+        players: &mut [Player],
+    ) -> Result<()> {
+        let progress = Progress::new("serve", players.len() * self.settings.rounds);
+        progress.say(title);
+        take_turns(self.settings.rounds, players, |player, _| {
+            match player {
+                Player::Server(server) | Player::Hello(server) => {
+                    server.closed(bench, title, connections, self.times)?;
+                }
+                Player::Loop(threads) => {
+                    let rate = read_totals(database, *threads, self.times.stretch)?;
+                    let plural = if *threads == 1 { "" } else { "s" };
+                    let name = format!("rusqlite loop, {threads} thread{plural}");
+                    bench.record(title, &name, "rate", Unit::PerSecond, rate);
+                }
+            }
+            progress.step();
+            Ok(())
+        })
+    }
+
+    /// Latency at rates that the contenders can carry: all of them, and once
+    /// more those that can carry much.
+    fn open(&self, bench: &mut Bench, players: &mut [Player]) -> Result<()> {
+        let fast = self.contenders.iter();
+        let fast = fast
+            .filter(|contender| contender.language == Language::Rust)
+            .count();
+        let lowest = |bench: &Bench, contenders: &[Contender]| {
+            let case = title(TOTAL, USUAL, ORDERS);
+            let rates = contenders
+                .iter()
+                .map(|contender| bench.median(&case, &contender.name, "rate"));
+            rates.flatten().fold(f64::INFINITY, f64::min)
+        };
+        if fast < self.contenders.len() {
+            let rate = lowest(bench, &self.contenders) / 2.0;
+            self.open_at(bench, rate, players)?;
+        }
+        let rate = lowest(bench, &self.contenders[..fast]) * 0.7;
+        self.open_at(bench, rate, &mut players[..fast])
+    }
+
+    fn open_at(&self, bench: &mut Bench, rate: f64, players: &mut [Player]) -> Result<()> {
+        let rate = two_digits(rate);
+        let title = format!(
+            "order_total, {} requests/s, {} orders",
+            thousands(rate.into()),
+            thousands(ORDERS.into())
+        );
+        let progress = Progress::new("serve", players.len() * self.settings.rounds);
+        progress.say(&title);
+        take_turns(self.settings.rounds, players, |player, _| {
+            if let Player::Server(server) = player {
+                server.open(bench, &title, USUAL, rate.into(), self.times)?;
+            }
+            progress.step();
+            Ok(())
+        })?;
+        let places = (0_u32..).map(f64::from).zip(SHARES);
+        let points: Vec<_> = places
+            .map(|(x, (measure, _))| (x, title.as_str(), measure))
+            .collect();
+        let series = bench.series(&points);
+        bench.plots.push(Plot {
+            title: format!("Latency of {title}"),
+            x: Axis {
+                label: "share of the requests".to_owned(),
+                log: false,
+                unit: None,
+            },
+            y: Axis {
+                label: "not slower than".to_owned(),
+                log: true,
+                unit: Some(Unit::Seconds),
+            },
+            style: Style::Bars,
+            categories: SHARES.map(|(name, _)| name.to_owned()).to_vec(),
+            series,
+        });
+        Ok(())
+    }
+
+    fn aims(&self, bench: &mut Bench) {
+        let python: Vec<&str> = self
+            .contenders
+            .iter()
+            .filter(|contender| contender.language == Language::Python)
+            .map(|contender| contender.name.as_str())
+            .collect();
+        for name in [TOTAL, TOTAL_10] {
+            let case = title(name, USUAL, ORDERS);
+            let of = |contender: &str, measure| bench.median(&case, contender, measure);
+            let ours = of(MARKETSVC, "rate");
+            let theirs = python.iter().filter_map(|name| of(name, "rate"));
+            let faster = divide(ours, theirs.reduce(f64::max));
+            let theirs = python.iter().filter_map(|name| of(name, "p99"));
+            let p99 = divide(of(MARKETSVC, "p99"), theirs.reduce(f64::min));
+            let beside = divide(ours, of(AXUM_RUSQLITE, "rate"));
+            let here = format!("{name}, {USUAL} connections");
+            bench.aim(
+                format!("{here}: rate against the fastest FastAPI"),
+                Bound::AtLeast(40.0),
+                faster,
+            );
+            bench.aim(
+                format!("{here}: p99 against the lowest of FastAPI"),
+                Bound::AtMost(1.0),
+                p99,
+            );
+            bench.aim(
+                format!("{here}: rate against {AXUM_RUSQLITE}"),
+                Bound::AtLeast(0.9),
+                beside,
+            );
+        }
+        let rate =
+            |orders, contender| bench.median(&title(TOTAL, USUAL, orders), contender, "rate");
+        let limit = divide(rate(ORDERS, MARKETSVC), rate(ORDERS, HELLO));
+        let growth = divide(rate(FEW, MARKETSVC), rate(MANY, MARKETSVC));
+        bench.aim(
+            format!("order_total, {USUAL} connections: rate against {HELLO}"),
+            Bound::AtLeast(0.5),
+            limit,
+        );
+        bench.aim(
+            format!(
+                "order_total: rate with {} orders against {}",
+                thousands(FEW.into()),
+                thousands(MANY.into())
+            ),
+            Bound::AtMost(1.5),
+            growth,
+        );
+    }
+}
+
+fn plots(bench: &mut Bench) {
+    let at_usual = [TOTAL, OF_CUSTOMER, TOTAL_10, TOTAL_100, MIXED];
+    let rates = Axis {
+        label: "requests a second".to_owned(),
+        log: true,
+        unit: Some(Unit::PerSecond),
+    };
+    let line = |title: String, label: &str, points: &[(f64, String)]| Plot {
+        title,
+        x: Axis {
+            label: label.to_owned(),
+            log: true,
+            unit: Some(Unit::Count),
+        },
+        y: rates.clone(),
+        style: Style::Lines,
+        categories: Vec::new(),
+        series: rates_of(bench, points),
+    };
+    let bars: Vec<_> = (0_u32..)
+        .map(f64::from)
+        .zip(at_usual.map(|name| title(name, USUAL, ORDERS)))
+        .collect();
+    let by_connections =
+        CONNECTIONS.map(|count| (as_f64(count as u64), title(TOTAL, count, ORDERS)));
+    let by_size = TABLES.map(|orders| (f64::from(orders), title(TOTAL, USUAL, orders)));
+    let plots = [
+        Plot {
+            title: format!("Requests a second, {USUAL} connections"),
+            x: Axis {
+                label: String::new(),
+                log: false,
+                unit: None,
+            },
+            y: rates.clone(),
+            style: Style::Bars,
+            categories: at_usual.map(str::to_owned).to_vec(),
+            series: rates_of(bench, &bars),
+        },
+        line(
+            "order_total by connections".to_owned(),
+            "connections",
+            &by_connections,
+        ),
+        line(
+            format!("order_total by size of the table, {USUAL} connections"),
+            "orders in the table",
+            &by_size,
+        ),
+    ];
+    // Those of the open loops are there already.
+    bench.plots.splice(0..0, plots);
+}
+
+/// What the players are asked from now on.
+fn ask(players: &mut [Player], workload: &Arc<Workload>) -> Result<()> {
+    for player in players {
+        if let Player::Server(server) = player {
+            server.ask(workload)?;
+        }
+    }
+    Ok(())
+}
+
+fn rates_of(bench: &Bench, cases: &[(f64, String)]) -> Vec<Series> {
+    let points = cases.iter().map(|(x, case)| (*x, case.as_str(), "rate"));
+    bench.series(&points.collect::<Vec<_>>())
+}
+
+/// Totals that this process reads a second, on so many threads.
+fn read_totals(database: &Path, threads: usize, duration: Duration) -> Result<f64> {
+    let start = Instant::now();
+    let end = start + duration;
+    let counts: Vec<Result<u64>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads as u64)
+            .map(|thread| scope.spawn(move || read_totals_until(database, thread, end)))
+            .collect();
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
+        joined
+            .map(|count| count.expect("it does not panic"))
+            .collect()
+    });
+    let mut all = 0;
+    for count in counts {
+        all += count?;
+    }
+    Ok(as_f64(all) / start.elapsed().as_secs_f64())
+}
+
+fn read_totals_until(database: &Path, thread: u64, end: Instant) -> Result<u64> {
+    let connection = market::open(database)?;
+    let orders: u32 = connection.query_row("SELECT max(id) FROM orders", [], |row| row.get(0))?;
+    let mut total = connection.prepare(market::TOTAL)?;
+    let mut count = 0;
+    while Instant::now() < end {
+        // The clock costs a part of a query.
+        for _ in 0..16 {
+            let id = market::random_id((thread << 32) + count, orders);
+            black_box(total.query_row([id], |row| row.get::<_, Option<i64>>(0))?);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn title(case: &str, connections: usize, orders: u32) -> String {
+    let plural = if connections == 1 { "" } else { "s" };
+    let orders = thousands(orders.into());
+    format!("{case}, {connections} connection{plural}, {orders} orders")
+}
+
+fn divide(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    Some(a? / b?)
+}
+
+/// The number down to two digits that are not 0, at least 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of requests a second"
+)]
+fn two_digits(number: f64) -> u32 {
+    let whole = number.max(1.0) as u32;
+    let unit = 10_u32.pow(whole.ilog10().saturating_sub(1));
+    whole / unit * unit
+}
+
+/// `100,000`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_people_write_them() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_000), "1,000");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(two_digits(0.3), 1);
+        assert_eq!(two_digits(99.9), 99);
+        assert_eq!(two_digits(15_678.0), 15_000);
+        assert_eq!(title("a", 1, 1_000), "a, 1 connection, 1,000 orders");
+    }
+}
