@@ -41,8 +41,11 @@ The service
   seed [--release] --customers N --orders N
                                add generated rows to the database
                                  ./run.sh seed --customers 1000000 --orders 100000
-  bench [ARGUMENTS]            measure (release build)
-                                 ./run.sh bench --help
+  bench [serve|stream|write|mix|learn]... [--quick] [--rounds N]
+        [--json FILE] [--html FILE] [--dir DIR]
+                               measure the service beside what people would use
+                               instead (release build); without a name all of it
+                                 ./run.sh bench serve --quick
 
 Ask the running service (prints the curl line, then its answer)
   customers                    all customers
@@ -229,9 +232,9 @@ seed_database() {
 
 bench() {
     local exe
-    build bench --release || exit 3
-    cd "$root"
-    exec "$exe" "$@"
+    # Those that take part as programs of their own lie beside it.
+    build bench --release --bin marketsvc --bin bench-hello --bin bench-axum-rusqlite || exit 3
+    exec "${exe%/*}/bench" "$@"
 }
 
 # Verbs that help where nothing builds any more, so that an older coach is

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::model::Bench;
-use crate::program::{self, Program, Ready};
+use crate::program::{self, Program};
 use crate::python::{self, Customers, Form};
 
 /// A program that serves a market's database.
@@ -128,6 +128,6 @@ impl Contender {
     ///
     /// When it does not start.
     pub fn start(&self, database: &Path) -> Result<Program> {
-        Program::start(&self.name, (self.command)(database)?, Ready::Line)
+        Program::start(&self.name, (self.command)(database)?)
     }
 }

@@ -3,8 +3,8 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,15 +20,6 @@ const START: Duration = Duration::from_mins(1);
 
 /// How long a program has to end by itself.
 const STOP: Duration = Duration::from_secs(5);
-
-/// How a program says that it can be asked.
-#[derive(Debug, Clone, Copy)]
-pub enum Ready {
-    /// A line on standard output with `http://IP:PORT` in it.
-    Line,
-    /// An answer to `GET /` at this address, whatever it is.
-    Answers(SocketAddr),
-}
 
 /// The program that cargo has built beside this one.
 ///
@@ -117,13 +108,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until it can be asked. What it writes to standard
-    /// error is shown only when it does not start.
+    /// Starts it and waits until it says on standard output where it listens, in
+    /// a line with `http://IP:PORT`. What it writes to standard error is shown
+    /// only when it does not start.
     ///
     /// # Errors
     ///
     /// When it cannot be started, ends, or is not ready within a minute.
-    pub fn start(name: &str, mut command: Command, ready: Ready) -> Result<Self> {
+    pub fn start(name: &str, mut command: Command) -> Result<Self> {
         let mut log = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
         let stderr = log
             .try_clone()
@@ -147,45 +139,27 @@ impl Program {
             _registration: registration,
         };
         program.addr = program
-            .wait_until(ready)
+            .wait_until_ready()
             .map_err(|why| Error::Environment(format!("{name} {why}{}", last_lines(&mut log))))?;
         Ok(program)
     }
 
     /// Where it listens, or why it does not.
-    fn wait_until(&mut self, ready: Ready) -> std::result::Result<SocketAddr, String> {
-        let (found, lines) = mpsc::channel();
+    fn wait_until_ready(&mut self) -> std::result::Result<SocketAddr, &'static str> {
+        let (found, addr) = mpsc::channel();
         let stdout = self.child.stdout.take().ok_or("has no standard output")?;
         // Reads on when the line has come: a full pipe would stop the program.
         thread::spawn(move || {
-            for line in BufReader::new(stdout)
-                .lines()
-                .map_while(std::io::Result::ok)
-            {
+            for line in BufReader::new(stdout).lines().map_while(io::Result::ok) {
                 if let Some(addr) = address_in(&line) {
                     let _ = found.send(addr);
                 }
             }
         });
-        let deadline = Instant::now() + START;
-        match ready {
-            Ready::Line => lines.recv_timeout(START).map_err(|error| match error {
-                RecvTimeoutError::Timeout => "has not said where it listens".to_owned(),
-                RecvTimeoutError::Disconnected => "has ended at once".to_owned(),
-            }),
-            Ready::Answers(addr) => loop {
-                if answers(addr) {
-                    return Ok(addr);
-                }
-                if let Ok(Some(status)) = self.child.try_wait() {
-                    return Err(format!("has ended at once ({status})"));
-                }
-                if Instant::now() > deadline {
-                    return Err(format!("does not answer at {addr}"));
-                }
-                thread::sleep(Duration::from_millis(20));
-            },
-        }
+        addr.recv_timeout(START).map_err(|error| match error {
+            RecvTimeoutError::Timeout => "has not said where it listens",
+            RecvTimeoutError::Disconnected => "has ended at once",
+        })
     }
 
     /// Where it listens.
@@ -197,19 +171,15 @@ impl Program {
         self.child.id()
     }
 
-    /// Resident memory of the program and its children, in bytes; pages that
-    /// they share count for each. `None` where there is no `/proc`.
-    pub fn memory(&self) -> Option<u64> {
-        sum(self.pid(), "VmRSS:")
-    }
-
-    /// The most that each of them has had so far, added up. `None` where there
-    /// is no `/proc`.
+    /// The most resident memory that the program and each of its children have
+    /// had so far, added up, in bytes; pages that they share count for each.
+    /// `None` where there is no `/proc`.
     pub fn peak_memory(&self) -> Option<u64> {
         sum(self.pid(), "VmHWM:")
     }
 
-    /// Notes [`Self::memory`] from now on, at that interval.
+    /// Notes the resident memory of the program and its children from now on,
+    /// at that interval.
     pub fn watch_memory(&self, every: Duration) -> Watch {
         let pid = self.pid();
         let (stop, stopped) = mpsc::channel();
@@ -258,20 +228,6 @@ fn address_in(line: &str) -> Option<SocketAddr> {
         .find(|c: char| c.is_whitespace() || c == '/')
         .unwrap_or(rest.len());
     rest[..end].parse().ok()
-}
-
-/// Whether somebody speaks HTTP there.
-fn answers(addr: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let limit = Duration::from_secs(1);
-        let mut socket = TcpStream::connect_timeout(&addr, limit)?;
-        socket.set_read_timeout(Some(limit))?;
-        socket.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-        let mut start = [0; 7];
-        socket.read_exact(&mut start)?;
-        Ok(&start == b"HTTP/1.")
-    };
-    ask().unwrap_or(false)
 }
 
 /// The end of what a program has said, indented.
@@ -362,7 +318,7 @@ mod tests {
         // The shell answers SIGTERM, its child does not.
         let script = "sh -c 'trap \"\" TERM; echo $$ http://127.0.0.1:9; exec sleep 600' & \
                       trap 'exit 0' TERM; wait";
-        let program = Program::start("shell", shell(script), Ready::Line).unwrap();
+        let program = Program::start("shell", shell(script)).unwrap();
         assert_eq!(program.addr().port(), 9);
         let family = [&[program.pid()][..], &children(program.pid())].concat();
         assert_eq!(family.len(), 2);
@@ -383,8 +339,7 @@ mod tests {
 
     #[test]
     fn why_a_program_did_not_start_is_what_it_said() {
-        let Err(error) = Program::start("it", shell("echo no such thing >&2; exit 1"), Ready::Line)
-        else {
+        let Err(error) = Program::start("it", shell("echo no such thing >&2; exit 1")) else {
             panic!("it has started");
         };
         let text = error.to_string();
@@ -398,9 +353,9 @@ mod tests {
     #[test]
     fn memory_of_children_counts() {
         let script = "sleep 600 & echo on http://127.0.0.1:9; wait";
-        let program = Program::start("shell", shell(script), Ready::Line).unwrap();
+        let program = Program::start("shell", shell(script)).unwrap();
         let alone = status(program.pid(), "VmRSS:").unwrap();
-        assert!(program.memory().unwrap() > alone);
+        assert!(sum(program.pid(), "VmRSS:").unwrap() > alone);
         assert!(program.peak_memory().unwrap() > alone);
         let points = program.watch_memory(Duration::from_millis(1)).finish();
         assert!(!points.is_empty());

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -28,8 +28,12 @@ const ORDERS: u32 = 10_000;
 /// Items of each new order.
 const ITEMS: u64 = 2;
 
-/// What nobody can beat with one commit for each order and one at a time.
-const DISK: &str = "4 KiB and fsync";
+/// What nobody can beat with one commit for each order and one at a time; the
+/// second once the log has its size.
+const DISK: [(&str, bool); 2] = [
+    ("4 KiB at a file's end, fsync", true),
+    ("4 KiB over old ones, fsync", false),
+];
 
 /// Faster than any disk that keeps its promise: the folder is in memory.
 const NO_DISK: f64 = 100_000.0;
@@ -75,15 +79,16 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
             Ok(())
         })?;
     }
-    let progress = Progress::new("write", settings.rounds);
-    progress.say(DISK);
-    for _ in 0..settings.rounds {
-        let rate = appends(folder.path(), times)?;
-        bench.record(&title(1), DISK, "rate", Unit::PerSecond, rate);
+    let progress = Progress::new("write", DISK.len() * settings.rounds);
+    progress.say("the disk itself");
+    take_turns(settings.rounds, &mut DISK.clone(), |(name, grow), _| {
+        let rate = blocks(folder.path(), *grow, times)?;
+        bench.record(&title(1), name, "rate", Unit::PerSecond, rate);
         progress.step();
-    }
+        Ok(())
+    })?;
     drop(progress);
-    if bench.median(&title(1), DISK, "rate") > Some(NO_DISK) {
+    if bench.median(&title(1), DISK[1].0, "rate") > Some(NO_DISK) {
         bench.notes.push(format!(
             "{} is in memory, where nothing has to reach a disk: choose a folder with --dir",
             folder.path().display()
@@ -237,21 +242,32 @@ impl Player {
     }
 }
 
-/// How many blocks of 4 KiB reach the end of a file on disk in a second, one
-/// after the other.
-fn appends(folder: &Path, times: Times) -> Result<f64> {
-    let mut file = tempfile::tempfile_in(folder).map_err(Error::io("make a temporary file"))?;
-    let append = |file: &mut File| {
-        file.write_all(&[0x5a; 4096])?;
-        file.sync_data()
+/// How many blocks of 4 KiB reach the disk in a second, one after the other:
+/// at the end of a file that grows, or in the place of others, which is what
+/// SQLite's log does once it has its size.
+fn blocks(folder: &Path, grow: bool, times: Times) -> Result<f64> {
+    const BLOCK: [u8; 4096] = [0x5a; 4096];
+    const BLOCKS: usize = 1_000;
+    let measure = || {
+        let mut file = tempfile::tempfile_in(folder)?;
+        if !grow {
+            file.write_all(&BLOCK.repeat(BLOCKS))?;
+            file.sync_all()?;
+            file.rewind()?;
+        }
+        let start = Instant::now();
+        let mut count = 0;
+        while start.elapsed() < times.stretch {
+            if !grow && count % BLOCKS == 0 {
+                file.rewind()?;
+            }
+            file.write_all(&BLOCK)?;
+            file.sync_data()?;
+            count += 1;
+        }
+        Ok(as_f64(count as u64) / start.elapsed().as_secs_f64())
     };
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < times.stretch {
-        append(&mut file).map_err(Error::io("write to a temporary file"))?;
-        count += 1;
-    }
-    Ok(as_f64(count) / start.elapsed().as_secs_f64())
+    measure().map_err(Error::io(format!("write to {}", folder.display())))
 }
 
 /// How often a contender tells the disk to write, for each order. It runs under
