@@ -1,8 +1,9 @@
 //! Streamed answers: the list of all customers, its first byte, its last one, and
 //! the memory that it takes; and what clients that stop reading do to others.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod client;
+mod stopped;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,16 +36,13 @@ const SAMPLE: u32 = 3;
 /// The table that the aims are about.
 const MILLION: u32 = 1_000_000;
 
-/// How many clients stop reading.
-const STOPPED: usize = 32;
-
 /// A turn that takes longer makes the contender a slow one, which has
 /// [`SLOW_ROUNDS`] turns.
 const SLOW: Duration = Duration::from_secs(30);
 const SLOW_ROUNDS: usize = 2;
 
-/// For the next bytes of an answer; only turns a hang into an error.
-const HANG: Duration = Duration::from_mins(10);
+/// For a small answer while warming up; only turns a hang into an error.
+const HANG: Duration = Duration::from_mins(1);
 
 /// Between two looks at a server's memory: some per mille of a core.
 const WATCH: Duration = Duration::from_millis(20);
@@ -108,9 +106,8 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
                 .to_owned(),
         );
     }
-    let stopped_over = if settings.quick { 100_000 } else { MILLION };
-    stopped(settings, &mut bench, stopped_over)?;
-    aims(&mut bench, stopped_over);
+    aims(&mut bench);
+    stopped::measure(settings, &mut bench, servers.len() > 2)?;
     bars(&mut bench, sizes);
     bench.notes.push(format!(
         "Each turn is a process of its own, so its peak memory is that of one request: for \
@@ -217,10 +214,11 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
             series: memory,
         });
     }
-    for player in players.iter().filter(|player| player.slow) {
-        let rounds = settings.rounds.min(SLOW_ROUNDS);
+    let slow = players.iter().filter(|player| player.slow);
+    // Otherwise they have had as many as all others.
+    for player in slow.filter(|_| settings.rounds > SLOW_ROUNDS) {
         bench.notes.push(format!(
-            "{case}: {} took longer than {} s for a turn and has had {rounds} of {} rounds.",
+            "{case}: {} took longer than {} s for a turn and has had {SLOW_ROUNDS} of {} rounds.",
             player.name,
             SLOW.as_secs(),
             settings.rounds
@@ -230,7 +228,7 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
 }
 
 struct Turn {
-    reading: Reading,
+    reading: client::Reading,
     peak: Option<u64>,
     /// Seconds since the request, and bytes.
     memory: Vec<(f64, u64)>,
@@ -241,10 +239,10 @@ fn turn(server: &Contender, database: &Path, rows: u32) -> Result<Turn> {
     let program = server.start(database)?;
     // Opens connections and prepares what is prepared once.
     for _ in 0..20 {
-        time(program.addr(), "/api/order_total/1")?;
+        client::time(program.addr(), "/api/order_total/1", HANG)?;
     }
     let watch = program.watch_memory(WATCH);
-    let reading = read_all(program.addr(), PATH)
+    let reading = client::read_all(program.addr(), PATH)
         .map_err(|why| Error::Environment(format!("{}: GET {PATH}: {why}", server.name)))?;
     let memory = watch.finish();
     let peak = program.peak_memory();
@@ -267,47 +265,7 @@ fn turn(server: &Contender, database: &Path, rows: u32) -> Result<Turn> {
     })
 }
 
-/// Every answer of a small request is late when streams hold what it needs.
-fn stopped(settings: &Settings, bench: &mut Bench, rows: u32) -> Result<()> {
-    let database = databases::seeded(rows - SAMPLE, ORDERS)?;
-    let case = stopped_case(rows);
-    let progress = Progress::new("stream", settings.rounds);
-    progress.say(&case);
-    for _ in 0..settings.rounds {
-        let program = Contender::marketsvc().start(&database)?;
-        let addr = program.addr();
-        // The first ones warm up.
-        order_totals(addr)?;
-        let alone = order_totals(addr)?;
-        let readers: Vec<_> = (0..STOPPED)
-            .map(|_| stopped_reader(addr, PATH))
-            .collect::<io::Result<_>>()
-            .map_err(Error::io(format!("begin to read {PATH}")))?;
-        let beside = order_totals(addr)?;
-        let mut record =
-            |measure, unit, sample| bench.record(&case, MARKETSVC, measure, unit, sample);
-        for (measure, sample) in [
-            ("order_total before, p50", alone[0]),
-            ("order_total before, p99", alone[1]),
-            ("order_total beside, p50", beside[0]),
-            ("order_total beside, p99", beside[1]),
-        ] {
-            record(measure, Unit::Seconds, sample.as_secs_f64());
-        }
-        if let Some(peak) = program.peak_memory() {
-            record("peak memory", Unit::Bytes, float(peak));
-        }
-        drop(readers);
-        progress.step();
-    }
-    Ok(())
-}
-
-fn stopped_case(rows: u32) -> String {
-    format!("{STOPPED} readers of {} that have stopped", case(rows))
-}
-
-fn aims(bench: &mut Bench, stopped_over: u32) {
+fn aims(bench: &mut Bench) {
     let million = case(MILLION);
     let workshop = workshop().name;
     let median = |who: &str, measure| bench.median(&million, who, measure);
@@ -323,11 +281,6 @@ fn aims(bench: &mut Bench, stopped_over: u32) {
     let slower = ratio(median(MARKETSVC, "total"), median(SHELL, "total"));
     let first_byte = median(MARKETSVC, "first byte");
     let ten_million = bench.median(&case(10_000_000), MARKETSVC, "peak memory");
-    let beside = bench.median(
-        &stopped_case(stopped_over),
-        MARKETSVC,
-        "order_total beside, p99",
-    );
 
     let of = "of 1,000,000 customers";
     bench.aim(
@@ -354,11 +307,6 @@ fn aims(bench: &mut Bench, stopped_over: u32) {
         "peak memory of 10,000,000 customers, in MiB",
         Bound::AtMost(32.0),
         ten_million.map(|bytes| bytes / f64::from(1 << 20)),
-    );
-    bench.aim(
-        format!("order_total beside {STOPPED} readers that have stopped: p99 in seconds"),
-        Bound::AtMost(0.05),
-        beside,
     );
 }
 
@@ -411,124 +359,6 @@ fn axis(label: &str, unit: Unit) -> Axis {
         log: true,
         unit: Some(unit),
     }
-}
-
-// ---- a client that does little more than read: what it does is in the figures
-
-/// How a long answer came.
-#[derive(Debug)]
-struct Reading {
-    /// From the request, connection included, to the first byte of the body.
-    first_byte: Duration,
-    /// To the last byte.
-    total: Duration,
-    /// How many `{` there were.
-    braces: u64,
-}
-
-/// Sends `GET path` over a connection of its own, which the server closes after
-/// its answer.
-fn send(addr: SocketAddr, path: &str) -> io::Result<TcpStream> {
-    let mut socket = TcpStream::connect(addr)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(HANG))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes())?;
-    Ok(socket)
-}
-
-/// Reads a whole answer and throws it away.
-#[expect(clippy::naive_bytecount, reason = "the compiler makes it fast enough")]
-fn read_all(addr: SocketAddr, path: &str) -> std::result::Result<Reading, String> {
-    let start = Instant::now();
-    let mut socket = send(addr, path).map_err(|error| error.to_string())?;
-    let mut buffer = vec![0; 256 * 1024];
-    // Until its end is seen.
-    let mut head = Vec::new();
-    let mut first_byte = None;
-    let (mut body, mut braces) = (0, 0);
-    let mut tail = Vec::new();
-    loop {
-        let length = socket
-            .read(&mut buffer)
-            .map_err(|error| error.to_string())?;
-        if length == 0 {
-            break;
-        }
-        let mut bytes = &buffer[..length];
-        if first_byte.is_none() {
-            head.extend_from_slice(bytes);
-            let end = head.windows(4).position(|four| four == b"\r\n\r\n");
-            let Some(end) = end.map(|end| end + 4) else {
-                continue;
-            };
-            if head.len() == end {
-                continue;
-            }
-            first_byte = Some(start.elapsed());
-            bytes = &bytes[length - (head.len() - end)..];
-            head.truncate(end);
-        }
-        body += bytes.len() as u64;
-        braces += bytes.iter().filter(|byte| **byte == b'{').count() as u64;
-        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(8)..]);
-        tail.drain(..tail.len().saturating_sub(8));
-    }
-    let total = start.elapsed();
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    if !head.starts_with("http/1.1 200") {
-        return Err(head.lines().next().unwrap_or("no answer").to_owned());
-    }
-    let whole = match header(&head, "content-length") {
-        Some(length) => length.parse() == Ok(body),
-        // A chunked body that was cut off has no last chunk.
-        None => tail.ends_with(b"0\r\n\r\n"),
-    };
-    match first_byte {
-        Some(first_byte) if whole => Ok(Reading {
-            first_byte,
-            total,
-            braces,
-        }),
-        _ => Err(format!("the answer was cut off after {body} bytes")),
-    }
-}
-
-/// Of a head in lower case.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines();
-    lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
-}
-
-/// How long a small answer takes.
-fn time(addr: SocketAddr, path: &str) -> Result<Duration> {
-    let start = Instant::now();
-    let mut answer = Vec::new();
-    send(addr, path)
-        .and_then(|mut socket| socket.read_to_end(&mut answer))
-        .map_err(Error::io(format!("read {path}")))?;
-    if answer.starts_with(b"HTTP/1.1 200") {
-        Ok(start.elapsed())
-    } else {
-        let answer = String::from_utf8_lossy(&answer);
-        Err(Error::Environment(format!("GET {path}: {answer}")))
-    }
-}
-
-/// Median and 99th percentile of 200.
-fn order_totals(addr: SocketAddr) -> Result<[Duration; 2]> {
-    let mut times: Vec<_> = (0..200)
-        .map(|_| time(addr, "/api/order_total/1"))
-        .collect::<Result<_>>()?;
-    times.sort_unstable();
-    Ok([times[100], times[198]])
-}
-
-/// A client that has its first bytes and reads no more.
-fn stopped_reader(addr: SocketAddr, path: &str) -> io::Result<TcpStream> {
-    let mut socket = send(addr, path)?;
-    socket.read_exact(&mut [0; 1024])?;
-    Ok(socket)
 }
 
 // ---- SQLite's shell
@@ -589,81 +419,7 @@ fn thousands(number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-    use std::thread;
-
     use super::*;
-
-    /// Answers one request with these pieces.
-    fn server(pieces: &'static [&'static str]) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
-            socket.set_nodelay(true).unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                socket.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
-            for piece in pieces {
-                socket.write_all(piece.as_bytes()).unwrap();
-            }
-        });
-        addr
-    }
-
-    fn read(pieces: &'static [&'static str]) -> std::result::Result<u64, String> {
-        read_all(server(pieces), "/").map(|reading| {
-            assert!(reading.first_byte <= reading.total);
-            reading.braces
-        })
-    }
-
-    #[test]
-    fn whole_answers_are_read_and_their_objects_counted() {
-        assert_eq!(
-            read(&[
-                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[{",
-                "},{",
-                "{}}]"
-            ]),
-            Ok(3)
-        );
-        assert_eq!(
-            read(&[
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
-                "\r\n",
-                "4\r\n[{},\r\n3\r\n{}]\r\n0",
-                "\r\n\r\n"
-            ]),
-            Ok(2)
-        );
-    }
-
-    #[test]
-    fn what_was_cut_off_or_failed_is_no_figure() {
-        for (pieces, why) in [
-            (
-                &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[{"] as &[_],
-                "cut off after 2 bytes",
-            ),
-            (
-                &["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[{},\r\n"],
-                "cut off",
-            ),
-            (
-                &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"],
-                "cut off after 0",
-            ),
-            (&["HTTP/1.1 500 Oh\r\ncontent-length: 1\r\n\r\nx"], "500 oh"),
-            (&[], "no answer"),
-        ] {
-            let error = read(pieces).unwrap_err();
-            assert!(error.contains(why), "{error}");
-        }
-    }
 
     #[test]
     fn thinning_keeps_the_peak() {

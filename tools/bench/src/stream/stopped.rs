@@ -1,0 +1,132 @@
+//! What clients that stop reading do to others.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::client::{is_timeout, send, time};
+use super::{MILLION, ORDERS, PATH, SAMPLE, case, float};
+use crate::contender::{Contender, MARKETSVC};
+use crate::databases;
+use crate::error::{Error, Result};
+use crate::model::{Bench, Bound, Unit};
+use crate::python::{Customers, Form};
+use crate::rounds::{Progress, take_turns};
+use crate::settings::Settings;
+
+/// How many clients stop reading.
+const STOPPED: usize = 32;
+
+/// How long all of them together wait for their first bytes. A server that has no
+/// connection left has none for them.
+const BEGIN: Duration = Duration::from_secs(2);
+
+/// How long a small answer is waited for. What takes longer counts as long as this.
+const LIMIT: Duration = Duration::from_secs(5);
+
+const SMALL: &str = "/api/order_total/1";
+
+/// Asks for small answers while streams hold what they may need.
+///
+/// # Errors
+///
+/// When a contender does not start or fails.
+pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<()> {
+    let rows = if settings.quick { 100_000 } else { MILLION };
+    let database = databases::seeded(rows - SAMPLE, ORDERS)?;
+    let case = format!("{STOPPED} clients that stopped reading {}", case(rows));
+    let mut servers = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
+    if python {
+        // Whoever collects has nothing to hold, but needs memory for 32 lists.
+        servers.push(Contender::python(Form::Core, 1, Customers::Streamed));
+    }
+    let mut silent = Vec::new();
+    let progress = Progress::new("stream", servers.len() * settings.rounds);
+    take_turns(settings.rounds, &mut servers, |server, _| {
+        progress.say(&format!("{case}: {}", server.name));
+        let program = server.start(&database)?;
+        let addr = program.addr();
+        // The first ones warm up.
+        order_totals(addr)?;
+        let before = order_totals(addr)?;
+        let readers = stop_reading(addr).map_err(Error::io(format!("begin to read {PATH}")))?;
+        let beside = order_totals(addr)?;
+        let mut record =
+            |measure, unit, sample| bench.record(&case, &server.name, measure, unit, sample);
+        for (measure, sample) in [
+            ("order_total before, p50", before.p50),
+            ("order_total before, p99", before.p99),
+            ("order_total beside, p50", beside.p50),
+            ("order_total beside, p99", beside.p99),
+        ] {
+            record(measure, Unit::Seconds, sample.as_secs_f64());
+        }
+        if let Some(peak) = program.peak_memory() {
+            record("peak memory", Unit::Bytes, float(peak));
+        }
+        if !beside.answered && !silent.contains(&server.name) {
+            silent.push(server.name.clone());
+        }
+        drop(readers);
+        progress.step();
+        Ok(())
+    })?;
+    for name in silent {
+        bench.notes.push(format!(
+            "{case}: {name} did not answer {SMALL} within {} s; its figure is that limit.",
+            LIMIT.as_secs()
+        ));
+    }
+    let beside = bench.median(&case, MARKETSVC, "order_total beside, p99");
+    bench.aim(
+        format!("order_total beside {STOPPED} clients that stopped reading: p99 in seconds"),
+        Bound::AtMost(0.05),
+        beside,
+    );
+    Ok(())
+}
+
+/// Of 200 answers.
+struct Times {
+    p50: Duration,
+    p99: Duration,
+    /// Whether all came; otherwise both times are the limit.
+    answered: bool,
+}
+
+fn order_totals(addr: SocketAddr) -> Result<Times> {
+    let mut times = Vec::with_capacity(200);
+    for _ in 0..200 {
+        let Some(time) = time(addr, SMALL, LIMIT)? else {
+            return Ok(Times {
+                p50: LIMIT,
+                p99: LIMIT,
+                answered: false,
+            });
+        };
+        times.push(time);
+    }
+    times.sort_unstable();
+    Ok(Times {
+        p50: times[100],
+        p99: times[198],
+        answered: true,
+    })
+}
+
+/// Clients that have their first bytes, if there are any for them, and read no more.
+fn stop_reading(addr: SocketAddr) -> io::Result<Vec<TcpStream>> {
+    let mut sockets: Vec<_> = (0..STOPPED)
+        .map(|_| send(addr, PATH))
+        .collect::<io::Result<_>>()?;
+    let deadline = Instant::now() + BEGIN;
+    for socket in &mut sockets {
+        let left = deadline.saturating_duration_since(Instant::now());
+        socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match socket.read_exact(&mut [0; 1024]) {
+            Err(error) if !is_timeout(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(sockets)
+}
