@@ -7,6 +7,7 @@ mod databases;
 mod driver;
 mod error;
 mod interrupt;
+mod learn;
 mod machine;
 mod model;
 mod program;
@@ -24,7 +25,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 
-use error::{Error, Result};
+use error::Result;
 use model::{Bench, Report};
 use settings::Settings;
 
@@ -69,12 +70,15 @@ struct Args {
 enum Which {
     /// Streamed answers: time, memory, and what stopped readers do to others.
     Stream,
+    /// What a learner waits for: the first build, and the verdict after an edit.
+    Learn,
 }
 
 impl Which {
     fn measure(self, settings: &Settings) -> Result<Bench> {
         match self {
             Self::Stream => stream::measure(settings),
+            Self::Learn => learn::measure(settings),
         }
     }
 }
