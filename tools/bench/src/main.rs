@@ -7,11 +7,13 @@ mod databases;
 mod driver;
 mod error;
 mod interrupt;
+mod learn;
 mod machine;
 mod market;
 mod model;
 mod program;
 mod python;
+mod report;
 mod rounds;
 mod serve;
 mod server;
@@ -20,14 +22,14 @@ mod stream;
 mod write;
 
 use std::env;
-use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 
-use error::{Error, Result};
+use error::Result;
 use model::{Bench, Report};
 use settings::Settings;
 
@@ -54,6 +56,15 @@ struct Args {
     /// Where the figures go [default: report.json in the target folder's bench].
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where the page goes [default: report.html in the target folder's bench].
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Measure nothing; show the figures that an earlier run has written there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["benches", "quick", "rounds", "json", "dir"])]
+    from: Option<PathBuf>,
+    /// The tables as Markdown, for a README.
+    #[arg(long)]
+    markdown: bool,
     /// Where databases are made [default: the system's temporary folder].
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -67,6 +78,8 @@ enum Which {
     Stream,
     /// New orders that are on disk when they are acknowledged.
     Write,
+    /// What a learner waits for: the first build, and the verdict after an edit.
+    Learn,
 }
 
 impl Which {
@@ -75,6 +88,7 @@ impl Which {
             Self::Serve => serve::measure(settings),
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
+            Self::Learn => learn::measure(settings),
         }
     }
 }
@@ -90,6 +104,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if let Some(file) = &args.from {
+        return show(&report::load(file)?, args);
+    }
     interrupt::listen()?;
     let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
     let settings = Settings {
@@ -113,16 +130,34 @@ fn run(args: &Args) -> Result<()> {
         }
     }
     report.seconds = start.elapsed().as_secs_f64();
-    write(&report, args)
+    // The figures first: whatever happens to the page, they are there.
+    let json = file(args.json.as_ref(), "report.json")?;
+    report::save(&report, &json)?;
+    show(&report, args)?;
+    eprintln!("figures: {}", json.display());
+    Ok(())
 }
 
-fn write(report: &Report, args: &Args) -> Result<()> {
-    let path = match &args.json {
-        Some(path) => path.clone(),
-        None => settings::output_folder()?.join("report.json"),
+/// Prints the tables, and writes the page and the plots.
+fn show(report: &Report, args: &Args) -> Result<()> {
+    let html = file(args.html.as_ref(), "report.html")?;
+    let plots = settings::output_folder()?.join("plots");
+    report::render(report, &html, &plots)?;
+    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let text = if args.markdown {
+        report::markdown(report)
+    } else {
+        report::text(report, colour)
     };
-    let text = serde_json::to_string_pretty(report).expect("a report is plain data");
-    fs::write(&path, text + "\n").map_err(Error::io(format!("write {}", path.display())))?;
-    println!("{}", path.display());
+    print!("{text}");
+    eprintln!("page:    {}\nplots:   {}", html.display(), plots.display());
     Ok(())
+}
+
+/// The file that was asked for, else the one in the target folder.
+fn file(asked: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
+    asked.map_or_else(
+        || Ok(settings::output_folder()?.join(name)),
+        |file| Ok(file.clone()),
+    )
 }

@@ -104,10 +104,23 @@ impl Bench {
         })
     }
 
-    /// Adds a promise and what was found; `None` where it could not be looked at.
+    /// Adds a promise about a ratio and what was found; `None` where it could not
+    /// be looked at.
     pub fn aim(&mut self, text: impl Into<String>, bound: Bound, measured: Option<f64>) {
+        self.aim_in(Unit::Ratio, text, bound, measured);
+    }
+
+    /// The same about another quantity.
+    pub fn aim_in(
+        &mut self,
+        unit: Unit,
+        text: impl Into<String>,
+        bound: Bound,
+        measured: Option<f64>,
+    ) {
         self.aims.push(Aim {
             text: text.into(),
+            unit,
             bound,
             measured,
         });
@@ -166,6 +179,8 @@ pub enum Unit {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Aim {
     pub text: String,
+    /// Of `bound` and `measured`.
+    pub unit: Unit,
     pub bound: Bound,
     /// `None`: not looked at in this run.
     pub measured: Option<f64>,

@@ -212,8 +212,9 @@ impl Drop for Program {
     }
 }
 
-/// A process group that is gone is no error.
-fn signal_group(signal: &str, group: u32) {
+/// Sends a signal, such as `TERM`, to all processes of a group. A group that is
+/// gone is no error.
+pub fn signal_group(signal: &str, group: u32) {
     // Every shell has this built in; the program is not installed everywhere.
     let _ = Command::new("sh")
         .args(["-c", &format!("kill -s {signal} -- -{group}")])

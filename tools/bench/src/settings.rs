@@ -58,6 +58,18 @@ impl Folder {
     }
 }
 
+/// Cargo's target folder, where this program is built.
+///
+/// # Errors
+///
+/// When this program is not found.
+pub fn target_folder() -> Result<PathBuf> {
+    // This program is target/release/bench.
+    let program = env::current_exe().map_err(Error::io("find this program"))?;
+    let target = program.ancestors().nth(2).unwrap_or(Path::new("target"));
+    Ok(target.to_owned())
+}
+
 /// `bench` in cargo's target folder, which is made when it is missing: for
 /// reports, and for what is kept from run to run.
 ///
@@ -65,10 +77,7 @@ impl Folder {
 ///
 /// When it cannot be made.
 pub fn output_folder() -> Result<PathBuf> {
-    // This program is target/release/bench.
-    let program = env::current_exe().map_err(Error::io("find this program"))?;
-    let target = program.ancestors().nth(2).unwrap_or(Path::new("target"));
-    let folder = target.join("bench");
+    let folder = target_folder()?.join("bench");
     fs::create_dir_all(&folder).map_err(Error::io(format!("make {}", folder.display())))?;
     Ok(folder)
 }

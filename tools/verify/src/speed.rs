@@ -62,6 +62,10 @@ struct Measured {
     median: f64,
     /// The slowest edit.
     worst: f64,
+    /// Each edit, in the order in which they were made.
+    edits: Vec<f64>,
+    /// What followed each edit: the verb when nothing has changed.
+    unchanged: Vec<f64>,
 }
 
 /// The object of `--json`.
@@ -124,14 +128,16 @@ fn measure(tree: &Tree, sandbox: &Sandbox, step: &Step, times: usize) -> Result<
         edits.push(check(sandbox, step)?);
         unchanged.push(check(sandbox, step)?);
     }
-    let median_of_edits = median(&mut edits);
-    let checks = median(&mut unchanged);
+    let median_of_edits = median(&edits);
+    let checks = median(&unchanged);
     Ok(Measured {
         step: step.slug.clone(),
         build: (median_of_edits - checks).max(0.0),
         checks,
         median: median_of_edits,
         worst: edits.iter().copied().fold(0.0, f64::max),
+        edits,
+        unchanged,
     })
 }
 
@@ -177,8 +183,9 @@ fn edited(text: &str, edit: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The middle one of `values`, or the mean of the two in the middle; sorts them.
-fn median(values: &mut [f64]) -> f64 {
+/// The middle one of `values`, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len().is_multiple_of(2) {
@@ -264,12 +271,12 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle() {
-        for (mut values, expected) in [
+        for (values, expected) in [
             (vec![3.0], 3.0),
             (vec![9.0, 1.0, 2.0], 2.0),
             (vec![4.0, 1.0, 2.0, 9.0], 3.0),
         ] {
-            assert!((median(&mut values) - expected).abs() < 1e-9, "{values:?}");
+            assert!((median(&values) - expected).abs() < 1e-9, "{values:?}");
         }
     }
 
@@ -293,6 +300,8 @@ mod tests {
             checks: median - 1.0,
             median,
             worst,
+            edits: vec![median],
+            unchanged: vec![1.0],
         };
         let figures = |step: Measured, bytes: u64| Figures {
             times: 5,

@@ -298,15 +298,17 @@ fn aims(bench: &mut Bench) {
         Bound::AtMost(1.5),
         slower,
     );
-    bench.aim(
-        format!("first byte {of}, in seconds"),
+    bench.aim_in(
+        Unit::Seconds,
+        format!("first byte {of}"),
         Bound::AtMost(0.05),
         first_byte,
     );
-    bench.aim(
-        "peak memory of 10,000,000 customers, in MiB",
-        Bound::AtMost(32.0),
-        ten_million.map(|bytes| bytes / f64::from(1 << 20)),
+    bench.aim_in(
+        Unit::Bytes,
+        "peak memory of 10,000,000 customers",
+        Bound::AtMost(f64::from(32 << 20)),
+        ten_million,
     );
 }
 
