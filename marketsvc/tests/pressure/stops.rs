@@ -46,10 +46,7 @@ async fn admitted(program: &Program) -> Result<TcpStream, Failure> {
 /// Sends the rest of an admitted order; returns its number.
 async fn finish(mut socket: TcpStream) -> Result<i64, Failure> {
     let asked = "an order that was admitted before the service was told to stop";
-    socket
-        .write_all(order().as_bytes())
-        .await
-        .or_fail(asked)?;
+    socket.write_all(order().as_bytes()).await.or_fail(asked)?;
     let mut answer = Vec::new();
     soon(asked, socket.read_to_end(&mut answer))
         .await
@@ -153,7 +150,11 @@ async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
         // What was stored was admitted, and so has had its answer.
         let stored = expect_stored(&database, &acknowledged).await?;
         acknowledged.sort_unstable();
-        equal("stored orders, and those acknowledged", &acknowledged, &stored)?;
+        equal(
+            "stored orders, and those acknowledged",
+            &acknowledged,
+            &stored,
+        )?;
         database.wait_until_closed().await?;
     }
     Ok(())
