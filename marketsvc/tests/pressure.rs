@@ -13,6 +13,9 @@
 mod common;
 
 #[cfg(target_os = "linux")]
+#[path = "pressure/faults.rs"]
+mod faults;
+#[cfg(target_os = "linux")]
 #[path = "pressure/slow.rs"]
 mod slow;
 #[cfg(unix)]
