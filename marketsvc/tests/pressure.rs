@@ -7,14 +7,20 @@
 //!
 //! `MARKETSVC_PRESSURE=full cargo test --release -p marketsvc --test pressure`
 //!
-//! Most of it looks at the service's process through `/proc`, so on other
-//! systems than Linux only a part is compiled.
+//! What looks at the service's process through `/proc`, or takes something
+//! from it with the tools of Linux, is compiled only there.
 
 mod common;
 
 #[cfg(target_os = "linux")]
+#[path = "pressure/faults.rs"]
+mod faults;
+#[cfg(target_os = "linux")]
 #[path = "pressure/slow.rs"]
 mod slow;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
+#[path = "pressure/stops.rs"]
+mod stops;
+#[cfg(unix)]
 #[path = "pressure/support.rs"]
 mod support;

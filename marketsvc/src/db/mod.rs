@@ -11,6 +11,7 @@ pub mod bulk;
 pub mod customers;
 pub mod open;
 pub mod orders;
+mod place;
 mod values;
 mod writer;
 
@@ -21,6 +22,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use self::place::Place;
 use self::writer::Writer;
 use crate::Limits;
 
@@ -46,9 +48,10 @@ impl Db {
             // A write that strayed onto a reader would be an error, not a lock.
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
+        let place = Place::of(path)?;
         Ok(Self {
             readers,
-            new_orders: Writer::start(writer.clone(), limits),
+            new_orders: Writer::start(writer.clone(), place, limits),
             writer,
         })
     }

@@ -29,6 +29,8 @@
 //!   it has [`BATCH_LINES`] lines, since all of them wait for it.
 //! - **Time.** An order's time is when its request was read, not when it was
 //!   committed.
+//! - **A file that is gone.** Nothing is stored in a database, or said to be,
+//!   that has been removed or replaced: see `db/place.rs`.
 //! - **Panics.** The orders of a batch that panics get [`Error::Panicked`] and
 //!   are not stored, and the next batch is tried.
 //! - **The end.** [`Writer::close`] refuses new orders, stores and answers
@@ -54,6 +56,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time;
 
+use super::place::Place;
 use crate::domain::{FieldError, MAX_LINES, NewOrder, OrderId, UtcTime};
 use crate::{Error, Limits};
 
@@ -104,13 +107,14 @@ impl Waiting {
 impl Writer {
     /// Starts the task, which writes through a connection of `pool`. Other
     /// users of the pool have to be done before the first order comes.
-    pub(super) fn start(pool: SqlitePool, limits: &Limits) -> Self {
+    pub(super) fn start(pool: SqlitePool, place: Place, limits: &Limits) -> Self {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
         let (stop, stopping) = watch::channel(false);
         let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 10));
         let task = Task {
             waiting,
             pool,
+            place,
             connection: None,
             most: limits.batch.max(1),
             batch_sizes: batch_sizes.clone(),
@@ -178,6 +182,7 @@ impl Writer {
 struct Task {
     waiting: mpsc::Receiver<Waiting>,
     pool: SqlitePool,
+    place: Place,
     /// Kept from batch to batch, since the pool tests a connection that is
     /// given back, which costs as much as a statement.
     connection: Option<PoolConnection<Sqlite>>,
@@ -208,6 +213,9 @@ impl Task {
 
     /// Stores `first` and those who wait when its transaction has begun.
     async fn batch(&mut self, first: Waiting) {
+        if let Err(error) = self.place.check() {
+            return first.answer(Err(error.into()));
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => match self.pool.acquire().await {
@@ -231,7 +239,15 @@ impl Task {
         let batch = self.gather(first);
         self.batch_sizes
             .observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
-        match store(&mut connection, &batch).await {
+        let answers = match store(&mut connection, &batch).await {
+            Ok(answers) => self
+                .place
+                .check_committed()
+                .map(|()| answers)
+                .map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        match answers {
             Ok(answers) => {
                 for (waiting, answer) in batch.into_iter().zip(answers) {
                     waiting.answer(answer);

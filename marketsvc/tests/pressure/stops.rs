@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::common::soon;
-use crate::support::{Program, add_order, expect_stored, full, shared};
+use crate::support::{Program, add_order, expect_stored, shared};
 
 /// What the promise is; a hang limit for the other runs too.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -46,10 +46,7 @@ async fn admitted(program: &Program) -> Result<TcpStream, Failure> {
 /// Sends the rest of an admitted order; returns its number.
 async fn finish(mut socket: TcpStream) -> Result<i64, Failure> {
     let asked = "an order that was admitted before the service was told to stop";
-    socket
-        .write_all(order().as_bytes())
-        .await
-        .or_fail(asked)?;
+    socket.write_all(order().as_bytes()).await.or_fail(asked)?;
     let mut answer = Vec::new();
     soon(asked, socket.read_to_end(&mut answer))
         .await
@@ -112,7 +109,7 @@ async fn write_until_gone(
 async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
     const WRITERS: usize = 32;
     let _machine = shared().await;
-    let rounds = if full() { 20 } else { 5 };
+    let rounds = 20;
     let mut database = Database::sample().await?;
     let mut acknowledged = Vec::new();
     for round in 0..rounds {
@@ -153,7 +150,11 @@ async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
         // What was stored was admitted, and so has had its answer.
         let stored = expect_stored(&database, &acknowledged).await?;
         acknowledged.sort_unstable();
-        equal("stored orders, and those acknowledged", &acknowledged, &stored)?;
+        equal(
+            "stored orders, and those acknowledged",
+            &acknowledged,
+            &stored,
+        )?;
         database.wait_until_closed().await?;
     }
     Ok(())
@@ -187,7 +188,7 @@ async fn half_a_request_does_not_delay_the_end() -> Outcome {
 async fn killed_it_has_lost_no_acknowledged_order() -> Outcome {
     const WRITERS: usize = 64;
     let _machine = shared().await;
-    let rounds = if full() { 50 } else { 8 };
+    let rounds = 50;
     let mut database = Database::sample().await?;
     let mut acknowledged: Vec<i64> = Vec::new();
     for round in 0..rounds {

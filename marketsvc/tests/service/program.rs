@@ -1,11 +1,10 @@
 //! The program as a whole: what it starts with, what it refuses to start
-//! with, and what is left when it is killed.
+//! with, and what it leaves. What a kill leaves is in `pressure/stops.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
@@ -585,91 +584,4 @@ async fn add_order(service: &Service) -> Result<i64, Failure> {
     reply.json()?["order_id"]
         .as_i64()
         .or_fail("an order's number")
-}
-
-/// Sixteen writers, and no warning: what was acknowledged is there, whole.
-#[tokio::test]
-async fn killed_twenty_times_it_has_lost_no_acknowledged_order() -> Outcome {
-    const WRITERS: usize = 16;
-    const ROUNDS: usize = 20;
-    let database = Database::sample().await?;
-    let mut acknowledged: Vec<i64> = Vec::new();
-    for round in 0..ROUNDS {
-        let mut process = Process::over(&database).await?;
-        let service = &process.service;
-        // After a different number of orders each time, and in the midst of
-        // whatever the other writers are doing then.
-        let enough = 20 + round * 7 % 50;
-        let count = AtomicUsize::new(0);
-        let (full, mut is_full) = tokio::sync::mpsc::channel::<()>(1);
-        let writers = (0..WRITERS).map(|_| {
-            let (count, full) = (&count, full.clone());
-            async move {
-                let mut mine = Vec::new();
-                // Until the service is gone.
-                while let Ok(order) = add_order(service).await {
-                    mine.push(order);
-                    if count.fetch_add(1, Ordering::Relaxed) + 1 >= enough {
-                        let _ = full.try_send(());
-                    }
-                }
-                mine
-            }
-        });
-        let kill = async {
-            is_full.recv().await;
-            process.child.kill().await
-        };
-        let (orders, killed) =
-            soon("a round", futures::future::join(join_all(writers), kill)).await;
-        killed.or_fail("kill -9")?;
-        acknowledged.extend(orders.into_iter().flatten());
-    }
-    ensure(
-        acknowledged.len() >= 20 * ROUNDS,
-        "the writers",
-        "400 orders or more",
-        acknowledged.len(),
-    )?;
-
-    // It also starts again, of course, and its first look is through SQLite's
-    // recovery of what the killed one left.
-    let process = Process::over(&database).await?;
-    process
-        .service
-        .get("/api/order_total/1")
-        .await?
-        .expect_json(200, &json!({"Order Total": 30}))?;
-    let mut stored: BTreeMap<i64, i64> = BTreeMap::new();
-    let mut connection = database.connect().await?;
-    let rows: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT orders.id, count(order_items.item_id) FROM orders
-         LEFT JOIN order_items ON order_items.order_id = orders.id
-         WHERE orders.id > 3 GROUP BY orders.id",
-    )
-    .fetch_all(&mut connection)
-    .await
-    .or_fail("the stored orders")?;
-    stored.extend(rows);
-    let lost: Vec<_> = acknowledged
-        .iter()
-        .filter(|order| !stored.contains_key(order))
-        .collect();
-    equal(
-        "acknowledged orders that are lost",
-        Vec::<&i64>::new(),
-        lost,
-    )?;
-    let halves: Vec<_> = stored.iter().filter(|(_, items)| **items != 2).collect();
-    equal(
-        "orders with some of their items",
-        Vec::<(&i64, &i64)>::new(),
-        halves,
-    )?;
-    let mut unique = acknowledged.clone();
-    unique.sort_unstable();
-    unique.dedup();
-    equal("numbers given out", acknowledged.len(), unique.len())?;
-    let check: String = database.one("PRAGMA integrity_check").await?;
-    equal("SQLite's own check", "ok", check)
 }
