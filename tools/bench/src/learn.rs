@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::{Bench, Bound, Unit};
-use crate::program::{self, Program, Ready};
+use crate::program::{self, Program};
 use crate::rounds::Progress;
 use crate::settings::{self, Settings};
 
@@ -259,7 +259,7 @@ fn first_build(bench: &mut Bench, place: &Place) -> Result<()> {
     let start = Instant::now();
     let mut service = place.offline("./run.sh", &place.clone);
     service.arg("run");
-    let service = Program::start("./run.sh run", service, Ready::Line)?;
+    let service = Program::start("./run.sh run", service)?;
     answers(service.addr()).map_err(Error::io("ask the service"))?;
     let started = start.elapsed().as_secs_f64();
     for (measure, seconds) in [
