@@ -46,6 +46,12 @@ pub enum Error {
     /// 503, at once: as many new orders are waiting already as may.
     #[error("the service has too much to do; try again in a moment")]
     QueueFull,
+    /// 503, at once: as many requests are in flight as may be.
+    #[error("the service has too much to do; try again in a moment")]
+    Overloaded,
+    /// 503: the service is not ready for requests, for this reason.
+    #[error("{0}")]
+    NotReady(&'static str),
     /// 503: reading did not finish in time.
     #[error("the answer took too long; try again in a moment")]
     TooSlow,
@@ -97,7 +103,12 @@ impl Error {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_) | Self::Full | Self::QueueFull | Self::TooSlow => {
+            Self::Busy(_)
+            | Self::Full
+            | Self::QueueFull
+            | Self::Overloaded
+            | Self::NotReady(_)
+            | Self::TooSlow => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,

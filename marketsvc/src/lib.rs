@@ -27,10 +27,12 @@
 //! ```
 
 pub mod config;
+pub mod cost;
 pub mod db;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod metrics;
 pub mod server;
 
 pub use config::{Config, Limits};
