@@ -3,8 +3,8 @@
 use sqlx::sqlite::SqlitePool;
 
 use super::Db;
-use crate::{Error, cost};
 use crate::metrics::Pool;
+use crate::{Error, cost};
 
 impl Db {
     /// Reads something from the database.
