@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::FieldError;
+use crate::trace;
 
 /// Why a request failed. One failed statement may be the answer of several
 /// requests, so errors can be cloned.
@@ -118,6 +119,10 @@ impl Error {
     /// Writes the cause to the log, if the fault is ours. Called once for each
     /// error, where it leaves the program.
     pub fn log(&self) {
+        if !self.status().is_server_error() {
+            return;
+        }
+        let _entered = trace::span_at_hand().entered();
         match self {
             Self::Busy(cause) => tracing::warn!(%cause, "answered 503: no connection came free"),
             // Meant to cost little, and there may be thousands in a second.

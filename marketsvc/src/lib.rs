@@ -27,13 +27,13 @@
 //! ```
 
 pub mod config;
-pub mod cost;
 pub mod db;
 pub mod domain;
 pub mod error;
 pub mod http;
 pub mod metrics;
 pub mod server;
+pub mod trace;
 
 pub use config::{Config, Limits};
 pub use error::Error;

@@ -6,9 +6,9 @@ use sqlx::{FromRow, Row};
 use tokio::task::JoinSet;
 
 use super::Db;
-use crate::cost::part_of_request;
 use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
-use crate::{Error, cost};
+use crate::trace::part_of_request;
+use crate::{Error, trace};
 
 /// One line of an order as it was placed, or an order without any.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ pub async fn page_of_customer(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
-    cost::statement();
+    trace::statement();
     Ok(sqlx::query_as(OF_CUSTOMER)
         .bind(customer.get())
         .bind(after.map_or(0, |after| after.order_id))
@@ -169,7 +169,7 @@ pub async fn page_between(
     last: UtcTime,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
-    cost::statement();
+    trace::statement();
     Ok(sqlx::query_as(BETWEEN)
         .bind(after.order_time.to_string())
         .bind(after.order_id)
@@ -197,7 +197,7 @@ pub enum OrderTotal {
 /// [`Error::Busy`] when no connection comes free in time, else
 /// [`Error::Database`].
 pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
-    cost::statement();
+    trace::statement();
     // The macro sees by itself that the sum of no rows is NULL.
     let total: Option<Option<Money>> = sqlx::query_scalar!(
         r#"SELECT (SELECT sum(item.price_cents * order_items.quantity)

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqlitePool;
 
 use super::Db;
 use crate::metrics::Pool;
-use crate::{Error, cost};
+use crate::{Error, trace};
 
 impl Db {
     /// Reads something from the database.
@@ -13,7 +13,7 @@ impl Db {
     ///
     /// [`Error::Busy`] and [`Error::Database`].
     pub async fn reach(&self) -> Result<(), Error> {
-        cost::statement();
+        trace::statement();
         sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
             .fetch_one(&self.readers)
             .await?;

@@ -21,65 +21,85 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Error;
 
-/// The places. Clones share them.
-#[derive(Debug, Clone)]
-pub(super) struct Admission(Arc<Places>);
-
+/// The places.
 #[derive(Debug)]
-struct Places {
+pub(super) struct Admission {
     free: Arc<Semaphore>,
     all: usize,
     start: Instant,
-    /// The second since `start` in which the log was told of a refusal.
+    /// The second since `start` in which the log was last told of a refusal.
     told: AtomicU64,
 }
 
-/// A request's place, or its right to ask for one again.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    admission: Admission,
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+/// A request's place. When its body is still to come, the request itself holds
+/// the other end, to give the place up for a while.
+#[derive(Debug)]
+pub(super) enum Place {
+    Kept(#[expect(dead_code, reason = "what counts is when it is dropped")] OwnedSemaphorePermit),
+    Shared(#[expect(dead_code, reason = "what counts is when it is dropped")] SharedPlace),
 }
+
+/// The place of a request whose body is still to come.
+#[derive(Debug, Clone)]
+pub(super) struct SharedPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Admission {
     pub(super) fn new(places: usize) -> Self {
         let places = places.clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Places {
+        Self {
             free: Arc::new(Semaphore::new(places)),
             all: places,
             start: Instant::now(),
             told: AtomicU64::new(u64::MAX),
-        }))
+        }
     }
 
     /// How many places are taken.
     pub(super) fn in_flight(&self) -> usize {
-        self.0.all - self.0.free.available_permits()
+        self.all - self.free.available_permits()
     }
 
-    /// A place for `request`, until all clones of it are dropped.
+    /// A place for `request`, until it is dropped.
     ///
     /// # Errors
     ///
     /// [`Error::Overloaded`] when all are taken.
-    pub(super) fn admit(&self, mut request: Request) -> Result<(Request, Place), Error> {
-        let place = Place {
-            admission: self.clone(),
-            permit: Arc::new(Mutex::new(Some(self.take()?))),
-        };
-        // Only then is there something to do without it.
-        if !request.body().is_end_stream() {
-            request.extensions_mut().insert(place.clone());
+    pub(super) fn admit(&self, request: &mut Request) -> Result<Place, Error> {
+        let permit = self.take()?;
+        if request.body().is_end_stream() {
+            return Ok(Place::Kept(permit));
         }
-        Ok((request, place))
+        let place = SharedPlace(Arc::new(Mutex::new(Some(permit))));
+        request.extensions_mut().insert(place.clone());
+        Ok(Place::Shared(place))
+    }
+
+    /// Waits for `work`, and has the place given up meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`] when afterwards none is free.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `work`.
+    pub(super) async fn without<T>(
+        &self,
+        place: &SharedPlace,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        place.set(None);
+        let result = work.await;
+        place.set(Some(self.take()?));
+        Ok(result)
     }
 
     fn take(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.0.free).try_acquire_owned().map_err(|_| {
-            let second = self.0.start.elapsed().as_secs();
-            if self.0.told.swap(second, Ordering::Relaxed) != second {
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
+            let second = self.start.elapsed().as_secs();
+            if self.told.swap(second, Ordering::Relaxed) != second {
                 tracing::warn!(
-                    in_flight = self.0.all,
+                    in_flight = self.all,
                     "too much to do: requests are turned away"
                 );
             }
@@ -88,24 +108,8 @@ impl Admission {
     }
 }
 
-impl Place {
-    /// Gives the place away while `work` is waited for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Overloaded`] when afterwards there is none.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of `work`.
-    pub(super) async fn without<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        self.set(None);
-        let result = work.await;
-        self.set(Some(self.admission.take()?));
-        Ok(result)
-    }
-
+impl SharedPlace {
     fn set(&self, permit: Option<OwnedSemaphorePermit>) {
-        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = permit;
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time;
 
 use super::AppState;
-use super::admission::Place;
+use super::admission::SharedPlace;
 use crate::Error;
 
 /// The one variable part of a path, parsed as `T`. Malformed ones are 400.
@@ -85,10 +85,10 @@ impl FromRequest<AppState> for JsonBody {
         if content_length(request.headers()).is_some_and(|length| length > limits.body_bytes) {
             return Err(Error::BodyTooLarge(limits.body_bytes));
         }
-        let place = request.extensions().get::<Place>().cloned();
+        let place = request.extensions().get::<SharedPlace>().cloned();
         let body = time::timeout(limits.body_read, Bytes::from_request(request, state));
         let body = match place {
-            Some(place) => place.without(body).await?,
+            Some(place) => state.admission.without(&place, body).await?,
             None => body.await,
         };
         let body = body

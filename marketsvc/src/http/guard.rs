@@ -3,14 +3,18 @@
 //!
 //! A request has an id: that of its header `x-request-id`, or one that is made
 //! for it. Its answer has the same header, and so do all lines that the log has
-//! about it. One of these says how it ended (`marketsvc::request`, level INFO):
+//! about it. One of these says how it ended, under `marketsvc::request`:
 //!
 //! - `method`, `route` (as in the router, not the path) and `status`;
 //! - `duration_ms`, from the request's head to its answer's;
-//! - `statements`, of SQL, that the answer had to wait for; see [`crate::cost`].
+//! - `statements`, of SQL, that the answer had to wait for; see [`crate::trace`].
+//!
+//! It is a WARN for a fault of ours and an INFO for all else, and INFO is not
+//! written there unless `RUST_LOG` asks for it: it would take a sixth of what a
+//! small request takes in all.
 //!
 //! What is streamed after an answer's head is not in that line. The end of a
-//! streamed answer has a line of its own, at level DEBUG.
+//! streamed answer has a line of its own, a DEBUG.
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
@@ -24,12 +28,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tokio::time;
-use tracing::Instrument;
+use tracing::{Instrument, Level, Span, enabled, event};
 
 use super::AppState;
 use crate::Error;
-use crate::cost::Cost;
 use crate::metrics::Route;
+use crate::trace::Trace;
+
+/// Where the lines about requests are found in the log.
+const TARGET: &str = "marketsvc::request";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -51,10 +58,30 @@ impl Guard {
     }
 }
 
+/// Writes the line about a request, at a level that has to be a constant.
+macro_rules! line {
+    ($level:expr, $method:ident, $route:ident, $status:ident, $elapsed:ident, $trace:ident) => {
+        if enabled!(target: TARGET, $level) {
+            $trace.span().in_scope(|| {
+                event!(
+                    target: TARGET,
+                    $level,
+                    method = %$method,
+                    route = $route.name,
+                    status = $status.as_u16(),
+                    duration_ms = milliseconds($elapsed),
+                    statements = $trace.statements(),
+                    "answered"
+                );
+            });
+        }
+    };
+}
+
 /// Sees to one request; see the module.
 pub(super) async fn guard(
     State(guard): State<Arc<Guard>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
@@ -65,48 +92,47 @@ pub(super) async fn guard(
     } = &*guard;
     let method = request.method().clone();
     let id = request_id(request.headers());
-    // At the highest level, so that the id is with whatever is logged.
-    let span = tracing::error_span!("request", id = id.to_str().unwrap_or_default());
-    let cost = Cost::default();
+    let trace = Trace::new(id.clone());
 
     // Only reading: new orders have a queue of their own, so that readers are
     // served while orders wait for a disk or a lock.
     let reads = method.is_safe();
-    let admitted = if reads && *sheds {
-        let admitted = state.admission.admit(request);
-        admitted.map(|(request, place)| (request, Some(place)))
-    } else {
-        Ok((request, None))
-    };
-    let mut response = match admitted {
-        Ok((request, _place)) => {
+    let place = (reads && *sheds).then(|| state.admission.admit(&mut request));
+    let mut response = match place.transpose() {
+        Ok(_place) => {
             let limit = reads.then_some(state.limits.request);
-            let answer = answer(request, next, limit);
-            let response = cost.of(answer).instrument(span.clone()).await;
-            let elapsed = start.elapsed();
-            state
-                .metrics
-                .answered(&method, route, response.status(), elapsed);
+            let answer = answer(request, next, limit).instrument(span(&trace));
+            let response = trace.of(answer).await;
+            let (status, elapsed) = (response.status(), start.elapsed());
+            state.metrics.answered(&method, route, status, elapsed);
+            if status.is_server_error() {
+                line!(Level::WARN, method, route, status, elapsed, trace);
+            } else {
+                line!(Level::INFO, method, route, status, elapsed, trace);
+            }
             response
         }
         Err(error) => {
+            let response = error.into_response();
             state.metrics.turned_away(&method, route);
-            error.into_response()
+            let (status, elapsed) = (response.status(), start.elapsed());
+            line!(Level::INFO, method, route, status, elapsed, trace);
+            response
         }
     };
-    span.in_scope(|| {
-        tracing::info!(
-            target: "marketsvc::request",
-            %method,
-            route = route.name,
-            status = response.status().as_u16(),
-            duration_ms = milliseconds(start.elapsed()),
-            statements = cost.statements(),
-            "answered"
-        );
-    });
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The span of a request whose answering may be written about. It costs more
+/// than all else here, and most often nobody sees it; what goes wrong gets one
+/// when it does.
+fn span(trace: &Trace) -> Span {
+    if enabled!(target: TARGET, Level::INFO) || enabled!(target: "sqlx::query", Level::DEBUG) {
+        trace.span()
+    } else {
+        Span::none()
+    }
 }
 
 /// A handler that takes too long or panics is answered for. Without this a

@@ -8,6 +8,7 @@ pub mod orders;
 pub mod probes;
 pub mod stream;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,26 +28,38 @@ use crate::{Error, Limits};
 /// log.
 type PathAndHandlers = (&'static str, MethodRouter<AppState>);
 
-/// What every handler can reach. Clones share everything but the limits.
+/// What every handler can reach. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+/// See [`AppState`].
+#[derive(Debug)]
+pub struct Shared {
     pub db: Db,
     pub limits: Limits,
-    pub metrics: Arc<Metrics>,
+    metrics: Metrics,
     admission: Admission,
-    stopping: Arc<AtomicBool>,
+    stopping: AtomicBool,
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl AppState {
     /// A service that has answered nothing yet.
     pub fn new(db: Db, limits: Limits) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             db,
-            metrics: Arc::default(),
+            metrics: Metrics::default(),
             admission: Admission::new(limits.in_flight),
-            stopping: Arc::default(),
+            stopping: AtomicBool::new(false),
             limits,
-        }
+        }))
     }
 
     /// From now on the service says that it is not ready.

@@ -22,11 +22,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
-use tracing::Span;
+use tracing::{Level, Span, enabled};
 
 use super::guard::milliseconds;
 use crate::Error;
-use crate::cost::{Cost, part_of_request};
+use crate::trace::{Trace, part_of_request};
 
 /// How the rows of a list are written, by the request's `Accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,19 +136,18 @@ pub async fn respond(
     let mut end = End {
         how: "its reader went away",
         start: Instant::now(),
-        cost: Cost::at_hand(),
-        span: Span::current(),
+        trace: Trace::at_hand(),
     };
     let body = Body::from_stream(async_stream::stream! {
         let mut pieces = stream::iter(first.map(Ok)).chain(pieces);
         while let Some(piece) = pieces.next().await {
             if let Err(error) = &piece {
-                end.span.in_scope(|| tracing::error!(?error, "an answer was cut off"));
-                end.how = "it was cut off";
+                end.cut_off(error);
+                yield piece;
+                return;
             }
             yield piece;
         }
-        // All others leave by an error, or are dropped at a `yield`.
         end.how = "whole";
         drop(end);
     });
@@ -164,18 +163,32 @@ struct End {
     how: &'static str,
     /// When its head was ready.
     start: Instant,
-    cost: Cost,
-    span: Span,
+    trace: Option<Trace>,
+}
+
+impl End {
+    fn cut_off(&mut self, error: &Error) {
+        self.how = "it was cut off";
+        self.span()
+            .in_scope(|| tracing::error!(?error, "an answer was cut off"));
+    }
+
+    fn span(&self) -> Span {
+        self.trace.as_ref().map_or_else(Span::none, Trace::span)
+    }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.span.in_scope(|| {
+        if !enabled!(target: "marketsvc::request", Level::DEBUG) {
+            return;
+        }
+        self.span().in_scope(|| {
             tracing::debug!(
                 target: "marketsvc::request",
                 end = self.how,
                 duration_ms = milliseconds(self.start.elapsed()),
-                statements = self.cost.statements(),
+                statements = self.trace.as_ref().map(Trace::statements),
                 "streamed"
             );
         });
