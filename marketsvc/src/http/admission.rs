@@ -13,13 +13,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::HttpBody;
 use axum::extract::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Error;
+
+/// How long a refusal is held back. A client that asks again as soon as it is
+/// refused would be refused ten thousands of times in a second, and take the
+/// processor from those that were admitted. Waiting here costs nothing.
+pub(super) const REFUSAL_DELAY: Duration = Duration::from_millis(20);
 
 /// The places.
 #[derive(Debug)]

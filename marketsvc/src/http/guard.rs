@@ -31,6 +31,7 @@ use tokio::time;
 use tracing::{Instrument, Level, Span, enabled, event};
 
 use super::AppState;
+use super::admission::REFUSAL_DELAY;
 use crate::Error;
 use crate::metrics::Route;
 use crate::trace::Trace;
@@ -113,6 +114,7 @@ pub(super) async fn guard(
             response
         }
         Err(error) => {
+            time::sleep(REFUSAL_DELAY).await;
             let response = error.into_response();
             state.metrics.turned_away(&method, route);
             let (status, elapsed) = (response.status(), start.elapsed());
