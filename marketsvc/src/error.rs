@@ -109,9 +109,7 @@ impl Error {
             | Self::QueueFull
             | Self::Overloaded
             | Self::NotReady(_)
-            | Self::TooSlow => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

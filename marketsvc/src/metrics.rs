@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::db::Db;
+
 /// Upper bounds of the classes of latencies, in seconds.
 const LATENCIES: [f64; 16] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -63,19 +65,21 @@ pub struct Metrics {
     answers: Family<Answer, Counter>,
     shed: Counter,
     in_flight: Gauge,
+    queue: Gauge,
     pool_size: Family<OfPool, Gauge>,
     pool_in_use: Family<OfPool, Gauge>,
 }
 
-impl Default for Metrics {
-    /// Nothing is counted yet.
-    fn default() -> Self {
+impl Metrics {
+    /// Nothing is counted yet, besides what `db` counts itself.
+    pub fn new(db: &Db) -> Self {
         let mut registry = Registry::default();
         let metrics = Self {
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             answers: Family::default(),
             shed: Counter::default(),
             in_flight: Gauge::default(),
+            queue: Gauge::default(),
             pool_size: Family::default(),
             pool_in_use: Family::default(),
             registry: Registry::default(),
@@ -102,6 +106,16 @@ impl Default for Metrics {
             metrics.in_flight.clone(),
         );
         registry.register(
+            "orders_queued",
+            "New orders that wait to be stored",
+            metrics.queue.clone(),
+        );
+        registry.register(
+            "orders_per_commit",
+            "New orders that were stored, or refused, together",
+            db.batch_sizes().clone(),
+        );
+        registry.register(
             "db_pool_connections",
             "Open database connections",
             metrics.pool_size.clone(),
@@ -125,9 +139,7 @@ impl Default for Metrics {
             ..metrics
         }
     }
-}
 
-impl Metrics {
     /// A route of this name.
     pub fn route(&self, name: &'static str) -> Route {
         let latencies = self.latencies.get_or_create_owned(&OfRoute { route: name });
@@ -164,11 +176,12 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format (that of `OpenMetrics` 1.0), with
-    /// what others know of this moment.
-    pub fn text(&self, in_flight: usize, pools: &[Pool]) -> String {
-        self.in_flight
-            .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
-        for pool in pools {
+    /// what is known of this moment.
+    pub fn text(&self, in_flight: usize, db: &Db) -> String {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.in_flight.set(gauge(in_flight));
+        self.queue.set(gauge(db.queue_len()));
+        for pool in db.pools() {
             let name = OfPool { pool: pool.name };
             self.pool_size.get_or_create(&name).set(pool.size.into());
             self.pool_in_use

@@ -1,9 +1,9 @@
 //! Whose work it is: the id of the request at hand, and what it has cost so
 //! far, in statements.
 //!
-//! A statement is what the database is asked to do: one text of SQL, and one
-//! line of `sqlx::query` in the log. `BEGIN` and `COMMIT` are not counted. A
-//! statement that serves several requests at once counts once in each of them.
+//! A statement is one text of SQL that the database is given, and with that one
+//! line of `sqlx::query` in the log. One that serves several requests at once
+//! counts once in each of them.
 //!
 //! Work that a request hands to another task stays part of it, in the count as
 //! in the log, when the task runs [`part_of_request`]. Work that is shared by

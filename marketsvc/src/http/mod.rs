@@ -54,8 +54,8 @@ impl AppState {
     /// A service that has answered nothing yet.
     pub fn new(db: Db, limits: Limits) -> Self {
         Self(Arc::new(Shared {
+            metrics: Metrics::new(&db),
             db,
-            metrics: Metrics::default(),
             admission: Admission::new(limits.in_flight),
             stopping: AtomicBool::new(false),
             limits,

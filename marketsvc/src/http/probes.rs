@@ -44,9 +44,7 @@ async fn ready(State(state): State<AppState>) -> Result<axum::Json<&'static str>
 
 /// `GET /metrics`: see [`crate::metrics`].
 async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
-    let text = state
-        .metrics
-        .text(state.admission.in_flight(), &state.db.pools());
+    let text = state.metrics.text(state.admission.in_flight(), &state.db);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text)
 }
