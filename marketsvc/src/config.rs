@@ -448,10 +448,10 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 /// What is logged when `RUST_LOG` says nothing.
-const LOG: &str = "warn,marketsvc=info";
+pub const LOG: &str = "warn,marketsvc=info,marketsvc::request=warn";
 
-/// What to log: `RUST_LOG`, else the service's own messages and everybody's
-/// warnings.
+/// What to log: `RUST_LOG`, else what the service says about itself, requests that failed by a fault of
+/// ours, and everybody's warnings.
 ///
 /// # Errors
 ///

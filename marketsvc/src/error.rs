@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::FieldError;
+use crate::trace;
 
 /// Why a request failed. One failed statement may be the answer of several
 /// requests, so errors can be cloned.
@@ -46,6 +47,12 @@ pub enum Error {
     /// 503, at once: as many new orders are waiting already as may.
     #[error("the service has too much to do; try again in a moment")]
     QueueFull,
+    /// 503, at once: as many requests are in flight as may be.
+    #[error("the service has too much to do; try again in a moment")]
+    Overloaded,
+    /// 503: the service is not ready for requests, for this reason.
+    #[error("{0}")]
+    NotReady(&'static str),
     /// 503: reading did not finish in time.
     #[error("the answer took too long; try again in a moment")]
     TooSlow,
@@ -97,9 +104,12 @@ impl Error {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_) | Self::Full | Self::QueueFull | Self::TooSlow => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy(_)
+            | Self::Full
+            | Self::QueueFull
+            | Self::Overloaded
+            | Self::NotReady(_)
+            | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -107,6 +117,10 @@ impl Error {
     /// Writes the cause to the log, if the fault is ours. Called once for each
     /// error, where it leaves the program.
     pub fn log(&self) {
+        if !self.status().is_server_error() {
+            return;
+        }
+        let _entered = trace::span_at_hand().entered();
         match self {
             Self::Busy(cause) => tracing::warn!(%cause, "answered 503: no connection came free"),
             // Meant to cost little, and there may be thousands in a second.

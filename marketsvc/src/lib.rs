@@ -31,7 +31,9 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod metrics;
 pub mod server;
+pub mod trace;
 
 pub use config::{Config, Limits};
 pub use error::Error;

@@ -48,7 +48,11 @@ struct Args {
     command: Option<Command>,
 }
 
-const LOGGING: &str = "The log goes to standard error. RUST_LOG says what is in it.";
+const LOGGING: &str = "\
+The log goes to standard error. RUST_LOG says what is in it:
+  warn,marketsvc=info,marketsvc::request=warn  starts, stops and faults (the default)
+  info                                         and a line for each request
+  info,sqlx::query=debug                       and its SQL";
 
 #[derive(Subcommand)]
 enum Command {

@@ -63,10 +63,10 @@ pub enum RunError {
 }
 
 /// Opens the database, says that it is [`ready`](Config::ready), and serves on
-/// `listener` until `shutdown` completes. Then no connection is
-/// accepted any more, requests in flight have
-/// [`shutdown_grace`](Limits::shutdown_grace) to finish, and the database is
-/// closed.
+/// `listener` until `shutdown` completes. Then, in this order: `/readyz` says
+/// no; after [`stop_notice`](Limits::stop_notice) no connection is accepted any
+/// more; requests in flight have [`shutdown_grace`](Limits::shutdown_grace) to
+/// finish; and the database is closed.
 ///
 /// # Errors
 ///
@@ -87,11 +87,13 @@ pub async fn run(
     bound_send_buffers(&listener).map_err(RunError::Listener)?;
     let db = Db::open(&database, &limits).await?;
     ready(address);
-    let state = AppState {
-        db: db.clone(),
-        limits: limits.clone(),
+    let state = AppState::new(db.clone(), limits.clone());
+    let shutdown = async {
+        shutdown.await;
+        state.say_stopping();
+        time::sleep(limits.stop_notice).await;
     };
-    serve(listener, shutdown, app(state), &limits).await;
+    serve(listener, shutdown, app(state.clone()), &limits).await;
     db.close().await;
     Ok(())
 }

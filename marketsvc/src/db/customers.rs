@@ -3,8 +3,8 @@
 use sqlx::Row;
 
 use super::Db;
-use crate::Error;
 use crate::domain::CustomerId;
+use crate::{Error, trace};
 
 /// Some customers in the order of their ids.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub async fn page(
     limit: u32,
     separator: &'static str,
 ) -> Result<Option<CustomerPage>, Error> {
+    trace::statement();
     let row = sqlx::query(PAGE)
         .bind(separator)
         .bind(after)
@@ -80,6 +81,7 @@ pub async fn page(
 ///
 /// As [`page`].
 pub async fn name(db: &Db, id: CustomerId) -> Result<Option<String>, Error> {
+    trace::statement();
     Ok(
         sqlx::query_scalar!("SELECT name FROM customer WHERE id = $1", id.get())
             .fetch_optional(&db.readers)

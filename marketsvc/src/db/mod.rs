@@ -12,6 +12,7 @@ pub mod customers;
 pub mod open;
 pub mod orders;
 mod place;
+mod probe;
 mod values;
 mod writer;
 

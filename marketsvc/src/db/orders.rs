@@ -6,8 +6,9 @@ use sqlx::{FromRow, Row};
 use tokio::task::JoinSet;
 
 use super::Db;
-use crate::Error;
 use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
+use crate::trace::part_of_request;
+use crate::{Error, trace};
 
 /// One line of an order as it was placed, or an order without any.
 #[derive(Debug)]
@@ -146,6 +147,7 @@ pub async fn page_of_customer(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
+    trace::statement();
     Ok(sqlx::query_as(OF_CUSTOMER)
         .bind(customer.get())
         .bind(after.map_or(0, |after| after.order_id))
@@ -167,6 +169,7 @@ pub async fn page_between(
     last: UtcTime,
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
+    trace::statement();
     Ok(sqlx::query_as(BETWEEN)
         .bind(after.order_time.to_string())
         .bind(after.order_id)
@@ -194,6 +197,7 @@ pub enum OrderTotal {
 /// [`Error::Busy`] when no connection comes free in time, else
 /// [`Error::Database`].
 pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
+    trace::statement();
     // The macro sees by itself that the sum of no rows is NULL.
     let total: Option<Option<Money>> = sqlx::query_scalar!(
         r#"SELECT (SELECT sum(item.price_cents * order_items.quantity)
@@ -256,7 +260,9 @@ where
                 break;
             };
             let task = work(input);
-            running.spawn(async move { Ok::<_, Error>((place, task.await?)) });
+            running.spawn(part_of_request(async move {
+                Ok::<_, Error>((place, task.await?))
+            }));
         }
         // Tasks finish in any order; each knows its place.
         let Some(finished) = running.join_next().await else {

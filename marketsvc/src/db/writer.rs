@@ -58,6 +58,7 @@ use tokio::time;
 
 use super::place::Place;
 use crate::domain::{FieldError, MAX_LINES, NewOrder, OrderId, UtcTime};
+use crate::trace::{Trace, shared_statement};
 use crate::{Error, Limits};
 
 /// A batch with so many lines is large enough: some 20 ms of work.
@@ -79,6 +80,7 @@ struct Waiting {
     time: UtcTime,
     turn: Arc<Turn>,
     answer: oneshot::Sender<Result<OrderId, Error>>,
+    trace: Option<Trace>,
 }
 
 /// Either the writer takes an order or its sender takes it back.
@@ -141,6 +143,7 @@ impl Writer {
             time,
             turn: Arc::clone(&turn),
             answer,
+            trace: Trace::at_hand(),
         };
         self.queue
             .try_send(waiting)
@@ -229,6 +232,7 @@ impl Task {
                 Err(error) => return first.answer(Err(error.into())),
             },
         };
+        shared_statement(&first.trace);
         let begun = sqlx::query(BEGIN).execute(&mut *connection).await;
         if let Err(error) = begun.map_err(Error::from) {
             if let Error::Busy(_) = error {
@@ -237,6 +241,8 @@ impl Task {
             return first.answer(Err(error));
         }
         let batch = self.gather(first);
+        // The others have waited for it as well.
+        shared_statement(traces(&batch[1..]));
         self.batch_sizes
             .observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
         let answers = match store(&mut connection, &batch).await {
@@ -303,6 +309,11 @@ const STORE: &str = "
     ORDER BY key;
     COMMIT";
 
+/// The requests that wait for a batch.
+fn traces(batch: &[Waiting]) -> impl Iterator<Item = &Trace> {
+    batch.iter().filter_map(|waiting| waiting.trace.as_ref())
+}
+
 /// Stores those orders of the batch that can be, and commits. The answers are
 /// in the batch's order.
 async fn store(
@@ -328,6 +339,7 @@ async fn store(
         lines.extend(numbered.map(|line| (id, line.item, line.quantity.get())));
         answers.push(Ok(id));
     }
+    shared_statement(traces(batch));
     // Also when there are none: it ends the transaction.
     sqlx::query(STORE)
         .bind(json(&orders))
@@ -361,6 +373,7 @@ impl Unknown {
         let orders = batch.iter().map(|waiting| &waiting.order);
         let customers: HashSet<_> = orders.clone().map(NewOrder::customer).collect();
         let items: HashSet<_> = orders.flat_map(NewOrder::lines).map(|l| l.item).collect();
+        shared_statement(traces(batch));
         let (last_order, customers, items): (Option<i64>, String, String) = sqlx::query_as(UNKNOWN)
             .bind(json(&customers))
             .bind(json(&items))

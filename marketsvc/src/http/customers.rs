@@ -1,20 +1,19 @@
 //! `/api/customers`.
 
 use async_stream::try_stream;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use futures::Stream;
 
-use super::AppState;
 use super::stream::{Format, respond};
+use super::{AppState, PathAndHandlers};
 use crate::Error;
 use crate::db::customers;
 
-pub fn routes() -> Router<AppState> {
-    Router::new().route("/api/customers", get(list))
+pub(super) fn routes() -> [PathAndHandlers; 1] {
+    [("/api/customers", get(list))]
 }
 
 /// `GET /api/customers`: every customer by id, streamed.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time;
 
 use super::AppState;
+use super::admission::SharedPlace;
 use crate::Error;
 
 /// The one variable part of a path, parsed as `T`. Malformed ones are 400.
@@ -70,7 +71,7 @@ fn parse<T: FromStr<Err: Display>>(what: &str, text: &str) -> Result<T, Error> {
 ///
 /// 415 when a body is not declared as JSON, 413 when it is larger than
 /// `Limits::body_bytes`, 408 when it takes longer than `Limits::body_read`,
-/// 400 when it is not JSON.
+/// 400 when it is not JSON; 503 when a reading request finds no place any more.
 #[derive(Debug)]
 pub struct JsonBody(pub Option<Value>);
 
@@ -84,8 +85,13 @@ impl FromRequest<AppState> for JsonBody {
         if content_length(request.headers()).is_some_and(|length| length > limits.body_bytes) {
             return Err(Error::BodyTooLarge(limits.body_bytes));
         }
-        let body = time::timeout(limits.body_read, Bytes::from_request(request, state))
-            .await
+        let place = request.extensions().get::<SharedPlace>().cloned();
+        let body = time::timeout(limits.body_read, Bytes::from_request(request, state));
+        let body = match place {
+            Some(place) => state.admission.without(&place, body).await?,
+            None => body.await,
+        };
+        let body = body
             .map_err(|_| Error::BodyTooSlow)?
             .map_err(|rejection| match rejection {
                 BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {

@@ -1,19 +1,19 @@
 //! `/api/orders…`, `/api/order_total…` and `/api/add_new_order`.
 
 use async_stream::try_stream;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::AppState;
 use super::extract::{JsonBody, PathPair, PathValue};
 use super::stream::{Format, respond};
+use super::{AppState, PathAndHandlers};
 use crate::Error;
 use crate::db::customers;
 use crate::db::orders::{self, After, Line, OrderTotal};
@@ -24,16 +24,17 @@ use crate::domain::{
 /// The most orders that one request may ask the totals of.
 const MAX_TOTALS: usize = 1_000;
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/orders/{customer}", get(of_customer))
-        .route(
+pub(super) fn routes() -> [PathAndHandlers; 5] {
+    [
+        ("/api/orders/{customer}", get(of_customer)),
+        (
             "/api/orders_between_dates/{before}/{after}",
             get(between_dates),
-        )
-        .route("/api/order_total/{order}", get(total))
-        .route("/api/orders_total", get(totals))
-        .route("/api/add_new_order", post(add))
+        ),
+        ("/api/order_total/{order}", get(total)),
+        ("/api/orders_total", get(totals)),
+        ("/api/add_new_order", post(add)),
+    ]
 }
 
 /// An order with its items.

@@ -13,6 +13,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
@@ -21,8 +22,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
+use tracing::{Level, Span, enabled};
 
+use super::guard::milliseconds;
 use crate::Error;
+use crate::trace::{Trace, part_of_request};
 
 /// How the rows of a list are written, by the request's `Accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,17 +133,66 @@ pub async fn respond(
 ) -> Result<Response, Error> {
     let mut pieces = Box::pin(one_ahead(pieces));
     let first = pieces.next().await.transpose()?;
-    let rest = pieces.inspect(|piece| {
-        if let Err(error) = piece {
-            tracing::error!(?error, "an answer was cut off");
+    let mut end = End {
+        how: "its reader went away",
+        start: Instant::now(),
+        trace: Trace::at_hand(),
+    };
+    let body = Body::from_stream(async_stream::stream! {
+        let mut pieces = stream::iter(first.map(Ok)).chain(pieces);
+        while let Some(piece) = pieces.next().await {
+            if let Err(error) = &piece {
+                end.cut_off(error);
+                yield piece;
+                return;
+            }
+            yield piece;
         }
+        end.how = "whole";
+        drop(end);
     });
-    let body = Body::from_stream(stream::iter(first.map(Ok)).chain(rest));
     let headers = [
         (header::CONTENT_TYPE, format.content_type()),
         (header::VARY, HeaderValue::from_static("accept")),
     ];
     Ok((headers, body).into_response())
+}
+
+/// Writes to the log how a streamed answer ended.
+struct End {
+    how: &'static str,
+    /// When its head was ready.
+    start: Instant,
+    trace: Option<Trace>,
+}
+
+impl End {
+    fn cut_off(&mut self, error: &Error) {
+        self.how = "it was cut off";
+        self.span()
+            .in_scope(|| tracing::error!(?error, "an answer was cut off"));
+    }
+
+    fn span(&self) -> Span {
+        self.trace.as_ref().map_or_else(Span::none, Trace::span)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !enabled!(target: "marketsvc::request", Level::DEBUG) {
+            return;
+        }
+        self.span().in_scope(|| {
+            tracing::debug!(
+                target: "marketsvc::request",
+                end = self.how,
+                duration_ms = milliseconds(self.start.elapsed()),
+                statements = self.trace.as_ref().map(Trace::statements),
+                "streamed"
+            );
+        });
+    }
 }
 
 /// The same items, of which the next one is already being made while the
@@ -149,7 +202,7 @@ where
     S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
 {
     let (sender, mut receiver) = mpsc::channel(1);
-    let task = tokio::spawn(async move {
+    let task = tokio::spawn(part_of_request(async move {
         let mut items = pin!(items);
         // A place in the channel comes before the item, so that there is never
         // an item which waits for one.
@@ -166,7 +219,7 @@ where
                 return;
             }
         }
-    });
+    }));
     async_stream::stream! {
         while let Some(item) = receiver.recv().await {
             yield item;

@@ -1,0 +1,37 @@
+//! How the database is.
+
+use sqlx::sqlite::SqlitePool;
+
+use super::Db;
+use crate::metrics::Pool;
+use crate::{Error, trace};
+
+impl Db {
+    /// Reads something from the database.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Database`].
+    pub async fn reach(&self) -> Result<(), Error> {
+        trace::statement();
+        sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(())
+    }
+
+    /// How much of its connections is in use.
+    pub fn pools(&self) -> [Pool; 2] {
+        [("readers", &self.readers), ("writer", &self.writer)].map(|(name, pool)| state(name, pool))
+    }
+}
+
+fn state(name: &'static str, pool: &SqlitePool) -> Pool {
+    let size = pool.size();
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(size);
+    Pool {
+        name,
+        size,
+        in_use: size.saturating_sub(idle),
+    }
+}

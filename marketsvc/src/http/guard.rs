@@ -1,0 +1,303 @@
+//! Around every request: whether it is taken, for how long, and what is
+//! written down about it.
+//!
+//! A request has an id: that of its header `x-request-id`, or one that is made
+//! for it. Its answer has the same header, and so do all lines that the log has
+//! about it. One of these says how it ended, under `marketsvc::request`:
+//!
+//! - `method`, `route` (as in the router, not the path) and `status`;
+//! - `duration_ms`, from the request's head to its answer's;
+//! - `statements`, of SQL, that the answer had to wait for; see [`crate::trace`].
+//!
+//! It is a WARN for a fault of ours and an INFO for all else, and INFO is not
+//! written there unless `RUST_LOG` asks for it: it would take a sixth of what a
+//! small request takes in all.
+//!
+//! What is streamed after an answer's head is not in that line. The end of a
+//! streamed answer has a line of its own, a DEBUG.
+
+use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tokio::time;
+use tracing::{Instrument, Level, Span, enabled, event};
+
+use super::AppState;
+use super::admission::REFUSAL_DELAY;
+use crate::Error;
+use crate::metrics::Route;
+use crate::trace::Trace;
+
+/// Where the lines about requests are found in the log.
+const TARGET: &str = "marketsvc::request";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is around the requests to one route.
+pub(super) struct Guard {
+    state: AppState,
+    route: Route,
+    /// Whether some are turned away when there are too many.
+    sheds: bool,
+}
+
+impl Guard {
+    pub(super) fn new(state: &AppState, route: &'static str, sheds: bool) -> Arc<Self> {
+        Arc::new(Self {
+            state: state.clone(),
+            route: state.metrics.route(route),
+            sheds,
+        })
+    }
+}
+
+/// Writes the line about a request, at a level that has to be a constant.
+macro_rules! line {
+    ($level:expr, $method:ident, $route:ident, $status:ident, $elapsed:ident, $trace:ident) => {
+        if enabled!(target: TARGET, $level) {
+            $trace.span().in_scope(|| {
+                event!(
+                    target: TARGET,
+                    $level,
+                    method = %$method,
+                    route = $route.name,
+                    status = $status.as_u16(),
+                    duration_ms = milliseconds($elapsed),
+                    statements = $trace.statements(),
+                    "answered"
+                );
+            });
+        }
+    };
+}
+
+/// Sees to one request; see the module.
+pub(super) async fn guard(
+    State(guard): State<Arc<Guard>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let Guard {
+        state,
+        route,
+        sheds,
+    } = &*guard;
+    let method = request.method().clone();
+    let id = request_id(request.headers());
+    let trace = Trace::new(id.clone());
+
+    // Only reading: new orders have a queue of their own, so that readers are
+    // served while orders wait for a disk or a lock.
+    let reads = method.is_safe();
+    let place = (reads && *sheds).then(|| state.admission.admit(&mut request));
+    let mut response = match place.transpose() {
+        Ok(_place) => {
+            let limit = reads.then_some(state.limits.request);
+            let answer = answer(request, next, limit).instrument(span(&trace));
+            let response = trace.of(answer).await;
+            let (status, elapsed) = (response.status(), start.elapsed());
+            state.metrics.answered(&method, route, status, elapsed);
+            if status.is_server_error() {
+                line!(Level::WARN, method, route, status, elapsed, trace);
+            } else {
+                line!(Level::INFO, method, route, status, elapsed, trace);
+            }
+            response
+        }
+        Err(error) => {
+            time::sleep(REFUSAL_DELAY).await;
+            let response = error.into_response();
+            state.metrics.turned_away(&method, route);
+            let (status, elapsed) = (response.status(), start.elapsed());
+            line!(Level::INFO, method, route, status, elapsed, trace);
+            response
+        }
+    };
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The span of a request whose answering may be written about. It costs more
+/// than all else here, and most often nobody sees it; what goes wrong gets one
+/// when it does.
+fn span(trace: &Trace) -> Span {
+    if enabled!(target: TARGET, Level::INFO) || enabled!(target: "sqlx::query", Level::DEBUG) {
+        trace.span()
+    } else {
+        Span::none()
+    }
+}
+
+/// A handler that takes too long or panics is answered for. Without this a
+/// panic would only drop the connection.
+///
+/// Only reading is given up. An order that is being stored is waited for:
+/// "too slow" would leave its sender not knowing whether to place it again.
+/// What comes before its commit has limits of its own (the body, a free
+/// connection, the lock).
+///
+/// What a handler streams after its status line is not part of this.
+async fn answer(request: Request, next: Next, limit: Option<Duration>) -> Response {
+    let handler = async {
+        match limit {
+            Some(limit) => time::timeout(limit, next.run(request)).await,
+            None => Ok(next.run(request).await),
+        }
+    };
+    match AssertUnwindSafe(handler).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Error::TooSlow.into_response(),
+        Err(_) => Error::Panicked.into_response(),
+    }
+}
+
+/// The id that the request came with, if it can be put into a log as it is:
+/// up to 64 letters, digits, `-`, `_` and `.`. Else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let well_formed = |id: &&HeaderValue| {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed)
+    };
+    match headers.get(REQUEST_ID).filter(well_formed) {
+        Some(id) => id.clone(),
+        None => new_id(),
+    }
+}
+
+/// Different from all others of this process, and very probably from those of
+/// others.
+fn new_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()) >> 24);
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    HeaderValue::try_from(format!("{:010x}-{count}", *PROCESS)).expect("digits and letters")
+}
+
+/// With three decimals.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    f64::from(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)) / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Db;
+    use crate::{Limits, app};
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{StatusCode, header};
+    use axum::middleware;
+    use axum::routing::get;
+    use futures::future::join_all;
+    use std::time::Duration;
+    use tower::ServiceExt;
+
+    async fn state(folder: &tempfile::TempDir, limits: Limits) -> AppState {
+        let path = folder.path().join("market.sqlite");
+        let db = Db::open(&path, &limits).await.unwrap();
+        AppState::new(db, limits)
+    }
+
+    async fn ask(app: &Router, path: &str) -> (StatusCode, Response) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        (response.status(), response)
+    }
+
+    #[tokio::test]
+    async fn without_a_free_connection_it_is_503_and_says_when_to_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            // Opening the database has to fit in as well.
+            acquire: Duration::from_secs(2),
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let held = state.db.hold_readers().await;
+        let paths = [
+            "/api/customers",
+            "/api/orders/1",
+            "/api/order_total/1",
+            "/api/orders_total?orders=1,2,3",
+            "/api/orders_between_dates/2025-01-01/2024-01-01",
+        ];
+        for (status, response) in join_all(paths.map(|path| ask(&app, path))).await {
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
+        // What needs no connection is answered.
+        assert_eq!(ask(&app, "/").await.0, StatusCode::OK);
+        drop(held);
+        assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn reading_that_takes_too_long_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            request: Duration::from_millis(100),
+            acquire: Duration::from_mins(1),
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let _held = state.db.hold_readers().await;
+        let (status, response) = ask(&app, "/api/order_total/1").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn only_an_id_that_fits_into_a_log_is_taken_over() {
+        let of = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+            request_id(&headers)
+        };
+        let longest = "x".repeat(64);
+        for good in ["1", "a.B-c_9", &longest] {
+            assert_eq!(of(good.as_bytes()), good);
+        }
+        let too_long = "x".repeat(65);
+        for bad in [b"" as &[u8], b"a b", b"a=1", b"\xff", too_long.as_bytes()] {
+            let id = of(bad);
+            assert_ne!(id.as_bytes(), bad);
+            assert_ne!(id, of(bad), "a new one each time");
+        }
+    }
+
+    async fn panics() {
+        panic!("secret");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder, Limits::default()).await;
+        let app = Router::new()
+            .route("/panic", get(panics))
+            .layer(middleware::from_fn_with_state(
+                Guard::new(&state, "/panic", true),
+                guard,
+            ))
+            .with_state(state);
+        let (status, response) = ask(&app, "/panic").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(
+            !text.contains("secret") && text.contains("our side"),
+            "{text}"
+        );
+    }
+}
