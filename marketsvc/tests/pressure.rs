@@ -15,12 +15,24 @@ mod common;
 #[cfg(target_os = "linux")]
 #[path = "pressure/faults.rs"]
 mod faults;
+#[cfg(unix)]
+#[path = "pressure/fuzz.rs"]
+mod fuzz;
+#[cfg(target_os = "linux")]
+#[path = "pressure/overload.rs"]
+mod overload;
 #[cfg(target_os = "linux")]
 #[path = "pressure/slow.rs"]
 mod slow;
+#[cfg(target_os = "linux")]
+#[path = "pressure/soak.rs"]
+mod soak;
 #[cfg(unix)]
 #[path = "pressure/stops.rs"]
 mod stops;
 #[cfg(unix)]
 #[path = "pressure/support.rs"]
 mod support;
+#[cfg(unix)]
+#[path = "pressure/wire.rs"]
+mod wire;
