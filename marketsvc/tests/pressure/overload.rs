@@ -51,11 +51,13 @@ fn p99(times: &mut [Duration]) -> Result<Duration, Failure> {
     times.get(place).copied().or_fail("measured times")
 }
 
-/// One client, one request after another.
+/// One client, one request after another, for as long as it takes to know
+/// what is usual.
 async fn unloaded(program: &Program, request: &[u8]) -> Result<Duration, Failure> {
     let mut client = Client::of(program.service().addr());
     let mut times = Vec::new();
-    for _ in 0..300 {
+    let begin = Instant::now();
+    while times.len() < 1_000 && (times.len() < 50 || begin.elapsed() < Duration::from_secs(2)) {
         let start = Instant::now();
         let answer = client.ask(request).await?;
         times.push(start.elapsed());
