@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
 use crate::support::{Program, full, shared};
 use crate::wire::{Answer, Client, get};
@@ -362,7 +363,7 @@ async fn expect_served(next: &mut Client) -> Result<(), TestCaseError> {
 fn fuzz<S: Strategy>(
     cases: u32,
     strategy: &S,
-    test: impl AsyncFn(&Program, S::Value) -> Result<(), TestCaseError>,
+    test: &impl AsyncFn(&Program, S::Value) -> Result<(), TestCaseError>,
 ) {
     let config = Config {
         cases: if full() { cases * 50 } else { cases },
@@ -382,13 +383,13 @@ fn fuzz<S: Strategy>(
         let program = Program::start(database, "").await.expect("the program");
         (program, machine)
     });
-    let mut next = Client::of(program.service().addr());
-    let next = RefCell::new(&mut next);
+    // One case runs at a time; a closure that may be called again has to be
+    // told so.
+    let next = Mutex::new(Client::of(program.service().addr()));
     let result = runner.run(strategy, |value| {
         runtime.block_on(async {
             test(&program, value).await?;
-            // No other case runs meanwhile.
-            expect_served(&mut next.borrow_mut()).await
+            expect_served(&mut *next.lock().await).await
         })
     });
     if let Err(error) = result {
@@ -402,7 +403,7 @@ fn fuzz<S: Strategy>(
 #[test]
 fn every_request_that_is_http_has_a_proper_answer() {
     let seen = RefCell::new(BTreeMap::<u16, u32>::new());
-    fuzz(1_500, &request(), async |program, asked: Asked| {
+    fuzz(1_500, &request(), &async |program, asked: Asked| {
         let bytes = exchange(program, &asked.bytes(), false).await;
         let status = expect_well_formed(&asked, &bytes)?;
         *seen.borrow_mut().entry(status).or_default() += 1;
@@ -421,7 +422,7 @@ fn every_request_that_is_http_has_a_proper_answer() {
 fn what_is_no_http_hurts_nobody() {
     let change = (any::<Index>(), any::<u8>(), 0..4_u8);
     let strategy = (request(), vec(change, 1..6), any::<bool>());
-    fuzz(500, &strategy, async |program, (asked, changes, cut)| {
+    fuzz(500, &strategy, &async |program, (asked, changes, cut)| {
         let mut bytes = asked.bytes();
         for (index, byte, how) in &changes {
             let at = index.index(bytes.len());

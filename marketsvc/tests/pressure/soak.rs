@@ -16,7 +16,7 @@ fn duration() -> Duration {
     if full() {
         Duration::from_mins(10)
     } else {
-        Duration::from_secs(60)
+        Duration::from_mins(1)
     }
 }
 

@@ -155,7 +155,7 @@ impl Client {
         if answer.is_err() {
             self.socket = None;
         }
-        answer.or_fail(&asked())
+        answer.or_fail(asked())
     }
 
     async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
