@@ -1,0 +1,214 @@
+//! Ten times as many requests as the service can serve.
+
+use std::thread;
+use std::time::Duration;
+
+use contract::{Database, Failure, OrFail, Outcome, ensure};
+use futures::future::{join, try_join_all};
+use tokio::time::{Instant, interval, sleep_until};
+
+use crate::support::{Program, alone, full};
+use crate::wire::{Client, get};
+
+/// How long, and how far from the promise a run may be: a short one, of a
+/// program that is not optimised, on a machine that does other things too,
+/// only shows the order of magnitude.
+struct Form {
+    storm: Duration,
+    /// Of the admitted requests' 99th percentile over the unloaded one.
+    slower: u32,
+    /// For the 99th percentile of the refusals.
+    refused_within: Duration,
+    /// Of the 99th percentile after the storm over the one before it.
+    afterwards: u32,
+}
+
+fn form() -> Form {
+    if full() {
+        Form {
+            storm: Duration::from_secs(30),
+            slower: 10,
+            refused_within: Duration::from_millis(50),
+            afterwards: 2,
+        }
+    } else {
+        Form {
+            storm: Duration::from_secs(5),
+            slower: 30,
+            refused_within: Duration::from_millis(500),
+            afterwards: 10,
+        }
+    }
+}
+
+/// Enough to have all requests of the storm under way.
+const CLIENTS: u32 = 256;
+
+/// The 99th percentile.
+fn p99(times: &mut [Duration]) -> Result<Duration, Failure> {
+    times.sort_unstable();
+    let place = times.len() * 99 / 100;
+    times.get(place).copied().or_fail("measured times")
+}
+
+/// One client, one request after another, for as long as it takes to know
+/// what is usual.
+async fn unloaded(program: &Program, request: &[u8]) -> Result<Duration, Failure> {
+    let mut client = Client::of(program.service().addr());
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.len() < 1_000 && (times.len() < 50 || begin.elapsed() < Duration::from_secs(2)) {
+        let start = Instant::now();
+        let answer = client.ask(request).await?;
+        times.push(start.elapsed());
+        ensure(
+            answer.status == 200,
+            "an unloaded service",
+            200,
+            answer.status,
+        )?;
+    }
+    p99(&mut times)
+}
+
+/// Answers in a second to as many clients as are admitted at once.
+async fn capacity(program: &Program, request: &[u8], clients: usize) -> Result<f64, Failure> {
+    let start = Instant::now();
+    let clients = (0..clients).map(|_| async {
+        let mut client = Client::of(program.service().addr());
+        let mut answered = 0_u32;
+        while start.elapsed() < Duration::from_secs(2) {
+            client.ask(request).await?;
+            answered += 1;
+        }
+        Ok::<_, Failure>(answered)
+    });
+    let answered: u32 = try_join_all(clients).await?.into_iter().sum();
+    Ok(f64::from(answered) / start.elapsed().as_secs_f64())
+}
+
+#[derive(Default)]
+struct Times {
+    admitted: Vec<Duration>,
+    refused: Vec<Duration>,
+}
+
+/// `rate` requests a second, whatever becomes of them.
+async fn storm(
+    program: &Program,
+    request: &[u8],
+    rate: f64,
+    end: Instant,
+) -> Result<Times, Failure> {
+    let each = Duration::from_secs_f64(f64::from(CLIENTS) / rate);
+    let begin = Instant::now();
+    let clients = (0..CLIENTS).map(|n| async move {
+        let mut client = Client::of(program.service().addr());
+        let mut times = Times::default();
+        let mut next = begin + each * n / CLIENTS;
+        while next < end {
+            sleep_until(next).await;
+            let start = Instant::now();
+            let answer = client.ask(request).await?;
+            let took = start.elapsed();
+            next = (next + each).max(Instant::now());
+            match answer.status {
+                200 => times.admitted.push(took),
+                503 if answer.header("retry-after").is_some() => times.refused.push(took),
+                _ => {
+                    return Err(Failure::new(
+                        "a request in the storm",
+                        "200, or 503 with Retry-After",
+                        format!("{answer:?}"),
+                    ));
+                }
+            }
+        }
+        Ok(times)
+    });
+    let mut all = Times::default();
+    for times in try_join_all(clients).await? {
+        all.admitted.extend(times.admitted);
+        all.refused.extend(times.refused);
+    }
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_times_too_much_is_turned_away_and_the_rest_is_served() -> Outcome {
+    let _machine = alone().await;
+    let form = form();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    // A request that keeps a core busy takes as many times longer as there
+    // are others for its core.
+    let in_flight = 4 * cores;
+    let database = Database::sample().await?;
+    database.add_orders(2_000, 4).await?;
+    let prepare = format!("export MARKETSVC_IN_FLIGHT={in_flight}");
+    let program = Program::start(database, &prepare).await?;
+    // A thousand orders: much for the service, little for who asks.
+    let ids: Vec<String> = (1_001..=2_000).map(|id| id.to_string()).collect();
+    let request = get(&format!("/api/orders_total?orders={}", ids.join(",")));
+
+    capacity(&program, &request, in_flight).await?;
+    let before = unloaded(&program, &request).await?;
+    let capacity = capacity(&program, &request, in_flight).await?;
+
+    let end = Instant::now() + form.storm;
+    let memory = async {
+        let mut samples = Vec::new();
+        let mut tick = interval(form.storm / 20);
+        while Instant::now() < end {
+            tick.tick().await;
+            samples.push(program.memory()?);
+        }
+        Ok::<_, Failure>(samples)
+    };
+    let (times, memory) = join(storm(&program, &request, 10.0 * capacity, end), memory).await;
+    let (mut times, memory) = (times?, memory?);
+    let after = unloaded(&program, &request).await?;
+
+    let (admitted, refused) = (p99(&mut times.admitted)?, p99(&mut times.refused)?);
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = (times.admitted.len() + times.refused.len()) as f64 / form.storm.as_secs_f64();
+    let warm = memory[4..8].iter().max().copied().unwrap_or_default();
+    let most = memory[8..].iter().max().copied().unwrap_or_default();
+    println!(
+        "capacity {capacity:.0}/s, asked {rate:.0}/s for {:?}: {} admitted, p99 {admitted:?}; {} refused, p99 {refused:?}; \
+         unloaded p99 before {before:?}, after {after:?}; memory {warm} KiB early in the storm, then at most {most} KiB",
+        form.storm,
+        times.admitted.len(),
+        times.refused.len(),
+    );
+    ensure(
+        rate > 3.0 * capacity,
+        "the storm",
+        format!("much more than {capacity:.0} requests a second"),
+        format!("{rate:.0}"),
+    )?;
+    ensure(
+        admitted <= before * form.slower,
+        "the 99th percentile of admitted requests",
+        format!("at most {} times the unloaded {before:?}", form.slower),
+        format!("{admitted:?}"),
+    )?;
+    ensure(
+        refused <= form.refused_within,
+        "the 99th percentile of refusals",
+        format!("at most {:?}", form.refused_within),
+        format!("{refused:?}"),
+    )?;
+    ensure(
+        after <= before * form.afterwards,
+        "the 99th percentile afterwards",
+        format!("at most {} times {before:?}", form.afterwards),
+        format!("{after:?}"),
+    )?;
+    ensure(
+        most <= warm + 8192,
+        "resident memory in the storm",
+        format!("at most 8 MiB above {warm} KiB"),
+        format!("{most} KiB"),
+    )?;
+    program.expect_no_panic()
+}
