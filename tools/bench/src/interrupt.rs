@@ -94,3 +94,67 @@ async fn first(mut interrupt: Signal, mut terminate: Signal) -> i32 {
         _ = terminate.recv() => 143,
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::env;
+    use std::io::{BufRead, BufReader};
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use super::*;
+    use crate::program::{self, Program};
+    use crate::settings::Settings;
+
+    /// This program once more, which starts a program and makes a folder.
+    #[test]
+    fn nothing_is_left_after_a_signal() {
+        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+            let mut child = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "interrupt::tests::runs_until_it_is_told_to_stop"])
+                .args(["--ignored", "--nocapture"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let line = lines
+                .map_while(std::io::Result::ok)
+                .find_map(|line| {
+                    line.split_once("has made ")
+                        .map(|(_, made)| made.to_owned())
+                })
+                .expect("it has begun");
+            let (pid, folder) = line.split_once(' ').unwrap();
+            assert!(Path::new(folder).is_dir());
+            let kill = format!("kill -s {signal} {}", child.id());
+            Command::new("sh").args(["-c", &kill]).status().unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+            assert!(!Path::new(folder).exists(), "{signal}: {folder} is left");
+            program::tests::wait_until_dead(&[pid.parse().unwrap()]);
+        }
+    }
+
+    #[test]
+    #[ignore = "ends only by a signal; the test above starts it"]
+    fn runs_until_it_is_told_to_stop() {
+        listen().unwrap();
+        let settings = Settings {
+            quick: true,
+            rounds: 1,
+            dir: None,
+        };
+        let folder = settings.folder().unwrap();
+        let mut shell = program::command(Path::new("/bin/sh"));
+        shell.args([
+            "-c",
+            "trap '' TERM; echo http://127.0.0.1:9; exec sleep 600",
+        ]);
+        let program = Program::start("shell", shell).unwrap();
+        println!("has made {} {}", program.pid(), folder.path().display());
+        loop {
+            thread::park();
+        }
+    }
+}

@@ -290,7 +290,7 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -324,9 +324,14 @@ mod tests {
         let family = [&[program.pid()][..], &children(program.pid())].concat();
         assert_eq!(family.len(), 2);
         drop(program);
+        wait_until_dead(&family);
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn wait_until_dead(pids: &[u32]) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while family.iter().any(|pid| is_alive(*pid)) {
-            assert!(Instant::now() < deadline, "something is left of {family:?}");
+        while pids.iter().any(|pid| is_alive(*pid)) {
+            assert!(Instant::now() < deadline, "something is left of {pids:?}");
             thread::yield_now();
         }
     }
