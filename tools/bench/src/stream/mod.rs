@@ -13,7 +13,6 @@ use crate::contender::{Contender, Language, MARKETSVC};
 use crate::databases;
 use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
-use crate::program::Program;
 use crate::python::{self, Customers, Form};
 use crate::rounds::{Progress, take_turns};
 use crate::settings::Settings;
