@@ -1,6 +1,7 @@
 //! Contenders have to answer alike before they are compared.
 
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,14 +14,18 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::contender::Contender;
+use crate::databases;
 use crate::error::{Error, Result};
+use crate::program::Program;
+use crate::settings::Settings;
 
 /// For one answer; only turns a hang into an error.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is asked: `GET path`, or `POST path` with a body.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+struct Question {
     path: String,
     body: Option<Value>,
     /// Whether times of orders are left out of the comparison: those that were
@@ -48,7 +53,7 @@ fn get(path: impl Into<String>) -> Question {
 /// Questions to which everybody who serves a seeded database of at least 100
 /// customers and 100 orders has the same answer: all customers, orders, totals,
 /// and customers and orders that do not exist.
-pub fn reading() -> Vec<Question> {
+fn reading() -> Vec<Question> {
     let mut questions = vec![get("/api/customers")];
     for id in (1..=100).step_by(7).chain([1_000_000_000]) {
         questions.push(get(format!("/api/orders/{id}")));
@@ -60,7 +65,7 @@ pub fn reading() -> Vec<Question> {
 }
 
 /// Questions that change the database, which each contender needs for itself.
-pub fn writing() -> Vec<Question> {
+fn writing() -> Vec<Question> {
     let order = |customer: i64, items: &[(i64, i64)]| Question {
         path: "/api/add_new_order".to_owned(),
         body: Some(json!({
@@ -105,6 +110,28 @@ impl fmt::Display for Answer {
     }
 }
 
+/// Starts everybody over a small market, a copy for each since it is written to,
+/// and compares their answers.
+///
+/// # Errors
+///
+/// As [`compare`], and when one does not start.
+pub fn agree(settings: &Settings, contenders: &[Contender]) -> Result<()> {
+    eprintln!("comparing answers");
+    let folder = settings.folder()?;
+    let database = databases::seeded(2_500, 1_000)?;
+    let mut programs = Vec::new();
+    for (place, contender) in contenders.iter().enumerate() {
+        let copy = folder.path().join(format!("market-{place}.sqlite"));
+        fs::copy(&database, &copy).map_err(Error::io("copy a database"))?;
+        programs.push(contender.start(&copy)?);
+    }
+    let names = contenders.iter().map(|contender| contender.name.as_str());
+    let asked: Vec<_> = names.zip(programs.iter().map(Program::addr)).collect();
+    compare(&asked, &reading())?;
+    compare(&asked, &writing())
+}
+
 /// Puts every question to everyone and compares the answers with those of the
 /// first.
 ///
@@ -112,7 +139,7 @@ impl fmt::Display for Answer {
 ///
 /// [`Error::Differs`] at the first answer that is not the same, with the place in
 /// it; [`Error::Environment`] when there is none.
-pub fn compare(contenders: &[(&str, SocketAddr)], questions: &[Question]) -> Result<()> {
+fn compare(contenders: &[(&str, SocketAddr)], questions: &[Question]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::program;
@@ -44,6 +45,12 @@ pub enum Customers {
 /// Why there is none and what to do, in one line, to be shown as skipped: that
 /// somebody has no Python is no failure.
 pub fn prepare() -> std::result::Result<(), String> {
+    // Without a network, finding out takes half a minute.
+    static PREPARED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    PREPARED.get_or_init(make_environment).clone()
+}
+
+fn make_environment() -> std::result::Result<(), String> {
     let venv = venv().map_err(|error| error.to_string())?;
     // Written when everything is installed.
     let installed = venv.join("requirements.txt");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::answers;
 use crate::contender::{AXUM_RUSQLITE, Contender, HELLO, Language, MARKETSVC};
 use crate::databases;
 use crate::driver::Workload;
@@ -53,6 +54,7 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
         times: Times::new(settings),
         contenders: Contender::with_python(&mut bench, &python),
     };
+    answers::agree(settings, &run.contenders)?;
     for orders in TABLES {
         run.table(&mut bench, orders)?;
     }

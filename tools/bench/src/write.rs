@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::answers;
 use crate::contender::{AXUM_RUSQLITE, Contender, MARKETSVC};
 use crate::databases;
 use crate::driver::Workload;
@@ -50,6 +51,7 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
         "New orders a second, each on disk before it is acknowledged.",
     );
     let contenders = Contender::with_python(&mut bench, &[(Form::Core, 1)]);
+    answers::agree(settings, &contenders)?;
     let times = Times::new(settings);
     let folder = settings.folder()?;
     let database = databases::seeded(ORDERS / 10, ORDERS)?;

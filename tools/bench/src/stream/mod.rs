@@ -13,7 +13,6 @@ use crate::contender::{Contender, Language, MARKETSVC};
 use crate::databases;
 use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
-use crate::program::Program;
 use crate::python::{self, Customers, Form};
 use crate::rounds::{Progress, take_turns};
 use crate::settings::Settings;
@@ -82,7 +81,7 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
             .skipped
             .push("sqlite3 -json: there is no sqlite3 (Debian: apt install sqlite3)".to_owned());
     }
-    compare(settings, &servers)?;
+    answers::agree(settings, &servers)?;
 
     let sizes: &[u32] = if settings.quick {
         &[10_000, 100_000]
@@ -114,24 +113,6 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
          {SHELL}, which is no server, it is not measured. The file is in the system's cache."
     ));
     Ok(bench)
-}
-
-/// Everybody's answers over a small market, each with a database of its own for
-/// what is written.
-fn compare(settings: &Settings, servers: &[Contender]) -> Result<()> {
-    eprintln!("stream: comparing answers");
-    let folder = settings.folder()?;
-    let database = databases::seeded(2_500, 1_000)?;
-    let mut programs = Vec::new();
-    for (place, server) in servers.iter().enumerate() {
-        let copy = folder.path().join(format!("market-{place}.sqlite"));
-        std::fs::copy(&database, &copy).map_err(Error::io("copy a database"))?;
-        programs.push(server.start(&copy)?);
-    }
-    let names = servers.iter().map(|server| server.name.as_str());
-    let asked: Vec<_> = names.zip(programs.iter().map(Program::addr)).collect();
-    answers::compare(&asked, &answers::reading())?;
-    answers::compare(&asked, &answers::writing())
 }
 
 /// Whose turn it can be.
