@@ -64,9 +64,14 @@ impl Folder {
 ///
 /// When this program is not found.
 pub fn target_folder() -> Result<PathBuf> {
-    // This program is target/release/bench.
+    // This program is target/release/bench, and a test of it in target/debug/deps.
     let program = env::current_exe().map_err(Error::io("find this program"))?;
-    let target = program.ancestors().nth(2).unwrap_or(Path::new("target"));
+    let profile = program
+        .ancestors()
+        .find(|folder| folder.ends_with("release") || folder.ends_with("debug"));
+    let target = profile
+        .and_then(Path::parent)
+        .unwrap_or(Path::new("target"));
     Ok(target.to_owned())
 }
 

@@ -32,7 +32,7 @@ pub fn scales(unit: Unit) -> &'static [Scale] {
                 ]
             }
         }
-        Unit::Count => const { &[of(1.0, ""), of(1e6, " M")] },
+        Unit::Count => const { &[of(1.0, "")] },
         Unit::Ratio => const { &[of(1.0, " ×")] },
     }
 }

@@ -28,7 +28,7 @@ pub const GRID: RGBColor = RGBColor(0xC9, 0xCE, 0xD6);
 
 /// The colours of the series: the ones that Okabe and Ito chose so that people
 /// who see fewer colours can tell them apart, darker where white needs it.
-pub const SERIES: [RGBColor; 8] = [
+pub const SERIES: [RGBColor; 10] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xD5, 0x5E, 0x00),
     RGBColor(0x00, 0x8A, 0x64),
@@ -37,11 +37,14 @@ pub const SERIES: [RGBColor; 8] = [
     RGBColor(0x2E, 0x93, 0xCC),
     RGBColor(0x7A, 0x4B, 0x3A),
     RGBColor(0x4B, 0x4F, 0x58),
+    RGBColor(0x6A, 0x3F, 0xB5),
+    RGBColor(0x5C, 0x7A, 0x00),
 ];
 
 /// The same for a dark background.
-const DARK: [&str; 8] = [
+const DARK: [&str; 10] = [
     "#5CB3F0", "#FF8B45", "#2FD0A0", "#E79CCB", "#E8BE3F", "#A5D8F7", "#CF9A82", "#C6CAD2",
+    "#B79CF5", "#B5D14A",
 ];
 
 /// Lines are also told apart by their dashes, in CSS pixels; steps are not, whose
@@ -49,7 +52,7 @@ const DARK: [&str; 8] = [
 const DASHES: [&[f64]; 4] = [&[], &[8.0, 4.0], &[2.0, 4.0], &[10.0, 4.0, 2.0, 4.0]];
 
 /// How the colours of a picture follow the page: rules for a style sheet that
-/// sets `--ink` by `color`, `--grid` and `--c0` to `--c7`.
+/// sets `color`, `--grid` and `--c0` to `--c9`.
 pub fn style() -> String {
     let mut css = format!(
         "svg.plot text{{fill:currentColor}}\

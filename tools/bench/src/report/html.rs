@@ -33,7 +33,7 @@ pub fn page(report: &Report) -> String {
         summary(report).map_or_else(String::new, |text| format!("<strong>{text}.</strong> "));
     let _ = write!(
         page,
-        "<p>{first}Contenders took turns in one run on one machine: {}, {} cores.</p>\n\
+        "<p>{first}One run on one machine, in which the contenders took turns: {}, {} cores.</p>\n\
          <p class=\"soft\">{} UTC, {}</p>\n",
         escape(&machine.cpu),
         machine.cores,

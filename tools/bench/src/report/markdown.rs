@@ -26,7 +26,7 @@ pub fn markdown(report: &Report) -> String {
     let versions: Vec<String> = report
         .versions
         .iter()
-        .map(|(name, version)| format!("{name} {version}"))
+        .map(|(name, version)| named(name, version))
         .collect();
     if !versions.is_empty() {
         let _ = write!(text, " {}.", versions.join(", "));
@@ -59,6 +59,18 @@ pub fn markdown(report: &Report) -> String {
         }
     }
     text
+}
+
+/// `sqlx 0.9.0`; some programs say their name themselves.
+fn named(name: &str, version: &str) -> String {
+    // SQLite adds a checksum of its sources.
+    let short = version.split(' ').filter(|word| word.len() < 32);
+    let short = short.collect::<Vec<_>>().join(" ");
+    if short.starts_with(|first: char| first.is_ascii_digit()) {
+        format!("{name} {short}")
+    } else {
+        short
+    }
 }
 
 /// A table of one case: contenders by measures.

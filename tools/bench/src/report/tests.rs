@@ -33,7 +33,9 @@ fn small() -> Report {
             memory: 8 << 30,
             system: "Linux".to_owned(),
         },
-        versions: [("rustc".to_owned(), "1".to_owned())].into(),
+        versions: [("sqlx", "0.9.0"), ("python3", "Python 3.11")]
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .into(),
         benches: vec![bench],
     }
 }
@@ -100,7 +102,7 @@ fn no_line_is_longer_than_100_columns() {
 #[test]
 fn tables_for_a_readme() {
     let expected = "\
-`bench serve --quick` on 2001-02-03 04:05:06 UTC: cpu, 2 cores, 8 GiB memory, Linux. rustc 1.
+`bench serve --quick` on 2001-02-03 04:05:06 UTC: cpu, 2 cores, 8 GiB memory, Linux. Python 3.11, sqlx 0.9.0.
 
 **serve**
 

@@ -84,18 +84,19 @@ impl Picture {
             height,
             units,
         } = drawing;
-        // A page knows what an svg element is; a file has to say so.
-        let namespace = if style.is_empty() {
-            ""
+        // A page knows what an svg element is, and has a margin; a file needs both.
+        let (namespace, margin) = if style.is_empty() {
+            ("", 0)
         } else {
-            " xmlns=\"http://www.w3.org/2000/svg\""
+            (" xmlns=\"http://www.w3.org/2000/svg\"", units.0 / 50)
         };
+        let from = -i64::from(margin);
         format!(
             "<svg{namespace} class=\"{class}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\" \
-             width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {} {}\">\n\
+             width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"{from} {from} {} {}\">\n\
              <title id=\"{id}-t\">{}</title>\n<desc id=\"{id}-d\">{}</desc>\n{style}{body}</svg>\n",
-            units.0,
-            units.1,
+            units.0 + 2 * margin,
+            units.1 + 2 * margin,
             escape(&self.title),
             escape(&self.description),
         )
