@@ -180,7 +180,7 @@ fn wait_for<T>(job: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
         .build()
         .map_err(Error::io("make a runtime"))?
         .block_on(job)
-        .map_err(|cause| Error::Environment(format!("PostgreSQL: {cause}")))
+        .map_err(Error::from)
 }
 
 /// Has the server execute a statement made of a name of ours.
@@ -243,7 +243,12 @@ fn cluster(settings: &Settings, programs: &Path) -> Result<(String, OnDrop)> {
         }
     }
     let run = |name: &str, arguments: &[&OsStr]| {
-        run_as(account.as_ref(), &programs.join(name), folder.path(), arguments)
+        run_as(
+            account.as_ref(),
+            &programs.join(name),
+            folder.path(),
+            arguments,
+        )
     };
     run(
         "initdb",
@@ -306,9 +311,8 @@ fn cluster(settings: &Settings, programs: &Path) -> Result<(String, OnDrop)> {
 
 /// What differs from the installation's settings: where it listens.
 fn write_settings(data: &Path, port: u16) -> Result<()> {
-    let text = format!(
-        "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n"
-    );
+    let text =
+        format!("listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n");
     OpenOptions::new()
         .append(true)
         .open(data.join("postgresql.conf"))
@@ -404,7 +408,10 @@ fn run_as(
     };
     // What it says goes to a file: a pipe would stay open as long as the server.
     let mut said = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
-    let copy = || said.try_clone().map_err(Error::io("share a temporary file"));
+    let copy = || {
+        said.try_clone()
+            .map_err(Error::io("share a temporary file"))
+    };
     let status = command
         .args(arguments)
         .current_dir(folder)
@@ -444,7 +451,12 @@ fn programs() -> Option<PathBuf> {
         .output()
         .ok()
         .map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-    let usual = ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt", "/usr"];
+    let usual = [
+        "/usr/lib/postgresql",
+        "/opt/homebrew/opt",
+        "/usr/local/opt",
+        "/usr",
+    ];
     let usual = usual.iter().flat_map(|folder| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut found: Vec<(u32, PathBuf)> = entries
@@ -459,14 +471,10 @@ fn programs() -> Option<PathBuf> {
         found.sort();
         found.into_iter().rev().map(|(_, folder)| folder)
     });
-    on_path
-        .into_iter()
-        .chain(told)
-        .chain(usual)
-        .find(|folder| {
-            let needed = ["initdb", "pg_ctl", "postgres"];
-            needed.iter().all(|name| folder.join(name).is_file())
-        })
+    on_path.into_iter().chain(told).chain(usual).find(|folder| {
+        let needed = ["initdb", "pg_ctl", "postgres"];
+        needed.iter().all(|name| folder.join(name).is_file())
+    })
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

@@ -169,7 +169,7 @@ struct Run<'a> {
     /// The same list for programs that read it.
     file: PathBuf,
     patience: Duration,
-    python: Option<PathBuf>,
+    python: bool,
 }
 
 /// Measures the mix.
@@ -197,7 +197,7 @@ pub fn measure(settings: &Settings, options: &Options) -> Result<Bench> {
     let list = operations::list(count as usize);
     let file = folder.path().join("operations");
     fs::write(&file, operations::letters(&list)).map_err(Error::io("write the operations"))?;
-    let python = available(&mut bench, python::python())?;
+    let python = available(&mut bench, python::prepare())?.is_some();
     let server = available(&mut bench, server(settings)?)?;
     let run = Run {
         runtime: runtime::Builder::new_multi_thread()
@@ -252,7 +252,7 @@ fn cases<'a>(
             facts.version, facts.settings, facts.connections
         ));
     }
-    let python = run.python.is_some();
+    let python = run.python;
     let mut cases = Vec::new();
     for index in [true, false] {
         let other = if index { Index::Without } else { Index::With };
@@ -267,7 +267,11 @@ fn cases<'a>(
             )
         };
         // Without it everything is slower; two rounds show by how much.
-        let rounds = if index { settings.rounds } else { settings.rounds.min(2) };
+        let rounds = if index {
+            settings.rounds
+        } else {
+            settings.rounds.min(2)
+        };
         let mut contenders = common(100, python);
         contenders.push(Contender::sqlx(
             format!("one writer that commits together, {READERS} readers"),
@@ -287,10 +291,17 @@ fn cases<'a>(
         let mut contenders = common(facts.connections, python);
         if server.program("pgbench").is_some() {
             // The best of some; without the index all are as slow as the server.
-            let settings: &[_] = if index { &[(10, 1), (10, 2), (20, 2), (40, 2)] } else { &[(10, 1)] };
-            contenders.extend(settings.iter().map(|&(clients, threads)| Contender {
-                name: format!("pgbench, {clients} clients, {threads} threads").replace("1 threads", "1 thread"),
-                what: What::Pgbench(Clients { clients, threads }),
+            let settings: &[_] = if index {
+                &[(10, 1), (10, 2), (20, 2), (40, 2)]
+            } else {
+                &[(10, 1)]
+            };
+            contenders.extend(settings.iter().map(|&(clients, threads)| {
+                Contender {
+                    name: format!("pgbench, {clients} clients, {threads} threads")
+                        .replace("1 threads", "1 thread"),
+                    what: What::Pgbench(Clients { clients, threads }),
+                }
             }));
         }
         cases.push(Case {
@@ -304,9 +315,11 @@ fn cases<'a>(
     if server.is_some_and(|server| server.program("pgbench").is_none()) {
         available::<()>(
             bench,
-            Err("no pgbench: install it (apt install postgresql-contrib, dnf install \
+            Err(
+                "no pgbench: install it (apt install postgresql-contrib, dnf install \
                  postgresql-contrib)"
-                .to_owned()),
+                    .to_owned(),
+            ),
         )?;
     }
     Ok(cases)
@@ -343,12 +356,21 @@ impl Run<'_> {
                 None => contender.connections() as usize,
             };
             if peak > contender.connections() as usize {
-                return Err(Error::Environment(format!(
-                    "{name}: {peak} connections, where {} are allowed",
-                    contender.connections()
-                )));
+                return Err(Error::Failed {
+                    contender: name.clone(),
+                    reason: format!(
+                        "{peak} connections, where {} are allowed",
+                        contender.connections()
+                    ),
+                });
             }
-            bench.record(&case.name, name, "peak connections", Unit::Count, precise(peak));
+            bench.record(
+                &case.name,
+                name,
+                "peak connections",
+                Unit::Count,
+                precise(peak),
+            );
             if outcome.not_begun > 0 && !cut_off.contains(name) {
                 cut_off.push(name.clone());
             }
@@ -425,8 +447,10 @@ impl Run<'_> {
                 let options: PgConnectOptions = server.options()?;
                 self.runtime.block_on(async {
                     let store = OnPostgres::new(&options, connections, self.patience);
-                    self.sqlx(strategy, &store, async || on_postgres::empty(connection).await)
-                        .await
+                    self.sqlx(strategy, &store, async || {
+                        on_postgres::empty(connection).await
+                    })
+                    .await
                 })
             }
             What::SqlAlchemy(form, connections) => {
@@ -462,9 +486,12 @@ impl Run<'_> {
         let beginning = &self.list[..self.list.len().min(WARM_UP)];
         let warm = strategy::run(strategy, beginning, Instant::now() + self.patience, perform);
         if let Some(failure) = warm.await.first_failure {
-            return Err(Error::Environment(failure));
+            return Err(Error::Failed {
+                contender: format!("{strategy:?}"),
+                reason: format!("the warm-up: {failure}"),
+            });
         }
-        empty().await.map_err(database)?;
+        empty().await?;
         let sampler = Sampler::start({
             let store = store.clone();
             move || store.in_use()
@@ -485,9 +512,7 @@ impl Run<'_> {
         connections: u32,
         empty: impl FnOnce() -> Result<()>,
     ) -> Result<Turn> {
-        let python = self.python.as_deref();
         let job = peer::Job {
-            python: python.ok_or_else(|| Error::Environment("no Python".to_owned()))?,
             form,
             url,
             schema,
@@ -510,7 +535,7 @@ impl Run<'_> {
     }
 
     fn wait_for<T>(&self, job: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-        self.runtime.block_on(job).map_err(database)
+        Ok(self.runtime.block_on(job)?)
     }
 }
 
@@ -518,23 +543,30 @@ impl Run<'_> {
 /// many as in `mix.py`.
 const WARM_UP: usize = 100;
 
-fn database(cause: sqlx::Error) -> Error {
-    Error::Environment(format!("the database: {cause}"))
-}
-
 /// Nothing failed, nothing is missing from the outcome, and the tables hold
 /// what was written.
 fn examine(name: &str, outcome: &Outcome, operations: usize, rows: (i64, i64)) -> Result<()> {
-    let wrong = |what: String| Err(Error::Environment(format!("{name}: {what}")));
+    let wrong = |reason: String| {
+        Err(Error::Failed {
+            contender: name.to_owned(),
+            reason,
+        })
+    };
     if outcome.failed > 0 {
         let first = outcome.first_failure.as_deref().unwrap_or("?");
-        return wrong(format!("{} operations failed, first: {first}", outcome.failed));
+        return wrong(format!(
+            "{} operations failed, first: {first}",
+            outcome.failed
+        ));
     }
     let seen = outcome.done() + outcome.not_begun;
     if seen != operations {
         return wrong(format!("{seen} results of {operations} operations"));
     }
-    let expected = (outcome.writes * store::PARENTS.len(), outcome.writes * store::CHILDREN.len());
+    let expected = (
+        outcome.writes * store::PARENTS.len(),
+        outcome.writes * store::CHILDREN.len(),
+    );
     let found = (usize::try_from(rows.0), usize::try_from(rows.1));
     if found != (Ok(expected.0), Ok(expected.1)) {
         return wrong(format!(
@@ -579,12 +611,20 @@ fn bars(cases: &[Case], bench: &Bench) -> Vec<Plot> {
         }
         let contenders: Vec<&Contender> = first.contenders.iter().collect();
         let series = same.iter().map(|case| {
-            let points = contenders.iter().enumerate().filter_map(|(place, contender)| {
-                let rate = bench.median(&case.name, &contender.name, "rate")?;
-                Some((precise(place), 1_000.0 / rate))
-            });
+            let points = contenders
+                .iter()
+                .enumerate()
+                .filter_map(|(place, contender)| {
+                    let rate = bench.median(&case.name, &contender.name, "rate")?;
+                    Some((precise(place), 1_000.0 / rate))
+                });
             Series {
-                name: if case.index { "with the index" } else { "without an index" }.to_owned(),
+                name: if case.index {
+                    "with the index"
+                } else {
+                    "without an index"
+                }
+                .to_owned(),
                 points: points.collect(),
             }
         });
@@ -618,7 +658,9 @@ fn database_of(case: &Case) -> &'static str {
 /// What the project promises is about the tables with their index.
 fn aims(cases: &[Case], bench: &mut Bench) {
     let mut ratio = |place: &str, text: &str, bound: f64, other: &dyn Fn(&What) -> bool| {
-        let case = cases.iter().find(|case| case.index && database_of(case) == place);
+        let case = cases
+            .iter()
+            .find(|case| case.index && database_of(case) == place);
         let measured = case.and_then(|case| {
             let best = |wanted: &dyn Fn(&Contender) -> bool| {
                 let rates = case
@@ -663,9 +705,9 @@ fn notes(run: &Run, bench: &mut Bench) {
         thousands(writes),
         thousands(list.len() - writes),
     ));
-    bench.notes.push(
-        "SQLite: WAL, synchronous FULL, foreign keys on, for both sides.".to_owned(),
-    );
+    bench
+        .notes
+        .push("SQLite: WAL, synchronous FULL, foreign keys on, for both sides.".to_owned());
 }
 
 #[expect(clippy::cast_precision_loss, reason = "thousands of operations")]
@@ -684,4 +726,169 @@ fn thousands(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [(Strategy, Connections); 7] = [
+        (Strategy::Sequential, Connections::Shared(1)),
+        (Strategy::AllAtOnce, Connections::Shared(10)),
+        (Strategy::Chunks(7), Connections::Shared(7)),
+        (Strategy::InFlight(3), Connections::Shared(3)),
+        (Strategy::InFlight(20), Connections::Shared(4)),
+        (Strategy::InFlight(20), Connections::OneWriter(3)),
+        (Strategy::InFlight(20), Connections::CommitTogether(3)),
+    ];
+
+    const LATER: Duration = Duration::from_hours(1);
+
+    fn run(folder: &Path, list: Vec<Operation>) -> Run<'_> {
+        Run {
+            runtime: runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+            folder,
+            list,
+            file: PathBuf::new(),
+            patience: LATER,
+            python: false,
+        }
+    }
+
+    fn case(place: Place, index: bool, what: (Strategy, Connections)) -> (Case, Contender) {
+        let case = Case {
+            name: String::new(),
+            place,
+            index,
+            rounds: 1,
+            contenders: Vec::new(),
+        };
+        (case, Contender::sqlx(format!("{what:?}"), what.0, what.1))
+    }
+
+    /// `Run::turn` looks at results and rows itself, and fails when one is wrong.
+    fn all_work(place: Place) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = run(folder.path(), operations::list(150));
+        let writes = operations::letters(&run.list).matches('w').count();
+        for what in ALL {
+            for index in [true, false] {
+                let (case, contender) = case(place, index, what);
+                let turn = run.turn(&case, &contender, 0).unwrap();
+                assert_eq!(turn.outcome.writes, writes, "{what:?}");
+                assert_eq!(turn.outcome.reads, 150 - writes, "{what:?}");
+                let peak = turn.timeline.unwrap().peak();
+                assert!(peak <= what.1.most() as usize, "{what:?}: {peak}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_leaves_all_rows_on_sqlite() {
+        all_work(Place::Sqlite);
+    }
+
+    #[test]
+    fn every_way_leaves_all_rows_on_postgres() {
+        let settings = Settings {
+            quick: true,
+            rounds: 1,
+            dir: None,
+        };
+        let Some(server) = Server::start(&settings).unwrap() else {
+            assert!(env::var_os("CI").is_none(), "{}", postgres::INSTALL);
+            eprintln!("not run: {}", postgres::INSTALL);
+            return;
+        };
+        all_work(Place::Postgres(&server));
+
+        // pgbench follows the same list, or the rows would not be as many.
+        if server.program("pgbench").is_some() {
+            let folder = tempfile::tempdir().unwrap();
+            let run = run(folder.path(), operations::list(150));
+            let (case, mut contender) = case(Place::Postgres(&server), true, ALL[0]);
+            for clients in [1, 4] {
+                contender.what = What::Pgbench(Clients {
+                    clients,
+                    threads: 1,
+                });
+                run.turn(&case, &contender, 0).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_waits_too_long_for_a_connection_has_done_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mix.sqlite");
+        let run = run(folder.path(), operations::list(40));
+        run.wait_for(on_sqlite::create(&file, true)).unwrap();
+        run.runtime.block_on(async {
+            let store = OnSqlite::new(&file, Connections::Shared(1), Duration::from_millis(20));
+            let held = store.pools().writers().acquire().await.unwrap();
+            let until = Instant::now() + LATER;
+            let outcome = strategy::run(Strategy::AllAtOnce, &run.list, until, |operation| {
+                let store = store.clone();
+                async move { store.perform(operation).await }
+            })
+            .await;
+            drop(held);
+            store.close().await;
+            assert_eq!((outcome.not_begun, outcome.failed), (40, 0));
+        });
+        assert_eq!(run.wait_for(on_sqlite::rows(&file)).unwrap(), (0, 0));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_its_neighbours_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mix.sqlite");
+        let run = run(folder.path(), vec![Operation::Write; 30]);
+        run.wait_for(on_sqlite::create(&file, true)).unwrap();
+        // From the tenth b4 on they are refused, after the parents of that write.
+        run.wait_for(async {
+            let mut connection = on_sqlite::options(&file).connect().await?;
+            sqlx::raw_sql(
+                "CREATE TRIGGER refuse BEFORE INSERT ON b \
+                 WHEN NEW.data = 'b4' AND (SELECT count(*) FROM b WHERE data = 'b4') = 9 BEGIN \
+                 SELECT RAISE(ABORT, 'on purpose'); END",
+            )
+            .execute(&mut connection)
+            .await?;
+            connection.close().await
+        })
+        .unwrap();
+        run.runtime.block_on(async {
+            let store = OnSqlite::new(&file, Connections::CommitTogether(1), LATER);
+            let until = Instant::now() + LATER;
+            let outcome = strategy::run(Strategy::AllAtOnce, &run.list, until, |operation| {
+                let store = store.clone();
+                async move { store.perform(operation).await }
+            })
+            .await;
+            store.close().await;
+            assert_eq!((outcome.writes, outcome.failed), (9, 21));
+            let first = outcome.first_failure.unwrap();
+            assert!(first.contains("on purpose"), "{first}");
+        });
+        assert_eq!(run.wait_for(on_sqlite::rows(&file)).unwrap(), (27, 45));
+    }
+
+    #[test]
+    fn missing_rows_and_failures_are_errors() {
+        let outcome = |failed| Outcome {
+            writes: 2,
+            reads: 1,
+            failed,
+            ..Outcome::default()
+        };
+        assert!(examine("it", &outcome(0), 3, (6, 10)).is_ok());
+        assert!(examine("it", &outcome(0), 3, (6, 9)).is_err());
+        assert!(examine("it", &outcome(0), 3, (5, 10)).is_err());
+        assert!(examine("it", &outcome(0), 4, (6, 10)).is_err());
+        assert!(examine("it", &outcome(1), 4, (6, 10)).is_err());
+    }
 }

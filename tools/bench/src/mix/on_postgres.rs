@@ -141,9 +141,8 @@ impl Store for OnPostgres {
         let Some(mut connection) = store::acquire(self.pools.readers()).await? else {
             return Ok(Ended::NotBegun);
         };
-        let parents: Vec<(i32, String, Timestamp)> = sqlx::query_as(SELECT_A)
-            .fetch_all(&mut *connection)
-            .await?;
+        let parents: Vec<(i32, String, Timestamp)> =
+            sqlx::query_as(SELECT_A).fetch_all(&mut *connection).await?;
         let ids: Vec<i32> = parents.iter().map(|(id, ..)| *id).collect();
         let children: Vec<(i32, i32, String)> = sqlx::query_as(SELECT_B)
             .bind(ids)

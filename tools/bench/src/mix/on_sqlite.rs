@@ -36,8 +36,7 @@ const INSERT_B: &str = "INSERT INTO b (a_id, data) VALUES (?, ?), (?, ?), (?, ?)
 const SELECT_A: &str = "SELECT id, data, create_date FROM a LIMIT 10";
 
 /// Fewer than ten ids are made ten with NULL, which is in no row.
-const SELECT_B: &str =
-    "SELECT id, a_id, data FROM b WHERE a_id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const SELECT_B: &str = "SELECT id, a_id, data FROM b WHERE a_id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// How many writes share a commit at most.
 const TOGETHER: usize = 100;
@@ -116,6 +115,11 @@ impl OnSqlite {
         });
         Self { pools, queue }
     }
+
+    #[cfg(test)]
+    pub fn pools(&self) -> &Pools<Sqlite> {
+        &self.pools
+    }
 }
 
 impl Store for OnSqlite {
@@ -142,9 +146,8 @@ impl Store for OnSqlite {
         let Some(mut connection) = store::acquire(self.pools.readers()).await? else {
             return Ok(Ended::NotBegun);
         };
-        let parents: Vec<(i64, String, String)> = sqlx::query_as(SELECT_A)
-            .fetch_all(&mut *connection)
-            .await?;
+        let parents: Vec<(i64, String, String)> =
+            sqlx::query_as(SELECT_A).fetch_all(&mut *connection).await?;
         let mut children = sqlx::query_as(SELECT_B);
         for place in 0..store::PAGE {
             children = children.bind(parents.get(place).map(|(id, ..)| *id));
@@ -194,10 +197,7 @@ async fn insert(connection: &mut SqliteConnection) -> sqlx::Result<Vec<i64>> {
 
 /// Takes the writes that are waiting, does each in a savepoint, commits once and
 /// then answers all of them.
-async fn commit_together(
-    writers: SqlitePool,
-    mut waiting: mpsc::Receiver<Answer>,
-) {
+async fn commit_together(writers: SqlitePool, mut waiting: mpsc::Receiver<Answer>) {
     let mut batch = Vec::with_capacity(TOGETHER);
     while waiting.recv_many(&mut batch, TOGETHER).await > 0 {
         let results = match commit(&writers, batch.len()).await {
@@ -220,10 +220,7 @@ async fn commit_together(
 /// # Errors
 ///
 /// When the transaction fails, and with it all of them.
-async fn commit(
-    writers: &SqlitePool,
-    writes: usize,
-) -> sqlx::Result<Vec<Result<Ended, Failure>>> {
+async fn commit(writers: &SqlitePool, writes: usize) -> sqlx::Result<Vec<Result<Ended, Failure>>> {
     let mut transaction = writers.begin_with("BEGIN IMMEDIATE").await?;
     let mut results = Vec::with_capacity(writes);
     for _ in 0..writes {

@@ -13,8 +13,7 @@ use super::strategy::Outcome;
 use super::timeline::Timeline;
 use crate::error::{Error, Result};
 use crate::interrupt::{self, Registration};
-
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python/mix.py");
+use crate::python;
 
 /// How SQLAlchemy is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +38,6 @@ impl Form {
 
 /// What the program needs to know.
 pub struct Job<'a> {
-    pub python: &'a Path,
     pub form: Form,
     pub url: &'a str,
     pub schema: &'a str,
@@ -82,10 +80,12 @@ impl Drop for Running {
 /// When the program or `empty` fails.
 pub fn turn(job: &Job, empty: impl FnOnce() -> Result<()>) -> Result<(Turn, String)> {
     let name = format!("mix.py --form {}", job.form.argument());
-    let failed = |why: &str| Error::Environment(format!("{name}: {why}"));
-    let mut command = Command::new(job.python);
+    let failed = |reason: &str| Error::Failed {
+        contender: name.clone(),
+        reason: reason.to_owned(),
+    };
+    let mut command = python::script("mix.py")?;
     command
-        .arg(PROGRAM)
         .args(["--form", job.form.argument()])
         .args(["--url", job.url])
         .args(["--schema", job.schema])
@@ -93,14 +93,13 @@ pub fn turn(job: &Job, empty: impl FnOnce() -> Result<()>) -> Result<(Turn, Stri
         .arg(job.operations)
         .args(["--connections", &job.connections.to_string()])
         .args(["--patience", &job.patience.as_secs_f64().to_string()])
-        // Nothing is written beside the sources.
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env_remove("PYTHONPATH")
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let (child, registration) = interrupt::tracked(|| {
-        let child = command.spawn().map_err(Error::io(format!("start {name}")))?;
+        let child = command
+            .spawn()
+            .map_err(Error::io(format!("start {name}")))?;
         let process = child.id();
         let kill = move || {
             let _ = Command::new("sh")

@@ -73,7 +73,10 @@ pub fn turn(
         .args(["--define", "turn=-1"])
         .args(["--define", &format!("clients={clients}")])
         .args(["--define", &format!("operations={}", list.len())])
-        .args(["--define", &format!("parents={{{}}}", store::PARENTS.join(","))])
+        .args([
+            "--define",
+            &format!("parents={{{}}}", store::PARENTS.join(",")),
+        ])
         .args(["--define", &format!("places={{{places}}}")])
         .args(["--define", &format!("children={{{data}}}")])
         // It cannot carry ten ids from one answer into the next question. Rows
@@ -87,11 +90,9 @@ pub fn turn(
         .output()
         .map_err(Error::io("start pgbench"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let failed = || {
-        Error::Environment(format!(
-            "pgbench has failed: {}{text}",
-            String::from_utf8_lossy(&output.stderr)
-        ))
+    let failed = || Error::Failed {
+        contender: "pgbench".to_owned(),
+        reason: format!("{}{text}", String::from_utf8_lossy(&output.stderr)),
     };
     if !output.status.success() {
         return Err(failed());

@@ -180,9 +180,10 @@ mod tests {
     async fn at_a_gate(strategy: Strategy, look: impl AsyncFnOnce(&Gate)) -> (Gate, Outcome) {
         let gate = Gate::closed();
         let job = gate.clone();
-        let running = tokio::spawn(async move {
-            run(strategy, &list(100), later(), |_| pass(job.clone())).await
-        });
+        let running =
+            tokio::spawn(
+                async move { run(strategy, &list(100), later(), |_| pass(job.clone())).await },
+            );
         look(&gate).await;
         gate.open();
         let outcome = running.await.unwrap();
@@ -278,7 +279,11 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_begins_after_the_time() {
-        for strategy in [Strategy::Sequential, Strategy::Chunks(4), Strategy::InFlight(2)] {
+        for strategy in [
+            Strategy::Sequential,
+            Strategy::Chunks(4),
+            Strategy::InFlight(2),
+        ] {
             let now = Instant::now();
             let gate = Gate::opened();
             let outcome = run(strategy, &list(10), now, |_| pass(gate.clone())).await;
