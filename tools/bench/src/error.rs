@@ -23,8 +23,13 @@ pub enum Error {
         found: String,
         expected: String,
     },
+    /// A contender that did not do its work is not compared either.
+    #[error("{contender}: {reason}")]
+    Failed { contender: String, reason: String },
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
 }
 
 impl Error {

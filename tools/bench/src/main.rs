@@ -10,7 +10,9 @@ mod interrupt;
 mod learn;
 mod machine;
 mod market;
+mod mix;
 mod model;
+mod postgres;
 mod program;
 mod python;
 mod report;
@@ -68,6 +70,8 @@ struct Args {
     /// Where databases are made [default: the system's temporary folder].
     #[arg(long)]
     dir: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Only for mix")]
+    mix: mix::Options,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,16 +82,19 @@ enum Which {
     Stream,
     /// New orders that are on disk when they are acknowledged.
     Write,
+    /// Thousands of small transactions at once, on SQLite and on PostgreSQL.
+    Mix,
     /// What a learner waits for: the first build, and the verdict after an edit.
     Learn,
 }
 
 impl Which {
-    fn measure(self, settings: &Settings) -> Result<Bench> {
+    fn measure(self, settings: &Settings, args: &Args) -> Result<Bench> {
         match self {
             Self::Serve => serve::measure(settings),
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
+            Self::Mix => mix::measure(settings, &args.mix),
             Self::Learn => learn::measure(settings),
         }
     }
@@ -126,7 +133,7 @@ fn run(args: &Args) -> Result<()> {
     };
     for which in Which::value_variants() {
         if args.benches.is_empty() || args.benches.contains(which) {
-            report.benches.push(which.measure(&settings)?);
+            report.benches.push(which.measure(&settings, args)?);
         }
     }
     report.seconds = start.elapsed().as_secs_f64();
