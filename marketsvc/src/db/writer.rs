@@ -749,7 +749,12 @@ mod tests {
 
     #[tokio::test]
     async fn closing_stores_and_answers_those_who_wait() {
-        let mut market = Fixture::patient().await;
+        // Those who wait are more than a batch.
+        let mut market = Fixture::new(Limits {
+            batch: 4,
+            ..patient()
+        })
+        .await;
         market.lock().await;
         let mut answers = vec![market.place_first(order(1, [1])).await];
         answers.extend((0..20).map(|_| market.place(order(2, [1]))));
