@@ -6,6 +6,8 @@
 //! SQLite, where nobody is served in turn and nobody can read. So readers have
 //! their own, and new orders wait in a queue for the one task that writes
 //! (`writer.rs`), which stores those that come together with one commit.
+//! The totals of orders, of which many are asked for at once, are read together
+//! over one more connection: see [`totals`].
 
 pub mod bulk;
 pub mod customers;
@@ -13,6 +15,7 @@ pub mod open;
 pub mod orders;
 mod place;
 mod probe;
+pub mod totals;
 mod values;
 mod writer;
 
@@ -24,8 +27,16 @@ use sqlx::sqlite::{
 };
 
 use self::place::Place;
+use self::totals::Totals;
 use self::writer::Writer;
 use crate::Limits;
+
+/// What the connection for totals keeps of the database in memory, as
+/// `cache_size` (in KiB when negative). It looks up orders all over the tables,
+/// where a read from the operating system's cache costs more than the rest of the
+/// work; this is an index of a million orders but for its leaves, or all of a
+/// hundred thousand.
+const TOTALS_CACHE: &str = "-16384";
 
 /// The open database. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -34,6 +45,7 @@ pub struct Db {
     /// One connection: for migrations at the start, then for `new_orders`.
     writer: SqlitePool,
     new_orders: Writer,
+    totals: Totals,
 }
 
 impl Db {
@@ -45,13 +57,18 @@ impl Db {
         let writer = pool_options(1, limits)
             .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
             .await?;
+        // A write that strayed onto a reader would be an error, not a lock.
+        let options = options.pragma("query_only", "ON");
         let readers = pool_options(limits.readers, limits)
-            // A write that strayed onto a reader would be an error, not a lock.
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(options.clone())
+            .await?;
+        let totals = pool_options(1, limits)
+            .connect_with(options.pragma("cache_size", TOTALS_CACHE))
             .await?;
         let place = Place::of(path)?;
         Ok(Self {
             readers,
+            totals: Totals::start(totals, limits.acquire),
             new_orders: Writer::start(writer.clone(), place, limits),
             writer,
         })
@@ -83,6 +100,7 @@ impl Db {
         for _ in 0..self.reader_count() {
             held.push(self.readers.acquire().await.expect("a connection"));
         }
+        held.push(self.totals.hold().await);
         held
     }
 
@@ -92,6 +110,7 @@ impl Db {
     pub async fn close(&self) {
         self.new_orders.close().await;
         self.readers.close().await;
+        self.totals.close().await;
         self.writer.close().await;
     }
 }

@@ -6,6 +6,7 @@ use sqlx::{FromRow, Row};
 use tokio::task::JoinSet;
 
 use super::Db;
+use super::totals::{MAX_BATCH, OrderTotal};
 use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
 use crate::trace::part_of_request;
 use crate::{Error, trace};
@@ -180,48 +181,21 @@ pub async fn page_between(
         .await?)
 }
 
-/// What an order costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrderTotal {
-    /// There is no such order.
-    Unknown,
-    /// The order has no items.
-    Empty,
-    Of(Money),
-}
-
-/// The total of one order.
+/// The total of one order, read together with others that are asked for at
+/// the same time: see [`totals`](super::totals).
 ///
 /// # Errors
 ///
-/// [`Error::Busy`] when no connection comes free in time, else
-/// [`Error::Database`].
+/// [`Error::Busy`] when there is no answer in time, else [`Error::Database`].
 pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
-    trace::statement();
-    // The macro sees by itself that the sum of no rows is NULL.
-    let total: Option<Option<Money>> = sqlx::query_scalar!(
-        r#"SELECT (SELECT sum(item.price_cents * order_items.quantity)
-                   FROM order_items
-                   JOIN item ON item.id = order_items.item_id
-                   WHERE order_items.order_id = orders.id) AS "total: Money"
-           FROM orders
-           WHERE orders.id = $1"#,
-        order.get()
-    )
-    .fetch_optional(&db.readers)
-    .await?;
-    Ok(match total {
-        None => OrderTotal::Unknown,
-        Some(None) => OrderTotal::Empty,
-        Some(Some(total)) => OrderTotal::Of(total),
-    })
+    db.totals.load(order).await
 }
 
 /// The totals of many orders, in the order asked for.
 ///
-/// One statement could read them all; tasks are what this endpoint shows. As
-/// many run at once as there are connections: more would only queue, each with
-/// its own chance to time out.
+/// One statement could read them all; tasks are what this endpoint shows. They
+/// wait for the same statements, so as many run at once as one takes: fewer
+/// would take more statements, more would only keep other requests waiting.
 ///
 /// # Errors
 ///
@@ -231,9 +205,9 @@ pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
 ///
 /// Dropping the future aborts the tasks.
 pub async fn totals(db: &Db, orders: &[OrderId]) -> Result<Vec<OrderTotal>, Error> {
-    in_order(orders, db.reader_count(), |order| {
-        let db = db.clone();
-        Box::pin(async move { total(&db, order).await })
+    in_order(orders, MAX_BATCH, |order| {
+        let totals = db.totals.clone();
+        Box::pin(async move { totals.load(order).await })
     })
     .await
 }

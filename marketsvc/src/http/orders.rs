@@ -16,7 +16,8 @@ use super::stream::{Format, respond};
 use super::{AppState, PathAndHandlers};
 use crate::Error;
 use crate::db::customers;
-use crate::db::orders::{self, After, Line, OrderTotal};
+use crate::db::orders::{self, After, Line};
+use crate::db::totals::OrderTotal;
 use crate::domain::{
     CustomerId, FieldError, Invalid, ItemId, Money, NewOrder, OrderId, OrderLine, Quantity, UtcTime,
 };
@@ -72,9 +73,6 @@ async fn of_customer(
     PathValue(customer): PathValue<CustomerId>,
     format: Format,
 ) -> Result<Response, Error> {
-    if customers::name(&state.db, customer).await?.is_none() {
-        return Err(Error::NotFound(format!("there is no customer {customer}")));
-    }
     respond(format, orders_of(state, customer, format)).await
 }
 
@@ -89,6 +87,10 @@ fn orders_of(
         loop {
             let limit = state.limits.page_rows;
             let lines = orders::page_of_customer(&state.db, customer, after, limit).await?;
+            // Only then is there a doubt. Nothing was sent yet.
+            if lines.is_empty() && after.is_none() {
+                must_exist(&state, customer).await?;
+            }
             after = lines.last().map(Line::after);
             for line in &lines {
                 text.push(line);
@@ -99,6 +101,13 @@ fn orders_of(
             yield text.take();
         }
         yield text.finish();
+    }
+}
+
+async fn must_exist(state: &AppState, customer: CustomerId) -> Result<(), Error> {
+    match customers::name(&state.db, customer).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::NotFound(format!("there is no customer {customer}"))),
     }
 }
 
@@ -262,15 +271,23 @@ fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
         .expect("writing to memory succeeds, and the wire types have no keys but strings");
 }
 
+#[derive(Serialize)]
+struct WireTotal {
+    #[serde(rename = "Order Total")]
+    total: Option<Money>,
+}
+
 /// `GET /api/order_total/{order}`: `{"Order Total":30.0}`; `null` instead of a
 /// number for an order without items, 404 for an unknown order.
 async fn total(
     State(state): State<AppState>,
     PathValue(order): PathValue<OrderId>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<WireTotal>, Error> {
     match orders::total(&state.db, order).await? {
         OrderTotal::Unknown => Err(Error::NotFound(format!("there is no order {order}"))),
-        known => Ok(Json(json!({ "Order Total": amount(known) }))),
+        known => Ok(Json(WireTotal {
+            total: amount(known),
+        })),
     }
 }
 
