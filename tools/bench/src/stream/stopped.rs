@@ -34,7 +34,10 @@ const SMALL: &str = "/api/order_total/1";
 pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<()> {
     let rows = if settings.quick { 100_000 } else { MILLION };
     let database = databases::seeded(rows - SAMPLE, ORDERS)?;
-    let case = format!("{STOPPED} clients that stopped reading {}", case(rows));
+    let case = format!(
+        "order_total beside {STOPPED} clients that stopped reading {}",
+        case(rows)
+    );
     let mut servers = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
     if python {
         // Whoever collects has nothing to hold, but needs memory for 32 lists.
@@ -54,10 +57,10 @@ pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<(
         let mut record =
             |measure, unit, sample| bench.record(&case, &server.name, measure, unit, sample);
         for (measure, sample) in [
-            ("order_total before, p50", before.p50),
-            ("order_total before, p99", before.p99),
-            ("order_total beside, p50", beside.p50),
-            ("order_total beside, p99", beside.p99),
+            ("p99", beside.p99),
+            ("p50", beside.p50),
+            ("p99 before", before.p99),
+            ("p50 before", before.p50),
         ] {
             record(measure, Unit::Seconds, sample.as_secs_f64());
         }
@@ -73,13 +76,13 @@ pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<(
     })?;
     for name in silent {
         bench.notes.push(format!(
-            "{case}: {name} did not answer {SMALL} within {} s; its figure is that limit.",
+            "{case}: {name} did not answer within {} s; its figures are that limit.",
             LIMIT.as_secs()
         ));
     }
-    let beside = bench.median(&case, MARKETSVC, "order_total beside, p99");
+    let beside = bench.median(&case, MARKETSVC, "p99");
     bench.aim(
-        format!("order_total beside {STOPPED} clients that stopped reading: p99 in seconds"),
+        format!("order_total beside {STOPPED} clients that stopped reading: p99, in seconds"),
         Bound::AtMost(0.05),
         beside,
     );
