@@ -42,7 +42,7 @@ pub struct Options {
     /// How many operations [default: 35000, or 3500 with --quick].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     operations: Option<u32>,
-    /// With or without the index on b.a_id.
+    /// With or without the index on `b.a_id`.
     #[arg(long, value_enum, default_value_t)]
     index: Index,
     /// Seconds after which a contender begins nothing new [default: 8, or 4 with --quick].
