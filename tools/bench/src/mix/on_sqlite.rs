@@ -220,10 +220,10 @@ async fn commit_together(writers: SqlitePool, mut waiting: mpsc::Receiver<Answer
 /// # Errors
 ///
 /// When the transaction fails, and with it all of them.
-async fn commit(writers: &SqlitePool, writes: usize) -> sqlx::Result<Vec<Result<Ended, Failure>>> {
+async fn commit(writers: &SqlitePool, count: usize) -> sqlx::Result<Vec<Result<Ended, Failure>>> {
     let mut transaction = writers.begin_with("BEGIN IMMEDIATE").await?;
-    let mut results = Vec::with_capacity(writes);
-    for _ in 0..writes {
+    let mut results = Vec::with_capacity(count);
+    for _ in 0..count {
         let mut savepoint = transaction.begin().await?;
         results.push(match insert(&mut savepoint).await {
             Ok(ids) => {
