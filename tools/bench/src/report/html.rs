@@ -166,7 +166,7 @@ fn table(page: &mut String, case: &Case, contenders: &[&str]) {
     let scales: Vec<Option<Positions>> = (0..case.measures.len())
         .map(|column| Positions::new(case.rows.iter().filter_map(|row| row.1[column])))
         .collect();
-    let ahead = case.ahead_name();
+    let ratio = case.ratio_name();
     let logarithmic: Vec<&str> = case
         .measures
         .iter()
@@ -183,7 +183,7 @@ fn table(page: &mut String, case: &Case, contenders: &[&str]) {
         );
     }
     page.push_str("</caption>\n<thead><tr><td></td>");
-    for measure in case.measures.iter().copied().chain(ahead.as_deref()) {
+    for measure in case.measures.iter().copied().chain(ratio.as_deref()) {
         let _ = write!(page, "<th scope=\"col\">{}</th>", escape(measure));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
@@ -210,11 +210,11 @@ fn table(page: &mut String, case: &Case, contenders: &[&str]) {
                 value(figure)
             );
         }
-        if let Some(name) = &ahead {
-            let value = case.ahead(number).unwrap_or(f64::NAN);
+        if let Some(name) = &ratio {
+            let value = case.ratio(number).unwrap_or(f64::NAN);
             let _ = write!(
                 page,
-                "<td class=\"ahead\" data-label=\"{}\"><span class=\"both\">{}</span></td>",
+                "<td class=\"ratio\" data-label=\"{}\"><span class=\"both\">{}</span></td>",
                 escape(name),
                 amount(value, Unit::Ratio)
             );

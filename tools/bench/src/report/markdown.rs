@@ -75,10 +75,10 @@ fn named(name: &str, version: &str) -> String {
 
 /// A table of one case: contenders by measures.
 fn full(text: &mut String, case: &Case) {
-    let ahead = case.ahead_name();
+    let ratio = case.ratio_name();
     let mut header = vec![cell(case.name)];
     header.extend(case.measures.iter().map(|measure| cell(measure)));
-    header.extend(ahead.as_deref().map(cell));
+    header.extend(ratio.as_deref().map(cell));
     head(text, &header);
     for (number, (contender, figures)) in case.rows.iter().enumerate() {
         let mut row = vec![cell(contender)];
@@ -88,8 +88,8 @@ fn full(text: &mut String, case: &Case) {
                 |figure| spread(figure.median(), figure.low(), figure.high(), figure.unit),
             )
         }));
-        if ahead.is_some() {
-            let value = case.ahead(number).unwrap_or(f64::NAN);
+        if ratio.is_some() {
+            let value = case.ratio(number).unwrap_or(f64::NAN);
             row.push(amount(value, Unit::Ratio));
         }
         let _ = writeln!(text, "| {} |", row.join(" | "));

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use crate::contender::MARKETSVC;
 use crate::error::{Error, Result};
 use crate::model::{Aim, Bench, Bound, Figure, Report, Unit};
 
@@ -112,10 +113,11 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// How many times better the first contender is than the one in this row, by
-    /// the first measure: more of what is counted by the second, less of time
-    /// and memory. `None` when there is nothing to compare.
-    fn ahead(&self, row: usize) -> Option<f64> {
+    /// The first measure of this row against that of the first contender: how many
+    /// times better one of them is, that is more of what is counted by the second,
+    /// less of time and memory. Where the service is the first, it is how many times
+    /// better the service is. `None` when there is nothing to compare.
+    fn ratio(&self, row: usize) -> Option<f64> {
         let figure = |row: usize| *self.rows.get(row)?.1.first()?;
         let (first, other) = (figure(0)?, figure(row)?);
         let ahead = match first.unit {
@@ -123,16 +125,27 @@ impl Case<'_> {
             Unit::Seconds | Unit::Bytes => other.median() / first.median(),
             Unit::Count | Unit::Ratio => return None,
         };
-        ahead.is_finite().then_some(ahead)
+        let ratio = if self.is_ours() { ahead } else { 1.0 / ahead };
+        ratio.is_finite().then_some(ratio)
     }
 
-    /// What [`Self::ahead`] is, as the title of a column; `None` when the case has
+    /// What [`Self::ratio`] is, as the title of a column; `None` when the case has
     /// none.
-    fn ahead_name(&self) -> Option<String> {
+    fn ratio_name(&self) -> Option<String> {
         let (first, _) = self.rows.first()?;
         let measure = self.measures.first()?;
-        (self.compares && (1..self.rows.len()).any(|row| self.ahead(row).is_some()))
-            .then(|| format!("{first} ahead in {measure}"))
+        (self.compares && (1..self.rows.len()).any(|row| self.ratio(row).is_some())).then(|| {
+            if self.is_ours() {
+                format!("{first} ahead in {measure}")
+            } else {
+                format!("{measure} against {first}")
+            }
+        })
+    }
+
+    /// Whether the service is what the others are compared with.
+    fn is_ours(&self) -> bool {
+        self.rows.first().is_some_and(|row| row.0 == MARKETSVC)
     }
 }
 

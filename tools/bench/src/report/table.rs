@@ -81,18 +81,19 @@ fn table(case: &Case) -> String {
             .load_style(LINES)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(WIDTH);
-        let ahead = case
-            .ahead_name()
-            .map(|name| name.replace(" ahead", "\nahead"));
+        let ratio = case.ratio_name().map(|name| {
+            name.replace(" ahead ", "\nahead ")
+                .replace(" against ", "\nagainst ")
+        });
         let mut header = vec![""];
         header.extend(&case.measures);
-        header.extend(ahead.as_deref());
+        header.extend(ratio.as_deref());
         table.set_header(header);
         for (number, (contender, figures)) in case.rows.iter().enumerate() {
             let mut row = vec![(*contender).to_owned()];
             row.extend(figures.iter().map(|figure| cell(*figure, folded)));
-            if ahead.is_some() {
-                let value = case.ahead(number);
+            if ratio.is_some() {
+                let value = case.ratio(number);
                 row.push(value.map_or_else(|| "-".to_owned(), |value| amount(value, Unit::Ratio)));
             }
             table.add_row(row);

@@ -366,6 +366,45 @@ fn a_plot_of_nothing_is_still_a_plot() {
 }
 
 #[test]
+fn a_ratio_is_about_the_service_if_it_takes_part() {
+    let mut bench = Bench::new("mix", "");
+    for (contender, rate) in [("a", 100.0), ("b", 700.0)] {
+        bench.record("case", contender, "rate", Unit::PerSecond, rate);
+        bench.record("case", contender, "other", Unit::PerSecond, 1.0);
+    }
+    let name_and_ratio = |bench: &Bench| {
+        let case = &cases(bench)[0];
+        let ratio = case
+            .ratio(1)
+            .map(|ratio| amount::amount(ratio, Unit::Ratio));
+        (
+            case.ratio_name().unwrap_or_default(),
+            ratio.unwrap_or_default(),
+        )
+    };
+    assert_eq!(
+        name_and_ratio(&bench),
+        ("rate against a".to_owned(), "7 ×".to_owned())
+    );
+    for figure in &mut bench.figures {
+        if figure.contender == "a" {
+            MARKETSVC.clone_into(&mut figure.contender);
+        }
+    }
+    assert_eq!(
+        name_and_ratio(&bench),
+        ("marketsvc ahead in rate".to_owned(), "0.143 ×".to_owned())
+    );
+    // Less time is better.
+    for figure in &mut bench.figures {
+        figure.unit = Unit::Seconds;
+    }
+    assert_eq!(name_and_ratio(&bench).1, "7 ×");
+    bench.name = "learn".to_owned();
+    assert_eq!(name_and_ratio(&bench).0, "");
+}
+
+#[test]
 fn files_are_written_and_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (json, html) = (

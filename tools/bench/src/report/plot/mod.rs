@@ -6,7 +6,7 @@ mod lines;
 
 use crate::model::{Bench, Figure, Style};
 
-use super::canvas::{self, Align, Canvas};
+use super::canvas::{self, Align, Canvas, SERIES};
 use super::escape;
 
 /// Text of a picture, in CSS pixels.
@@ -133,16 +133,20 @@ pub fn contenders(figures: &[Figure]) -> Vec<&str> {
     names
 }
 
-/// A colour for each name: a contender has the same in all plots of its bench,
-/// other names those that are left.
+/// A colour for each name, all different while there are enough: a contender has
+/// its own in all plots of its bench, other names have those that are left.
 fn colours<'a>(names: impl Iterator<Item = &'a str>, contenders: &[&str]) -> Vec<usize> {
-    let known: Vec<Option<usize>> = names
+    let count = SERIES.len();
+    let places: Vec<Option<usize>> = names
         .map(|name| contenders.iter().position(|&contender| contender == name))
         .collect();
-    let mut free = (0..).filter(|number| !known.contains(&Some(*number)));
-    known
+    let own = |place: &Option<usize>| place.filter(|place| *place < count);
+    let taken: Vec<usize> = places.iter().filter_map(own).collect();
+    let mut free = (0..count).filter(|colour| !taken.contains(colour));
+    places
         .iter()
-        .map(|known| known.or_else(|| free.next()).unwrap_or(0))
+        .enumerate()
+        .map(|(number, place)| own(place).or_else(|| free.next()).unwrap_or(number % count))
         .collect()
 }
 
@@ -178,4 +182,19 @@ fn draw(width: f64, height: f64, content: impl FnOnce(&Canvas)) -> Drawing {
 #[expect(clippy::cast_precision_loss, reason = "a few hundred at most")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_kept_and_different() {
+        let all: Vec<String> = (0..14).map(|number| format!("c{number}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let of = |names: &[&str]| colours(names.iter().copied(), &all);
+        assert_eq!(of(&["c3", "c0"]), [3, 0]);
+        assert_eq!(of(&["c0", "c10", "c2", "another"]), [0, 1, 2, 3]);
+        assert!(of(&all).iter().all(|colour| *colour < SERIES.len()));
+    }
 }
