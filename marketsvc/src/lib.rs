@@ -7,8 +7,9 @@
 //!
 //! 1. [`domain`]: what a market is made of. Values that exist are valid.
 //! 2. [`db`]: the only place with SQL. [`db::open`] makes or recognises the
-//!    database, [`db::customers`] and [`db::orders`] ask it, `db/writer.rs` stores
-//!    new orders, many at a time, [`db::bulk`] fills it.
+//!    database, [`db::customers`] and [`db::orders`] ask it, [`db::totals`]
+//!    reads totals and `db/writer.rs` stores new orders, many at a time,
+//!    [`db::bulk`] fills it.
 //! 3. [`http`]: the only place with HTTP. [`http::orders`] and
 //!    [`http::customers`] own their routes, wire shapes and handlers,
 //!    [`http::stream`] turns pages of rows into a body.
