@@ -457,11 +457,13 @@ pub const LOG: &str = "warn,marketsvc=info,marketsvc::request=warn";
 ///
 /// When `RUST_LOG` is not a list of `target=level` directives.
 pub fn log_filter() -> Result<EnvFilter, ConfigError> {
-    let held = env::var_os("RUST_LOG")
-        .map_or_else(|| LOG.into(), |held| held.to_string_lossy().into_owned());
-    EnvFilter::builder().parse(&held).map_err(|_| ConfigError {
+    let held = env::var_os("RUST_LOG").unwrap_or_else(|| LOG.into());
+    let filter = held
+        .to_str()
+        .and_then(|text| EnvFilter::builder().parse(text).ok());
+    filter.ok_or_else(|| ConfigError {
         name: "RUST_LOG".to_owned(),
-        held,
+        held: held.to_string_lossy().into_owned(),
         allowed: "it must be a level (error, warn, info, debug, trace) or a list such as info,sqlx::query=debug".to_owned(),
     })
 }

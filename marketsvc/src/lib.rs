@@ -12,16 +12,20 @@
 //!    [`db::bulk`] fills it.
 //! 3. [`http`]: the only place with HTTP. [`http::orders`] and
 //!    [`http::customers`] own their routes, wire shapes and handlers,
-//!    [`http::stream`] turns pages of rows into a body.
+//!    [`http::stream`] turns pages of rows into a body, `http::guard` is around
+//!    every request, and `http::admission` says how many there may be.
+//!    [`http::probes`] are for those who run the service.
 //! 4. [`error`]: every way in which a request can fail, and what its sender
 //!    is told.
 //! 5. [`server`]: connections, their limits, and how all of it stops.
-//! 6. [`config`] and `main.rs`: what the program reads from outside.
+//! 6. [`trace`] and [`metrics`]: what can be seen of all this.
+//! 7. [`config`] and `main.rs`: what the program reads from outside.
 //!
 //! # One request
 //!
 //! ```text
 //! server   accept, limits of the connection
+//!  http    its id, and a place among those in flight (503 when there is none)
 //!  http    path, query, body → domain values      (4xx ends here)
 //!   db     a connection from a pool → SQL → rows  (503 when none comes free)
 //!  http    rows → JSON, or pages → a streamed body

@@ -12,6 +12,10 @@ mod answers;
 mod limits;
 #[path = "service/program.rs"]
 mod program;
+#[path = "service/seen.rs"]
+mod seen;
+#[path = "service/settings.rs"]
+mod settings;
 #[path = "service/shutdown.rs"]
 mod shutdown;
 #[path = "service/streaming.rs"]

@@ -257,6 +257,137 @@ mod tests {
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 
+    /// Lets others run until `in_flight` requests have a place.
+    async fn until_in_flight(state: &AppState, in_flight: usize) {
+        while state.admission.in_flight() != in_flight {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_reading_is_turned_away_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            in_flight: 2,
+            probe: Duration::from_millis(10),
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let held = state.db.hold_readers().await;
+        let waiting = ["/api/order_total/1", "/api/customers"].map(|path| {
+            let app = app.clone();
+            tokio::spawn(async move { ask(&app, path).await.0 })
+        });
+        until_in_flight(&state, 2).await;
+        for path in ["/api/order_total/1", "/api/customers", "/", "/nowhere"] {
+            let (status, response) = ask(&app, path).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+            assert_eq!(
+                response.headers()[header::CONTENT_TYPE],
+                "application/problem+json"
+            );
+            assert!(response.headers().contains_key(REQUEST_ID));
+        }
+        assert_eq!(state.admission.in_flight(), 2);
+        // Orders have a bound of their own, and whoever asks how we are is told.
+        let order = Request::post("/api/add_new_order")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(
+                r#"{"customer_id": 1, "items": [{"id": 1, "quantity": 1}]}"#,
+            ))
+            .unwrap();
+        let response = app.clone().oneshot(order).await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        assert_eq!(ask(&app, "/healthz").await.0, StatusCode::OK);
+        let (status, response) = ask(&app, "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        let text = to_bytes(response.into_body(), 1_000_000).await.unwrap();
+        let text = String::from_utf8_lossy(&text);
+        for line in ["http_requests_shed_total 4", "http_requests_in_flight 2"] {
+            assert!(text.lines().any(|l| l == line), "no {line} in {text}");
+        }
+        // Truly not ready: nothing can be read.
+        assert_eq!(
+            ask(&app, "/readyz").await.0,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+
+        drop(held);
+        for status in waiting {
+            assert_eq!(status.await.unwrap(), StatusCode::OK);
+        }
+        assert_eq!(state.admission.in_flight(), 0);
+        assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
+        assert_eq!(ask(&app, "/readyz").await.0, StatusCode::OK);
+    }
+
+    /// A sender may take as long as it likes, and nobody waits for it.
+    #[tokio::test]
+    async fn a_body_on_its_way_has_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            in_flight: 1,
+            ..Limits::default()
+        };
+        let state = state(&folder, limits).await;
+        let app = app(state.clone());
+        let slow = || {
+            let (sender, pieces) = tokio::sync::mpsc::channel(1);
+            let pieces = futures::stream::unfold(pieces, async |mut pieces| {
+                let piece: &'static str = pieces.recv().await?;
+                Some((Ok::<_, Error>(piece), pieces))
+            });
+            let request = Request::get("/api/orders_total")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Body::from_stream(pieces))
+                .unwrap();
+            let reply = tokio::spawn(app.clone().oneshot(request));
+            (sender, reply)
+        };
+        let (first, reply) = slow();
+        first.send("{\"orders\"").await.unwrap();
+        // It has been read from, so the request is past the door.
+        first.reserve().await.unwrap();
+        until_in_flight(&state, 0).await;
+        assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
+        first.send(":[1]}").await.unwrap();
+        drop(first);
+        let response = reply.await.unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+
+        // One that finds the only place taken when it is complete.
+        let (late, reply) = slow();
+        late.send("{\"orders\":[1]}").await.unwrap();
+        late.reserve().await.unwrap();
+        until_in_flight(&state, 0).await;
+        let held = state.db.hold_readers().await;
+        let other = app.clone();
+        let other = tokio::spawn(async move { ask(&other, "/api/order_total/1").await.0 });
+        until_in_flight(&state, 1).await;
+        drop(late);
+        let response = reply.await.unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(held);
+        assert_eq!(other.await.unwrap(), StatusCode::OK);
+        assert_eq!(state.admission.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_be_read_is_not_ready_but_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder, Limits::default()).await;
+        let app = app(state.clone());
+        assert_eq!(ask(&app, "/readyz").await.0, StatusCode::OK);
+        state.db.close().await;
+        let (status, response) = ask(&app, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(ask(&app, "/healthz").await.0, StatusCode::OK);
+        assert_eq!(ask(&app, "/metrics").await.0, StatusCode::OK);
+    }
+
     #[test]
     fn only_an_id_that_fits_into_a_log_is_taken_over() {
         let of = |value: &[u8]| {

@@ -1,0 +1,496 @@
+//! What the service shows of itself: ids, the log, metrics, health.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::Method;
+use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
+use marketsvc::Limits;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+
+use crate::common::{HANG, Market, Process, binary, soon};
+
+const ID: &str = "x-request-id";
+
+fn order() -> serde_json::Value {
+    json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}]})
+}
+
+#[tokio::test]
+async fn every_answer_has_the_id_of_its_request() -> Outcome {
+    let market = Market::sample().await?;
+    let mut made = BTreeSet::new();
+    for path in [
+        "/",
+        "/api/customers",
+        "/api/order_total/99",
+        "/nowhere",
+        "/healthz",
+    ] {
+        let reply = market.service.get_with(path, &[(ID, "a-B_9.z")]).await?;
+        equal(path, Some("a-B_9.z"), reply.header(ID))?;
+        let too_long = "x".repeat(65);
+        for malformed in ["", "a b", "a\"b", "a=b", &too_long] {
+            let reply = market.service.get_with(path, &[(ID, malformed)]).await?;
+            let id = reply.header(ID).or_fail("an id")?;
+            ensure(id != malformed && !id.is_empty(), path, "a new id", id)?;
+        }
+        for _ in 0..10 {
+            let reply = market.service.get(path).await?;
+            made.insert(reply.header(ID).or_fail("an id")?.to_owned());
+        }
+    }
+    equal("different ids of 50 requests", 50, made.len())
+}
+
+/// The fields of a line that says how a request ended.
+fn field<'a>(line: &'a str, name: &str) -> Result<&'a str, Failure> {
+    line.split_once(&format!(" {name}="))
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .or_fail(format!("{name} in {line}"))
+}
+
+/// All that the program has logged when it ends.
+#[cfg(unix)]
+async fn log_of(mut process: Process) -> Result<Vec<String>, Failure> {
+    process.signal("TERM").await?;
+    let mut stderr = process.child.stderr.take().or_fail("standard error")?;
+    let mut text = String::new();
+    soon("the end of the log", stderr.read_to_string(&mut text))
+        .await
+        .or_fail("the log")?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
+async fn each_request_has_one_line_with_its_cost_and_its_sql() -> Outcome {
+    let database = Database::sample().await?;
+    let mut command = binary(&std::env::temp_dir());
+    command
+        .env("DATABASE_URL", database.url())
+        .env("RUST_LOG", "info,sqlx::query=debug");
+    let process = Process::start(command).await?;
+    let service = &process.service;
+    let order = order();
+    // Method, path, route, status, and how many statements.
+    let asked = [
+        ("GET", "/", "/", 200, 0..=0),
+        ("GET", "/api/customers", "/api/customers", 200, 1..=1),
+        ("GET", "/api/orders/1", "/api/orders/{customer}", 200, 2..=2),
+        (
+            "GET",
+            "/api/orders/99",
+            "/api/orders/{customer}",
+            404,
+            1..=1,
+        ),
+        (
+            "GET",
+            "/api/orders_between_dates/2025-01-01/2024-01-01",
+            "/api/orders_between_dates/{before}/{after}",
+            200,
+            1..=1,
+        ),
+        (
+            "GET",
+            "/api/order_total/1",
+            "/api/order_total/{order}",
+            200,
+            1..=1,
+        ),
+        (
+            "GET",
+            "/api/order_total/x",
+            "/api/order_total/{order}",
+            400,
+            0..=0,
+        ),
+        // As many as are needed, but at most one for each order.
+        (
+            "GET",
+            "/api/orders_total?orders=1,2,9",
+            "/api/orders_total",
+            200,
+            1..=3,
+        ),
+        (
+            "POST",
+            "/api/add_new_order",
+            "/api/add_new_order",
+            201,
+            3..=3,
+        ),
+        ("POST", "/api/customers", "/api/customers", 405, 0..=0),
+        ("GET", "/any?x=/thing", "none", 404, 0..=0),
+        ("GET", "/readyz", "/readyz", 200, 1..=1),
+    ];
+    for (place, (method, path, _, status, _)) in asked.iter().enumerate() {
+        let id = format!("request-{place}");
+        let mut headers = vec![(ID, id.as_str())];
+        let mut body = String::new();
+        if *method == "POST" {
+            headers.push(("content-type", "application/json"));
+            body = order.to_string();
+        }
+        let method = Method::from_bytes(method.as_bytes()).or_fail("a method")?;
+        let reply = service.send(method, path, &headers, body).await?;
+        reply.expect_status(*status)?;
+    }
+    let log = log_of(process).await?;
+    for (place, (method, path, route, status, expected)) in asked.iter().enumerate() {
+        let of_request = format!("request{{id=\"request-{place}\"}}");
+        let of_request: Vec<_> = log.iter().filter(|l| l.contains(&of_request)).collect();
+        let lines: Vec<_> = of_request
+            .iter()
+            .filter(|line| line.contains("marketsvc::request: answered"))
+            .collect();
+        equal(format!("lines about {path}: {lines:?}"), 1, lines.len())?;
+        let line = lines[0];
+        ensure(line.contains(" INFO "), path, "INFO", line)?;
+        equal(line, *method, field(line, "method")?)?;
+        equal(line, format!("{route:?}"), field(line, "route")?)?;
+        equal(line, status.to_string(), field(line, "status")?)?;
+        let duration: f64 = field(line, "duration_ms")?.parse().or_fail(line)?;
+        ensure(duration > 0.0, line, "a duration", duration)?;
+
+        let statements: usize = field(line, "statements")?.parse().or_fail(line)?;
+        ensure(
+            expected.contains(&statements),
+            line,
+            format!("{expected:?} statements"),
+            statements,
+        )?;
+        // What is done for many requests at once is written down as nobody's.
+        if !matches!(
+            *route,
+            "/api/add_new_order" | "/api/orders_total" | "/api/order_total/{order}"
+        ) {
+            let sql = of_request.iter().filter(|l| l.contains("sqlx::query"));
+            equal(
+                format!("SQL of {path}: {of_request:#?}"),
+                statements,
+                sql.count(),
+            )?;
+        }
+    }
+    let sql = log
+        .iter()
+        .filter(|l| l.contains("sqlx::query") && l.contains("json_each"));
+    ensure(
+        sql.count() >= 2,
+        "the log",
+        "the SQL of the order",
+        format!("{log:#?}"),
+    )
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn without_asking_for_more_only_faults_have_lines_and_they_have_ids() -> Outcome {
+    let database = Database::sample().await?;
+    let process = Process::over(&database).await?;
+    let service = &process.service;
+    service
+        .get_with("/", &[(ID, "fine")])
+        .await?
+        .expect_status(200)?;
+    service
+        .get_with("/nowhere", &[(ID, "unknown")])
+        .await?
+        .expect_status(404)?;
+    database
+        .execute("ALTER TABLE address RENAME TO lost")
+        .await?;
+    let reply = service
+        .get_with("/api/customers", &[(ID, "broken")])
+        .await?;
+    reply.expect_status(500)?;
+    let log = log_of(process).await?;
+    for quiet in ["fine", "unknown"] {
+        let lines: Vec<_> = log.iter().filter(|line| line.contains(quiet)).collect();
+        equal(quiet, Vec::<&String>::new(), lines)?;
+    }
+    let lines: Vec<_> = log
+        .iter()
+        .filter(|line| line.contains("request{id=\"broken\"}"))
+        .collect();
+    equal(format!("lines about it: {log:#?}"), 2, lines.len())?;
+    ensure(
+        lines[0].contains("ERROR") && lines[0].contains("no such table: main.address")
+            || lines[0].contains("no such table: address"),
+        "the first line",
+        "the cause",
+        lines[0],
+    )?;
+    ensure(
+        lines[1].contains("WARN"),
+        "the second line",
+        "WARN",
+        lines[1],
+    )?;
+    equal(lines[1].as_str(), "500", field(lines[1], "status")?)
+}
+
+/// Whatever fails, its cause is for the log.
+#[tokio::test]
+async fn no_answer_has_a_word_of_sql() -> Outcome {
+    let market = Market::sample().await?;
+    market
+        .database
+        .execute("ALTER TABLE item RENAME TO lost; ALTER TABLE address RENAME TO gone")
+        .await?;
+    for (path, order) in [
+        ("/api/customers", None),
+        ("/api/orders/1", None),
+        ("/api/order_total/1", None),
+        ("/api/orders_total?orders=1,2", None),
+        ("/api/orders_between_dates/2025-01-01/2024-01-01", None),
+        ("/api/add_new_order", Some(order())),
+    ] {
+        let reply = match order {
+            Some(order) => market.service.post_json(path, &order).await?,
+            None => market.service.get(path).await?,
+        };
+        reply.expect_status(500)?;
+        let text = reply.text().to_lowercase();
+        for word in [
+            "sql", "table", "select", "insert", "item", "address", "main.",
+        ] {
+            ensure(!text.contains(word), path, format!("no `{word}`"), &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Values by name and labels, as they are written.
+type Samples = BTreeMap<String, f64>;
+
+/// Reads the text format: every line is checked, and each sample belongs to
+/// the metric that was described last.
+fn samples(text: &str) -> Result<Samples, Failure> {
+    let mut samples = Samples::new();
+    let mut metric = "";
+    let mut lines = text.lines();
+    ensure(lines.next_back() == Some("# EOF"), "the end", "# EOF", text)?;
+    for line in lines {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.split(' ');
+            let kind = words.next();
+            ensure(
+                matches!(kind, Some("HELP" | "TYPE" | "UNIT")),
+                line,
+                "HELP, TYPE or UNIT",
+                format!("{kind:?}"),
+            )?;
+            metric = words.next().or_fail(line)?;
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').or_fail(line)?;
+        let (bare, labels) = name.split_once('{').unwrap_or((name, "}"));
+        ensure(bare.starts_with(metric), line, format!("of {metric}"), bare)?;
+        let labels = labels.strip_suffix('}').or_fail(line)?;
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            ensure(label.contains("=\""), line, "name=\"value\"", label)?;
+        }
+        let value = value.parse().or_fail(line)?;
+        let twice = samples.insert(name.to_owned(), value);
+        ensure(twice.is_none(), line, "each sample once", "twice")?;
+    }
+    Ok(samples)
+}
+
+async fn metrics(service: &Service) -> Result<Samples, Failure> {
+    let reply = service.get("/metrics").await?;
+    reply.expect_status(200)?;
+    let kind = reply.header("content-type").unwrap_or_default();
+    ensure(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "its type",
+        "OpenMetrics",
+        kind,
+    )?;
+    samples(&reply.text())
+}
+
+#[tokio::test]
+async fn metrics_count_every_request_exactly() -> Outcome {
+    let limits = Limits {
+        readers: 3,
+        ..Limits::default()
+    };
+    let market = Market::over(Database::sample().await?, limits).await?;
+    let service = &market.service;
+    for round in 0..7 {
+        service
+            .get(&format!("/api/order_total/{}", 1 + round % 2))
+            .await?;
+        service.get(&format!("/api/order_total/9{round}")).await?;
+        service.get(&format!("/nowhere/{round}")).await?;
+        service.post_json("/api/add_new_order", &order()).await?;
+    }
+    service.post_json("/api/add_new_order", &json!({})).await?;
+    service.get("/api/customers").await?;
+    let odd = Method::from_bytes(b"BREW").or_fail("a method")?;
+    service.send(odd, "/api/customers", &[], "").await?;
+    let metrics = metrics(service).await?;
+    let value = |name: &str| metrics.get(name).copied().or_fail(name);
+    for (labels, count) in [
+        (
+            "method=\"GET\",route=\"/api/order_total/{order}\",status=\"200\"",
+            7.0,
+        ),
+        (
+            "method=\"GET\",route=\"/api/order_total/{order}\",status=\"404\"",
+            7.0,
+        ),
+        ("method=\"GET\",route=\"none\",status=\"404\"", 7.0),
+        (
+            "method=\"POST\",route=\"/api/add_new_order\",status=\"201\"",
+            7.0,
+        ),
+        (
+            "method=\"POST\",route=\"/api/add_new_order\",status=\"422\"",
+            1.0,
+        ),
+        (
+            "method=\"GET\",route=\"/api/customers\",status=\"200\"",
+            1.0,
+        ),
+        (
+            "method=\"other\",route=\"/api/customers\",status=\"405\"",
+            1.0,
+        ),
+    ] {
+        let name = format!("http_requests_total{{{labels}}}");
+        equal(&name, count, value(&name)?)?;
+    }
+    let answers = metrics
+        .keys()
+        .filter(|name| name.starts_with("http_requests_total{"));
+    equal("kinds of answers", 7, answers.count())?;
+    let of_totals = "route=\"/api/order_total/{order}\"";
+    let name = format!("http_request_duration_seconds_count{{{of_totals}}}");
+    equal(&name, 14.0, value(&name)?)?;
+    equal("all of them", 14.0, latencies(&metrics, of_totals)?)?;
+    for (name, expected) in [
+        ("http_requests_shed_total", 0.0),
+        ("http_requests_in_flight", 0.0),
+        ("orders_queued", 0.0),
+        // One by one, so each had a commit of its own.
+        ("orders_per_commit_count", 7.0),
+        ("orders_per_commit_sum", 7.0),
+        ("db_pool_connections{pool=\"readers\"}", 3.0),
+        ("db_pool_connections{pool=\"writer\"}", 1.0),
+    ] {
+        equal(name, expected, value(name)?)?;
+    }
+    let in_use = value("db_pool_connections_in_use{pool=\"readers\"}")?;
+    ensure(
+        (0.0..=3.0).contains(&in_use),
+        "readers in use",
+        "0 to 3",
+        in_use,
+    )?;
+    let now = std::time::SystemTime::now();
+    let now = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .or_fail("the time")?;
+    let started = value("process_start_time_seconds")?;
+    ensure(
+        started <= now.as_secs_f64() && started > now.as_secs_f64() - 600.0,
+        "the start",
+        "some moments ago",
+        started,
+    )
+}
+
+/// Checks that the classes of a route's latencies hold each other, and gives
+/// the count of the widest.
+fn latencies(metrics: &Samples, route: &str) -> Result<f64, Failure> {
+    let mut classes: Vec<(f64, f64)> = Vec::new();
+    for (name, count) in metrics {
+        if name.starts_with("http_request_duration_seconds_bucket{") && name.contains(route) {
+            let bound = name.split_once("le=\"").or_fail(name)?.1;
+            let bound = bound.split('"').next().or_fail(name)?;
+            classes.push((bound.parse().or_fail(name)?, *count));
+        }
+    }
+    classes.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let grow = classes.is_sorted_by(|one, other| one.1 <= other.1);
+    let widest = classes.last().or_fail("a class")?;
+    ensure(
+        grow && classes.len() > 10 && widest.0.is_infinite(),
+        "the classes of latencies",
+        "more than 10 that grow, up to +Inf",
+        format!("{classes:?}"),
+    )?;
+    Ok(widest.1)
+}
+
+/// Nothing that clients make up becomes a label.
+#[tokio::test]
+async fn metrics_have_few_labels() -> Outcome {
+    let market = Market::sample().await?;
+    let service = &market.service;
+    let mut known = Vec::new();
+    for round in 0..2 {
+        for i in 0..50 {
+            service.get(&format!("/made/up/{round}-{i}")).await?;
+            let order = 1_000 * (round + 1) + i;
+            service.get(&format!("/api/order_total/{order}")).await?;
+            let odd = Method::from_bytes(format!("M{order}").as_bytes()).or_fail("a method")?;
+            service.send(odd, "/api/customers", &[], "").await?;
+            service.get("/metrics").await?;
+        }
+        known.push(metrics(service).await?.into_keys().collect::<Vec<_>>());
+    }
+    equal("the names of all samples", &known[0], &known[1])
+}
+
+#[tokio::test]
+async fn it_is_ready_until_it_is_told_to_stop() -> Outcome {
+    let limits = Limits {
+        stop_notice: HANG,
+        ..Limits::default()
+    };
+    let market = Market::over(Database::sample().await?, limits).await?;
+    let service = Service::at(market.addr());
+    let reply = service.get("/readyz").await?;
+    reply.expect_json(200, &json!("ready"))?;
+    let reply = service.get("/healthz").await?;
+    reply.expect_json(200, &json!("alive"))?;
+    let stopping = market.stop();
+    let reply = soon("it is not ready any more", async {
+        loop {
+            let reply = service.get("/readyz").await?;
+            if reply.status != 200 {
+                return Ok::<_, Failure>(reply);
+            }
+        }
+    })
+    .await?;
+    contract::answers::expect_problem(&reply, 503)?;
+    equal("when to ask again", Some("1"), reply.header("retry-after"))?;
+    // Whoever does not know yet is served as before.
+    let reply = service.get("/healthz").await?;
+    reply.expect_status(200)?;
+    let reply = service.get("/api/order_total/1").await?;
+    reply.expect_status(200)?;
+    let reply = service.post_json("/api/add_new_order", &order()).await?;
+    reply.expect_status(201)?;
+    equal("it has stopped", false, stopping.is_done())
+}
+
+#[tokio::test]
+async fn after_its_notice_it_stops() -> Outcome {
+    let limits = Limits {
+        stop_notice: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let market = Market::over(Database::sample().await?, limits).await?;
+    market.service.get("/readyz").await?.expect_status(200)?;
+    market.stop().done().await?.wait_until_closed().await
+}

@@ -1,0 +1,151 @@
+//! Every limit is a flag and a variable.
+
+use std::process::Output;
+
+use clap::{Arg, Args, Command as Arguments};
+use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use marketsvc::Limits;
+use tokio::process::Command;
+
+use crate::common::{Process, binary, soon};
+
+/// Each limit with its flag and its variable.
+fn limits() -> Vec<(String, String)> {
+    let name = |arg: &Arg| {
+        let flag = format!("--{}", arg.get_long()?);
+        Some((flag, arg.get_env()?.to_str()?.to_owned()))
+    };
+    let arguments = Limits::augment_args(Arguments::new("limits"));
+    arguments.get_arguments().filter_map(name).collect()
+}
+
+async fn output(command: &mut Command) -> Result<Output, Failure> {
+    soon("the program ends", command.output())
+        .await
+        .or_fail("the program")
+}
+
+/// Checks that the program refused to start, with one line that has all `words`.
+fn expect_refusal(asked: &str, output: &Output, words: &[&str]) -> Outcome {
+    let said = String::from_utf8_lossy(&output.stderr);
+    equal(format!("{asked}: {said}"), Some(2), output.status.code())?;
+    equal(
+        format!("lines for {asked}: {said}"),
+        1,
+        said.lines().count(),
+    )?;
+    for word in words {
+        ensure(said.contains(word), asked, word, &said)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
+    let folder = tempfile::tempdir().or_fail("a temporary folder")?;
+    let limits = limits();
+    ensure(
+        limits.len() >= 16,
+        "the limits that can be set",
+        "16 or more",
+        limits.len(),
+    )?;
+    let help = output(binary(folder.path()).arg("--help")).await?;
+    let help = String::from_utf8_lossy(&help.stdout);
+    for (flag, variable) in &limits {
+        let expected = format!("MARKETSVC_{}", flag[2..].replace('-', "_").to_uppercase());
+        equal(format!("the variable of {flag}"), &expected, variable)?;
+        let described = help
+            .split(&format!("      {flag} "))
+            .nth(1)
+            .and_then(|rest| rest.split("\n      --").next())
+            .or_fail(format!("{flag} in --help"))?;
+        for part in [format!("[env: {variable}]"), "[default: ".to_owned()] {
+            ensure(described.contains(&part), flag, part, described)?;
+        }
+
+        let words = ["\"many\"", "it must be"];
+        let by_variable = output(binary(folder.path()).env(variable, "many")).await?;
+        expect_refusal(variable, &by_variable, &words)?;
+        expect_refusal(variable, &by_variable, &[variable])?;
+        // A flag wins, also over a variable that is wrong as well.
+        let mut command = binary(folder.path());
+        command.env(variable, "few").arg(flag).arg("many");
+        let by_flag = output(&mut command).await?;
+        expect_refusal(flag, &by_flag, &words)?;
+        expect_refusal(flag, &by_flag, &[flag])?;
+        for wrong in ["", "-1", "1e9", "4000000000000"] {
+            let refused = output(binary(folder.path()).env(variable, wrong)).await?;
+            expect_refusal(variable, &refused, &[variable, &format!("{wrong:?}")])?;
+        }
+    }
+    for (flag, value, other) in [
+        ("--acquire", "31s", "--request"),
+        ("--lock-wait", "1h", "--shutdown-grace"),
+    ] {
+        let refused = output(binary(folder.path()).args([flag, value])).await?;
+        expect_refusal(
+            "limits that contradict each other",
+            &refused,
+            &[flag, other],
+        )?;
+    }
+    for zero in ["--connections", "--in-flight", "--readers", "--page-rows"] {
+        let refused = output(binary(folder.path()).args([zero, "0"])).await?;
+        expect_refusal(zero, &refused, &[zero, "\"0\"", "from 1 to"])?;
+    }
+    let left = std::fs::read_dir(folder.path()).or_fail("the folder")?;
+    equal("files that were created", 0, left.count())
+}
+
+#[tokio::test]
+async fn a_limit_that_was_set_holds() -> Outcome {
+    let database = Database::sample().await?;
+    let body = "{}".repeat(10);
+    for (variable, flag, status) in [
+        (None, None, 400),
+        (Some("10"), None, 413),
+        (None, Some("10"), 413),
+        (Some("10"), Some("100"), 400),
+        // What is wrong does not matter where it is not used.
+        (Some("many"), Some("100"), 400),
+    ] {
+        let mut command = binary(&std::env::temp_dir());
+        command.env("DATABASE_URL", database.url());
+        if let Some(value) = variable {
+            command.env("MARKETSVC_BODY_BYTES", value);
+        }
+        if let Some(value) = flag {
+            command.args(["--body-bytes", value]);
+        }
+        let mut process = Process::start(command).await?;
+        let reply = process
+            .service
+            .post("/api/add_new_order", "application/json", body.clone())
+            .await?;
+        reply.expect_status(status)?;
+        process.child.kill().await.or_fail("kill")?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_setting_that_is_no_text_is_named() -> Outcome {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().or_fail("a temporary folder")?;
+    for variable in [
+        "MARKETSVC_ADDR",
+        "DATABASE_URL",
+        "MARKETSVC_READERS",
+        "RUST_LOG",
+    ] {
+        let mut command = binary(folder.path());
+        command.env(variable, OsStr::from_bytes(b"sqlite://\xff="));
+        let refused = output(&mut command).await?;
+        expect_refusal(variable, &refused, &[variable, "it must be"])?;
+    }
+    Ok(())
+}
