@@ -34,9 +34,9 @@ fn form() -> Form {
     } else {
         Form {
             storm: Duration::from_secs(5),
-            slower: 30,
+            slower: 50,
             refused_within: Duration::from_millis(500),
-            afterwards: 10,
+            afterwards: 20,
         }
     }
 }
