@@ -95,7 +95,11 @@ async fn loads_that_wait_share_a_statement() -> Outcome {
     db.close().await;
 
     // And over HTTP.
-    let market = Market::over(database, Limits::default()).await?;
+    let limits = Limits {
+        in_flight: 100,
+        ..Limits::default()
+    };
+    let market = Market::over(database, limits).await?;
     market.service.get("/").await?.expect_status(200)?;
     recording.clear();
     let numbers: Vec<i64> = (1..=ORDERS).rev().collect();
