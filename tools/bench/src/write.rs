@@ -105,7 +105,8 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
             lost = Some(missing);
         }
     }
-    bench.aim(
+    bench.aim_in(
+        Unit::Count,
         "acknowledged orders of marketsvc that are not stored",
         Bound::AtMost(0.0),
         lost,
