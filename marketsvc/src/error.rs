@@ -41,13 +41,11 @@ pub enum Error {
     /// for longer than a request may wait.
     #[error("the service has too much to do; try again in a moment")]
     Busy(#[source] Arc<sqlx::Error>),
-    /// 503: every connection that the service allows is at work.
-    #[error("the service has as many clients as it can serve; try again in a moment")]
-    Full,
     /// 503, at once: as many new orders are waiting already as may.
     #[error("the service has too much to do; try again in a moment")]
     QueueFull,
-    /// 503, at once: as many requests are in flight as may be.
+    /// 503, at once: as many requests are in flight as may be, or every
+    /// connection is at work.
     #[error("the service has too much to do; try again in a moment")]
     Overloaded,
     /// 503: the service is not ready for requests, for this reason.
@@ -105,7 +103,6 @@ impl Error {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy(_)
-            | Self::Full
             | Self::QueueFull
             | Self::Overloaded
             | Self::NotReady(_)

@@ -167,7 +167,8 @@ async fn serve(
                 "all connections are at work; more are refused"
             );
         }
-        let refuse = service_fn(|_| async { Ok::<_, Infallible>(Error::Full.into_response()) });
+        let refuse =
+            service_fn(|_| async { Ok::<_, Infallible>(Error::Overloaded.into_response()) });
         let mut http = http.clone();
         http.keep_alive(false).header_read_timeout(REFUSAL_TIME);
         clients.refuse(http.serve_connection(TokioIo::new(Box::pin(stream)), refuse));

@@ -46,6 +46,7 @@ pub struct Db {
     writer: SqlitePool,
     new_orders: Writer,
     totals: Totals,
+    place: Place,
 }
 
 impl Db {
@@ -69,8 +70,9 @@ impl Db {
         Ok(Self {
             readers,
             totals: Totals::start(totals, limits.acquire),
-            new_orders: Writer::start(writer.clone(), place, limits),
+            new_orders: Writer::start(writer.clone(), place.clone(), limits),
             writer,
+            place,
         })
     }
 

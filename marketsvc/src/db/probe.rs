@@ -7,12 +7,14 @@ use crate::metrics::Pool;
 use crate::{Error, trace};
 
 impl Db {
-    /// Reads something from the database.
+    /// Reads something from the database, and sees whether its file is still
+    /// where it was.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] and [`Error::Database`].
     pub async fn reach(&self) -> Result<(), Error> {
+        self.place.check()?;
         trace::statement();
         sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
             .fetch_one(&self.readers)

@@ -261,6 +261,7 @@ async fn nothing_is_acknowledged_without_the_file_or_beside_it() -> Outcome {
             expect_our_fault(&try_order(program.service()).await?)?;
         }
         expect_logged(&program, &["has been removed or replaced"])?;
+        program.service().get("/readyz").await?.expect_status(503)?;
         // What it has open is whole, so reading goes on.
         program
             .service()
@@ -268,6 +269,7 @@ async fn nothing_is_acknowledged_without_the_file_or_beside_it() -> Outcome {
             .await?
             .expect_json(200, &json!({"Order Total": 30}))?;
         fs::rename(&other, path).or_fail("the file comes back")?;
+        program.service().get("/readyz").await?.expect_status(200)?;
         ordinary(program.service()).await?;
         acknowledged.push(add_order(program.service()).await?);
     }
