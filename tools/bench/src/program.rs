@@ -72,7 +72,11 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
     let mut command = command(&beside("marketsvc")?);
     command
         .env("DATABASE_URL", url)
-        .env("MARKETSVC_ADDR", "127.0.0.1:0");
+        .env("MARKETSVC_ADDR", "127.0.0.1:0")
+        // No peer turns requests away, so nor does the service: as many are
+        // worked on at once as a bench has clients at most.
+        .env("MARKETSVC_IN_FLIGHT", "256")
+        .env("MARKETSVC_QUEUE", "256");
     Ok(command)
 }
 
