@@ -81,8 +81,9 @@ pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<(
         ));
     }
     let beside = bench.median(&case, MARKETSVC, "p99");
-    bench.aim(
-        format!("order_total beside {STOPPED} clients that stopped reading: p99, in seconds"),
+    bench.aim_in(
+        Unit::Seconds,
+        format!("order_total beside {STOPPED} clients that stopped reading: p99"),
         Bound::AtMost(0.05),
         beside,
     );
