@@ -23,8 +23,13 @@ impl Db {
     }
 
     /// How much of its connections is in use.
-    pub fn pools(&self) -> [Pool; 2] {
-        [("readers", &self.readers), ("writer", &self.writer)].map(|(name, pool)| state(name, pool))
+    pub fn pools(&self) -> [Pool; 3] {
+        [
+            ("readers", &self.readers),
+            ("totals", self.totals.pool()),
+            ("writer", &self.writer),
+        ]
+        .map(|(name, pool)| state(name, pool))
     }
 }
 

@@ -116,6 +116,11 @@ impl Totals {
         self.pool.close().await;
     }
 
+    /// Where its connection is from.
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
     /// Takes the connection before a first statement does, so that a test sees
     /// what happens without.
     #[cfg(test)]

@@ -323,52 +323,65 @@ mod tests {
         assert_eq!(ask(&app, "/readyz").await.0, StatusCode::OK);
     }
 
-    /// A sender may take as long as it likes, and nobody waits for it.
-    #[tokio::test]
-    async fn a_body_on_its_way_has_no_place() {
-        let folder = tempfile::tempdir().unwrap();
+    /// Of a request's body, one after the other.
+    type Pieces = tokio::sync::mpsc::Sender<&'static str>;
+
+    /// Asks for totals with a body that is sent by hand.
+    fn ask_slowly(app: &Router) -> (Pieces, tokio::task::JoinHandle<StatusCode>) {
+        let (sender, pieces) = tokio::sync::mpsc::channel(1);
+        let pieces = futures::stream::unfold(pieces, async |mut pieces| {
+            let piece: &'static str = pieces.recv().await?;
+            Some((Ok::<_, Error>(piece), pieces))
+        });
+        let request = Request::get("/api/orders_total")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from_stream(pieces))
+            .unwrap();
+        let response = app.clone().oneshot(request);
+        let status = tokio::spawn(async { response.await.unwrap().status() });
+        (sender, status)
+    }
+
+    async fn one_place(folder: &tempfile::TempDir) -> (AppState, Router) {
         let limits = Limits {
             in_flight: 1,
             ..Limits::default()
         };
-        let state = state(&folder, limits).await;
-        let app = app(state.clone());
-        let slow = || {
-            let (sender, pieces) = tokio::sync::mpsc::channel(1);
-            let pieces = futures::stream::unfold(pieces, async |mut pieces| {
-                let piece: &'static str = pieces.recv().await?;
-                Some((Ok::<_, Error>(piece), pieces))
-            });
-            let request = Request::get("/api/orders_total")
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Body::from_stream(pieces))
-                .unwrap();
-            let reply = tokio::spawn(app.clone().oneshot(request));
-            (sender, reply)
-        };
-        let (first, reply) = slow();
-        first.send("{\"orders\"").await.unwrap();
+        let state = state(folder, limits).await;
+        (state.clone(), app(state))
+    }
+
+    /// A sender may take as long as it likes, and nobody waits for it.
+    #[tokio::test]
+    async fn a_body_on_its_way_has_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, app) = one_place(&folder).await;
+        let (body, status) = ask_slowly(&app);
+        body.send("{\"orders\"").await.unwrap();
         // It has been read from, so the request is past the door.
-        first.reserve().await.unwrap();
+        body.reserve().await.unwrap();
         until_in_flight(&state, 0).await;
         assert_eq!(ask(&app, "/api/order_total/1").await.0, StatusCode::OK);
-        first.send(":[1]}").await.unwrap();
-        drop(first);
-        let response = reply.await.unwrap().unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
+        body.send(":[1]}").await.unwrap();
+        drop(body);
+        assert_eq!(status.await.unwrap(), StatusCode::OK);
+        assert_eq!(state.admission.in_flight(), 0);
+    }
 
-        // One that finds the only place taken when it is complete.
-        let (late, reply) = slow();
-        late.send("{\"orders\":[1]}").await.unwrap();
-        late.reserve().await.unwrap();
+    #[tokio::test]
+    async fn a_body_that_is_complete_needs_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, app) = one_place(&folder).await;
+        let (body, status) = ask_slowly(&app);
+        body.send("{\"orders\":[1]}").await.unwrap();
+        body.reserve().await.unwrap();
         until_in_flight(&state, 0).await;
         let held = state.db.hold_readers().await;
         let other = app.clone();
-        let other = tokio::spawn(async move { ask(&other, "/api/order_total/1").await.0 });
+        let other = tokio::spawn(async move { ask(&other, "/api/customers").await.0 });
         until_in_flight(&state, 1).await;
-        drop(late);
-        let response = reply.await.unwrap().unwrap();
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(body);
+        assert_eq!(status.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
         drop(held);
         assert_eq!(other.await.unwrap(), StatusCode::OK);
         assert_eq!(state.admission.in_flight(), 0);
