@@ -266,11 +266,11 @@ fn cases<'a>(
                 if index { "with the" } else { "without an" }
             )
         };
-        // Without it everything is slower; two rounds show by how much.
-        let rounds = if index {
-            settings.rounds
-        } else {
-            settings.rounds.min(2)
+        // Without it everything is slower; few rounds show by how much.
+        let rounds = match (index, settings.quick) {
+            (true, _) => settings.rounds,
+            (false, true) => 1,
+            (false, false) => settings.rounds.min(2),
         };
         let mut contenders = common(100, python);
         // Beside its sibling, the last of ours.

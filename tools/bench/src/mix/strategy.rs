@@ -270,10 +270,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failure() {
-        let outcome = run(Strategy::InFlight(2), &list(10), later(), async |_| {
-            let none: Option<Result<Ended, Infallible>> = None;
-            none.expect("on purpose")
-        })
+        let outcome = run(
+            Strategy::InFlight(2),
+            &list(10),
+            later(),
+            async |_| -> Result<Ended, Infallible> { panic!("on purpose") },
+        )
         .await;
         assert_eq!((outcome.done(), outcome.failed), (0, 10));
     }
