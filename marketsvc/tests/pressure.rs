@@ -2,7 +2,7 @@
 //!
 //! `cargo test -p marketsvc --test pressure` takes about a minute and a half.
 //! `MARKETSVC_PRESSURE=full` makes the runs as long and as many as the
-//! promises say, which takes half an hour and wants a machine that does
+//! promises say, which takes a quarter of an hour and wants a machine that does
 //! nothing else:
 //!
 //! `MARKETSVC_PRESSURE=full cargo test --release -p marketsvc --test pressure`
