@@ -28,7 +28,10 @@ pub enum Language {
 }
 
 pub const MARKETSVC: &str = "marketsvc";
+pub const ONE_BY_ONE: &str = "marketsvc, a commit for each order";
 pub const AXUM_RUSQLITE: &str = "axum + rusqlite";
+/// In the name of one that has more than one process.
+pub const WORKERS: &str = "workers";
 pub const HELLO: &str = "axum, no database";
 
 impl Contender {
@@ -52,6 +55,19 @@ impl Contender {
             name: MARKETSVC.to_owned(),
             language: Language::Rust,
             command: Rc::new(program::marketsvc),
+        }
+    }
+
+    /// The service as it would be without its queue of orders.
+    pub fn marketsvc_one_by_one() -> Self {
+        Self {
+            name: ONE_BY_ONE.to_owned(),
+            language: Language::Rust,
+            command: Rc::new(|database| {
+                let mut command = program::marketsvc(database)?;
+                command.env("MARKETSVC_BATCH", "1");
+                Ok(command)
+            }),
         }
     }
 
@@ -90,7 +106,7 @@ impl Contender {
         };
         let many = match workers {
             1 => String::new(),
-            workers => format!(", {workers} workers"),
+            workers => format!(", {workers} {WORKERS}"),
         };
         Self {
             name: format!("{name}{streamed}{many}"),
