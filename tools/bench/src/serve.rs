@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::market::{self, Market};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::Form;
+use crate::report::thousands;
 use crate::rounds::{Progress, take_turns};
 use crate::server::{SHARES, Server, Times};
 use crate::settings::Settings;
@@ -237,8 +238,8 @@ impl Run<'_> {
         let rate = two_digits(rate);
         let title = format!(
             "order_total, {} requests/s, {} orders",
-            thousands(rate.into()),
-            thousands(ORDERS.into())
+            thousands(rate),
+            thousands(ORDERS)
         );
         let progress = Progress::new("serve", players.len() * self.settings.rounds);
         progress.say(&title);
@@ -330,8 +331,8 @@ impl Run<'_> {
         bench.aim(
             format!(
                 "order_total: rate with {} orders against {}",
-                thousands(FEW.into()),
-                thousands(MANY.into())
+                thousands(FEW),
+                thousands(MANY)
             ),
             Bound::AtMost(1.5),
             growth,
@@ -446,7 +447,7 @@ fn read_totals_until(database: &Path, thread: u64, end: Instant) -> Result<u64> 
 
 fn title(case: &str, connections: usize, orders: u32) -> String {
     let plural = if connections == 1 { "" } else { "s" };
-    let orders = thousands(orders.into());
+    let orders = thousands(orders);
     format!("{case}, {connections} connection{plural}, {orders} orders")
 }
 
@@ -464,19 +465,6 @@ fn two_digits(number: f64) -> u32 {
     let whole = number.max(1.0) as u32;
     let unit = 10_u32.pow(whole.ilog10().saturating_sub(1));
     whole / unit * unit
-}
-
-/// `100,000`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]

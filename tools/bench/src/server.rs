@@ -113,14 +113,8 @@ impl Server {
         connections: usize,
         times: Times,
     ) -> Result<()> {
-        let load = |duration| Load {
-            connections,
-            duration,
-            patience: PATIENCE,
-        };
-        let warm_up = driver::closed(&self.target, load(times.warm_up))?;
-        self.settle(&warm_up)?;
-        let outcome = driver::closed(&self.target, load(times.stretch))?;
+        self.warm_up(connections, times)?;
+        let outcome = driver::closed(&self.target, load(connections, times.stretch))?;
         bench.record(case, self.name(), "rate", Unit::PerSecond, outcome.rate());
         // Of a slow server, p99.9 would be one request.
         self.write_down(bench, case, &outcome, &SHARES[..2]);
@@ -140,15 +134,14 @@ impl Server {
         rate: f64,
         times: Times,
     ) -> Result<()> {
-        let load = |duration| Load {
-            connections,
-            duration,
-            patience: PATIENCE,
-        };
-        let warm_up = driver::closed(&self.target, load(times.warm_up))?;
-        self.settle(&warm_up)?;
-        let outcome = driver::open(&self.target, load(times.open), rate)?;
+        self.warm_up(connections, times)?;
+        let outcome = driver::open(&self.target, load(connections, times.open), rate)?;
         self.write_down(bench, case, &outcome, &SHARES);
+        self.settle(&outcome)
+    }
+
+    fn warm_up(&mut self, connections: usize, times: Times) -> Result<()> {
+        let outcome = driver::closed(&self.target, load(connections, times.warm_up))?;
         self.settle(&outcome)
     }
 
@@ -176,5 +169,13 @@ impl Server {
             self.target = Arc::new(self.target.moved(self.program.addr()));
         }
         Ok(())
+    }
+}
+
+fn load(connections: usize, duration: Duration) -> Load {
+    Load {
+        connections,
+        duration,
+        patience: PATIENCE,
     }
 }

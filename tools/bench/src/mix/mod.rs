@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::postgres::{self, Server};
 use crate::python;
+use crate::report::thousands;
 use crate::rounds::{self, Progress};
 use crate::settings::Settings;
 use on_postgres::OnPostgres;
@@ -190,7 +191,7 @@ pub fn measure(settings: &Settings, options: &Options) -> Result<Bench> {
         "mix",
         format!(
             "{} small transactions, half of them reads and half writes, run in different ways",
-            thousands(count as usize)
+            thousands(count)
         ),
     );
     let folder = settings.folder()?;
@@ -718,19 +719,6 @@ fn notes(run: &Run, bench: &mut Bench) {
 #[expect(clippy::cast_precision_loss, reason = "thousands of operations")]
 fn precise(count: usize) -> f64 {
     count as f64
-}
-
-/// `35,000`.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

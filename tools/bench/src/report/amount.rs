@@ -1,5 +1,7 @@
 //! Quantities as people read them: three significant digits and a unit that fits.
 
+use std::fmt::Display;
+
 use crate::model::Unit;
 
 const KIB: f64 = 1024.0;
@@ -118,18 +120,21 @@ pub fn number(value: f64) -> String {
     let text = format!("{rounded:.decimals$}");
     match text.split_once('.') {
         Some((whole, rest)) => format!("{}.{rest}", thousands(whole)),
-        None => thousands(&text),
+        None => thousands(text),
     }
 }
 
 /// A whole number, thousands apart.
 pub fn whole(value: f64) -> String {
-    thousands(&format!("{value:.0}"))
+    thousands(format_args!("{value:.0}"))
 }
 
-/// Commas between each three digits of a whole number.
-fn thousands(digits: &str) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |d| ("-", d));
+/// A whole number with commas between each three digits: `35,000`.
+pub fn thousands(number: impl Display) -> String {
+    let digits = number.to_string();
+    let (sign, digits) = digits
+        .strip_prefix('-')
+        .map_or(("", &*digits), |d| ("-", d));
     let mut text = String::from(sign);
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {

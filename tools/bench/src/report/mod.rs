@@ -8,6 +8,8 @@ mod markdown;
 mod plot;
 mod table;
 
+pub use amount::thousands;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -14,6 +14,7 @@ use crate::databases;
 use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::{self, Customers, Form};
+use crate::report::thousands;
 use crate::rounds::{Progress, take_turns};
 use crate::settings::Settings;
 
@@ -385,19 +386,6 @@ fn thinned(points: &[(f64, u64)]) -> Vec<(f64, f64)> {
 #[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]
 fn float(bytes: u64) -> f64 {
     bytes as f64
-}
-
-/// `1,000,000`
-fn thousands(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
