@@ -79,8 +79,10 @@ pub struct Limits {
     )]
     #[arg(default_value = "1s", value_parser = Setting(time))]
     pub patience: Duration,
-    /// Reading requests that are worked on at once; more are 503 at once.
+    /// Reading requests that are worked on at once; more are 503.
     ///
+    /// That comes after 20 ms and costs nothing: told at once, clients that ask
+    /// again at once would take the processor from those that were admitted.
     /// One counts from its headers to its status line, but not while its body
     /// is on its way. New orders have a queue of their own.
     #[arg(
