@@ -54,22 +54,24 @@ pub(super) const MAX_BATCH: usize = 256;
 /// The most loads that wait for a statement; further ones wait to get in.
 const QUEUE: usize = 1_024;
 
-/// The place of each order in a JSON list of their numbers and its total, which
-/// is NULL for an order without items: `[[0,3000],[2,null]]`. An order that
-/// does not exist is left out.
+/// For each order of a JSON list of numbers its place there and its total,
+/// which is `"empty"` when it has no items and `null` when it does not exist:
+/// `[[0,3000],[1,"empty"],[2,null]]`. What has items exists, so `orders` is
+/// looked at only for what has none.
 ///
 /// SQLite writes one text, since rows would each cross from its thread on their
 /// own. Not checked while compiling: `query_scalar!` asks where columns are
 /// declared, and those of `json_each` are declared nowhere.
 const TOTALS: &str = "
     SELECT json_group_array(json_array(
-               json_each.key,
-               (SELECT sum(item.price_cents * order_items.quantity)
-                FROM order_items
-                JOIN item ON item.id = order_items.item_id
-                WHERE order_items.order_id = orders.id)))
-    FROM json_each($1)
-    CROSS JOIN orders ON orders.id = json_each.value";
+               asked.key,
+               coalesce(
+                   (SELECT sum(item.price_cents * order_items.quantity)
+                    FROM order_items
+                    JOIN item ON item.id = order_items.item_id
+                    WHERE order_items.order_id = asked.value),
+                   (SELECT 'empty' FROM orders WHERE orders.id = asked.value))))
+    FROM json_each($1) AS asked";
 
 /// What an order costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,13 +225,16 @@ async fn read(
         .bind(serde_json::Value::from(orders).to_string())
         .fetch_one(&mut **connection)
         .await?;
-    let found: Vec<(usize, Option<i64>)> =
+    let found: Vec<(usize, Option<serde_json::Value>)> =
         serde_json::from_str(&found).map_err(|cause| sqlx::Error::Decode(cause.into()))?;
     let mut totals = vec![OrderTotal::Unknown; batch.len()];
-    for (place, cents) in found {
-        totals[place] = cents.map_or(OrderTotal::Empty, |cents| {
-            OrderTotal::Of(Money::from_cents(cents))
-        });
+    for (place, found) in found {
+        if let Some(total) = found {
+            totals[place] = match total.as_i64() {
+                Some(cents) => OrderTotal::Of(Money::from_cents(cents)),
+                None => OrderTotal::Empty,
+            };
+        }
     }
     Ok(totals)
 }
