@@ -66,13 +66,8 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let busy = match &error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-            // SQLITE_BUSY (5) and SQLITE_LOCKED (6); the extended codes have
-            // them in their lowest byte.
-            sqlx::Error::Database(cause) => cause
-                .code()
-                .and_then(|code| code.parse::<i32>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 5 | 6)),
-            _ => false,
+            // SQLITE_BUSY and SQLITE_LOCKED.
+            error => matches!(sqlite_code(error), Some(5 | 6)),
         };
         let error = Arc::new(error);
         if busy {
@@ -81,6 +76,13 @@ impl From<sqlx::Error> for Error {
             Self::Database(error)
         }
     }
+}
+
+/// SQLite's primary code for why a statement failed: the lowest byte of the
+/// extended one.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 impl From<tokio::task::JoinError> for Error {

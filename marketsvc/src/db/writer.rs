@@ -11,13 +11,19 @@
 //! - **Refusals.** A batch is checked by one statement before it is stored by
 //!   another, in the same transaction. An order whose customer or items do not
 //!   exist is left out, and told why; its neighbours are stored.
-//! - **Failures.** When a statement or the commit fails (no space on the disk,
-//!   say), nothing of the batch is stored, and each of its senders gets the
-//!   error. The connection is replaced, and the next batch is tried anew: after
-//!   such a failure SQLite may have ended the transaction by itself, which
-//!   sqlx does not notice. When another program holds the database for longer
-//!   than [`Limits::lock_wait`], the order whose turn it is gets the error, and
-//!   the next one has its turn.
+//! - **Failures of one order.** What the check did not foresee, such as a
+//!   constraint that was added to a table, makes the statement fail that stores
+//!   the batch. Then each order of it is stored on its own, in a savepoint: the
+//!   one that fails is undone and its sender gets the error; its neighbours are
+//!   stored, and answered after the commit as ever. That takes three times as
+//!   long.
+//! - **Failures of the database.** When a statement or the commit fails for
+//!   anything else (no space on the disk, say), nothing of the batch is stored,
+//!   and each of its senders gets the error. The connection is replaced, and
+//!   the next batch is tried anew: after such a failure SQLite may have ended
+//!   the transaction by itself, which sqlx does not notice. When another
+//!   program holds the database for longer than [`Limits::lock_wait`], the
+//!   order whose turn it is gets the error, and the next one has its turn.
 //! - **Waiting.** An order waits for its turn for at most [`Limits::acquire`],
 //!   and is then withdrawn. Its turn comes when the writer takes it: the first
 //!   of a batch before the transaction begins, the others right after.
@@ -58,6 +64,7 @@ use tokio::time;
 
 use super::place::Place;
 use crate::domain::{FieldError, MAX_LINES, NewOrder, OrderId, UtcTime};
+use crate::error::sqlite_code;
 use crate::trace::{Trace, shared_statement};
 use crate::{Error, Limits};
 
@@ -298,37 +305,79 @@ const UNKNOWN: &str = "
            (SELECT json_group_array(value) FROM json_each($2)
             WHERE value NOT IN (SELECT id FROM item))";
 
-/// One text, since sqlx hands each text to SQLite's thread and waits for it,
-/// which takes longer than the statements for a single order.
-const STORE: &str = "
-    INSERT INTO orders (id, customer_id, order_time)
-    SELECT value ->> 0, value ->> 1, value ->> 2
-    FROM json_each($1);
-    INSERT INTO order_items (order_id, item_id, quantity)
-    SELECT value ->> 0, value ->> 1, value ->> 2
-    FROM json_each($2)
-    ORDER BY key;
-    COMMIT";
+/// Stores orders. One text, since sqlx hands each text to SQLite's thread and
+/// waits for it, which takes longer than the statements for a single order.
+macro_rules! store_and {
+    ($end:literal) => {
+        concat!(
+            "SAVEPOINT part;
+             INSERT INTO orders (id, customer_id, order_time)
+             SELECT value ->> 0, value ->> 1, value ->> 2
+             FROM json_each($1);
+             INSERT INTO order_items (order_id, item_id, quantity)
+             SELECT value ->> 0, value ->> 1, value ->> 2
+             FROM json_each($2)
+             ORDER BY key;",
+            $end
+        )
+    };
+}
+const STORE_ALL: &str = store_and!("COMMIT");
+const STORE_PART: &str = store_and!("RELEASE part");
+
+/// As if the part that failed had not been tried.
+const UNDO_PART: &str = "ROLLBACK TO part; RELEASE part";
 
 /// The requests that wait for a batch.
 fn traces(batch: &[Waiting]) -> impl Iterator<Item = &Trace> {
     batch.iter().filter_map(|waiting| waiting.trace.as_ref())
 }
 
-/// Stores those orders of the batch that can be, and commits. The answers are
-/// in the batch's order.
-async fn store(
-    connection: &mut SqliteConnection,
-    batch: &[Waiting],
-) -> Result<Vec<Result<OrderId, Error>>, Error> {
+/// What the senders of some orders are told, in the orders' order.
+type Answers = Vec<Result<OrderId, Error>>;
+
+/// Stores those orders of the batch that can be, and commits.
+async fn store(connection: &mut SqliteConnection, batch: &[Waiting]) -> Result<Answers, Error> {
     #[cfg(test)]
     tests::panic_if_asked(batch);
-    let unknown = Unknown::of(batch, connection).await?;
-    let mut last = unknown.last_order;
+    let mut unknown = Unknown::of(batch, connection).await?;
+    shared_statement(traces(batch));
+    match store_part(connection, batch, &mut unknown, STORE_ALL).await {
+        Err(error) if batch.len() > 1 && may_be_of_one(&error) => {
+            undo_part(connection, batch, &error).await?;
+        }
+        stored => return stored,
+    }
     let mut answers = Vec::with_capacity(batch.len());
-    let mut orders = Vec::with_capacity(batch.len());
+    for one in batch.chunks(1) {
+        // All of them wait for it.
+        shared_statement(traces(batch));
+        match store_part(connection, one, &mut unknown, STORE_PART).await {
+            Err(error) if may_be_of_one(&error) => {
+                undo_part(connection, batch, &error).await?;
+                answers.push(Err(error));
+            }
+            stored => answers.extend(stored?),
+        }
+    }
+    shared_statement(traces(batch));
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok(answers)
+}
+
+/// Stores those orders of `part` that are not known to be wrong, by one of the
+/// texts for it.
+async fn store_part(
+    connection: &mut SqliteConnection,
+    part: &[Waiting],
+    unknown: &mut Unknown,
+    store: &'static str,
+) -> Result<Answers, Error> {
+    let mut last = unknown.last_order;
+    let mut answers = Vec::with_capacity(part.len());
+    let mut orders = Vec::with_capacity(part.len());
     let mut lines = Vec::new();
-    for Waiting { order, time, .. } in batch {
+    for Waiting { order, time, .. } in part {
         if let Err(refused) = unknown.check(order) {
             answers.push(Err(Error::Refused(refused)));
             continue;
@@ -340,14 +389,35 @@ async fn store(
         lines.extend(numbered.map(|line| (id, line.item, line.quantity.get())));
         answers.push(Ok(id));
     }
-    shared_statement(traces(batch));
-    // Also when there are none: it ends the transaction.
-    sqlx::query(STORE)
+    // Also when there are none: it may end the transaction.
+    sqlx::query(store)
         .bind(json(&orders))
         .bind(json(&lines))
         .execute(connection)
         .await?;
+    unknown.last_order = last;
     Ok(answers)
+}
+
+/// # Errors
+///
+/// `cause`, when SQLite has ended the transaction because of it.
+async fn undo_part(
+    connection: &mut SqliteConnection,
+    batch: &[Waiting],
+    cause: &Error,
+) -> Result<(), Error> {
+    shared_statement(traces(batch));
+    let undone = sqlx::query(UNDO_PART).execute(connection).await;
+    undone.map(drop).map_err(|_| cause.clone())
+}
+
+/// Whether SQLite failed for what one order may have brought with it, by its
+/// primary code: `SQLITE_ERROR`, as of a function in a trigger,
+/// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`. The others are of
+/// the disk, the file or its locks, and so of every order.
+fn may_be_of_one(error: &Error) -> bool {
+    matches!(error, Error::Database(cause) if matches!(sqlite_code(cause), Some(1 | 18..=20)))
 }
 
 /// SQLite would number the orders alike; but their lines have to know.
@@ -369,7 +439,8 @@ fn distinct<T: Ord>(ids: impl Iterator<Item = T>) -> Vec<T> {
     ids
 }
 
-/// What an order can be refused for, and the number of the last one.
+/// What an order can be refused for, and the number of the last one that is
+/// stored.
 struct Unknown {
     last_order: i64,
     customers: HashSet<i64>,
@@ -523,6 +594,12 @@ mod tests {
                 line.unwrap().trim_end_matches(".0").parse().unwrap()
             };
             (value("size_count "), value("size_sum "))
+        }
+
+        /// The number of the last order.
+        async fn last(&self) -> i64 {
+            let last = self.database.one("SELECT max(id) FROM orders");
+            last.await.unwrap()
         }
 
         /// `[[order, customer, lines], …]` of all but the sample's.
@@ -815,6 +892,61 @@ mod tests {
             "CREATE TABLE late (id INTEGER REFERENCES customer (id) DEFERRABLE INITIALLY DEFERRED);
                    CREATE TRIGGER too_late AFTER INSERT ON orders WHEN new.customer_id = 3
                    BEGIN INSERT INTO late VALUES (77); END";
+        market.database.execute(sql).await.unwrap();
+        fails_and_recovers(&mut market, order(3, [1])).await;
+    }
+
+    /// Whatever it is that nobody could foresee of one order.
+    #[tokio::test]
+    async fn an_order_that_cannot_be_stored_fails_alone() {
+        for raise in [
+            "SELECT RAISE(ABORT, 'not today')",
+            "SELECT RAISE(FAIL, 'not today')",
+            "INSERT INTO orders VALUES (new.order_id, 1, '2024-01-01 00:00:00')",
+            "SELECT abs(-9223372036854775808)",
+        ] {
+            let mut market = Fixture::patient().await;
+            // After its first line, so that a part of the order is stored.
+            let sql = format!(
+                "CREATE TRIGGER too_late AFTER INSERT ON order_items WHEN new.item_id = 4
+                 BEGIN {raise}; END"
+            );
+            market.database.execute(&sql).await.unwrap();
+            for failing in 0..3 {
+                let before = (market.batches(), market.last().await);
+                market.lock().await;
+                let mut orders = vec![order(1, [1]), order(77, [1]), order(2, [2, 1])];
+                orders.insert(failing, order(3, [1, 4]));
+                let mut answers = Vec::new();
+                for (place, order) in orders.into_iter().enumerate() {
+                    answers.push(match place {
+                        0 => market.place_first(order).await,
+                        _ => market.place(order),
+                    });
+                }
+                market.unlock().await;
+                let mut answers = all(answers).await;
+                let failed = answers.remove(failing);
+                assert!(matches!(failed, Err(Error::Database(_))), "{failed:?}");
+                let refused = &answers[1];
+                assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+                let ((batches, orders), last) = before;
+                assert_eq!(numbers(&answers), [last + 1, 0, last + 2], "{raise}");
+                assert_eq!(market.batches(), (batches + 1, orders + 4));
+            }
+            assert_eq!(
+                market.stored().await,
+                r#"[[4,1,"1"],[5,2,"2 1"],[6,1,"1"],[7,2,"2 1"],[8,1,"1"],[9,2,"2 1"]]"#
+            );
+        }
+    }
+
+    /// Then the neighbours that were stored before it are gone with it.
+    #[tokio::test]
+    async fn an_order_that_ends_the_transaction_fails_its_batch() {
+        let mut market = Fixture::patient().await;
+        let sql = "CREATE TRIGGER too_late AFTER INSERT ON orders WHEN new.customer_id = 3
+                   BEGIN SELECT RAISE(ROLLBACK, 'not today'); END";
         market.database.execute(sql).await.unwrap();
         fails_and_recovers(&mut market, order(3, [1])).await;
     }
