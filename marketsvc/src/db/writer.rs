@@ -307,26 +307,28 @@ const UNKNOWN: &str = "
 
 /// Stores orders. One text, since sqlx hands each text to SQLite's thread and
 /// waits for it, which takes longer than the statements for a single order.
-macro_rules! store_and {
-    ($end:literal) => {
+macro_rules! store {
+    ($before:literal, $after:literal) => {
         concat!(
-            "SAVEPOINT part;
-             INSERT INTO orders (id, customer_id, order_time)
+            $before,
+            "INSERT INTO orders (id, customer_id, order_time)
              SELECT value ->> 0, value ->> 1, value ->> 2
              FROM json_each($1);
              INSERT INTO order_items (order_id, item_id, quantity)
              SELECT value ->> 0, value ->> 1, value ->> 2
              FROM json_each($2)
              ORDER BY key;",
-            $end
+            $after
         )
     };
 }
-const STORE_ALL: &str = store_and!("COMMIT");
-const STORE_PART: &str = store_and!("RELEASE part");
+const STORE_ALL: &str = store!("", "COMMIT");
+const STORE_ONE: &str = store!("SAVEPOINT one;", "RELEASE one");
 
-/// As if the part that failed had not been tried.
-const UNDO_PART: &str = "ROLLBACK TO part; RELEASE part";
+/// As if nothing of the batch had been tried.
+const UNDO_ALL: &str = "ROLLBACK; BEGIN IMMEDIATE";
+/// As if the order at hand had not been tried.
+const UNDO_ONE: &str = "ROLLBACK TO one; RELEASE one";
 
 /// The requests that wait for a batch.
 fn traces(batch: &[Waiting]) -> impl Iterator<Item = &Trace> {
@@ -344,17 +346,19 @@ async fn store(connection: &mut SqliteConnection, batch: &[Waiting]) -> Result<A
     shared_statement(traces(batch));
     match store_part(connection, batch, &mut unknown, STORE_ALL).await {
         Err(error) if batch.len() > 1 && may_be_of_one(&error) => {
-            undo_part(connection, batch, &error).await?;
+            undo(connection, batch, UNDO_ALL, &error).await?;
         }
         stored => return stored,
     }
+    // Another program may have had a turn.
+    unknown = Unknown::of(batch, connection).await?;
     let mut answers = Vec::with_capacity(batch.len());
     for one in batch.chunks(1) {
         // All of them wait for it.
         shared_statement(traces(batch));
-        match store_part(connection, one, &mut unknown, STORE_PART).await {
+        match store_part(connection, one, &mut unknown, STORE_ONE).await {
             Err(error) if may_be_of_one(&error) => {
-                undo_part(connection, batch, &error).await?;
+                undo(connection, batch, UNDO_ONE, &error).await?;
                 answers.push(Err(error));
             }
             stored => answers.extend(stored?),
@@ -402,13 +406,14 @@ async fn store_part(
 /// # Errors
 ///
 /// `cause`, when SQLite has ended the transaction because of it.
-async fn undo_part(
+async fn undo(
     connection: &mut SqliteConnection,
     batch: &[Waiting],
+    undo: &'static str,
     cause: &Error,
 ) -> Result<(), Error> {
     shared_statement(traces(batch));
-    let undone = sqlx::query(UNDO_PART).execute(connection).await;
+    let undone = sqlx::query(undo).execute(connection).await;
     undone.map(drop).map_err(|_| cause.clone())
 }
 
