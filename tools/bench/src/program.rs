@@ -76,7 +76,9 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
         // No peer turns requests away, so nor does the service: as many are
         // worked on at once as a bench has clients at most.
         .env("MARKETSVC_IN_FLIGHT", "256")
-        .env("MARKETSVC_QUEUE", "256");
+        .env("MARKETSVC_QUEUE", "256")
+        // Nor does one log its requests.
+        .env("RUST_LOG", "warn");
     Ok(command)
 }
 
