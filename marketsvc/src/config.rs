@@ -450,10 +450,9 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 /// What is logged when `RUST_LOG` says nothing.
-pub const LOG: &str = "warn,marketsvc=info,marketsvc::request=warn";
+pub const LOG: &str = "info";
 
-/// What to log: `RUST_LOG`, else what the service says about itself, requests that failed by a fault of
-/// ours, and everybody's warnings.
+/// What to log: `RUST_LOG`, else [`LOG`].
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@
 //! 4. [`error`]: every way in which a request can fail, and what its sender
 //!    is told.
 //! 5. [`server`]: connections, their limits, and how all of it stops.
-//! 6. [`trace`] and [`metrics`]: what can be seen of all this.
+//! 6. [`trace`], [`metrics`] and [`logging`]: what can be seen of all this.
 //! 7. [`config`] and `main.rs`: what the program reads from outside.
 //!
 //! # One request
@@ -36,6 +36,7 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod trace;

@@ -16,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use marketsvc::config::{self, ConfigError, Setting};
 use marketsvc::db::{Db, bulk};
+use marketsvc::logging::{self, Lines};
 use marketsvc::{Config, Limits};
 use tokio::net::TcpListener;
 
@@ -50,9 +51,9 @@ struct Args {
 
 const LOGGING: &str = "\
 The log goes to standard error. RUST_LOG says what is in it:
-  warn,marketsvc=info,marketsvc::request=warn  starts, stops and faults (the default)
-  info                                         and a line for each request
-  info,sqlx::query=debug                       and its SQL";
+  info                    starts, stops, faults and a line for each request (the default)
+  info,sqlx::query=debug  and its SQL
+  warn                    faults only";
 
 #[derive(Subcommand)]
 enum Command {
@@ -107,11 +108,15 @@ fn arguments() -> Result<Args, Exit> {
 
 fn start(args: Args) -> Result<(), Exit> {
     args.limits.check()?;
+    let filter = config::log_filter()?;
+    // Dropped last, and before an error is printed.
+    let (lines, _flush) = Lines::to(io::stderr()).map_err(environment)?;
     tracing_subscriber::fmt()
-        .with_env_filter(config::log_filter()?)
-        .with_writer(io::stderr)
+        .with_env_filter(filter)
+        .with_writer(move || lines.clone())
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .init();
+    logging::panics();
     let runtime = tokio::runtime::Runtime::new().map_err(environment)?;
     let Args {
         addr,

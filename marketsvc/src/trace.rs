@@ -43,6 +43,11 @@ impl Trace {
         AT_HAND.try_with(Clone::clone).ok()
     }
 
+    /// The request's id.
+    pub fn id(&self) -> &str {
+        self.0.id.to_str().unwrap_or_default()
+    }
+
     /// How many statements there were.
     pub fn statements(&self) -> u32 {
         self.0.statements.load(Ordering::Relaxed)
@@ -50,7 +55,7 @@ impl Trace {
 
     /// A span `request` with the id, whatever the log's level is.
     pub fn span(&self) -> Span {
-        tracing::error_span!("request", id = self.0.id.to_str().unwrap_or_default())
+        tracing::error_span!("request", id = self.id())
     }
 
     /// Runs `work` as this request's.

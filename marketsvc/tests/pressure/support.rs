@@ -79,6 +79,8 @@ impl Program {
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .env("DATABASE_URL", database.url())
             .env("MARKETSVC_ADDR", "127.0.0.1:0")
+            // Of the requests of ten minutes, the log would be gigabytes.
+            .env("RUST_LOG", "info,marketsvc::request=warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

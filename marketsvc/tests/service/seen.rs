@@ -141,7 +141,7 @@ async fn each_request_has_one_line_with_its_cost_and_its_sql() -> Outcome {
     }
     let log = log_of(process).await?;
     for (place, (method, path, route, status, expected)) in asked.iter().enumerate() {
-        let of_request = format!("request{{id=\"request-{place}\"}}");
+        let of_request = format!("id=\"request-{place}\"");
         let of_request: Vec<_> = log.iter().filter(|l| l.contains(&of_request)).collect();
         let lines: Vec<_> = of_request
             .iter()
@@ -187,20 +187,22 @@ async fn each_request_has_one_line_with_its_cost_and_its_sql() -> Outcome {
     )
 }
 
+/// What the program logs about three requests: two good ones, `fine` and
+/// `unknown`, and one that fails by a fault of ours, `broken`.
 #[cfg(unix)]
-#[tokio::test]
-async fn without_asking_for_more_only_faults_have_lines_and_they_have_ids() -> Outcome {
+async fn log_of_three(filter: Option<&str>) -> Result<Vec<String>, Failure> {
     let database = Database::sample().await?;
-    let process = Process::over(&database).await?;
+    let mut command = binary(&std::env::temp_dir());
+    command.env("DATABASE_URL", database.url());
+    if let Some(filter) = filter {
+        command.env("RUST_LOG", filter);
+    }
+    let process = Process::start(command).await?;
     let service = &process.service;
-    service
-        .get_with("/", &[(ID, "fine")])
-        .await?
-        .expect_status(200)?;
-    service
-        .get_with("/nowhere", &[(ID, "unknown")])
-        .await?
-        .expect_status(404)?;
+    for (path, id, status) in [("/", "fine", 200), ("/nowhere", "unknown", 404)] {
+        let reply = service.get_with(path, &[(ID, id)]).await?;
+        reply.expect_status(status)?;
+    }
     database
         .execute("ALTER TABLE address RENAME TO lost")
         .await?;
@@ -208,30 +210,80 @@ async fn without_asking_for_more_only_faults_have_lines_and_they_have_ids() -> O
         .get_with("/api/customers", &[(ID, "broken")])
         .await?;
     reply.expect_status(500)?;
-    let log = log_of(process).await?;
-    for quiet in ["fine", "unknown"] {
-        let lines: Vec<_> = log.iter().filter(|line| line.contains(quiet)).collect();
-        equal(quiet, Vec::<&String>::new(), lines)?;
+    log_of(process).await
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn without_asking_each_request_has_its_line() -> Outcome {
+    let log = log_of_three(None).await?;
+    for (id, status) in [("fine", "200"), ("unknown", "404"), ("broken", "500")] {
+        let id = format!(" answered id=\"{id}\" ");
+        let lines: Vec<_> = log.iter().filter(|line| line.contains(&id)).collect();
+        equal(format!("lines with {id}: {log:#?}"), 1, lines.len())?;
+        equal(lines[0].as_str(), status, field(lines[0], "status")?)?;
     }
-    let lines: Vec<_> = log
-        .iter()
-        .filter(|line| line.contains("request{id=\"broken\"}"))
-        .collect();
-    equal(format!("lines about it: {log:#?}"), 2, lines.len())?;
+    Ok(())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn when_only_faults_have_lines_they_have_ids() -> Outcome {
+    let log = log_of_three(Some("warn")).await?;
+    equal(format!("lines: {log:#?}"), 2, log.len())?;
+    for line in &log {
+        ensure(line.contains("id=\"broken\""), line, "its id", line)?;
+    }
     ensure(
-        lines[0].contains("ERROR") && lines[0].contains("no such table: main.address")
-            || lines[0].contains("no such table: address"),
+        log[0].contains("ERROR") && log[0].contains("no such table: main.address")
+            || log[0].contains("no such table: address"),
         "the first line",
         "the cause",
-        lines[0],
+        &log[0],
+    )?;
+    ensure(log[1].contains("WARN"), "the second line", "WARN", &log[1])?;
+    equal(log[1].as_str(), "500", field(&log[1], "status")?)
+}
+
+/// More than fits into a pipe, and nobody reads it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_nobody_reads_keeps_nobody_waiting() -> Outcome {
+    let database = Database::sample().await?;
+    let mut process = Process::over(&database).await?;
+    let name = "x".repeat(50);
+    for place in 0..1_000 {
+        let id = format!("{name}-{place}");
+        let headers = [(ID, id.as_str())];
+        let asked = process.service.get_with("/", &headers);
+        soon("an answer", asked).await?.expect_status(200)?;
+    }
+    process.signal("TERM").await?;
+    let status = soon("its end", process.child.wait())
+        .await
+        .or_fail("its end")?;
+    equal(
+        "the end, with a log that cannot be written",
+        Some(0),
+        status.code(),
+    )?;
+    let mut stderr = process.child.stderr.take().or_fail("standard error")?;
+    let mut log = String::new();
+    soon("the log", stderr.read_to_string(&mut log))
+        .await
+        .or_fail("the log")?;
+    ensure(
+        log.contains(&format!("{name}-0\"")),
+        "the log",
+        "the first line",
+        &log,
     )?;
     ensure(
-        lines[1].contains("WARN"),
-        "the second line",
-        "WARN",
-        lines[1],
-    )?;
-    equal(lines[1].as_str(), "500", field(lines[1], "status")?)
+        !log.contains(&format!("{name}-999\"")),
+        "the pipe",
+        "full before the last line",
+        log.len(),
+    )
 }
 
 /// Whatever fails, its cause is for the log.
