@@ -94,6 +94,17 @@ impl Db {
         self.new_orders.batch_sizes()
     }
 
+    /// How many totals wait to be read.
+    pub fn totals_queue_len(&self) -> usize {
+        self.totals.queue_len()
+    }
+
+    /// How many totals each statement read. A clone is the same histogram, to be
+    /// registered under a name.
+    pub fn totals_per_statement(&self) -> &Histogram {
+        self.totals.batch_sizes()
+    }
+
     /// Takes every reading connection, so that a test sees what happens
     /// without.
     #[cfg(test)]

@@ -37,6 +37,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
@@ -89,6 +90,7 @@ pub(super) struct Totals {
     pool: SqlitePool,
     queue: mpsc::Sender<Load>,
     patience: Duration,
+    batch_sizes: Histogram,
 }
 
 /// One order, and where its total is awaited.
@@ -104,12 +106,25 @@ impl Totals {
     /// connection. A load may take `patience`.
     pub(super) fn start(pool: SqlitePool, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(answer(pool.clone(), waiting));
+        // Up to 256, which is MAX_BATCH.
+        let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+        tokio::spawn(answer(pool.clone(), waiting, batch_sizes.clone()));
         Self {
             pool,
             queue,
             patience,
+            batch_sizes,
         }
+    }
+
+    /// How many loads wait for a statement.
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// How many loads each statement answered.
+    pub(super) fn batch_sizes(&self) -> &Histogram {
+        &self.batch_sizes
     }
 
     /// Waits for the running statement and closes the connection. Loads that
@@ -167,7 +182,7 @@ impl Totals {
 
 /// Answers what is waiting, until the pool is closed or nobody can ask any
 /// more.
-async fn answer(pool: SqlitePool, mut waiting: mpsc::Receiver<Load>) {
+async fn answer(pool: SqlitePool, mut waiting: mpsc::Receiver<Load>, batch_sizes: Histogram) {
     let mut closed = pin!(pool.close_event());
     let mut kept = None;
     let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -183,7 +198,12 @@ async fn answer(pool: SqlitePool, mut waiting: mpsc::Receiver<Load>) {
         let read = AssertUnwindSafe(read(&pool, &mut kept, &mut waiting, &mut batch));
         let totals = read.catch_unwind().await.unwrap_or(Err(Error::Panicked));
         let answers = match totals {
-            Ok(totals) => totals.into_iter().map(Ok).collect(),
+            Ok(totals) => {
+                if !totals.is_empty() {
+                    batch_sizes.observe(u32::try_from(totals.len()).unwrap_or(u32::MAX).into());
+                }
+                totals.into_iter().map(Ok).collect()
+            }
             Err(error) => {
                 // Back to the pool, which tests it.
                 kept = None;
@@ -288,12 +308,15 @@ mod tests {
         for (_, load) in &mut loads {
             assert!(poll!(load).is_pending());
         }
+        // The task has taken none of them yet, and the others wait to get in.
+        assert_eq!(db.totals.queue_len(), QUEUE);
         drop(held);
         for (number, total) in
             join_all(loads.into_iter().map(async |(n, load)| (n, load.await))).await
         {
             assert_eq!(total.unwrap(), expected(number), "{number}");
         }
+        assert_eq!(db.totals.queue_len(), 0);
     }
 
     #[tokio::test]
