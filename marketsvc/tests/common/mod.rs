@@ -9,11 +9,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Service};
+use contract::answers::expect_problem;
+use contract::{Database, Failure, OrFail, Outcome, Reply, Service, equal};
 use marketsvc::server::RunError;
 use marketsvc::{Config, Limits};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -71,6 +73,13 @@ impl Market {
         self.service.addr()
     }
 
+    /// A connection to write on by hand.
+    pub async fn connect(&self) -> Result<TcpStream, Failure> {
+        TcpStream::connect(self.addr())
+            .await
+            .or_fail("a connection")
+    }
+
     /// Tells the service to stop, without waiting.
     pub fn stop(self) -> Stopping {
         let _ = self.stop.send(());
@@ -100,6 +109,24 @@ impl Stopping {
             .or_fail("marketsvc::run")?;
         Ok(self.database)
     }
+}
+
+/// Places an order of two lines, for 4 units in all, and returns its number,
+/// once acknowledged.
+pub async fn add_order(service: &Service) -> Result<i64, Failure> {
+    let items = json!([{"id": 2, "quantity": 2}, {"id": 4, "quantity": 1}]);
+    let order = json!({"customer_id": 2, "items": items});
+    let reply = service.post_json("/api/add_new_order", &order).await?;
+    reply.expect_status(201)?;
+    reply.json()?["order_id"]
+        .as_i64()
+        .or_fail("an order's number")
+}
+
+/// Fails unless the answer is a 503 that says when to come again.
+pub fn expect_come_again(reply: &Reply) -> Outcome {
+    expect_problem(reply, 503)?;
+    equal(reply.asked(), Some("1"), reply.header("retry-after"))
 }
 
 /// The real binary, with a clean environment and in `folder`.

@@ -9,8 +9,8 @@ use contract::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::common::soon;
-use crate::support::{Program, add_order, expect_stored, ordinary, shared};
+use crate::common::{add_order, soon};
+use crate::support::{Program, expect_stored, ordinary, shared};
 
 /// An order of two lines, whatever comes of it.
 async fn try_order(service: &Service) -> Result<Reply, Failure> {

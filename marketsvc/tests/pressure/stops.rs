@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::common::soon;
-use crate::support::{Program, add_order, expect_stored, shared};
+use crate::common::{add_order, soon};
+use crate::support::{Program, expect_stored, shared};
 
 /// What the promise is; a hang limit for the other runs too.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::common::{Process, soon};
+use crate::common::{Process, add_order, soon};
 
 /// Whether to run as long and as often as the promises say.
 pub fn full() -> bool {
@@ -157,17 +157,6 @@ pub async fn ordinary(service: &Service) -> Outcome {
         .await?
         .expect_status(404)?;
     add_order(service).await.map(drop)
-}
-
-/// Places an order of two lines and returns its number, once acknowledged.
-pub async fn add_order(service: &Service) -> Result<i64, Failure> {
-    let items = json!([{"id": 2, "quantity": 2}, {"id": 4, "quantity": 1}]);
-    let order = json!({"customer_id": 2, "items": items});
-    let reply = service.post_json("/api/add_new_order", &order).await?;
-    reply.expect_status(201)?;
-    reply.json()?["order_id"]
-        .as_i64()
-        .or_fail("an order's number")
 }
 
 /// Fails unless every acknowledged order is stored, each stored one is whole,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::SystemTime;
 
-use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
+use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
 use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use crate::common::{Process, binary, soon};
+use crate::common::{Process, add_order, binary, soon};
 
 fn folder() -> Result<TempDir, Failure> {
     tempfile::tempdir().or_fail("a temporary folder")
@@ -577,15 +577,4 @@ async fn a_newer_database_with_a_log_is_left_as_it_is() -> Outcome {
         "as it was",
         "changed",
     )
-}
-
-/// An order of two items for 4 units in all.
-async fn add_order(service: &Service) -> Result<i64, Failure> {
-    let items = json!([{"id": 2, "quantity": 2}, {"id": 4, "quantity": 1}]);
-    let order = json!({"customer_id": 2, "items": items});
-    let reply = service.post_json("/api/add_new_order", &order).await?;
-    reply.expect_status(201)?;
-    reply.json()?["order_id"]
-        .as_i64()
-        .or_fail("an order's number")
 }
