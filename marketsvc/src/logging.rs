@@ -151,10 +151,10 @@ pub fn panics() {
         let _entered = span_at_hand().entered();
         let message = panic.payload_as_str().unwrap_or("with something else");
         let place = panic.location().map(ToString::to_string);
-        let backtrace = Backtrace::capture();
-        let backtrace = (backtrace.status() == BacktraceStatus::Captured)
-            .then(|| format!("\n{backtrace}"))
-            .unwrap_or_default();
+        let backtrace = match Backtrace::capture() {
+            captured if captured.status() == BacktraceStatus::Captured => format!("\n{captured}"),
+            _ => String::new(),
+        };
         tracing::error!(place, "panicked: {message}{backtrace}");
     }));
 }

@@ -57,6 +57,17 @@ pub struct Pool {
     pub in_use: u32,
 }
 
+/// What happens to clients' connections. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    /// Those that have a place now.
+    pub open: Gauge,
+    /// Those that were told 503, since every place was taken.
+    pub refused: Counter,
+    /// Those that were closed in favour of another.
+    pub evicted: Counter,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -66,6 +77,8 @@ pub struct Metrics {
     shed: Counter,
     in_flight: Gauge,
     queue: Gauge,
+    totals_queue: Gauge,
+    pub connections: Connections,
     pool_size: Family<OfPool, Gauge>,
     pool_in_use: Family<OfPool, Gauge>,
 }
@@ -80,6 +93,8 @@ impl Metrics {
             shed: Counter::default(),
             in_flight: Gauge::default(),
             queue: Gauge::default(),
+            totals_queue: Gauge::default(),
+            connections: Connections::default(),
             pool_size: Family::default(),
             pool_in_use: Family::default(),
             registry: Registry::default(),
@@ -114,6 +129,31 @@ impl Metrics {
             "orders_per_commit",
             "New orders that were stored, or refused, together",
             db.batch_sizes().clone(),
+        );
+        registry.register(
+            "totals_queued",
+            "Totals of orders that wait to be read",
+            metrics.totals_queue.clone(),
+        );
+        registry.register(
+            "totals_per_statement",
+            "Totals of orders that were read together",
+            db.totals_per_statement().clone(),
+        );
+        registry.register(
+            "http_connections",
+            "Open connections of clients",
+            metrics.connections.open.clone(),
+        );
+        registry.register(
+            "http_connections_refused",
+            "Connections that were told 503, since all places were taken",
+            metrics.connections.refused.clone(),
+        );
+        registry.register(
+            "http_connections_evicted",
+            "Connections that were closed in favour of another",
+            metrics.connections.evicted.clone(),
         );
         registry.register(
             "db_pool_connections",
@@ -181,6 +221,7 @@ impl Metrics {
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.in_flight.set(gauge(in_flight));
         self.queue.set(gauge(db.queue_len()));
+        self.totals_queue.set(gauge(db.totals_queue_len()));
         for pool in db.pools() {
             let name = OfPool { pool: pool.name };
             self.pool_size.get_or_create(&name).set(pool.size.into());

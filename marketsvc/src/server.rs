@@ -35,6 +35,7 @@ use self::turn::{RequestBody, ResponseBody, Socket, Turn};
 
 use crate::db::Db;
 use crate::db::open::OpenError;
+use crate::metrics::Connections;
 use crate::{AppState, Config, Error, Limits, app};
 
 /// Most bytes of one connection that wait to be parsed or to be sent. Bounds
@@ -93,27 +94,28 @@ pub async fn run(
         state.say_stopping();
         time::sleep(limits.stop_notice).await;
     };
-    serve(listener, shutdown, app(state.clone()), &limits).await;
+    serve(listener, shutdown, &state).await;
     db.close().await;
     Ok(())
 }
 
-async fn serve(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-    app: Router,
-    limits: &Limits,
-) {
+async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state: &AppState) {
+    let app = app(state.clone());
+    let limits = &state.limits;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         // Also runs while a kept-alive connection waits for its next request.
         .header_read_timeout(limits.header_read)
         .max_buf_size(CONNECTION_BUFFER);
-    let mut clients = Clients::default();
+    let mut clients = Clients {
+        metrics: state.metrics.connections.clone(),
+        ..Clients::default()
+    };
     let graceful = GracefulShutdown::new();
     let mut warned = Seldom::default();
     let mut shutdown = pin!(shutdown);
     loop {
+        clients.count();
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
@@ -218,6 +220,7 @@ struct Clients {
     places: HashMap<task::Id, (Arc<Turn>, AbortHandle)>,
     /// Those that are being told that there is no place, the oldest first.
     refused: VecDeque<AbortHandle>,
+    metrics: Connections,
 }
 
 impl Clients {
@@ -235,9 +238,15 @@ impl Clients {
         self.places.insert(handle.id(), (turn, handle));
     }
 
+    fn count(&self) {
+        let open = i64::try_from(self.places.len()).unwrap_or(i64::MAX);
+        self.metrics.open.set(open);
+    }
+
     /// Lets a client hear that there is no place for it. When many are being
     /// told, the one that has not listened for the longest time goes.
     fn refuse<E>(&mut self, connection: impl Future<Output = Result<(), E>> + Send + 'static) {
+        self.metrics.refused.inc();
         if self.refused.len() >= REFUSALS
             && let Some(oldest) = self.refused.pop_front()
         {
@@ -277,6 +286,7 @@ impl Clients {
                 if let Some((_, task)) = self.places.remove(&id) {
                     task.abort();
                 }
+                self.metrics.evicted.inc();
                 return true;
             }
         }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Market, soon};
 use contract::statements::Recording;
-use contract::{Database, Failure, Outcome, ensure, equal};
+use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
 use futures::FutureExt;
 use futures::future::join_all;
 use marketsvc::Limits;
@@ -119,7 +119,24 @@ async fn loads_that_wait_share_a_statement() -> Outcome {
     for reply in join_all(replies).await {
         reply?;
     }
-    few("fifty requests at once", &recording, 25)
+    few("fifty requests at once", &recording, 25)?;
+    let metrics = market.service.get("/metrics").await?.text();
+    let value = |name: &str| -> Result<f64, Failure> {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.or_fail(name)?.trim().parse().or_fail(name)
+    };
+    equal(
+        "loads, by the metrics",
+        1_050.0,
+        value("totals_per_statement_sum")?,
+    )?;
+    let statements = value("totals_per_statement_count")?;
+    ensure(
+        (2.0..=75.0).contains(&statements),
+        "statements, by the metrics",
+        "2 to 75",
+        statements,
+    )
 }
 
 fn few(what: &str, recording: &Recording, most: usize) -> Outcome {

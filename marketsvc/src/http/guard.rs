@@ -11,7 +11,7 @@
 //!
 //! It is a WARN for a fault of ours and an INFO for all else. It takes some 15 %
 //! of what a small request takes in all; as a line in a span of the request's
-//! own, as the others have, it would take a quarter.
+//! own, as the others have, it would take a fifth.
 //!
 //! What is streamed after an answer's head is not in that line. The end of a
 //! streamed answer has a line of its own, a DEBUG.

@@ -37,7 +37,7 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     pub db: Db,
     pub limits: Limits,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     admission: Admission,
     stopping: AtomicBool,
 }

@@ -9,7 +9,7 @@ use marketsvc::Limits;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use crate::common::{HANG, Market, Process, binary, soon};
+use crate::common::{HANG, Market, Process, binary, expect_come_again, soon};
 
 const ID: &str = "x-request-id";
 
@@ -367,6 +367,11 @@ async fn metrics(service: &Service) -> Result<Samples, Failure> {
     samples(&reply.text())
 }
 
+/// One of them.
+pub async fn metric(service: &Service, name: &str) -> Result<f64, Failure> {
+    metrics(service).await?.get(name).copied().or_fail(name)
+}
+
 #[tokio::test]
 async fn metrics_count_every_request_exactly() -> Outcome {
     let limits = Limits {
@@ -434,6 +439,12 @@ async fn metrics_count_every_request_exactly() -> Outcome {
         // One by one, so each had a commit of its own.
         ("orders_per_commit_count", 7.0),
         ("orders_per_commit_sum", 7.0),
+        // Also those of orders that there are not.
+        ("totals_queued", 0.0),
+        ("totals_per_statement_count", 14.0),
+        ("totals_per_statement_sum", 14.0),
+        ("http_connections_refused_total", 0.0),
+        ("http_connections_evicted_total", 0.0),
         ("db_pool_connections{pool=\"readers\"}", 3.0),
         ("db_pool_connections{pool=\"totals\"}", 1.0),
         ("db_pool_connections{pool=\"writer\"}", 1.0),
@@ -483,6 +494,31 @@ fn latencies(metrics: &Samples, route: &str) -> Result<f64, Failure> {
     Ok(widest.1)
 }
 
+#[tokio::test]
+async fn metrics_know_how_many_connections_are_open() -> Outcome {
+    let market = Market::sample().await?;
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        idle.push(market.connect().await?);
+    }
+    for stay in [5, 2, 0] {
+        idle.truncate(stay);
+        // And the one that asks.
+        let expected = 1.0 + f64::from(u32::try_from(stay).or_fail("a number")?);
+        let asked = format!("{expected} connections are open");
+        soon(&asked, async {
+            while metric(&market.service, "http_connections")
+                .await?
+                .total_cmp(&expected)
+                .is_ne()
+            {}
+            Ok::<_, Failure>(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Nothing that clients make up becomes a label.
 #[tokio::test]
 async fn metrics_have_few_labels() -> Outcome {
@@ -525,8 +561,7 @@ async fn it_is_ready_until_it_is_told_to_stop() -> Outcome {
         }
     })
     .await?;
-    contract::answers::expect_problem(&reply, 503)?;
-    equal("when to ask again", Some("1"), reply.header("retry-after"))?;
+    expect_come_again(&reply)?;
     // Whoever does not know yet is served as before.
     let reply = service.get("/healthz").await?;
     reply.expect_status(200)?;
