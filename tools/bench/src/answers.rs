@@ -1,7 +1,6 @@
 //! Contenders have to answer alike before they are compared.
 
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -123,7 +122,7 @@ pub fn agree(settings: &Settings, contenders: &[Contender]) -> Result<()> {
     let mut programs = Vec::new();
     for (place, contender) in contenders.iter().enumerate() {
         let copy = folder.path().join(format!("market-{place}.sqlite"));
-        fs::copy(&database, &copy).map_err(Error::io("copy a database"))?;
+        databases::copy(&database, &copy)?;
         programs.push(contender.start(&copy)?);
     }
     let names = contenders.iter().map(|contender| contender.name.as_str());

@@ -15,6 +15,8 @@ use crate::python::{self, Customers, Form};
 pub struct Contender {
     pub name: String,
     pub language: Language,
+    /// Processes that share the work.
+    pub workers: u32,
     /// The program on a database, at a free port.
     command: Rc<MakeCommand>,
 }
@@ -30,8 +32,6 @@ pub enum Language {
 pub const MARKETSVC: &str = "marketsvc";
 pub const ONE_BY_ONE: &str = "marketsvc, a commit for each order";
 pub const AXUM_RUSQLITE: &str = "axum + rusqlite";
-/// In the name of one that has more than one process.
-pub const WORKERS: &str = "workers";
 pub const HELLO: &str = "axum, no database";
 
 impl Contender {
@@ -54,6 +54,7 @@ impl Contender {
         Self {
             name: MARKETSVC.to_owned(),
             language: Language::Rust,
+            workers: 1,
             command: Rc::new(program::marketsvc),
         }
     }
@@ -63,6 +64,7 @@ impl Contender {
         Self {
             name: ONE_BY_ONE.to_owned(),
             language: Language::Rust,
+            workers: 1,
             command: Rc::new(|database| {
                 let mut command = program::marketsvc(database)?;
                 command.env("MARKETSVC_BATCH", "1");
@@ -85,6 +87,7 @@ impl Contender {
         Self {
             name: name.to_owned(),
             language: Language::Rust,
+            workers: 1,
             command: Rc::new(move |database| {
                 let mut command = program::command(&program::beside(program)?);
                 command.env("DATABASE", database).env("ADDR", "127.0.0.1:0");
@@ -106,11 +109,12 @@ impl Contender {
         };
         let many = match workers {
             1 => String::new(),
-            workers => format!(", {workers} {WORKERS}"),
+            workers => format!(", {workers} workers"),
         };
         Self {
             name: format!("{name}{streamed}{many}"),
             language: Language::Python,
+            workers,
             command: Rc::new(move |database| python::service(form, workers, customers, database)),
         }
     }

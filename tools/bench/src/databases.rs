@@ -43,6 +43,21 @@ pub fn seeded(customers: u32, orders: u32) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A copy for somebody who writes. It is on disk when this returns, so that nobody
+/// waits for that later.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn copy(database: &Path, copy: &Path) -> Result<()> {
+    fs::copy(database, copy)
+        .and_then(|_| fs::File::open(copy)?.sync_all())
+        .map_err(Error::io(format!(
+            "copy the database to {}",
+            copy.display()
+        )))
+}
+
 /// Reads the whole file, so that nobody is the first who waits for the disk.
 ///
 /// # Errors

@@ -22,6 +22,9 @@ use crate::program::{self, Program};
 use crate::rounds::Progress;
 use crate::settings::{self, Settings};
 
+/// First builds at most: each takes a minute or more, and nobody takes turns with it.
+const BUILDS: usize = 2;
+
 const CLONE: &str = "a fresh clone";
 const EDIT: &str = "an edit, then ./run.sh check";
 const TARGET: &str = "target/ when every step has been checked";
@@ -68,7 +71,8 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
         return Ok(bench);
     };
     let steps = steps(&root, settings.quick)?;
-    let builds = if settings.quick { 1 } else { settings.rounds };
+    let edits = if settings.quick { 1 } else { settings.rounds };
+    let builds = edits.min(BUILDS);
     let progress = Progress::new("learn", builds + 1 + steps.len());
     // Next to the reports, since a build is larger than a temporary folder may be.
     let folder = Settings {
@@ -101,8 +105,7 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
     let mut target = None;
     for step in &steps {
         progress.say(step);
-        let times = if settings.quick { 1 } else { settings.rounds };
-        let speed = speed(&place, &verify, step, times)?;
+        let speed = speed(&place, &verify, step, edits)?;
         for step in &speed.steps {
             for seconds in &step.edits {
                 bench.record(EDIT, &step.name, "verdict", Unit::Seconds, *seconds);

@@ -77,7 +77,7 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
         // worked on at once as a bench has clients at most.
         .env("MARKETSVC_IN_FLIGHT", "256")
         .env("MARKETSVC_QUEUE", "256")
-        // Nor does one log its requests.
+        // No peer writes a line for each request, so nor does the service.
         .env("RUST_LOG", "warn");
     Ok(command)
 }

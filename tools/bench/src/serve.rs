@@ -1,6 +1,5 @@
 //! Requests a second and their latency, over one table and over larger ones.
 
-use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,19 +7,19 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::answers;
-use crate::contender::{AXUM_RUSQLITE, Contender, HELLO, Language, MARKETSVC, WORKERS};
+use crate::contender::{AXUM_RUSQLITE, Contender, HELLO, Language, MARKETSVC};
 use crate::databases;
 use crate::driver::Workload;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::market::{self, Market};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::Form;
 use crate::report::thousands;
-use crate::rounds::{Progress, take_turns};
+use crate::rounds::{Progress, fewer_rounds, take_turns, take_turns_unless_slow};
 use crate::server::{SHARES, Server, Times};
 use crate::settings::Settings;
 
-/// Orders in the table of all cases.
+/// Orders in the table over which all contenders do everything.
 const ORDERS: u32 = 100_000;
 
 /// Orders in the tables that show whether cost grows.
@@ -33,6 +32,10 @@ const TABLES: [u32; 3] = [FEW, ORDERS, MANY];
 const USUAL: usize = 32;
 
 const CONNECTIONS: [usize; 3] = [1, USUAL, 256];
+
+/// A contender that takes longer for a turn has fewer of them. Where a turn is
+/// long, most of it is waiting for the last answers.
+const SLOW: Duration = Duration::from_secs(4);
 
 /// Measures; see README.md.
 ///
@@ -76,12 +79,30 @@ const OF_CUSTOMER: &str = "orders of a customer";
 const TOTAL_10: &str = "orders_total of 10";
 const TOTAL_100: &str = "orders_total of 100";
 const MIXED: &str = "90 % order_total, 10 % new orders";
+const KINDS: [&str; 5] = [TOTAL, OF_CUSTOMER, TOTAL_10, TOTAL_100, MIXED];
 
-/// One kind of request.
-struct Case {
-    name: &'static str,
-    workload: Arc<Workload>,
-    connections: &'static [usize],
+/// Over how many connections something is measured.
+fn connections(orders: u32) -> &'static [usize] {
+    if orders == ORDERS {
+        &CONNECTIONS
+    } else {
+        &CONNECTIONS[1..2]
+    }
+}
+
+/// Whether a contender takes part. Left out is what would take the peers in Python
+/// long and show nothing new.
+fn takes_part(contender: &Contender, kind: &str, connections: usize, orders: u32) -> bool {
+    if contender.language == Language::Rust {
+        return true;
+    }
+    // Whether cost grows with the table is seen at one kind.
+    let table = kind == TOTAL || orders == ORDERS;
+    // 256 at once would be half a minute of work.
+    let bearable = kind != TOTAL_100 || connections <= USUAL;
+    // One connection is served by one worker.
+    let workers = contender.workers == 1 || connections > 1;
+    table && bearable && workers
 }
 
 /// Somebody whose turn it can be.
@@ -93,6 +114,37 @@ enum Player {
     Loop(usize),
 }
 
+impl Player {
+    fn takes_part(&self, kind: &str, connections: usize, orders: u32) -> bool {
+        match self {
+            Self::Server(server) => takes_part(server.contender(), kind, connections, orders),
+            // The limits are known for one case.
+            Self::Hello(_) | Self::Loop(_) => kind == TOTAL && connections == USUAL,
+        }
+    }
+
+    /// `None`: nobody's server.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Server(server) | Self::Hello(server) => Some(server.name()),
+            Self::Loop(_) => None,
+        }
+    }
+}
+
+/// Those who take part.
+fn playing<'a>(
+    players: &'a mut [Player],
+    kind: &str,
+    connections: usize,
+    orders: u32,
+) -> Vec<&'a mut Player> {
+    let players = players.iter_mut();
+    players
+        .filter(|player| player.takes_part(kind, connections, orders))
+        .collect()
+}
+
 impl Run<'_> {
     /// Everything that is measured over a table of so many orders.
     fn table(&self, bench: &mut Bench, orders: u32) -> Result<()> {
@@ -100,33 +152,12 @@ impl Run<'_> {
         databases::warm(&database)?;
         let market = Market::open(&database)?;
         let totals = market.order_total(20_000)?;
-        let mut cases = vec![Case {
-            name: TOTAL,
-            workload: Arc::clone(&totals),
-            connections: &[USUAL],
-        }];
-        if orders == ORDERS {
-            cases[0].connections = &CONNECTIONS;
-            cases.extend([
-                Case {
-                    name: OF_CUSTOMER,
-                    workload: market.orders(2_000)?,
-                    connections: &CONNECTIONS,
-                },
-                Case {
-                    name: TOTAL_10,
-                    workload: market.orders_total(2_000, 10)?,
-                    connections: &CONNECTIONS,
-                },
-                Case {
-                    name: TOTAL_100,
-                    workload: market.orders_total(500, 100)?,
-                    // With 256, a server that needs 100 ms for one is asked for
-                    // half a minute of work at once.
-                    connections: &CONNECTIONS[..2],
-                },
-            ]);
-        }
+        let cases = [
+            (TOTAL, Arc::clone(&totals)),
+            (OF_CUSTOMER, market.orders(2_000)?),
+            (TOTAL_10, market.orders_total(2_000, 10)?),
+            (TOTAL_100, market.orders_total(500, 100)?),
+        ];
 
         let mut players = Vec::new();
         for contender in &self.contenders {
@@ -141,44 +172,47 @@ impl Run<'_> {
         if cores > 1 {
             players.push(Player::Loop(cores));
         }
-        for case in &cases {
-            ask(&mut players, &case.workload)?;
-            for &connections in case.connections {
-                // The limits are known for one case.
-                let limits = case.name == TOTAL && connections == USUAL;
-                let playing = if limits { players.len() } else { servers };
-                let title = title(case.name, connections, orders);
-                self.closed(
-                    bench,
-                    &title,
-                    connections,
-                    &database,
-                    &mut players[..playing],
-                )?;
+        for (kind, workload) in &cases {
+            // Those who ever take part do so over that many.
+            let mut asked = playing(&mut players, kind, USUAL, orders);
+            ask(&mut asked, workload)?;
+            for &connections in connections(orders) {
+                let mut players = playing(&mut players, kind, connections, orders);
+                let title = title(kind, connections, orders);
+                self.closed(bench, &title, connections, &database, &mut players)?;
             }
         }
         if orders == ORDERS {
+            let mut players: Vec<_> = players[..servers].iter_mut().collect();
             ask(&mut players, &totals)?;
-            self.open(bench, &mut players[..servers])?;
-            drop(players);
-            self.mixed(bench, &market, &database)?;
+            self.open(bench, &mut players)?;
         }
-        Ok(())
+        drop(players);
+        self.mixed(bench, &market, &database, orders)
     }
 
     /// Reading and writing, each contender in a database of its own.
-    fn mixed(&self, bench: &mut Bench, market: &Market, database: &Path) -> Result<()> {
+    fn mixed(
+        &self,
+        bench: &mut Bench,
+        market: &Market,
+        database: &Path,
+        orders: u32,
+    ) -> Result<()> {
         let folder = self.settings.folder()?;
         let workload = market.mixed(20_000)?;
         let mut players = Vec::new();
         for (place, contender) in self.contenders.iter().enumerate() {
-            let copy = folder.path().join(format!("market-{place}.sqlite"));
-            fs::copy(database, &copy).map_err(Error::io("copy the database"))?;
-            let server = Server::start(contender, &copy, &workload)?;
-            players.push(Player::Server(Box::new(server)));
+            if takes_part(contender, MIXED, USUAL, orders) {
+                let copy = folder.path().join(format!("market-{place}.sqlite"));
+                databases::copy(database, &copy)?;
+                let server = Server::start(contender, &copy, &workload)?;
+                players.push(Player::Server(Box::new(server)));
+            }
         }
-        for connections in CONNECTIONS {
-            let title = title(MIXED, connections, ORDERS);
+        for &connections in connections(orders) {
+            let mut players = playing(&mut players, MIXED, connections, orders);
+            let title = title(MIXED, connections, orders);
             self.closed(bench, &title, connections, database, &mut players)?;
         }
         Ok(())
@@ -191,11 +225,12 @@ impl Run<'_> {
         title: &str,
         connections: usize,
         database: &Path,
-        players: &mut [Player],
+        players: &mut [&mut Player],
     ) -> Result<()> {
-        let progress = Progress::new("serve", players.len() * self.settings.rounds);
+        let rounds = self.settings.rounds;
+        let progress = Progress::new("serve", players.len() * rounds);
         progress.say(title);
-        take_turns(self.settings.rounds, players, |player, _| {
+        let fewer = take_turns_unless_slow(rounds, SLOW, players, |player, _| {
             match player {
                 Player::Server(server) | Player::Hello(server) => {
                     server.closed(bench, title, connections, self.times)?;
@@ -209,12 +244,20 @@ impl Run<'_> {
             }
             progress.step();
             Ok(())
-        })
+        })?;
+        let fewer: Vec<_> = fewer
+            .iter()
+            .filter_map(|place| players[*place].name())
+            .collect();
+        bench
+            .notes
+            .extend(fewer_rounds(title, SLOW, &fewer, rounds));
+        Ok(())
     }
 
     /// Latency at rates that the contenders can carry: all of them, and once
     /// more those that can carry much.
-    fn open(&self, bench: &mut Bench, players: &mut [Player]) -> Result<()> {
+    fn open(&self, bench: &mut Bench, players: &mut [&mut Player]) -> Result<()> {
         let fast = self.contenders.iter();
         let fast = fast
             .filter(|contender| contender.language == Language::Rust)
@@ -234,7 +277,7 @@ impl Run<'_> {
         self.open_at(bench, rate, &mut players[..fast])
     }
 
-    fn open_at(&self, bench: &mut Bench, rate: f64, players: &mut [Player]) -> Result<()> {
+    fn open_at(&self, bench: &mut Bench, rate: f64, players: &mut [&mut Player]) -> Result<()> {
         let rate = two_digits(rate);
         let title = format!(
             "order_total, {} requests/s, {} orders",
@@ -275,26 +318,23 @@ impl Run<'_> {
     }
 
     fn aims(&self, bench: &mut Bench) {
-        let python: Vec<&str> = self
+        let python: Vec<&Contender> = self
             .contenders
             .iter()
             .filter(|contender| contender.language == Language::Python)
-            .map(|contender| contender.name.as_str())
             .collect();
         for name in [TOTAL, TOTAL_10] {
             let case = title(name, USUAL, ORDERS);
             let of = |contender: &str, measure| bench.median(&case, contender, measure);
             let ours = of(MARKETSVC, "rate");
-            let fastest = |names: &mut dyn Iterator<Item = &&str>| {
-                divide(
-                    ours,
-                    names.filter_map(|name| of(name, "rate")).reduce(f64::max),
-                )
+            let than_fastest = |most_workers: u32| {
+                let peers = python.iter().filter(|peer| peer.workers <= most_workers);
+                let rates = peers.filter_map(|peer| of(&peer.name, "rate"));
+                divide(ours, rates.reduce(f64::max))
             };
             // The workshop runs one process.
-            let faster = fastest(&mut python.iter().filter(|name| !name.contains(WORKERS)));
-            let than_all = fastest(&mut python.iter());
-            let theirs = python.iter().filter_map(|name| of(name, "p99"));
+            let (faster, than_all) = (than_fastest(1), than_fastest(u32::MAX));
+            let theirs = python.iter().filter_map(|peer| of(&peer.name, "p99"));
             let p99 = divide(of(MARKETSVC, "p99"), theirs.reduce(f64::min));
             let beside = divide(ours, of(AXUM_RUSQLITE, "rate"));
             let here = format!("{name}, {USUAL} connections");
@@ -322,32 +362,34 @@ impl Run<'_> {
         let rate =
             |orders, contender| bench.median(&title(TOTAL, USUAL, orders), contender, "rate");
         let limit = divide(rate(ORDERS, MARKETSVC), rate(ORDERS, HELLO));
-        let growth = divide(rate(FEW, MARKETSVC), rate(MANY, MARKETSVC));
         bench.aim(
             format!("order_total, {USUAL} connections: rate against {HELLO}"),
             Bound::AtLeast(0.5),
             limit,
         );
-        bench.aim(
-            format!(
-                "order_total: rate with {} orders against {}",
-                thousands(FEW),
-                thousands(MANY)
-            ),
-            Bound::AtMost(1.5),
-            growth,
-        );
+        for kind in KINDS {
+            let rate = |orders| bench.median(&title(kind, USUAL, orders), MARKETSVC, "rate");
+            let growth = divide(rate(FEW), rate(MANY));
+            bench.aim(
+                format!(
+                    "{kind}: rate with {} orders against {}",
+                    thousands(FEW),
+                    thousands(MANY)
+                ),
+                Bound::AtMost(1.5),
+                growth,
+            );
+        }
     }
 }
 
 fn plots(bench: &mut Bench) {
-    let at_usual = [TOTAL, OF_CUSTOMER, TOTAL_10, TOTAL_100, MIXED];
     let rates = Axis {
         label: "requests a second".to_owned(),
         log: true,
         unit: Some(Unit::PerSecond),
     };
-    let line = |title: String, label: &str, points: &[(f64, String)]| Plot {
+    let lines = |title: String, label: &str, series: Vec<Series>| Plot {
         title,
         x: Axis {
             label: label.to_owned(),
@@ -357,15 +399,25 @@ fn plots(bench: &mut Bench) {
         y: rates.clone(),
         style: Style::Lines,
         categories: Vec::new(),
-        series: rates_of(bench, points),
+        series,
     };
     let bars: Vec<_> = (0_u32..)
         .map(f64::from)
-        .zip(at_usual.map(|name| title(name, USUAL, ORDERS)))
+        .zip(KINDS.map(|kind| title(kind, USUAL, ORDERS)))
         .collect();
     let by_connections =
         CONNECTIONS.map(|count| (as_f64(count as u64), title(TOTAL, count, ORDERS)));
     let by_size = TABLES.map(|orders| (f64::from(orders), title(TOTAL, USUAL, orders)));
+    let of_kind = |kind: &str| Series {
+        name: kind.to_owned(),
+        points: TABLES
+            .iter()
+            .filter_map(|orders| {
+                let rate = bench.median(&title(kind, USUAL, *orders), MARKETSVC, "rate")?;
+                Some((f64::from(*orders), rate))
+            })
+            .collect(),
+    };
     let plots = [
         Plot {
             title: format!("Requests a second, {USUAL} connections"),
@@ -376,18 +428,23 @@ fn plots(bench: &mut Bench) {
             },
             y: rates.clone(),
             style: Style::Bars,
-            categories: at_usual.map(str::to_owned).to_vec(),
+            categories: KINDS.map(str::to_owned).to_vec(),
             series: rates_of(bench, &bars),
         },
-        line(
+        lines(
             "order_total by connections".to_owned(),
             "connections",
-            &by_connections,
+            rates_of(bench, &by_connections),
         ),
-        line(
+        lines(
             format!("order_total by size of the table, {USUAL} connections"),
             "orders in the table",
-            &by_size,
+            rates_of(bench, &by_size),
+        ),
+        lines(
+            format!("{MARKETSVC} by size of the table, {USUAL} connections"),
+            "orders in the table",
+            KINDS.map(of_kind).to_vec(),
         ),
     ];
     // Those of the open loops are there already.
@@ -395,9 +452,9 @@ fn plots(bench: &mut Bench) {
 }
 
 /// What the players are asked from now on.
-fn ask(players: &mut [Player], workload: &Arc<Workload>) -> Result<()> {
+fn ask(players: &mut [&mut Player], workload: &Arc<Workload>) -> Result<()> {
     for player in players {
-        if let Player::Server(server) = player {
+        if let Player::Server(server) = &mut **player {
             server.ask(workload)?;
         }
     }
@@ -475,6 +532,105 @@ fn as_f64(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::Customers;
+
+    /// What [`Run::table`] and [`Run::mixed`] go through, and who takes part.
+    fn plan() -> Vec<(&'static str, usize, u32, Vec<String>)> {
+        let mut contenders = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
+        for workers in [1, 2] {
+            contenders.push(Contender::python(Form::Core, workers, Customers::Collected));
+        }
+        let mut plan = Vec::new();
+        for orders in TABLES {
+            for kind in KINDS {
+                for &connections in connections(orders) {
+                    let playing = contenders
+                        .iter()
+                        .filter(|contender| takes_part(contender, kind, connections, orders))
+                        .map(|contender| contender.name.clone());
+                    plan.push((kind, connections, orders, playing.collect()));
+                }
+            }
+        }
+        plan
+    }
+
+    #[test]
+    fn every_kind_is_measured_over_every_table_and_by_all_connections_over_one() {
+        let plan = plan();
+        for kind in KINDS {
+            for (orders, wanted) in [(FEW, &[32][..]), (ORDERS, &[1, 32, 256]), (MANY, &[32])] {
+                let found: Vec<usize> = plan
+                    .iter()
+                    .filter(|case| (case.0, case.2) == (kind, orders))
+                    .map(|case| case.1)
+                    .collect();
+                assert_eq!(found, wanted, "{kind}, {orders}");
+            }
+        }
+        for (kind, connections, orders, playing) in &plan {
+            assert_eq!(
+                playing[..2],
+                [MARKETSVC, AXUM_RUSQLITE],
+                "{kind}, {connections}, {orders}"
+            );
+        }
+    }
+
+    #[test]
+    fn peers_are_left_out_where_they_would_show_nothing() {
+        let plan = plan();
+        let peers = |kind, connections, orders| {
+            let case = (kind, connections, orders);
+            let found = plan.iter().find(|one| (one.0, one.1, one.2) == case);
+            found.unwrap().3.len() - 2
+        };
+        // The aims are about these.
+        assert_eq!(peers(TOTAL, USUAL, ORDERS), 2);
+        assert_eq!(peers(TOTAL_10, USUAL, ORDERS), 2);
+        assert_eq!(peers(TOTAL, USUAL, MANY), 2);
+        assert_eq!(peers(TOTAL_10, USUAL, MANY), 0);
+        assert_eq!(peers(TOTAL, 1, ORDERS), 1);
+        assert_eq!(peers(TOTAL_100, USUAL, ORDERS), 2);
+        assert_eq!(peers(TOTAL_100, 256, ORDERS), 0);
+    }
+
+    #[test]
+    fn growth_is_judged_for_each_kind() {
+        let settings = Settings {
+            quick: true,
+            rounds: 1,
+            dir: None,
+        };
+        let run = Run {
+            settings: &settings,
+            times: Times::new(&settings),
+            contenders: vec![Contender::marketsvc()],
+        };
+        let mut bench = Bench::new("serve", "");
+        for (kind, few) in KINDS.into_iter().zip([1_000.0, 1_500.0, 1_600.0, 500.0]) {
+            for (orders, rate) in [(FEW, few), (MANY, 1_000.0)] {
+                let case = title(kind, USUAL, orders);
+                bench.record(&case, MARKETSVC, "rate", Unit::PerSecond, rate);
+            }
+        }
+        run.aims(&mut bench);
+        let aims = bench.aims.iter();
+        let kept: Vec<_> = aims
+            .filter(|aim| aim.text.contains("against 1,000,000"))
+            .map(|aim| (aim.text.split(": rate").next().unwrap(), aim.kept()))
+            .collect();
+        let expected = [Some(true), Some(true), Some(false), Some(true), None];
+        assert_eq!(kept, KINDS.into_iter().zip(expected).collect::<Vec<_>>());
+        plots(&mut bench);
+        let by_size = bench
+            .plots
+            .iter()
+            .find(|plot| plot.title.starts_with(MARKETSVC));
+        let series = &by_size.unwrap().series;
+        assert_eq!(series.len(), KINDS.len());
+        assert_eq!(series[1].points, [(1e3, 1_500.0), (1e6, 1_000.0)]);
+    }
 
     #[test]
     fn numbers_as_people_write_them() {

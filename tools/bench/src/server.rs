@@ -41,7 +41,7 @@ impl Times {
             }
         } else {
             Self {
-                warm_up: millis(300),
+                warm_up: millis(200),
                 stretch: millis(1_000),
                 open: millis(5_000),
             }
@@ -79,6 +79,10 @@ impl Server {
         };
         server.ask(workload)?;
         Ok(server)
+    }
+
+    pub fn contender(&self) -> &Contender {
+        &self.contender
     }
 
     pub fn name(&self) -> &str {

@@ -59,7 +59,7 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
     let workload = Market::open(&database)?.new_orders(20_000)?;
     let copy = |name: String| -> Result<PathBuf> {
         let path = folder.path().join(name);
-        fs::copy(&database, &path).map_err(Error::io("copy the database"))?;
+        databases::copy(&database, &path)?;
         Ok(path)
     };
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::{self, Customers, Form};
 use crate::report::thousands;
-use crate::rounds::{Progress, take_turns};
+use crate::rounds::{Progress, fewer_rounds, take_turns_unless_slow};
 use crate::settings::Settings;
 
 /// What is asked for.
@@ -36,10 +36,8 @@ const SAMPLE: u32 = 3;
 /// The table that the aims are about.
 const MILLION: u32 = 1_000_000;
 
-/// A turn that takes longer makes the contender a slow one, which has
-/// [`SLOW_ROUNDS`] turns.
-const SLOW: Duration = Duration::from_secs(30);
-const SLOW_ROUNDS: usize = 2;
+/// A contender that takes longer for a turn has fewer of them.
+const SLOW: Duration = Duration::from_secs(20);
 
 /// For a small answer while warming up; only turns a hang into an error.
 const HANG: Duration = Duration::from_mins(1);
@@ -121,7 +119,6 @@ struct Player {
     /// `None`: SQLite's shell.
     server: Option<Contender>,
     name: String,
-    slow: bool,
 }
 
 impl Player {
@@ -130,7 +127,6 @@ impl Player {
         Self {
             name: name.to_owned(),
             server,
-            slow: false,
         }
     }
 }
@@ -146,13 +142,8 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
     let case = case(rows);
     let progress = Progress::new("stream", players.len() * settings.rounds);
     let mut memory: Vec<Series> = Vec::new();
-    take_turns(settings.rounds, players, |player, round| {
+    let fewer = take_turns_unless_slow(settings.rounds, SLOW, players, |player, round| {
         progress.say(&format!("{case}: {}", player.name));
-        if player.slow && round >= SLOW_ROUNDS {
-            progress.step();
-            return Ok(());
-        }
-        let start = Instant::now();
         match &player.server {
             None => {
                 let total = shell(&database)?;
@@ -181,7 +172,6 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
                 }
             }
         }
-        player.slow |= start.elapsed() > SLOW;
         progress.step();
         Ok(())
     })?;
@@ -196,16 +186,12 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
             series: memory,
         });
     }
-    let slow = players.iter().filter(|player| player.slow);
-    // Otherwise they have had as many as all others.
-    for player in slow.filter(|_| settings.rounds > SLOW_ROUNDS) {
-        bench.notes.push(format!(
-            "{case}: {} took longer than {} s for a turn and has had {SLOW_ROUNDS} of {} rounds.",
-            player.name,
-            SLOW.as_secs(),
-            settings.rounds
-        ));
-    }
+    let fewer: Vec<_> = fewer
+        .iter()
+        .map(|place| players[*place].name.as_str())
+        .collect();
+    let note = fewer_rounds(&case, SLOW, &fewer, settings.rounds);
+    bench.notes.extend(note);
     Ok(())
 }
 
