@@ -43,7 +43,7 @@ impl Times {
             Self {
                 warm_up: millis(200),
                 stretch: millis(1_000),
-                open: millis(5_000),
+                open: millis(4_000),
             }
         }
     }
