@@ -8,7 +8,6 @@ use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -16,7 +15,6 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::interrupt;
 use crate::model::{Bench, Bound, Unit};
 use crate::program::{self, Program};
 use crate::rounds::Progress;
@@ -307,28 +305,9 @@ fn speed(place: &Place, verify: &Path, step: &str, times: usize) -> Result<Speed
 
 /// Runs a program to its end; gives what it printed and the seconds it took.
 fn run(what: &str, command: &mut Command) -> Result<(Output, f64)> {
-    command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
     let start = Instant::now();
-    let (child, registration) = interrupt::tracked(|| {
-        let child = command
-            .spawn()
-            .map_err(Error::io(format!("start {what}")))?;
-        let group = child.id();
-        // Not KILL: verify ends what it has started when it is asked to end.
-        Ok((
-            child,
-            Box::new(move || program::signal_group("TERM", group)),
-        ))
-    })?;
-    let output = child
-        .wait_with_output()
-        .map_err(Error::io(format!("wait for {what}")))?;
+    let output = program::output(what, command)?;
     let seconds = start.elapsed().as_secs_f64();
-    drop(registration);
     if output.status.success() {
         return Ok((output, seconds));
     }

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -50,6 +50,31 @@ pub fn command(program: &Path) -> Command {
         }
     }
     command
+}
+
+/// Runs a program to its end, in a process group of its own that is asked to end on
+/// Ctrl-C; gives what it printed.
+///
+/// # Errors
+///
+/// When it cannot be started. That it fails is none.
+pub fn output(what: &str, command: &mut Command) -> Result<Output> {
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let (child, _registration) = interrupt::tracked(|| {
+        let child = command
+            .spawn()
+            .map_err(Error::io(format!("start {what}")))?;
+        let group = child.id();
+        // Not KILL: some end what they have started when they are asked to end.
+        Ok((child, Box::new(move || signal_group("TERM", group))))
+    })?;
+    child
+        .wait_with_output()
+        .map_err(Error::io(format!("wait for {what}")))
 }
 
 /// The finished service on that database, at a free port.

@@ -104,9 +104,7 @@ fn check_version() -> std::result::Result<(), String> {
 /// What the program printed, or the last line of what it complained.
 fn succeeds(command: &mut Command) -> std::result::Result<Output, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot start {name}: {error}"))?;
+    let output = program::output(&name, command).map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(output);
     }
