@@ -98,6 +98,7 @@ async fn first(mut interrupt: Signal, mut terminate: Signal) -> i32 {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::env;
+    use std::fs;
     use std::io::{BufRead, BufReader};
     use std::path::Path;
     use std::process::{Command, Stdio};
@@ -107,7 +108,8 @@ mod tests {
     use crate::program::{self, Program};
     use crate::settings::Settings;
 
-    /// This program once more, which starts a program and makes a folder.
+    /// This program once more, which starts a server, waits for the end of another
+    /// program and makes a folder.
     #[test]
     fn nothing_is_left_after_a_signal() {
         for (signal, code) in [("INT", 130), ("TERM", 143)] {
@@ -126,13 +128,15 @@ mod tests {
                         .map(|(_, made)| made.to_owned())
                 })
                 .expect("it has begun");
-            let (pid, folder) = line.split_once(' ').unwrap();
+            let mut words = line.split(' ');
+            let pids = [(); 2].map(|()| words.next().unwrap().parse().unwrap());
+            let folder = words.next().unwrap();
             assert!(Path::new(folder).is_dir());
             let kill = format!("kill -s {signal} {}", child.id());
             Command::new("sh").args(["-c", &kill]).status().unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
             assert!(!Path::new(folder).exists(), "{signal}: {folder} is left");
-            program::tests::wait_until_dead(&[pid.parse().unwrap()]);
+            program::tests::wait_until_dead(&pids);
         }
     }
 
@@ -152,7 +156,24 @@ mod tests {
             "trap '' TERM; echo http://127.0.0.1:9; exec sleep 600",
         ]);
         let program = Program::start("shell", shell).unwrap();
-        println!("has made {} {}", program.pid(), folder.path().display());
+        let file = folder.path().join("pid");
+        let mut other = program::command(Path::new("/bin/sh"));
+        other
+            .args(["-c", "echo $$ >\"$0\"; exec sleep 600"])
+            .arg(&file);
+        thread::spawn(move || program::output("another", &mut other));
+        let other = loop {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            match text.strip_suffix('\n') {
+                Some(pid) => break pid.to_owned(),
+                None => thread::yield_now(),
+            }
+        };
+        println!(
+            "has made {} {other} {}",
+            program.pid(),
+            folder.path().display()
+        );
         loop {
             thread::park();
         }
