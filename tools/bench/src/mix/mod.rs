@@ -10,6 +10,7 @@ mod pgbench;
 mod store;
 mod strategy;
 mod timeline;
+mod together;
 
 use std::env;
 use std::fs;
@@ -108,7 +109,7 @@ const READERS: u32 = 8;
 
 /// Those of both databases, where nobody may hold more than `most` connections.
 fn common(most: u32, python: bool) -> Vec<Contender> {
-    use Connections::{OneWriter, Shared};
+    use Connections::{CommitTogether, OneWriter, Shared};
     use Strategy::{AllAtOnce, Chunks, InFlight, Sequential};
 
     let forty = most.min(40);
@@ -126,6 +127,11 @@ fn common(most: u32, python: bool) -> Vec<Contender> {
             format!("one writer, {READERS} readers"),
             InFlight(40),
             OneWriter(READERS),
+        ),
+        Contender::sqlx(
+            format!("one writer that commits together, {READERS} readers"),
+            InFlight(100),
+            CommitTogether(READERS),
         ),
     ];
     if python {
@@ -273,17 +279,7 @@ fn cases<'a>(
             (false, true) => 1,
             (false, false) => settings.rounds.min(2),
         };
-        let mut contenders = common(100, python);
-        // Beside its sibling, the last of ours.
-        let place = contenders.iter().take_while(|one| one.is_ours()).count();
-        contenders.insert(
-            place,
-            Contender::sqlx(
-                format!("one writer that commits together, {READERS} readers"),
-                Strategy::InFlight(100),
-                Connections::CommitTogether(READERS),
-            ),
-        );
+        let contenders = common(100, python);
         cases.push(Case {
             name: title("SQLite"),
             place: Place::Sqlite,
@@ -821,7 +817,7 @@ mod tests {
         run.wait_for(on_sqlite::create(&file, true)).unwrap();
         run.runtime.block_on(async {
             let store = OnSqlite::new(&file, Connections::Shared(1), Duration::from_millis(20));
-            let held = store.pools().writers().acquire().await.unwrap();
+            let held = store.pools().writers().take().await.unwrap();
             let until = Instant::now() + LATER;
             let outcome = strategy::run(Strategy::AllAtOnce, &run.list, until, |operation| {
                 let store = store.clone();

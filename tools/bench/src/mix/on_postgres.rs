@@ -7,8 +7,9 @@ use sqlx::{Decode, Type};
 use sqlx_postgres::types::Oid;
 use sqlx_postgres::{PgConnectOptions, PgConnection, PgTypeInfo, PgValueRef, Postgres};
 
-use super::store::{self, A, B, Connections, Failure, Pools, Store};
+use super::store::{self, A, B, Connections, Failure, Pool, Pools, Store};
 use super::strategy::Ended;
+use super::together::{self, Batch, Writer};
 
 const TABLES: &str = "
     CREATE TABLE a (
@@ -24,15 +25,16 @@ const TABLES: &str = "
 
 const INDEX: &str = "CREATE INDEX b_a_id ON b (a_id)";
 
-/// A write in one round trip: a statement is a transaction. New ids follow the
-/// order of the rows, so the number of an id tells whose it is.
+/// Any number of writes in one round trip: a statement is a transaction. New ids
+/// follow the order of the rows, so the number of an id tells whose it is; a place
+/// that is not there is NULL, which the table refuses.
 pub const WRITE: &str = "\
     WITH parent AS (INSERT INTO a (data) SELECT unnest($1::text[]) RETURNING id), \
-    numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS place FROM parent), \
+    numbered AS (SELECT array_agg(id ORDER BY id) AS ids FROM parent), \
     child AS (INSERT INTO b (a_id, data) \
-    SELECT numbered.id, fresh.data \
-    FROM unnest($2::integer[], $3::text[]) AS fresh (place, data) JOIN numbered USING (place)) \
-    SELECT id FROM numbered ORDER BY id";
+    SELECT ids[place], fresh.data \
+    FROM numbered, unnest($2::integer[], $3::text[]) AS fresh (place, data)) \
+    SELECT ids FROM numbered";
 
 pub const SELECT_A: &str = "SELECT id, data, create_date FROM a LIMIT 10";
 
@@ -110,35 +112,36 @@ impl<'r> Decode<'r, Postgres> for Timestamp {
 #[derive(Clone)]
 pub struct OnPostgres {
     pools: Pools<Postgres>,
+    /// Who commits writes together.
+    writer: Option<Writer>,
 }
 
 impl OnPostgres {
     /// Connects when a connection is needed; an operation waits for one for at
     /// most `patience`. Needs a runtime.
     pub fn new(options: &PgConnectOptions, connections: Connections, patience: Duration) -> Self {
-        Self {
-            pools: Pools::new(connections, patience, options),
-        }
+        let pools = Pools::new(connections, patience, options);
+        let writer = matches!(connections, Connections::CommitTogether(_))
+            .then(|| Writer::start(OneConnection(pools.writers().clone())));
+        Self { pools, writer }
     }
 }
 
 impl Store for OnPostgres {
     async fn write(&self) -> Result<Ended, Failure> {
-        let Some(mut connection) = store::acquire(self.pools.writers()).await? else {
+        if let Some(writer) = &self.writer {
+            return writer.write().await;
+        }
+        let Some(mut connection) = self.pools.writers().take().await? else {
             return Ok(Ended::NotBegun);
         };
-        let (places, children): (Vec<i32>, Vec<&str>) = store::CHILDREN.into_iter().unzip();
-        let ids: Vec<i32> = sqlx::query_scalar(WRITE)
-            .bind(&store::PARENTS[..])
-            .bind(places)
-            .bind(children)
-            .fetch_all(&mut *connection)
-            .await?;
+        let ids = write(&mut connection, 1).await?;
+        self.pools.writers().give_back(connection);
         store::examine_written(&ids)
     }
 
     async fn read(&self) -> Result<Ended, Failure> {
-        let Some(mut connection) = store::acquire(self.pools.readers()).await? else {
+        let Some(mut connection) = self.pools.readers().take().await? else {
             return Ok(Ended::NotBegun);
         };
         let parents: Vec<(i32, String, Timestamp)> =
@@ -148,7 +151,7 @@ impl Store for OnPostgres {
             .bind(ids)
             .fetch_all(&mut *connection)
             .await?;
-        drop(connection);
+        self.pools.readers().give_back(connection);
         let parents = parents
             .into_iter()
             .map(|(id, data, create_date)| A {
@@ -174,5 +177,30 @@ impl Store for OnPostgres {
 
     async fn close(&self) {
         self.pools.close().await;
+    }
+}
+
+/// The rows of so many writes, in one statement. Returns the ids of their `a`.
+async fn write(connection: &mut PgConnection, writes: usize) -> sqlx::Result<Vec<i64>> {
+    let (parents, children) = together::rows(writes);
+    let (places, children): (Vec<i32>, Vec<&str>) = children.into_iter().unzip();
+    let ids: Vec<i32> = sqlx::query_scalar(WRITE)
+        .bind(parents)
+        .bind(places)
+        .bind(children)
+        .fetch_one(connection)
+        .await?;
+    Ok(ids.into_iter().map(i64::from).collect())
+}
+
+/// The writer's own.
+struct OneConnection(Pool<Postgres>);
+
+impl Batch for OneConnection {
+    async fn commit(&mut self, writes: usize) -> sqlx::Result<Vec<i64>> {
+        let mut connection = self.0.take().await?.ok_or(sqlx::Error::PoolTimedOut)?;
+        let ids = write(&mut connection, writes).await?;
+        self.0.give_back(connection);
+        Ok(ids)
     }
 }

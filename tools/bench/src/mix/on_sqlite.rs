@@ -1,18 +1,17 @@
 //! The mix on SQLite.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
-use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous,
-};
-use sqlx::{Acquire, ConnectOptions, Connection};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 
-use super::store::{self, A, B, Connections, Failure, Pools, Store};
+use super::store::{self, A, B, Connections, Failure, Pool, Pools, Store};
 use super::strategy::Ended;
+use super::together::{self, Batch, Writer};
 
 /// The tables of both sides.
 const TABLES: &str = "
@@ -33,13 +32,31 @@ const INSERT_A: &str = "INSERT INTO a (data) VALUES (?), (?), (?) RETURNING id";
 
 const INSERT_B: &str = "INSERT INTO b (a_id, data) VALUES (?, ?), (?, ?), (?, ?), (?, ?), (?, ?)";
 
-const SELECT_A: &str = "SELECT id, data, create_date FROM a LIMIT 10";
+/// Any number of writes in a transaction of their own, as one text: sqlx hands
+/// each text to SQLite's thread and waits for it, which takes longer than the
+/// statements of one write. `?` are the rows of `a`, how many they are, and the
+/// rows of `b` with the places of their parents. The answer is the last id of
+/// `a`; those before it follow each other, since nobody else writes meanwhile.
+const TOGETHER: &str = "
+    BEGIN IMMEDIATE;
+    INSERT INTO a (id, data)
+    SELECT last.id + key + 1, value
+    FROM (SELECT coalesce(max(id), 0) AS id FROM a) AS last, json_each(?);
+    INSERT INTO b (a_id, data)
+    SELECT last.id - ? + (value ->> 0), value ->> 1
+    FROM (SELECT max(id) AS id FROM a) AS last, json_each(?);
+    SELECT max(id) FROM a;
+    COMMIT";
 
-/// Fewer than ten ids are made ten with NULL, which is in no row.
-const SELECT_B: &str = "SELECT id, a_id, data FROM b WHERE a_id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+/// Each row crosses a channel between SQLite's thread and the task that asked,
+/// so a page of them is made one row.
+const SELECT_A: &str = "
+    SELECT json_group_array(json_array(id, data, create_date))
+    FROM (SELECT id, data, create_date FROM a LIMIT 10)";
 
-/// How many writes share a commit at most.
-const TOGETHER: usize = 100;
+const SELECT_B: &str = "
+    SELECT json_group_array(json_array(id, a_id, data))
+    FROM b WHERE a_id IN (SELECT value FROM json_each(?))";
 
 /// How a connection is made: durable after each commit, as on the other side.
 pub fn options(file: &Path) -> SqliteConnectOptions {
@@ -96,24 +113,18 @@ pub async fn rows(file: &Path) -> sqlx::Result<(i64, i64)> {
 #[derive(Clone)]
 pub struct OnSqlite {
     pools: Pools<Sqlite>,
-    /// Writes that wait for the one that commits them together.
-    queue: Option<mpsc::Sender<Answer>>,
+    /// Who commits writes together.
+    writer: Option<Writer>,
 }
-
-/// Where the result of a write is waited for.
-type Answer = oneshot::Sender<Result<Ended, Failure>>;
 
 impl OnSqlite {
     /// Opens connections to `file` when they are needed; an operation waits for
     /// one for at most `patience`. Needs a runtime.
     pub fn new(file: &Path, connections: Connections, patience: Duration) -> Self {
         let pools = Pools::new(connections, patience, &options(file));
-        let queue = matches!(connections, Connections::CommitTogether(_)).then(|| {
-            let (queue, waiting) = mpsc::channel(TOGETHER);
-            tokio::spawn(commit_together(pools.writers().clone(), waiting));
-            queue
-        });
-        Self { pools, queue }
+        let writer = matches!(connections, Connections::CommitTogether(_))
+            .then(|| Writer::start(OneConnection(pools.writers().clone())));
+        Self { pools, writer }
     }
 
     #[cfg(test)]
@@ -124,36 +135,34 @@ impl OnSqlite {
 
 impl Store for OnSqlite {
     async fn write(&self) -> Result<Ended, Failure> {
-        if let Some(queue) = &self.queue {
-            let (answer, answered) = oneshot::channel();
-            if queue.send(answer).await.is_err() {
-                return Err(Failure::Wrong("the writer is gone".to_owned()));
-            }
-            return answered
-                .await
-                .unwrap_or_else(|_| Err(Failure::Wrong("the writer is gone".to_owned())));
+        if let Some(writer) = &self.writer {
+            return writer.write().await;
         }
-        let Some(mut connection) = store::acquire(self.pools.writers()).await? else {
+        let Some(mut connection) = self.pools.writers().take().await? else {
             return Ok(Ended::NotBegun);
         };
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let ids = insert(&mut transaction).await?;
         transaction.commit().await?;
+        self.pools.writers().give_back(connection);
         store::examine_written(&ids)
     }
 
     async fn read(&self) -> Result<Ended, Failure> {
-        let Some(mut connection) = store::acquire(self.pools.readers()).await? else {
+        let Some(mut connection) = self.pools.readers().take().await? else {
             return Ok(Ended::NotBegun);
         };
-        let parents: Vec<(i64, String, String)> =
-            sqlx::query_as(SELECT_A).fetch_all(&mut *connection).await?;
-        let mut children = sqlx::query_as(SELECT_B);
-        for place in 0..store::PAGE {
-            children = children.bind(parents.get(place).map(|(id, ..)| *id));
-        }
-        let children: Vec<(i64, i64, String)> = children.fetch_all(&mut *connection).await?;
-        drop(connection);
+        let parents: String = sqlx::query_scalar(SELECT_A)
+            .fetch_one(&mut *connection)
+            .await?;
+        let parents: Vec<(i64, String, String)> = from_json(&parents)?;
+        let ids: Vec<i64> = parents.iter().map(|(id, ..)| *id).collect();
+        let children: String = sqlx::query_scalar(SELECT_B)
+            .bind(to_json(&ids))
+            .fetch_one(&mut *connection)
+            .await?;
+        self.pools.readers().give_back(connection);
+        let children: Vec<(i64, i64, String)> = from_json(&children)?;
         let parents = parents
             .into_iter()
             .map(|(id, data, create_date)| A {
@@ -178,6 +187,14 @@ impl Store for OnSqlite {
     }
 }
 
+fn to_json(rows: &impl Serialize) -> String {
+    serde_json::to_string(rows).expect("lists of numbers and texts can be written as JSON")
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> sqlx::Result<T> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
 /// Adds the rows of one write and returns the ids of its `a`.
 async fn insert(connection: &mut SqliteConnection) -> sqlx::Result<Vec<i64>> {
     let mut parents = sqlx::query_scalar(INSERT_A);
@@ -195,47 +212,24 @@ async fn insert(connection: &mut SqliteConnection) -> sqlx::Result<Vec<i64>> {
     Ok(ids)
 }
 
-/// Takes the writes that are waiting, does each in a savepoint, commits once and
-/// then answers all of them.
-async fn commit_together(writers: SqlitePool, mut waiting: mpsc::Receiver<Answer>) {
-    let mut batch = Vec::with_capacity(TOGETHER);
-    while waiting.recv_many(&mut batch, TOGETHER).await > 0 {
-        let results = match commit(&writers, batch.len()).await {
-            Ok(results) => results,
-            Err(error) => {
-                let error = Arc::new(error);
-                let failed = |_| Err(Failure::Commit(error.clone()));
-                batch.iter().map(failed).collect()
-            }
-        };
-        for (answer, result) in batch.drain(..).zip(results) {
-            // Whoever does not listen any more does not need it.
-            let _ = answer.send(result);
-        }
-    }
-}
+/// The writer's own.
+struct OneConnection(Pool<Sqlite>);
 
-/// So many writes in one transaction; one that fails takes back only itself.
-///
-/// # Errors
-///
-/// When the transaction fails, and with it all of them.
-async fn commit(writers: &SqlitePool, count: usize) -> sqlx::Result<Vec<Result<Ended, Failure>>> {
-    let mut transaction = writers.begin_with("BEGIN IMMEDIATE").await?;
-    let mut results = Vec::with_capacity(count);
-    for _ in 0..count {
-        let mut savepoint = transaction.begin().await?;
-        results.push(match insert(&mut savepoint).await {
-            Ok(ids) => {
-                savepoint.commit().await?;
-                store::examine_written(&ids)
-            }
-            Err(error) => {
-                savepoint.rollback().await?;
-                Err(error.into())
-            }
-        });
+impl Batch for OneConnection {
+    async fn commit(&mut self, writes: usize) -> sqlx::Result<Vec<i64>> {
+        let (parents, children) = together::rows(writes);
+        let count = i64::try_from(parents.len()).unwrap_or(i64::MAX);
+        let mut connection = self.0.take().await?.ok_or(sqlx::Error::PoolTimedOut)?;
+        let last: Vec<i64> = sqlx::query_scalar(TOGETHER)
+            .bind(to_json(&parents))
+            .bind(count)
+            .bind(to_json(&children))
+            // Not only the first row: the commit comes after it.
+            .fetch_all(&mut *connection)
+            .await?;
+        // With the transaction still open it would have been dropped.
+        self.0.give_back(connection);
+        let last = last.first().copied().unwrap_or(0);
+        Ok((last - count + 1..=last).collect())
     }
-    transaction.commit().await?;
-    Ok(results)
 }

@@ -1,11 +1,13 @@
 //! What an operation is on any database, and when its result is right.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::pool::{Pool, PoolConnection, PoolOptions};
-use sqlx::{Connection, Database};
+use sqlx::{ConnectOptions, Connection, Database};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time;
 
 use super::operations::Operation;
 use super::strategy::Ended;
@@ -48,8 +50,8 @@ pub enum Failure {
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
     /// Of the transaction that it shared with others.
-    #[error("the commit: {0}")]
-    Commit(Arc<sqlx::Error>),
+    #[error("the transaction with others: {0}")]
+    Together(Arc<sqlx::Error>),
     #[error("{0}")]
     Wrong(String),
 }
@@ -99,7 +101,7 @@ impl<DB: Database> Pools<DB> {
         patience: Duration,
         options: &<DB::Connection as Connection>::Options,
     ) -> Self {
-        let pool = |most| pool(most, patience, options.clone());
+        let pool = |most| Pool::new(most, patience, options.clone());
         match connections {
             Connections::Shared(most) => Self {
                 writers: pool(most),
@@ -122,10 +124,10 @@ impl<DB: Database> Pools<DB> {
 
     /// Connections that somebody holds.
     pub fn in_use(&self) -> usize {
-        let held = |pool: &Pool<DB>| (pool.size() as usize).saturating_sub(pool.num_idle());
-        held(&self.writers) + self.readers.as_ref().map_or(0, held)
+        self.writers.in_use() + self.readers.as_ref().map_or(0, Pool::in_use)
     }
 
+    /// Closes those that nobody holds, and waits until they are closed.
     pub async fn close(&self) {
         self.writers.close().await;
         if let Some(readers) = &self.readers {
@@ -134,31 +136,110 @@ impl<DB: Database> Pools<DB> {
     }
 }
 
-/// A pool of at most that many connections, which wait for a connection for at
-/// most `patience`.
-fn pool<DB: Database>(
-    most: u32,
-    patience: Duration,
-    options: <DB::Connection as Connection>::Options,
-) -> Pool<DB> {
-    PoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(patience)
-        // With more tasks than connections, waiting is not slow, it is the plan.
-        .acquire_slow_threshold(patience)
-        // The database is ours; a ping would be a round trip more for each operation.
-        .test_before_acquire(false)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .connect_lazy_with(options)
+/// Connections that go from one operation to the next.
+///
+/// sqlx's own pool asks each connection that is given back for a sign of life: a
+/// round trip more for every operation, which is as much as a statement. Here a
+/// connection is given back by who has had its answers from it, and closed if
+/// it is dropped instead.
+pub struct Pool<DB: Database>(Arc<Inner<DB>>);
+
+impl<DB: Database> Clone for Pool<DB> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
-/// A connection, or `None` when there was none in time.
-pub async fn acquire<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<Option<PoolConnection<DB>>> {
-    match pool.acquire().await {
-        Ok(connection) => Ok(Some(connection)),
-        Err(sqlx::Error::PoolTimedOut) => Ok(None),
-        Err(error) => Err(error),
+struct Inner<DB: Database> {
+    most: usize,
+    patience: Duration,
+    options: <DB::Connection as Connection>::Options,
+    /// A permit for each connection that nobody holds, open or not.
+    free: Arc<Semaphore>,
+    /// The last one that was given back goes first: its memory is in the cache.
+    idle: Mutex<Vec<DB::Connection>>,
+}
+
+impl<DB: Database> Pool<DB> {
+    fn new(
+        most: u32,
+        patience: Duration,
+        options: <DB::Connection as Connection>::Options,
+    ) -> Self {
+        let most = most as usize;
+        Self(Arc::new(Inner {
+            most,
+            patience,
+            options,
+            free: Arc::new(Semaphore::new(most)),
+            idle: Mutex::new(Vec::with_capacity(most)),
+        }))
+    }
+
+    /// A connection, or `None` when there was none in time.
+    ///
+    /// # Errors
+    ///
+    /// When a new one is needed and cannot be made.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has taken nothing.
+    pub async fn take(&self) -> sqlx::Result<Option<Held<DB>>> {
+        let pool = &*self.0;
+        let Ok(free) = time::timeout(pool.patience, pool.free.clone().acquire_owned()).await else {
+            return Ok(None);
+        };
+        let permit = free.map_err(|_| sqlx::Error::PoolClosed)?;
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => pool.options.connect().await?,
+        };
+        Ok(Some(Held { connection, permit }))
+    }
+
+    /// For the next one who needs it.
+    pub fn give_back(&self, held: Held<DB>) {
+        self.idle().push(held.connection);
+        // Only now may somebody come for it.
+        drop(held.permit);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<DB::Connection>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_use(&self) -> usize {
+        self.0.most - self.0.free.available_permits()
+    }
+
+    async fn close(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        for connection in idle {
+            // It is gone either way.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// A connection that nobody else has; closed when it is dropped.
+pub struct Held<DB: Database> {
+    connection: DB::Connection,
+    permit: OwnedSemaphorePermit,
+}
+
+impl<DB: Database> Deref for Held<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl<DB: Database> DerefMut for Held<DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
     }
 }
 
@@ -207,7 +288,7 @@ pub fn nested<D>(
 /// # Errors
 ///
 /// Unless there is one for each parent.
-pub fn examine_written<I: PartialEq>(ids: &[I]) -> Result<Ended, Failure> {
+pub fn examine_written(ids: &[i64]) -> Result<Ended, Failure> {
     match ids {
         [first, second, third] if first != second && second != third && first != third => {
             Ok(Ended::Done)
