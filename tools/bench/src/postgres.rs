@@ -2,10 +2,11 @@
 //! that is made from the installed programs and removed afterwards.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -87,9 +88,17 @@ impl Server {
         Ok(options(&self.address)?.options([("search_path", self.schema.as_str())]))
     }
 
-    /// `SCHEME://…` for other programs.
+    /// `SCHEME://…` for other programs, with the password: not for a command
+    /// line, which everybody on the machine can read.
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://{}", self.address)
+    }
+
+    /// `postgresql://…` for a command line, and the password, if there is one,
+    /// for the environment: `PGPASSWORD`.
+    pub fn url_and_password(&self) -> (String, Option<OsString>) {
+        let (address, password) = without_password(&self.address);
+        (format!("postgresql://{address}"), password)
     }
 
     pub fn schema(&self) -> &str {
@@ -166,6 +175,44 @@ fn without_scheme(url: &str) -> Option<&str> {
         .strip_prefix("postgres://")
         .or_else(|| url.strip_prefix("postgresql://"))?;
     Some(rest.split('?').next().unwrap_or(rest))
+}
+
+/// `USER:PASSWORD@HOST…` in two: `USER@HOST…`, and the password as it is.
+fn without_password(address: &str) -> (String, Option<OsString>) {
+    // What comes after the first slash is a name, and may hold anything.
+    let end = address.find('/').unwrap_or(address.len());
+    let split = address[..end].rfind('@').and_then(|at| {
+        let colon = address[..at].find(':')?;
+        Some((colon, at))
+    });
+    match split {
+        Some((colon, at)) => {
+            let address_without = format!("{}{}", &address[..colon], &address[at..]);
+            let password = percent_decoded(&address[colon + 1..at]);
+            (address_without, Some(OsString::from_vec(password)))
+        }
+        None => (address.to_owned(), None),
+    }
+}
+
+/// `%40` is one byte; what is no such triple stays as it is.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, others)) = rest.split_first() {
+        let digits = (first == b'%')
+            .then(|| others.split_at_checked(2))
+            .flatten();
+        let byte = digits.and_then(|(digits, after)| {
+            let digit = |place: usize| char::from(digits[place]).to_digit(16);
+            let byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+            Some((byte, after))
+        });
+        let (byte, after) = byte.unwrap_or((first, others));
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
 }
 
 fn options(address: &str) -> Result<PgConnectOptions> {
@@ -504,6 +551,21 @@ mod tests {
             assert_eq!(without_scheme(&url), Some(address));
         }
         assert_eq!(without_scheme("sqlite://marketdb.sqlite"), None);
+    }
+
+    #[test]
+    fn a_password_is_taken_out_of_an_address() {
+        for (address, without, password) in [
+            ("me:secret@db:5432/shop", "me@db:5432/shop", Some("secret")),
+            ("me:a%40b%2f%zz:c@d@db/x", "me@db/x", Some("a@b/%zz:c@d")),
+            ("me:100%@db/x:y@z", "me@db/x:y@z", Some("100%")),
+            ("me@db:5432/shop", "me@db:5432/shop", None),
+            ("db:5432/a:b@c", "db:5432/a:b@c", None),
+        ] {
+            let found = without_password(address);
+            let expected = (without.to_owned(), password.map(OsString::from));
+            assert_eq!(found, expected, "{address}");
+        }
     }
 
     #[test]

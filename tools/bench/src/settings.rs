@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -35,7 +36,13 @@ impl Settings {
             let folder = folder.map_err(Error::io("make a temporary folder"))?;
             let path = folder.path().to_owned();
             let remove = move || {
-                let _ = fs::remove_dir_all(path);
+                // Whoever still works in it may have added a file meanwhile.
+                for _ in 0..1_000 {
+                    match fs::remove_dir_all(&path) {
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                        _ => break,
+                    }
+                }
             };
             Ok((folder, Box::new(remove)))
         })?;

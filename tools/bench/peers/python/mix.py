@@ -1,9 +1,10 @@
 """The mix of reads and writes through SQLAlchemy, in one of three forms.
 
-    mix.py --form sync|tasks|chunks --url URL --operations FILE --connections N
-           --patience SECONDS
+    DATABASE_URL=URL mix.py --form sync|tasks|chunks --operations FILE
+                            --connections N --patience SECONDS
 
-FILE holds one letter for each operation, w or r. The tables are there. To warm
+URL is SQLAlchemy's; it may hold a password, which everybody could read on a
+command line. FILE holds one letter for each operation, w or r. The tables are there. To warm
 up, this program does the beginning of the list, writes a line `ready` and waits
 for a line on standard input; the tables are empty again by then. Then it does
 the list and writes what became of it as one line of JSON. After that many
@@ -13,6 +14,7 @@ seconds nothing new is begun.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -277,13 +279,13 @@ def on_connect(engine, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--form", choices=["sync", "tasks", "chunks"], required=True)
-    parser.add_argument("--url", required=True)
     parser.add_argument("--schema", default="public")
     parser.add_argument("--operations", required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--patience", type=float, required=True)
     parser.add_argument("--chunk", type=int, default=40)
     args = parser.parse_args()
+    args.url = os.environ["DATABASE_URL"]
     with open(args.operations, encoding="ascii") as file:
         operations = file.read().strip()
     if args.form == "sync":

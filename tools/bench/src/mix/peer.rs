@@ -1,18 +1,18 @@
 //! SQLAlchemy's turn: a Python program that does the same list.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::env;
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::Turn;
+use super::child::Child;
 use super::strategy::Outcome;
 use super::timeline::Timeline;
 use crate::error::{Error, Result};
-use crate::interrupt::{self, Registration};
 use crate::python;
 
 /// How SQLAlchemy is used.
@@ -39,6 +39,7 @@ impl Form {
 /// What the program needs to know.
 pub struct Job<'a> {
     pub form: Form,
+    /// May hold a password.
     pub url: &'a str,
     pub schema: &'a str,
     pub operations: &'a Path,
@@ -59,19 +60,6 @@ struct Answer {
     samples: Timeline,
 }
 
-/// A program that is killed when this is dropped, and on Ctrl-C.
-struct Running {
-    child: Child,
-    _registration: Registration,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Runs the program; `empty` empties the tables after its warm-up. Returns what
 /// became of the operations, and the checksum of the list that it has read.
 ///
@@ -84,38 +72,9 @@ pub fn turn(job: &Job, empty: impl FnOnce() -> Result<()>) -> Result<(Turn, Stri
         contender: name.clone(),
         reason: reason.to_owned(),
     };
-    let mut command = python::script("mix.py")?;
-    command
-        .args(["--form", job.form.argument()])
-        .args(["--url", job.url])
-        .args(["--schema", job.schema])
-        .arg("--operations")
-        .arg(job.operations)
-        .args(["--connections", &job.connections.to_string()])
-        .args(["--patience", &job.patience.as_secs_f64().to_string()])
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let (child, registration) = interrupt::tracked(|| {
-        let child = command
-            .spawn()
-            .map_err(Error::io(format!("start {name}")))?;
-        let process = child.id();
-        let kill = move || {
-            let _ = Command::new("sh")
-                .args(["-c", &format!("kill -s KILL {process}")])
-                .status();
-        };
-        Ok((child, Box::new(kill)))
-    })?;
-    let mut running = Running {
-        child,
-        _registration: registration,
-    };
-    let stdout = running.child.stdout.take();
-    let mut stdout = BufReader::new(stdout.ok_or_else(|| failed("no standard output"))?);
-    let stdin = running.child.stdin.take();
-    let mut stdin = stdin.ok_or_else(|| failed("no standard input"))?;
+    let mut command = command(job)?;
+    let mut child = Child::spawn(&name, &mut command)?;
+    let (mut stdin, mut stdout) = child.pipes()?;
     let mut line = String::new();
     stdout
         .read_line(&mut line)
@@ -145,4 +104,50 @@ pub fn turn(job: &Job, empty: impl FnOnce() -> Result<()>) -> Result<(Turn, Stri
         timeline: Some(answer.samples),
     };
     Ok((turn, answer.checksum))
+}
+
+fn command(job: &Job) -> Result<Command> {
+    let mut command = python::script("mix.py")?;
+    command
+        .args(["--form", job.form.argument()])
+        .args(["--schema", job.schema])
+        .arg("--operations")
+        .arg(job.operations)
+        .args(["--connections", &job.connections.to_string()])
+        .args(["--patience", &job.patience.as_secs_f64().to_string()])
+        // Everybody on the machine can read a command line, and only we this.
+        .env("DATABASE_URL", job.url);
+    for name in ["PGPASSWORD", "PGPASSFILE"] {
+        if let Some(value) = env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_on_the_command_line() {
+        let url = "postgresql+psycopg://me:secret@db/x";
+        let job = Job {
+            form: Form::Sync,
+            url,
+            schema: "bench_1",
+            operations: Path::new("operations"),
+            connections: 1,
+            patience: Duration::from_secs(8),
+        };
+        let command = command(&job).unwrap();
+        assert!(command.get_args().count() > 8);
+        for argument in command.get_args() {
+            assert!(!argument.to_string_lossy().contains("secret"));
+        }
+        let mut variables = command.get_envs();
+        assert!(
+            variables.any(|variable| variable == ("DATABASE_URL".as_ref(), Some(url.as_ref())))
+        );
+    }
 }

@@ -2,9 +2,11 @@
 //! by PostgreSQL's own load generator, with prepared statements.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
+use super::child::Child;
 use super::operations::{self, Operation};
 use super::strategy::Outcome;
 use super::{Turn, on_postgres, store};
@@ -58,47 +60,36 @@ pub fn turn(
     clients: Clients,
     list: &[Operation],
 ) -> Result<Turn> {
-    let Clients { clients, threads } = clients;
     let file = folder.join("mix.sql");
     fs::write(&file, script()).map_err(Error::io("write pgbench's script"))?;
-    let each = list.len().div_ceil(clients as usize);
-    let children = store::CHILDREN;
-    let places = children.map(|(place, _)| place.to_string()).join(",");
-    let data = children.map(|(_, data)| data).join(",");
-    let output = Command::new(program)
-        .args(["--no-vacuum", "--protocol=prepared"])
-        .args(["--client", &clients.to_string()])
-        .args(["--jobs", &threads.to_string()])
-        .args(["--transactions", &each.to_string()])
-        .args(["--define", "turn=-1"])
-        .args(["--define", &format!("clients={clients}")])
-        .args(["--define", &format!("operations={}", list.len())])
-        .args([
-            "--define",
-            &format!("parents={{{}}}", store::PARENTS.join(",")),
-        ])
-        .args(["--define", &format!("places={{{places}}}")])
-        .args(["--define", &format!("children={{{data}}}")])
-        // It cannot carry ten ids from one answer into the next question. Rows
-        // are never moved, so these are the first ones or near them.
-        .args(["--define", "ids={1,2,3,4,5,6,7,8,9,10}"])
-        .arg("--file")
-        .arg(&file)
-        .arg(server.url("postgresql"))
-        .env("PGOPTIONS", format!("-csearch_path={}", server.schema()))
-        .env("LC_ALL", "C")
-        .output()
-        .map_err(Error::io("start pgbench"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let failed = || Error::Failed {
-        contender: "pgbench".to_owned(),
-        reason: format!("{}{text}", String::from_utf8_lossy(&output.stderr)),
+    let mut said = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
+    let mut command = command(program, server, &file, clients, list.len());
+    command.stderr(
+        said.try_clone()
+            .map_err(Error::io("share a temporary file"))?,
+    );
+    let mut child = Child::spawn("pgbench", &mut command)?;
+    let (_, mut stdout) = child.pipes()?;
+    let mut text = String::new();
+    stdout
+        .read_to_string(&mut text)
+        .map_err(Error::io("read what pgbench says"))?;
+    let succeeded = child.wait()?.success();
+    let mut failed = || {
+        let mut reason = String::new();
+        let _ = said
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| said.read_to_string(&mut reason));
+        Error::Failed {
+            contender: "pgbench".to_owned(),
+            reason: reason + &text,
+        }
     };
-    if !output.status.success() {
+    if !succeeded {
         return Err(failed());
     }
     // Without the time to connect.
-    let rate = number_after(&text, "tps = ").ok_or_else(failed)?;
+    let rate = number_after(&text, "tps = ").ok_or_else(&mut failed)?;
     let done = number_after(&text, "transactions actually processed: ").ok_or_else(failed)?;
     let writes = list.iter().filter(|o| **o == Operation::Write).count();
     let outcome = Outcome {
@@ -111,6 +102,50 @@ pub fn turn(
         outcome,
         timeline: None,
     })
+}
+
+/// `file` is the script.
+pub fn command(
+    program: &Path,
+    server: &Server,
+    file: &Path,
+    clients: Clients,
+    operations: usize,
+) -> Command {
+    let Clients { clients, threads } = clients;
+    let each = operations.div_ceil(clients as usize);
+    let children = store::CHILDREN;
+    let places = children.map(|(place, _)| place.to_string()).join(",");
+    let data = children.map(|(_, data)| data).join(",");
+    let (url, password) = server.url_and_password();
+    let mut command = Command::new(program);
+    command
+        .args(["--no-vacuum", "--protocol=prepared"])
+        .args(["--client", &clients.to_string()])
+        .args(["--jobs", &threads.to_string()])
+        .args(["--transactions", &each.to_string()])
+        .args(["--define", "turn=-1"])
+        .args(["--define", &format!("clients={clients}")])
+        .args(["--define", &format!("operations={operations}")])
+        .args([
+            "--define",
+            &format!("parents={{{}}}", store::PARENTS.join(",")),
+        ])
+        .args(["--define", &format!("places={{{places}}}")])
+        .args(["--define", &format!("children={{{data}}}")])
+        // It cannot carry ten ids from one answer into the next question. Rows
+        // are never moved, so these are the first ones or near them.
+        .args(["--define", "ids={1,2,3,4,5,6,7,8,9,10}"])
+        .arg("--file")
+        .arg(file)
+        .arg(url)
+        .env("PGOPTIONS", format!("-csearch_path={}", server.schema()))
+        .env("LC_ALL", "C");
+    if let Some(password) = password {
+        // Everybody on the machine can read a command line, and only we this.
+        command.env("PGPASSWORD", password);
+    }
+    command
 }
 
 /// The number behind the last occurrence of `label`.

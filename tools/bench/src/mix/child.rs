@@ -1,0 +1,78 @@
+//! A peer's program, which ends with its turn, however that ends.
+
+use std::io::BufReader;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use crate::error::{Error, Result};
+use crate::interrupt::{self, Registration};
+use crate::program;
+
+/// A program in a process group of its own that is killed when this is dropped,
+/// and on Ctrl-C.
+pub struct Child {
+    name: String,
+    process: process::Child,
+    _registration: Registration,
+}
+
+impl Child {
+    /// Starts it with pipes for its standard input and output.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let (process, registration) = interrupt::tracked(|| {
+            let process = command
+                .spawn()
+                .map_err(Error::io(format!("start {name}")))?;
+            let group = process.id();
+            Ok((
+                process,
+                Box::new(move || program::signal_group("KILL", group)),
+            ))
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            process,
+            _registration: registration,
+        })
+    }
+
+    /// Its ends of the pipes.
+    ///
+    /// # Errors
+    ///
+    /// When they were taken before.
+    pub fn pipes(&mut self) -> Result<(ChildStdin, BufReader<ChildStdout>)> {
+        let pipes = self.process.stdin.take().zip(self.process.stdout.take());
+        let (stdin, stdout) = pipes.ok_or_else(|| Error::Failed {
+            contender: self.name.clone(),
+            reason: "it has no pipes".to_owned(),
+        })?;
+        Ok((stdin, BufReader::new(stdout)))
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.process
+            .wait()
+            .map_err(Error::io(format!("wait for {}", self.name)))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
