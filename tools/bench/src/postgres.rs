@@ -58,7 +58,16 @@ impl Server {
             execute(&options, create)?;
             let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
             let dropped = OnDrop::new(move || {
-                if let Err(error) = execute(&options, drop.clone()) {
+                // On Ctrl-C others still use the tables, and the server may end
+                // the one or the other when they wait for each other.
+                let mut dropped = execute(&options, drop.clone());
+                for _ in 0..4 {
+                    if dropped.is_ok() {
+                        break;
+                    }
+                    dropped = execute(&options, drop.clone());
+                }
+                if let Err(error) = dropped {
                     eprintln!("bench: cannot drop the schema: {error}");
                 }
             });

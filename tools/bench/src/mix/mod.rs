@@ -259,6 +259,7 @@ pub fn measure(settings: &Settings, options: &Options) -> Result<Bench> {
         run.measure(case, &mut bench)?;
     }
     aims(&cases, &mut bench);
+    own_commits(&cases, &mut bench);
     bench.plots.extend(bars(&cases, &bench));
     notes(&run, &mut bench);
     Ok(bench)
@@ -745,6 +746,32 @@ fn aims(cases: &[Case], bench: &mut Bench) {
         1.0,
         &|what| matches!(what, What::Pgbench(_)),
     );
+}
+
+/// What remains of the last aim when our writes share no commits either.
+fn own_commits(cases: &[Case], bench: &mut Bench) {
+    let case = cases
+        .iter()
+        .find(|case| case.index && matches!(case.place, Place::Postgres(_)));
+    let Some(case) = case else { return };
+    let best = |wanted: &dyn Fn(&What) -> bool| {
+        let wanted = case.contenders.iter().filter(|one| wanted(&one.what));
+        let rates = wanted.filter_map(|one| bench.median(&case.name, &one.name, "rate"));
+        rates.max_by(f64::total_cmp)
+    };
+    let ours = best(&|what| {
+        matches!(what, What::Sqlx(_, connections)
+            if !matches!(connections, Connections::CommitTogether(_)))
+    });
+    let pgbench = best(&|what| matches!(what, What::Pgbench(_)));
+    if let (Some(ours), Some(pgbench)) = (ours, pgbench) {
+        bench.notes.push(format!(
+            "{}: with a commit for each write, as pgbench has it, the best of ours reaches {:.2} \
+             of the best of pgbench.",
+            case.name,
+            ours / pgbench
+        ));
+    }
 }
 
 fn notes(run: &Run, bench: &mut Bench) {
