@@ -79,19 +79,24 @@ pub struct Limits {
     )]
     #[arg(default_value = "1s", value_parser = Setting(time))]
     pub patience: Duration,
-    /// Reading requests that are worked on at once; more are 503.
+    /// Reading requests that are worked on at once; more are 503. A list of
+    /// orders counts as one for each 8 of them, and as four at most.
     ///
-    /// That comes after 20 ms and costs nothing: told at once, clients that ask
-    /// again at once would take the processor from those that were admitted.
-    /// One counts from its headers to its status line, but not while its body
-    /// is on its way. New orders have a queue of their own.
+    /// The default is 32 for each core. From a first 503 until there was none
+    /// for a second it is half as many: the rest is for bursts, and who is
+    /// admitted under overload is not slowed by it.
+    ///
+    /// A 503 comes after 20 to 35 ms and costs nothing: told at once, clients
+    /// that ask again at once would take the processor from those that were
+    /// admitted. A request counts from its headers to its status line, but not
+    /// while its body is on its way. New orders have a queue of their own.
     #[arg(
         long,
         env = "MARKETSVC_IN_FLIGHT",
         hide_env_values = true,
         value_name = "N"
     )]
-    #[arg(default_value = "64", value_parser = Setting(number::<usize, 1, 1_000_000>))]
+    #[arg(default_value_t = in_flight_for_this_machine(), value_parser = Setting(number::<usize, 1, 1_000_000>))]
     pub in_flight: usize,
     /// For a request's line and headers, and for the next request on a
     /// connection that is kept alive.
@@ -293,9 +298,16 @@ impl Limits {
     }
 }
 
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn in_flight_for_this_machine() -> usize {
+    cores() * 32
+}
+
 fn readers_for_this_machine() -> u32 {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores * 2).unwrap_or(16).clamp(4, 16)
+    u32::try_from(cores() * 2).unwrap_or(16).clamp(4, 16)
 }
 
 /// A setting that the program cannot start with.
@@ -559,6 +571,13 @@ mod tests {
     #[test]
     fn the_defaults_agree_with_each_other() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_machine_with_more_cores_does_more_at_once() {
+        let limits = Limits::default();
+        assert_eq!(limits.in_flight, cores() * 32);
+        assert!(limits.in_flight <= limits.connections || cores() > 16);
     }
 
     #[test]

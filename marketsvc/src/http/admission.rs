@@ -5,6 +5,14 @@
 //! beyond it is turned away before anything is done for it: those that are
 //! taken are served as fast as ever.
 //!
+//! One place is for a small request, such as the total of one order. A list of
+//! orders needs up to [`MOST_PLACES`].
+//!
+//! Half of the places are for bursts. From a first request that is turned away
+//! until a second has passed without one, only the other half is given out:
+//! who is admitted while there is too much to do shares the processor with
+//! half as many.
+//!
 //! A request has its place until its answer's head is ready. It does without
 //! while its body is on its way, since that is as slow as its sender likes;
 //! afterwards it has to find one again. A streamed answer has none either: it
@@ -13,18 +21,33 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::body::HttpBody;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 
 use crate::Error;
 
 /// How long a refusal is held back. A client that asks again as soon as it is
 /// refused would be refused ten thousands of times in a second, and take the
 /// processor from those that were admitted. Waiting here costs nothing.
-pub(super) const REFUSAL_DELAY: Duration = Duration::from_millis(20);
+const REFUSAL_DELAY: Duration = Duration::from_millis(20);
+
+/// By how many milliseconds those delays differ. Clients that were refused
+/// together would otherwise come again together.
+const REFUSAL_SPREAD: u64 = 16;
+
+/// Without a refusal for so long, all places are given out again.
+const CALM: Duration = Duration::from_secs(1);
+
+/// A list needs one more place for so many orders.
+const ORDERS_FOR_A_PLACE: usize = 8;
+
+/// The most places that a request needs. A list of a thousand orders is more
+/// work than four small requests, but it also takes longer when it is alone.
+const MOST_PLACES: usize = 4;
 
 /// The places.
 #[derive(Debug)]
@@ -32,9 +55,12 @@ pub(super) struct Admission {
     free: Arc<Semaphore>,
     all: usize,
     start: Instant,
-    /// The second since `start` in which the log was last told of a refusal.
-    told: AtomicU64,
+    refusals: AtomicU64,
+    /// Milliseconds from `start` to the last refusal, or [`NEVER`].
+    last_refusal: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 /// A request's place. When its body is still to come, the request itself holds
 /// the other end, to give the place up for a while.
@@ -55,22 +81,30 @@ impl Admission {
             free: Arc::new(Semaphore::new(places)),
             all: places,
             start: Instant::now(),
-            told: AtomicU64::new(u64::MAX),
+            refusals: AtomicU64::new(0),
+            last_refusal: AtomicU64::new(NEVER),
         }
     }
 
-    /// How many places are taken.
+    /// How many requests have a place.
     pub(super) fn in_flight(&self) -> usize {
-        self.all - self.free.available_permits()
+        // Each of them keeps the semaphore, and so do we.
+        Arc::strong_count(&self.free) - 1
     }
 
-    /// A place for `request`, until it is dropped.
+    /// A place for `request`, or as many as it needs, until it is dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Overloaded`] when all are taken.
-    pub(super) fn admit(&self, request: &mut Request) -> Result<Place, Error> {
-        let permit = self.take()?;
+    /// [`Error::Overloaded`] when so many are not given out; after a while,
+    /// for which nobody else has to wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes nothing.
+    pub(super) async fn admit(&self, request: &mut Request) -> Result<Place, Error> {
+        let query = request.uri().query().unwrap_or_default();
+        let permit = self.take(places(query.as_bytes())).await?;
         if request.body().is_end_stream() {
             return Ok(Place::Kept(permit));
         }
@@ -79,42 +113,173 @@ impl Admission {
         Ok(Place::Shared(place))
     }
 
-    /// Waits for `work`, and has the place given up meanwhile.
+    /// Waits for a request's `body`, and has the place given up meanwhile.
     ///
     /// # Errors
     ///
-    /// [`Error::Overloaded`] when afterwards none is free.
+    /// That of `body`, and [`Error::Overloaded`] when afterwards not as many
+    /// are given out as the body needs.
     ///
     /// # Cancel safety
     ///
-    /// That of `work`.
-    pub(super) async fn without<T>(
+    /// That of `body`.
+    pub(super) async fn without(
         &self,
         place: &SharedPlace,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Error> {
+        body: impl Future<Output = Result<Bytes, Error>>,
+    ) -> Result<Bytes, Error> {
         place.set(None);
-        let result = work.await;
-        place.set(Some(self.take()?));
-        Ok(result)
+        let body = body.await?;
+        place.set(Some(self.take(places(&body)).await?));
+        Ok(body)
     }
 
-    fn take(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
-            let second = self.start.elapsed().as_secs();
-            if self.told.swap(second, Ordering::Relaxed) != second {
-                tracing::warn!(
-                    in_flight = self.all,
-                    "too much to do: requests are turned away"
-                );
-            }
-            Error::Overloaded
-        })
+    async fn take(&self, places: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let half = self.all.div_ceil(2);
+        let kept_back = if self.is_calm() { 0 } else { self.all - half };
+        // Where there are fewer than it needs, a request gets what there is.
+        let places = places.min(half);
+        if self.free.available_permits() >= places + kept_back
+            && let Ok(many) = u32::try_from(places)
+            && let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(many)
+        {
+            return Ok(permit);
+        }
+        let turn = self.refuse();
+        sleep(REFUSAL_DELAY + Duration::from_millis(turn % REFUSAL_SPREAD)).await;
+        Err(Error::Overloaded)
     }
+
+    fn is_calm(&self) -> bool {
+        let last = self.last_refusal.load(Ordering::Relaxed);
+        last == NEVER || self.start.elapsed() >= Duration::from_millis(last) + CALM
+    }
+
+    /// Notes a refusal, and tells the log once in a second. Gives how many
+    /// there were before.
+    fn refuse(&self) -> u64 {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        let last = self.last_refusal.swap(now, Ordering::Relaxed);
+        if last == NEVER || last / 1_000 != now / 1_000 {
+            tracing::warn!(
+                in_flight = self.in_flight(),
+                "too much to do: requests are turned away"
+            );
+        }
+        self.refusals.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// How many places a request needs whose query or body is `text`.
+///
+/// All requests are small, or read a page at a time, but for those that name a
+/// list of orders. How long it is shows in its commas, before anything is done
+/// for it.
+fn places(text: &[u8]) -> usize {
+    let commas = text.iter().filter(|&&byte| byte == b',').count();
+    (1 + commas / ORDERS_FOR_A_PLACE).min(MOST_PLACES)
 }
 
 impl SharedPlace {
     fn set(&self, permit: Option<OwnedSemaphorePermit>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use futures::future::join_all;
+
+    async fn admit(admission: &Admission, path: &str) -> Result<Place, Error> {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        admission.admit(&mut request).await
+    }
+
+    /// How many of `count` that come together are admitted.
+    async fn admitted(admission: &Admission, path: &str, count: usize) -> usize {
+        let all = join_all((0..count).map(|_| admit(admission, path))).await;
+        all.iter().filter(|place| place.is_ok()).count()
+    }
+
+    fn list(orders: usize) -> String {
+        format!("/api/orders_total?orders={}", vec!["1"; orders].join(","))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_orders_needs_more_places() {
+        for (orders, places) in [(1, 1), (8, 1), (9, 2), (24, 3), (25, 4), (1_000, 4)] {
+            let admission = Admission::new(64);
+            let most = admitted(&admission, &list(orders), 64).await;
+            assert_eq!(most, 64 / places, "{orders} orders");
+            assert_eq!(admission.in_flight(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_in_a_body_needs_as_many_as_one_in_a_query() {
+        let admission = Admission::new(8);
+        let body = || Body::from_stream(futures::stream::pending::<Result<Bytes, Error>>());
+        let mut places = Vec::new();
+        for _ in 0..2 {
+            let mut request = Request::new(body());
+            places.push(admission.admit(&mut request).await.unwrap());
+            let place = request.extensions().get::<SharedPlace>().unwrap().clone();
+            let list = async { Ok(Bytes::from(vec![b','; 100])) };
+            admission.without(&place, list).await.unwrap();
+            places.push(Place::Shared(place));
+        }
+        assert!(admit(&admission, "/").await.is_err());
+        assert_eq!(admission.in_flight(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_few_are_given_out_a_list_does_with_them() {
+        for all in 1..8 {
+            let admission = Admission::new(all);
+            let held: Vec<_> = join_all((0..all).map(|_| admit(&admission, "/"))).await;
+            assert!(admit(&admission, "/").await.is_err());
+            drop(held);
+            assert_eq!(admitted(&admission, &list(1_000), 1).await, 1, "of {all}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_half_are_given_out_until_it_is_calm() {
+        let admission = Admission::new(64);
+        // A burst is no overload.
+        assert_eq!(admitted(&admission, "/", 64).await, 64);
+        assert_eq!(admitted(&admission, "/", 65).await, 64);
+        for _ in 0..100 {
+            assert_eq!(admitted(&admission, "/", 33).await, 32);
+        }
+        sleep(CALM / 2).await;
+        assert_eq!(admitted(&admission, "/", 33).await, 32);
+        sleep(CALM).await;
+        assert_eq!(admitted(&admission, "/", 64).await, 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_come_late_but_in_time_and_not_together() {
+        let admission = Admission::new(1);
+        let _held = admit(&admission, "/").await.unwrap();
+        let start = Instant::now();
+        let times = join_all((0..160).map(async |_| {
+            assert!(matches!(
+                admit(&admission, "/").await,
+                Err(Error::Overloaded)
+            ));
+            start.elapsed()
+        }));
+        let mut times = times.await;
+        times.sort();
+        assert!(times[0] >= REFUSAL_DELAY, "{times:?}");
+        assert!(times[159] < Duration::from_millis(40), "{times:?}");
+        assert!(
+            times
+                .iter()
+                .all(|one| times.iter().filter(|time| *time == one).count() <= 20)
+        );
     }
 }

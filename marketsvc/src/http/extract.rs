@@ -86,19 +86,21 @@ impl FromRequest<AppState> for JsonBody {
             return Err(Error::BodyTooLarge(limits.body_bytes));
         }
         let place = request.extensions().get::<SharedPlace>().cloned();
-        let body = time::timeout(limits.body_read, Bytes::from_request(request, state));
+        let body = async {
+            time::timeout(limits.body_read, Bytes::from_request(request, state))
+                .await
+                .map_err(|_| Error::BodyTooSlow)?
+                .map_err(|rejection| match rejection {
+                    BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+                        Error::BodyTooLarge(limits.body_bytes)
+                    }
+                    _ => Error::BadRequest("the body could not be read to its end".to_owned()),
+                })
+        };
         let body = match place {
             Some(place) => state.admission.without(&place, body).await?,
-            None => body.await,
+            None => body.await?,
         };
-        let body = body
-            .map_err(|_| Error::BodyTooSlow)?
-            .map_err(|rejection| match rejection {
-                BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                    Error::BodyTooLarge(limits.body_bytes)
-                }
-                _ => Error::BadRequest("the body could not be read to its end".to_owned()),
-            })?;
         if body.is_empty() {
             return Ok(Self(None));
         }

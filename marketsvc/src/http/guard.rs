@@ -31,7 +31,6 @@ use tokio::time;
 use tracing::{Instrument, Level, Span, enabled, event};
 
 use super::AppState;
-use super::admission::REFUSAL_DELAY;
 use crate::Error;
 use crate::metrics::Route;
 use crate::trace::Trace;
@@ -97,8 +96,12 @@ pub(super) async fn guard(
     // Only reading: new orders have a queue of their own, so that readers are
     // served while orders wait for a disk or a lock.
     let reads = method.is_safe();
-    let place = (reads && *sheds).then(|| state.admission.admit(&mut request));
-    let mut response = match place.transpose() {
+    let place = if reads && *sheds {
+        state.admission.admit(&mut request).await.map(Some)
+    } else {
+        Ok(None)
+    };
+    let mut response = match place {
         Ok(_place) => {
             let limit = reads.then_some(state.limits.request);
             let answer = answer(request, next, limit).instrument(span(&trace));
@@ -113,7 +116,6 @@ pub(super) async fn guard(
             response
         }
         Err(error) => {
-            time::sleep(REFUSAL_DELAY).await;
             let response = error.into_response();
             state.metrics.turned_away(&method, route);
             let (status, elapsed) = (response.status(), start.elapsed());
