@@ -42,7 +42,7 @@ const REFUSAL_SPREAD: u64 = 16;
 /// Without a refusal for so long, all places are given out again.
 const CALM: Duration = Duration::from_secs(1);
 
-/// A list needs one more place for so many orders.
+/// A list needs a place for so many orders.
 const ORDERS_FOR_A_PLACE: usize = 8;
 
 /// The most places that a request needs. A list of a thousand orders is more
@@ -176,8 +176,8 @@ impl Admission {
 /// list of orders. How long it is shows in its commas, before anything is done
 /// for it.
 fn places(text: &[u8]) -> usize {
-    let commas = text.iter().filter(|&&byte| byte == b',').count();
-    (1 + commas / ORDERS_FOR_A_PLACE).min(MOST_PLACES)
+    let orders = text.split(|&byte| byte == b',').count();
+    orders.div_ceil(ORDERS_FOR_A_PLACE).min(MOST_PLACES)
 }
 
 impl SharedPlace {
