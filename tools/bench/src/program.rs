@@ -98,9 +98,9 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
     command
         .env("DATABASE_URL", url)
         .env("MARKETSVC_ADDR", "127.0.0.1:0")
-        // No peer turns requests away, so nor does the service: as many are
-        // worked on at once as a bench has clients at most.
-        .env("MARKETSVC_IN_FLIGHT", "256")
+        // No peer turns requests away, so nor does the service: there are as many
+        // places as 256 clients need, and four for each that asks for a list.
+        .env("MARKETSVC_IN_FLIGHT", "1024")
         .env("MARKETSVC_QUEUE", "256")
         // No peer writes a line for each request, so nor does the service.
         .env("RUST_LOG", "warn");
