@@ -40,7 +40,7 @@ const PAGE: &str = "
         JOIN address ON address.id = customer.address_id
         WHERE customer.id > $2
         ORDER BY customer.id
-        LIMIT $3
+        LIMIT +$3
     )";
 
 /// At most `limit` customers whose ids are above `after`, or `None` when there

@@ -1,57 +1,42 @@
 //! Queries about orders, and how one is added.
 
 use futures::future::BoxFuture;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
+use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::Db;
 use super::totals::{MAX_BATCH, OrderTotal};
+use super::values;
 use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
 use crate::trace::part_of_request;
 use crate::{Error, trace};
 
 /// One line of an order as it was placed, or an order without any.
-#[derive(Debug)]
+///
+/// In a page, a line is a JSON array of these fields in this order.
+#[derive(Debug, Deserialize)]
 pub struct Line {
     pub customer: String,
     pub order_id: i64,
+    #[serde(deserialize_with = "values::time")]
     pub order_time: UtcTime,
-    /// `None` for an order that has no items.
-    pub item: Option<LineItem>,
     /// Where this line stands in its order: grows from line to line.
     position: i64,
+    /// `None` for an order that has no items.
+    pub item: Option<LineItem>,
 }
 
-/// So many of an item, at today's price.
-#[derive(Debug, FromRow)]
+/// So many of an item, at today's price. In a page, an array as [`Line`] is.
+#[derive(Debug, Deserialize)]
 pub struct LineItem {
-    #[sqlx(rename = "item")]
     pub name: String,
     /// For one piece.
-    #[sqlx(rename = "price_cents")]
+    #[serde(deserialize_with = "values::cents")]
     pub price: Money,
     pub quantity: i64,
     /// For all pieces.
-    #[sqlx(rename = "total_cents")]
+    #[serde(deserialize_with = "values::cents")]
     pub total: Money,
-}
-
-impl FromRow<'_, SqliteRow> for Line {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        // NULL decodes as 0 unless an Option is asked for.
-        let item = match row.try_get::<Option<&str>, _>("item")? {
-            None => None,
-            Some(_) => Some(LineItem::from_row(row)?),
-        };
-        Ok(Self {
-            customer: row.try_get("customer")?,
-            order_id: row.try_get("order_id")?,
-            order_time: row.try_get("order_time")?,
-            item,
-            position: row.try_get("position")?,
-        })
-    }
 }
 
 impl Line {
@@ -92,6 +77,25 @@ impl After {
 //
 // A page that begins inside of an order sorts that order's lines again, which
 // is nothing for the thousand lines that a new order may have.
+//
+// SQLite writes a page as one text, a JSON array of lines: as rows, each line
+// would be handed from SQLite's thread to the task that waits, and a thousand
+// lines took XXX instead of YYY. A text is as long as its lines, of which a page
+// has a bounded number: the names in one, and some 100 bytes. The lines come in
+// the order of the inner query, which its LIMIT makes SQLite keep.
+macro_rules! page_of_lines {
+    ($($select:expr),+) => {
+        concat!(
+            "SELECT json_group_array(json_array(customer, order_id, order_time, position,
+                        CASE WHEN item IS NOT NULL
+                        THEN json_array(item, price_cents, quantity, total_cents) END))
+             FROM (",
+            $($select),+,
+            ")"
+        )
+    };
+}
+
 macro_rules! select_lines {
     ($where:literal) => {
         concat!(
@@ -111,19 +115,19 @@ macro_rules! select_lines {
     };
 }
 
-const OF_CUSTOMER: &str = concat!(
+const OF_CUSTOMER: &str = page_of_lines!(
     select_lines!(
         "orders.customer_id = $1
          AND orders.id >= $2
          AND (orders.id > $2 OR order_items.rowid > $3)"
     ),
-    " ORDER BY order_id, position LIMIT $4"
+    " ORDER BY order_id, position LIMIT +$4"
 );
 
 /// The orders of one second first, then those of later ones. As a single
 /// condition, `(order_time, id) >= ($1, $2)`, SQLite would use the index for
 /// the time alone, and pass over all orders of that second again for each page.
-const BETWEEN: &str = concat!(
+const BETWEEN: &str = page_of_lines!(
     select_lines!(
         "orders.order_time = $1
          AND orders.order_time <= $4
@@ -132,7 +136,7 @@ const BETWEEN: &str = concat!(
     ),
     " UNION ALL ",
     select_lines!("orders.order_time > $1 AND orders.order_time <= $4"),
-    " ORDER BY order_time, order_id, position LIMIT $5"
+    " ORDER BY order_time, order_id, position LIMIT +$5"
 );
 
 /// At most `limit` lines of the customer's orders that come after `after`
@@ -149,13 +153,14 @@ pub async fn page_of_customer(
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
     trace::statement();
-    Ok(sqlx::query_as(OF_CUSTOMER)
+    let lines: String = sqlx::query_scalar(OF_CUSTOMER)
         .bind(customer.get())
         .bind(after.map_or(0, |after| after.order_id))
         .bind(after.map_or(0, |after| after.position))
         .bind(limit)
-        .fetch_all(&db.readers)
-        .await?)
+        .fetch_one(&db.readers)
+        .await?;
+    read_lines(&lines)
 }
 
 /// At most `limit` lines that come after `after`, of orders up to and
@@ -171,14 +176,19 @@ pub async fn page_between(
     limit: u32,
 ) -> Result<Vec<Line>, Error> {
     trace::statement();
-    Ok(sqlx::query_as(BETWEEN)
+    let lines: String = sqlx::query_scalar(BETWEEN)
         .bind(after.order_time.to_string())
         .bind(after.order_id)
         .bind(after.position)
         .bind(last.to_string())
         .bind(limit)
-        .fetch_all(&db.readers)
-        .await?)
+        .fetch_one(&db.readers)
+        .await?;
+    read_lines(&lines)
+}
+
+fn read_lines(lines: &str) -> Result<Vec<Line>, Error> {
+    Ok(serde_json::from_str(lines).map_err(|cause| sqlx::Error::Decode(cause.into()))?)
 }
 
 /// The total of one order, read together with others that are asked for at

@@ -1,78 +1,60 @@
-//! How values of the domain are read from columns. A value that is not what its
-//! column is for can only have come there by another program's hand; it is an
-//! error of the row, which sqlx reports with the name of the column.
+//! How values of the domain are read from the JSON that SQLite writes. A value
+//! that is not what its column is for can only have come there by another
+//! program's hand; it is an error of what was read, and says what the value is.
 
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteTypeInfo, SqliteValueRef};
-use sqlx::{Decode, Sqlite, Type};
+use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::domain::{Money, UtcTime};
 
 /// A whole number of cents.
-impl Type<Sqlite> for Money {
-    fn type_info() -> SqliteTypeInfo {
-        <i64 as Type<Sqlite>>::type_info()
-    }
-
-    fn compatible(column: &SqliteTypeInfo) -> bool {
-        <i64 as Type<Sqlite>>::compatible(column)
-    }
-}
-
-impl Decode<'_, Sqlite> for Money {
-    fn decode(value: SqliteValueRef<'_>) -> Result<Self, BoxDynError> {
-        <i64 as Decode<Sqlite>>::decode(value).map(Self::from_cents)
-    }
+pub(super) fn cents<'de, D: Deserializer<'de>>(value: D) -> Result<Money, D::Error> {
+    i64::deserialize(value).map(Money::from_cents)
 }
 
 /// `YYYY-MM-DD HH:MM:SS`.
-impl Type<Sqlite> for UtcTime {
-    fn type_info() -> SqliteTypeInfo {
-        <str as Type<Sqlite>>::type_info()
-    }
-
-    fn compatible(column: &SqliteTypeInfo) -> bool {
-        <str as Type<Sqlite>>::compatible(column)
-    }
-}
-
-impl<'r> Decode<'r, Sqlite> for UtcTime {
-    fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
-        let text = <&str as Decode<'r, Sqlite>>::decode(value)?;
-        text.parse()
-            .map_err(|cause| format!("{text:?} {cause}").into())
-    }
+pub(super) fn time<'de, D: Deserializer<'de>>(value: D) -> Result<UtcTime, D::Error> {
+    // Borrowed: in a time, there is nothing that JSON would have to escape.
+    let text = <&str>::deserialize(value)?;
+    text.parse()
+        .map_err(|cause| D::Error::custom(format_args!("{text:?} {cause}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection, SqliteConnection};
+    use serde_json::Deserializer;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_value_that_is_none_of_its_column_is_named() {
-        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let time = sqlx::query_scalar::<_, UtcTime>("SELECT '2024-03-18 10:30:00' AS order_time")
-            .fetch_one(&mut connection)
-            .await;
-        assert_eq!(time.unwrap().to_string(), "2024-03-18 10:30:00");
-        let error = sqlx::query_scalar::<_, UtcTime>("SELECT 'soon' AS order_time")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("\"soon\" must be a time"),
-            "{error}"
+    #[test]
+    fn a_value_that_is_none_of_its_column_is_named() {
+        let read = |json: &str| time(&mut Deserializer::from_str(json)).map_err(|e| e.to_string());
+        assert_eq!(
+            read(r#""2024-03-18 10:30:00""#).unwrap().to_string(),
+            "2024-03-18 10:30:00"
         );
-        let total = sqlx::query_scalar::<_, Option<Money>>("SELECT sum(1) WHERE 1 = 0")
-            .fetch_one(&mut connection)
-            .await;
-        assert_eq!(total.unwrap(), None);
-        // As text or as a float it would be no number of cents.
-        let float = sqlx::query_scalar::<_, Money>("SELECT 10.5 AS price_cents")
-            .fetch_one(&mut connection)
-            .await;
-        assert!(float.is_err(), "{float:?}");
+        let error = read(r#""soon""#).unwrap_err();
+        assert!(error.contains("\"soon\" must be a time"), "{error}");
+        for other in ["\"so\\non\"", "null", "20240318"] {
+            assert!(read(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn cents_are_whole_and_exact() {
+        let read = |json: &str| cents(&mut Deserializer::from_str(json)).map(Money::cents);
+        for exact in [0, 1, (1 << 53) + 1, i64::MIN, i64::MAX] {
+            assert_eq!(read(&exact.to_string()).unwrap(), exact);
+        }
+        // As text or as a float it would be no number of cents; SQLite makes a
+        // float of a product that is too large.
+        for other in [
+            "10.5",
+            "9.22337203685478e+18",
+            "9223372036854775808",
+            "\"1\"",
+            "null",
+        ] {
+            assert!(read(other).is_err(), "{other}");
+        }
     }
 }

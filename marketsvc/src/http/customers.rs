@@ -26,17 +26,21 @@ async fn list(State(state): State<AppState>, format: Format) -> Result<Response,
 
 fn pages(state: AppState, format: Format) -> impl Stream<Item = Result<Bytes, Error>> {
     try_stream! {
-        let mut first = true;
-        let mut last = 0;
+        let mut after = None;
         let limit = state.limits.page_rows;
-        while let Some(page) = customers::page(&state.db, last, limit, format.separator()).await? {
-            yield format.page(first, page.rows);
-            first = false;
-            last = page.last;
+        loop {
+            let first = after.is_none();
+            let from = after.unwrap_or(0);
+            let page = customers::page(&state.db, from, limit, format.separator()).await?;
+            let Some(page) = page else {
+                yield format.end(first);
+                break;
+            };
+            yield format.page(first, !page.full, page.rows);
             if !page.full {
                 break;
             }
+            after = Some(page.last);
         }
-        yield format.end(first);
     }
 }

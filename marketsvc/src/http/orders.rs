@@ -248,16 +248,18 @@ fn lines_between(
                     },
                 );
             }
+            let next = lines.last().filter(|_| is_full(&lines, limit));
             if !rows.is_empty() {
-                yield format.page(empty, rows);
+                yield format.page(empty, next.is_none(), rows);
                 empty = false;
+            } else if next.is_none() {
+                yield format.end(empty);
             }
-            match lines.last() {
-                Some(line) if is_full(&lines, limit) => after = line.after(),
-                _ => break,
+            match next {
+                Some(line) => after = line.after(),
+                None => break,
             }
         }
-        yield format.end(empty);
     }
 }
 

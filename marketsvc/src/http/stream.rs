@@ -20,7 +20,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tracing::{Level, Span, enabled};
 
@@ -48,17 +48,24 @@ impl Format {
     }
 
     /// Puts a page into the body: `rows` are separated from each other, and
-    /// this adds what goes before or after them.
-    pub fn page(self, first: bool, rows: impl Into<Vec<u8>>) -> Bytes {
+    /// this adds what goes before or after them. The page may be the `first`
+    /// one, the `last` one, or both.
+    pub fn page(self, first: bool, last: bool, rows: impl Into<Vec<u8>>) -> Bytes {
         let mut rows = rows.into();
         match self {
-            Self::Array => rows.insert(0, if first { b'[' } else { b',' }),
+            Self::Array => {
+                rows.insert(0, if first { b'[' } else { b',' });
+                if last {
+                    rows.push(b']');
+                }
+            }
             Self::Lines => rows.push(b'\n'),
         }
         rows.into()
     }
 
-    /// What ends a body; `empty` when it has no rows.
+    /// What ends a body of which no page was the last; `empty` when it has
+    /// none.
     pub fn end(self, empty: bool) -> Bytes {
         Bytes::from_static(match (self, empty) {
             (Self::Array, true) => b"[]",
@@ -120,6 +127,9 @@ impl<S: Sync> FromRequestParts<S> for Format {
 /// mark that ends a body, by which every HTTP client knows that the answer is
 /// not whole, and the cause is in the log.
 ///
+/// An answer of one piece, as most are, is sent whole, with its length. To
+/// stream it would be a task more, and another write to the socket for its end.
+///
 /// # Errors
 ///
 /// The error of the first piece.
@@ -131,15 +141,34 @@ pub async fn respond(
     format: Format,
     pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
 ) -> Result<Response, Error> {
-    let mut pieces = Box::pin(one_ahead(pieces));
-    let first = pieces.next().await.transpose()?;
+    let mut pieces = Box::pin(pieces);
+    let first = pieces.next().await.transpose()?.unwrap_or_default();
+    // Begins to read the second piece; the task that goes on with it asks again.
+    let body = match pieces.next().now_or_never() {
+        Some(None) => Body::from(first),
+        Some(Some(second)) => streamed(stream::iter([Ok(first), second]), pieces),
+        None => streamed(stream::iter([Ok(first)]), pieces),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, format.content_type()),
+        (header::VARY, HeaderValue::from_static("accept")),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// A body of the pieces that are `ready`, and then of `others`.
+fn streamed<S>(ready: impl Stream<Item = Result<Bytes, Error>> + Send + 'static, others: S) -> Body
+where
+    S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+{
+    let others = one_ahead(others);
     let mut end = End {
         how: "its reader went away",
         start: Instant::now(),
         trace: Trace::at_hand(),
     };
-    let body = Body::from_stream(async_stream::stream! {
-        let mut pieces = stream::iter(first.map(Ok)).chain(pieces);
+    Body::from_stream(async_stream::stream! {
+        let mut pieces = pin!(ready.chain(others));
         while let Some(piece) = pieces.next().await {
             if let Err(error) = &piece {
                 end.cut_off(error);
@@ -150,12 +179,7 @@ pub async fn respond(
         }
         end.how = "whole";
         drop(end);
-    });
-    let headers = [
-        (header::CONTENT_TYPE, format.content_type()),
-        (header::VARY, HeaderValue::from_static("accept")),
-    ];
-    Ok((headers, body).into_response())
+    })
 }
 
 /// Writes to the log how a streamed answer ended.
