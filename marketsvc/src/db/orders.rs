@@ -1,5 +1,7 @@
 //! Queries about orders, and how one is added.
 
+use std::borrow::Cow;
+
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -13,23 +15,26 @@ use crate::{Error, trace};
 
 /// One line of an order as it was placed, or an order without any.
 ///
-/// In a page, a line is a JSON array of these fields in this order.
+/// In the text of a page, a line is a JSON array of these fields in this order.
 #[derive(Debug, Deserialize)]
-pub struct Line {
-    pub customer: String,
+pub struct Line<'a> {
+    #[serde(borrow)]
+    pub customer: Cow<'a, str>,
     pub order_id: i64,
     #[serde(deserialize_with = "values::time")]
     pub order_time: UtcTime,
     /// Where this line stands in its order: grows from line to line.
     position: i64,
     /// `None` for an order that has no items.
-    pub item: Option<LineItem>,
+    #[serde(borrow)]
+    pub item: Option<LineItem<'a>>,
 }
 
 /// So many of an item, at today's price. In a page, an array as [`Line`] is.
 #[derive(Debug, Deserialize)]
-pub struct LineItem {
-    pub name: String,
+pub struct LineItem<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
     /// For one piece.
     #[serde(deserialize_with = "values::cents")]
     pub price: Money,
@@ -39,7 +44,7 @@ pub struct LineItem {
     pub total: Money,
 }
 
-impl Line {
+impl Line<'_> {
     /// Where a page that ends with this line is continued.
     pub fn after(&self) -> After {
         After {
@@ -69,6 +74,33 @@ impl After {
     }
 }
 
+/// Some lines, one after the other, as one text that SQLite has written.
+///
+/// As rows, each line would be handed on its own from SQLite's thread to the
+/// task that waits. The text has a bounded number of lines, and a line is as
+/// long as the two names in it and at most 150 bytes more; escapes can make a
+/// name six times as long.
+#[derive(Debug)]
+pub struct Page(String);
+
+impl Page {
+    /// In bytes.
+    pub fn text_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The lines, each read when it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] for a line with a value that is none of its column.
+    pub fn lines(&self) -> impl Iterator<Item = Result<Line<'_>, Error>> {
+        serde_json::Deserializer::from_str(&self.0)
+            .into_iter()
+            .map(|line| Ok(line.map_err(|cause| sqlx::Error::Decode(cause.into()))?))
+    }
+}
+
 // Both listings read lines, not orders, page by page: an order may be larger
 // than a page. LEFT JOIN keeps orders without items as a line of their own, so
 // that a long run of them also ends a page instead of holding a connection.
@@ -77,25 +109,6 @@ impl After {
 //
 // A page that begins inside of an order sorts that order's lines again, which
 // is nothing for the thousand lines that a new order may have.
-//
-// SQLite writes a page as one text, a JSON array of lines: as rows, each line
-// would be handed from SQLite's thread to the task that waits, and a thousand
-// lines took XXX instead of YYY. A text is as long as its lines, of which a page
-// has a bounded number: the names in one, and some 100 bytes. The lines come in
-// the order of the inner query, which its LIMIT makes SQLite keep.
-macro_rules! page_of_lines {
-    ($($select:expr),+) => {
-        concat!(
-            "SELECT json_group_array(json_array(customer, order_id, order_time, position,
-                        CASE WHEN item IS NOT NULL
-                        THEN json_array(item, price_cents, quantity, total_cents) END))
-             FROM (",
-            $($select),+,
-            ")"
-        )
-    };
-}
-
 macro_rules! select_lines {
     ($where:literal) => {
         concat!(
@@ -111,6 +124,24 @@ macro_rules! select_lines {
              LEFT JOIN item ON item.id = order_items.item_id
              WHERE ",
             $where
+        )
+    };
+}
+
+// The lines come in the order of the inner query, which its LIMIT makes SQLite
+// keep. A plus before the LIMIT's parameter, because SQLite otherwise plans the
+// statement anew each time that a parameter there is bound.
+macro_rules! page_of_lines {
+    ($($select:expr),+) => {
+        concat!(
+            "SELECT ifnull(group_concat(
+                        json_array(customer, order_id, order_time, position,
+                            CASE WHEN item IS NOT NULL
+                            THEN json_array(item, price_cents, quantity, total_cents) END),
+                        ''), '')
+             FROM (",
+            $($select),+,
+            ")"
         )
     };
 }
@@ -151,16 +182,16 @@ pub async fn page_of_customer(
     customer: CustomerId,
     after: Option<After>,
     limit: u32,
-) -> Result<Vec<Line>, Error> {
+) -> Result<Page, Error> {
     trace::statement();
-    let lines: String = sqlx::query_scalar(OF_CUSTOMER)
+    let page = sqlx::query_scalar(OF_CUSTOMER)
         .bind(customer.get())
         .bind(after.map_or(0, |after| after.order_id))
         .bind(after.map_or(0, |after| after.position))
         .bind(limit)
         .fetch_one(&db.readers)
         .await?;
-    read_lines(&lines)
+    Ok(Page(page))
 }
 
 /// At most `limit` lines that come after `after`, of orders up to and
@@ -169,14 +200,9 @@ pub async fn page_of_customer(
 /// # Errors
 ///
 /// As [`page_of_customer`].
-pub async fn page_between(
-    db: &Db,
-    after: After,
-    last: UtcTime,
-    limit: u32,
-) -> Result<Vec<Line>, Error> {
+pub async fn page_between(db: &Db, after: After, last: UtcTime, limit: u32) -> Result<Page, Error> {
     trace::statement();
-    let lines: String = sqlx::query_scalar(BETWEEN)
+    let page = sqlx::query_scalar(BETWEEN)
         .bind(after.order_time.to_string())
         .bind(after.order_id)
         .bind(after.position)
@@ -184,11 +210,7 @@ pub async fn page_between(
         .bind(limit)
         .fetch_one(&db.readers)
         .await?;
-    read_lines(&lines)
-}
-
-fn read_lines(lines: &str) -> Result<Vec<Line>, Error> {
-    Ok(serde_json::from_str(lines).map_err(|cause| sqlx::Error::Decode(cause.into()))?)
+    Ok(Page(page))
 }
 
 /// The total of one order, read together with others that are asked for at

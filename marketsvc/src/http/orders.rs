@@ -86,16 +86,19 @@ fn orders_of(
         let mut after = None;
         loop {
             let limit = state.limits.page_rows;
-            let lines = orders::page_of_customer(&state.db, customer, after, limit).await?;
+            let page = orders::page_of_customer(&state.db, customer, after, limit).await?;
+            let mut count = 0;
+            for line in page.lines() {
+                let line = line?;
+                text.push(&line);
+                after = Some(line.after());
+                count += 1;
+            }
             // Only then is there a doubt. Nothing was sent yet.
-            if lines.is_empty() && after.is_none() {
+            if after.is_none() {
                 must_exist(&state, customer).await?;
             }
-            after = lines.last().map(Line::after);
-            for line in &lines {
-                text.push(line);
-            }
-            if !is_full(&lines, limit) {
+            if count < limit {
                 break;
             }
             yield text.take();
@@ -133,7 +136,7 @@ impl OrdersText {
         }
     }
 
-    fn push(&mut self, line: &Line) {
+    fn push(&mut self, line: &Line<'_>) {
         if self.open != Some(line.order_id) {
             match (self.open.is_some(), self.format) {
                 (false, Format::Array) => self.text.push(b'['),
@@ -178,7 +181,10 @@ impl OrdersText {
 
     /// What was written since the last call.
     fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.text).into()
+        // The next piece is about as long. To grow to that by doubling would
+        // take up to three times its memory.
+        let next = Vec::with_capacity(self.text.len() + self.text.len() / 16);
+        std::mem::replace(&mut self.text, next).into()
     }
 
     /// The rest, with everything closed.
@@ -231,9 +237,14 @@ fn lines_between(
         let mut after = After::start_of(first);
         loop {
             let limit = state.limits.page_rows;
-            let lines = orders::page_between(&state.db, after, last, limit).await?;
-            let mut rows = Vec::new();
-            for line in &lines {
+            let page = orders::page_between(&state.db, after, last, limit).await?;
+            // About as long as the text that they come from.
+            let mut rows = Vec::with_capacity(page.text_len());
+            let mut count = 0;
+            for line in page.lines() {
+                let line = line?;
+                after = line.after();
+                count += 1;
                 let Some(item) = &line.item else { continue };
                 if !rows.is_empty() {
                     rows.extend_from_slice(format.separator().as_bytes());
@@ -248,23 +259,18 @@ fn lines_between(
                     },
                 );
             }
-            let next = lines.last().filter(|_| is_full(&lines, limit));
+            let is_last = count < limit;
             if !rows.is_empty() {
-                yield format.page(empty, next.is_none(), rows);
+                yield format.page(empty, is_last, rows);
                 empty = false;
-            } else if next.is_none() {
+            } else if is_last {
                 yield format.end(empty);
             }
-            match next {
-                Some(line) => after = line.after(),
-                None => break,
+            if is_last {
+                break;
             }
         }
     }
-}
-
-fn is_full(lines: &[Line], limit: u32) -> bool {
-    u32::try_from(lines.len()).is_ok_and(|count| count >= limit)
 }
 
 /// Appends `value` as JSON.
