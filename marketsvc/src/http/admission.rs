@@ -136,7 +136,11 @@ impl Admission {
 
     async fn take(&self, places: usize) -> Result<OwnedSemaphorePermit, Error> {
         let quarter = self.all.div_ceil(4);
-        let kept_back = if self.is_calm() { 0 } else { self.all - quarter };
+        let kept_back = if self.is_calm() {
+            0
+        } else {
+            self.all - quarter
+        };
         // Where there are fewer than it needs, a request gets what there is.
         let places = places.min(quarter);
         if self.free.available_permits() >= places + kept_back
