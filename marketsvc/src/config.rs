@@ -83,7 +83,7 @@ pub struct Limits {
     /// orders counts as one for each 8 of them, and as four at most.
     ///
     /// The default is 32 for each core. From a first 503 until there was none
-    /// for a second it is a quarter of that: the rest is for bursts, and who is
+    /// for a second it is half as many: the rest is for bursts, and who is
     /// admitted under overload is not slowed by it.
     ///
     /// A 503 comes after 20 to 35 ms and costs nothing: told at once, clients

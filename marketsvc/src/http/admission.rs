@@ -8,10 +8,10 @@
 //! One place is for a small request, such as the total of one order. A list of
 //! orders needs up to [`MOST_PLACES`].
 //!
-//! Three quarters of the places are for bursts. From a first request that is
-//! turned away until a second has passed without one, only the other quarter is
-//! given out: who is admitted while there is too much to do shares the processor
-//! with a quarter as many.
+//! Half of the places are for bursts. From a first request that is turned away
+//! until a second has passed without one, only the other half is given out:
+//! who is admitted while there is too much to do shares the processor with
+//! half as many.
 //!
 //! A request has its place until its answer's head is ready. It does without
 //! while its body is on its way, since that is as slow as its sender likes;
@@ -135,14 +135,10 @@ impl Admission {
     }
 
     async fn take(&self, places: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let quarter = self.all.div_ceil(4);
-        let kept_back = if self.is_calm() {
-            0
-        } else {
-            self.all - quarter
-        };
+        let half = self.all.div_ceil(2);
+        let kept_back = if self.is_calm() { 0 } else { self.all - half };
         // Where there are fewer than it needs, a request gets what there is.
-        let places = places.min(quarter);
+        let places = places.min(half);
         if self.free.available_permits() >= places + kept_back
             && let Ok(many) = u32::try_from(places)
             && let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(many)
@@ -250,16 +246,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_refusal_a_quarter_is_given_out_until_it_is_calm() {
+    async fn after_a_refusal_half_are_given_out_until_it_is_calm() {
         let admission = Admission::new(64);
         // A burst is no overload.
         assert_eq!(admitted(&admission, "/", 64).await, 64);
         assert_eq!(admitted(&admission, "/", 65).await, 64);
         for _ in 0..100 {
-            assert_eq!(admitted(&admission, "/", 17).await, 16);
+            assert_eq!(admitted(&admission, "/", 33).await, 32);
         }
         sleep(CALM / 2).await;
-        assert_eq!(admitted(&admission, "/", 17).await, 16);
+        assert_eq!(admitted(&admission, "/", 33).await, 32);
         sleep(CALM).await;
         assert_eq!(admitted(&admission, "/", 64).await, 64);
     }
