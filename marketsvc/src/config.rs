@@ -82,11 +82,11 @@ pub struct Limits {
     /// Reading requests that are worked on at once; more are 503. A list of
     /// orders counts as one for each 8 of them, and as four at most.
     ///
-    /// The default is 32 for each core. From a first 503 until there was none
-    /// for a second it is half as many: the rest is for bursts, and who is
-    /// admitted under overload is not slowed by it.
+    /// The default is 32 for each core, and 256 at most. From a first 503 until there was none
+    /// for a second it is half as many: the other half is for
+    /// bursts, so that they do not slow those that are admitted under overload.
     ///
-    /// A 503 comes after 20 to 35 ms and costs nothing: told at once, clients
+    /// A 503 comes after 20 to 35 ms and costs almost nothing: told at once, clients
     /// that ask again at once would take the processor from those that were
     /// admitted. A request counts from its headers to its status line, but not
     /// while its body is on its way. New orders have a queue of their own.
@@ -303,7 +303,7 @@ fn cores() -> usize {
 }
 
 fn in_flight_for_this_machine() -> usize {
-    cores() * 32
+    (cores() * 32).min(256)
 }
 
 fn readers_for_this_machine() -> u32 {
@@ -576,8 +576,8 @@ mod tests {
     #[test]
     fn a_machine_with_more_cores_does_more_at_once() {
         let limits = Limits::default();
-        assert_eq!(limits.in_flight, cores() * 32);
-        assert!(limits.in_flight <= limits.connections || cores() > 16);
+        assert_eq!(limits.in_flight, (cores() * 32).min(256));
+        assert!(limits.in_flight < limits.connections);
     }
 
     #[test]

@@ -44,8 +44,7 @@ pub enum Error {
     /// 503, at once: as many new orders are waiting already as may.
     #[error("the service has too much to do; try again in a moment")]
     QueueFull,
-    /// 503, at once: as many requests are in flight as may be, or every
-    /// connection is at work.
+    /// 503: no more requests are admitted now, or every connection is at work.
     #[error("the service has too much to do; try again in a moment")]
     Overloaded,
     /// 503: the service is not ready for requests, for this reason.

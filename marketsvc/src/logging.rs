@@ -6,8 +6,9 @@
 //! that is written.
 //!
 //! The thread lets lines gather for [`GATHER`], so that under load hundreds are
-//! one write, and it is woken once for them. [`Flush`] writes what is left. Only
-//! a program that is killed loses its last lines.
+//! one write, and it is woken once for them. [`Flush`] writes what is left, for at
+//! most a second. A program that is killed or aborts loses its last lines, and
+//! lines that the system refuses are lost without a word.
 //!
 //! `tracing-appender` does the same with an allocation and a channel's message
 //! for each line, and does not say that lines are lost.
@@ -145,10 +146,15 @@ impl Drop for Flush {
 
 /// From now on panics are lines of the log, with the id of their request. By
 /// default they would be written to standard error by the thread that panics,
-/// which may have to wait there for ever.
+/// which may have to wait there for ever; they still are where `RUST_LOG` wants
+/// no errors.
 pub fn panics() {
-    panic::set_hook(Box::new(|panic| {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
         let _entered = span_at_hand().entered();
+        if !tracing::enabled!(tracing::Level::ERROR) {
+            return default(panic);
+        }
         let message = panic.payload_as_str().unwrap_or("with something else");
         let place = panic.location().map(ToString::to_string);
         let backtrace = match Backtrace::capture() {
@@ -162,6 +168,7 @@ pub fn panics() {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
 
     use super::*;
 
@@ -230,7 +237,9 @@ mod tests {
         let (mut lines, flush, said, go) = slow();
         lines.write_all(b"first\n").unwrap();
         said.recv().unwrap();
+        let start = Instant::now();
         drop(flush);
+        assert!(start.elapsed() >= LAST);
         drop(go);
     }
 }

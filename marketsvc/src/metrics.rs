@@ -192,7 +192,7 @@ impl Metrics {
         route.latencies.observe(elapsed.as_secs_f64());
     }
 
-    /// A request was answered at once, with 503.
+    /// A request was not admitted, and answered with 503.
     pub fn turned_away(&self, method: &Method, route: &Route) {
         self.count(method, route, StatusCode::SERVICE_UNAVAILABLE);
         self.shed.inc();

@@ -289,7 +289,8 @@ where
 /// field; [`Error::QueueFull`] at once, when too many orders wait already;
 /// [`Error::Busy`] when its turn does not come in time, another program holds
 /// the database, or the service is stopping; [`Error::Database`] and
-/// [`Error::Panicked`]. After an error nothing of the order is stored.
+/// [`Error::Panicked`]. After an error nothing of the order is
+/// stored, unless the fault came between its commit and its answer.
 ///
 /// # Cancel safety
 ///

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use serde_json::Value;
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
@@ -242,21 +243,28 @@ async fn read(
     let orders: Vec<i64> = batch.iter().map(|load| load.order.get()).collect();
     shared_statement(batch.iter().filter_map(|load| load.trace.as_ref()));
     let found: String = sqlx::query_scalar(TOTALS)
-        .bind(serde_json::Value::from(orders).to_string())
+        .bind(Value::from(orders).to_string())
         .fetch_one(&mut **connection)
         .await?;
-    let found: Vec<(usize, Option<serde_json::Value>)> =
+    let found: Vec<(usize, Value)> =
         serde_json::from_str(&found).map_err(|cause| sqlx::Error::Decode(cause.into()))?;
     let mut totals = vec![OrderTotal::Unknown; batch.len()];
     for (place, found) in found {
-        if let Some(total) = found {
-            totals[place] = match total.as_i64() {
-                Some(cents) => OrderTotal::Of(Money::from_cents(cents)),
-                None => OrderTotal::Empty,
-            };
-        }
+        totals[place] = match found {
+            Value::Null => OrderTotal::Unknown,
+            Value::String(_) => OrderTotal::Empty,
+            total => {
+                let cents = total.as_i64().ok_or_else(|| too_large(&total))?;
+                OrderTotal::Of(Money::from_cents(cents))
+            }
+        };
     }
     Ok(totals)
+}
+
+/// SQLite makes a float of a product that 64 bits do not hold.
+fn too_large(total: &Value) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{total} is no total in cents").into())
 }
 
 #[cfg(test)]
@@ -361,6 +369,22 @@ mod tests {
                 assert_eq!(answer.unwrap(), expected(i));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_total_that_is_too_large_is_an_error() {
+        let (_folder, db) = sample(LONG).await;
+        // Of item 1 there is one in order 1, of item 4 there are five in order 2.
+        sqlx::query("UPDATE item SET price_cents = 9223372036854775807 WHERE id IN (1, 4)")
+            .execute(&db.writer)
+            .await
+            .unwrap();
+        // The sum does not fit, and one product.
+        for too_large in [1, 2] {
+            let total = db.totals.load(order(too_large)).await;
+            assert!(matches!(total, Err(Error::Database(_))), "{total:?}");
+        }
+        assert_eq!(db.totals.load(order(3)).await.unwrap(), expected(3));
     }
 
     #[tokio::test]

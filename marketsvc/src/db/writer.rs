@@ -16,7 +16,8 @@
 //!   the batch. Then each order of it is stored on its own, in a savepoint: the
 //!   one that fails is undone and its sender gets the error; its neighbours are
 //!   stored, and answered after the commit as ever. That takes three times as
-//!   long.
+//!   long. An order that ends the transaction, or that only the commit finds
+//!   wrong, fails its batch.
 //! - **Failures of the database.** When a statement or the commit fails for
 //!   anything else (no space on the disk, say), nothing of the batch is stored,
 //!   and each of its senders gets the error. The connection is replaced, and
@@ -405,7 +406,8 @@ async fn store_part(
 
 /// # Errors
 ///
-/// `cause`, when SQLite has ended the transaction because of it.
+/// `cause`, when SQLite has ended the transaction because of it; [`Error::Busy`],
+/// when another program has taken the lock since.
 async fn undo(
     connection: &mut SqliteConnection,
     batch: &[Waiting],
@@ -414,13 +416,17 @@ async fn undo(
 ) -> Result<(), Error> {
     shared_statement(traces(batch));
     let undone = sqlx::query(undo).execute(connection).await;
-    undone.map(drop).map_err(|_| cause.clone())
+    undone.map(drop).map_err(|error| match Error::from(error) {
+        busy @ Error::Busy(_) => busy,
+        _ => cause.clone(),
+    })
 }
 
 /// Whether SQLite failed for what one order may have brought with it, by its
 /// primary code: `SQLITE_ERROR`, as of a function in a trigger,
 /// `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`. The others are of
-/// the disk, the file or its locks, and so of every order.
+/// the disk, the file or its locks, and so of every order. A missing table is
+/// `SQLITE_ERROR` too: then each order fails on its own, which is only slow.
 fn may_be_of_one(error: &Error) -> bool {
     matches!(error, Error::Database(cause) if matches!(sqlite_code(cause), Some(1 | 18..=20)))
 }

@@ -3,7 +3,7 @@
 //! Where more come than can be served, each that is taken makes all others
 //! slower, until none is answered in time. So there is a bound, and what comes
 //! beyond it is turned away before anything is done for it: those that are
-//! taken are served as fast as ever.
+//! taken are still answered in time.
 //!
 //! One place is for a small request, such as the total of one order. A list of
 //! orders needs up to [`MOST_PLACES`].
@@ -173,10 +173,14 @@ impl Admission {
 /// How many places a request needs whose query or body is `text`.
 ///
 /// All requests are small, or read a page at a time, but for those that name a
-/// list of orders. How long it is shows in its commas, before anything is done
-/// for it.
+/// list of orders. How long it is shows in its commas, in a query perhaps
+/// percent-encoded, before anything is done for it.
 fn places(text: &[u8]) -> usize {
-    let orders = text.split(|&byte| byte == b',').count();
+    let plain = text.split(|&byte| byte == b',').count();
+    let encoded = text
+        .windows(3)
+        .filter(|three| three.eq_ignore_ascii_case(b"%2c"));
+    let orders = plain + encoded.count();
     orders.div_ceil(ORDERS_FOR_A_PLACE).min(MOST_PLACES)
 }
 
@@ -203,17 +207,19 @@ mod tests {
         all.iter().filter(|place| place.is_ok()).count()
     }
 
-    fn list(orders: usize) -> String {
-        format!("/api/orders_total?orders={}", vec!["1"; orders].join(","))
+    fn list(orders: usize, comma: &str) -> String {
+        format!("/api/orders_total?orders={}", vec!["1"; orders].join(comma))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_list_of_orders_needs_more_places() {
         for (orders, places) in [(1, 1), (8, 1), (9, 2), (24, 3), (25, 4), (1_000, 4)] {
-            let admission = Admission::new(64);
-            let most = admitted(&admission, &list(orders), 64).await;
-            assert_eq!(most, 64 / places, "{orders} orders");
-            assert_eq!(admission.in_flight(), 0);
+            for comma in [",", "%2C", "%2c"] {
+                let admission = Admission::new(64);
+                let most = admitted(&admission, &list(orders, comma), 64).await;
+                assert_eq!(most, 64 / places, "{orders} orders, {comma}");
+                assert_eq!(admission.in_flight(), 0);
+            }
         }
     }
 
@@ -241,7 +247,11 @@ mod tests {
             let held: Vec<_> = join_all((0..all).map(|_| admit(&admission, "/"))).await;
             assert!(admit(&admission, "/").await.is_err());
             drop(held);
-            assert_eq!(admitted(&admission, &list(1_000), 1).await, 1, "of {all}");
+            assert_eq!(
+                admitted(&admission, &list(1_000, ","), 1).await,
+                1,
+                "of {all}"
+            );
         }
     }
 

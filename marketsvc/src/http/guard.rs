@@ -7,11 +7,12 @@
 //!
 //! - `method`, `route` (as in the router, not the path) and `status`;
 //! - `duration_ms`, from the request's head to its answer's;
-//! - `statements`, of SQL, that the answer had to wait for; see [`crate::trace`].
+//! - `statements`, of SQL, that were begun before the answer's head, the page that
+//!   a long list reads ahead among them; see [`crate::trace`].
 //!
 //! It is a WARN for a fault of ours and an INFO for all else. It takes some 15 %
-//! of what a small request takes in all; as a line in a span of the request's
-//! own, as the others have, it would take a fifth.
+//! of what a small request takes in all; in a span of its own, as other lines
+//! have, it would take a fifth.
 //!
 //! What is streamed after an answer's head is not in that line. The end of a
 //! streamed answer has a line of its own, a DEBUG.

@@ -87,8 +87,8 @@ fn orders_of(
         loop {
             let limit = state.limits.page_rows;
             let page = orders::page_of_customer(&state.db, customer, after, limit).await?;
-            // A line is at most so much longer than in the page, where names
-            // are ordinary. To grow by doubling would take twice the memory.
+            // A line is seldom so much longer than in the page. To grow by
+            // doubling would take twice the memory.
             text.reserve(page.text_len() / 2 * 5);
             let mut count = 0;
             for line in page.lines() {
@@ -97,6 +97,8 @@ fn orders_of(
                 after = Some(line.after());
                 count += 1;
             }
+            // A slow reader keeps what was written, not also what it is from.
+            drop(page);
             // Only then is there a doubt. Nothing was sent yet.
             if after.is_none() {
                 must_exist(&state, customer).await?;
@@ -184,7 +186,9 @@ impl OrdersText {
 
     /// What was written since the last call.
     fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.text).into()
+        let mut text = std::mem::take(&mut self.text);
+        text.shrink_to_fit();
+        text.into()
     }
 
     /// Makes room for `bytes` more.
@@ -265,6 +269,7 @@ fn lines_between(
                 );
             }
             let is_last = count < limit;
+            drop(page);
             if !rows.is_empty() {
                 yield format.page(empty, is_last, rows);
                 empty = false;

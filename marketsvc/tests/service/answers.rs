@@ -283,7 +283,9 @@ async fn the_size_of_pages_does_not_show() -> Outcome {
              INSERT INTO order_items (order_id, item_id, quantity)
              SELECT orders.id, 4 - (orders.id + i) % 4, 1 + i FROM orders JOIN n ON i < orders.id / 20 % 4
              WHERE orders.id >= 10 ORDER BY orders.id, i;
-             UPDATE customer SET name = 'Quote \" back \\ slash / ünï, \u{1}' WHERE id = 5;",
+             UPDATE customer SET name = 'Quote \" back \\ slash / ünï \u{1f600}, \u{1}' || char(0) || 'x'
+             WHERE id IN (5, 8);
+             UPDATE item SET name = 'Odd \" \\ \u{1f600} \u{2028}' || char(0) || 'x' WHERE id = 2;",
         )
         .await?;
     let customers = rows(

@@ -235,8 +235,9 @@ async fn when_only_faults_have_lines_they_have_ids() -> Outcome {
         ensure(line.contains("id=\"broken\""), line, "its id", line)?;
     }
     ensure(
-        log[0].contains("ERROR") && log[0].contains("no such table: main.address")
-            || log[0].contains("no such table: address"),
+        log[0].contains("ERROR")
+            && (log[0].contains("no such table: main.address")
+                || log[0].contains("no such table: address")),
         "the first line",
         "the cause",
         &log[0],

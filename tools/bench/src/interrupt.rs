@@ -30,7 +30,7 @@ impl Drop for Registration {
         let forgotten = {
             let mut actions = actions();
             let place = actions.iter().position(|(id, _)| *id == self.0);
-            place.map(|place| actions.swap_remove(place))
+            place.map(|place| actions.remove(place))
         };
         drop(forgotten);
     }

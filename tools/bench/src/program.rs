@@ -59,10 +59,19 @@ pub fn command(program: &Path) -> Command {
 ///
 /// When it cannot be started. That it fails is none.
 pub fn output(what: &str, command: &mut Command) -> Result<Output> {
+    output_to(Stdio::piped(), what, command)
+}
+
+/// As [`output`], with another place for what it prints than its errors.
+///
+/// # Errors
+///
+/// Those of [`output`].
+pub fn output_to(stdout: Stdio, what: &str, command: &mut Command) -> Result<Output> {
     command
         .process_group(0)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::piped());
     let (child, _registration) = interrupt::tracked(|| {
         let child = command
@@ -114,12 +123,11 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
 ///
 /// When `marketsvc seed` fails, with what it said.
 pub fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
-    let output = marketsvc(database)?
-        .arg("seed")
+    let mut seed = marketsvc(database)?;
+    seed.arg("seed")
         .args(["--customers", &customers.to_string()])
-        .args(["--orders", &orders.to_string()])
-        .output()
-        .map_err(Error::io("start marketsvc seed"))?;
+        .args(["--orders", &orders.to_string()]);
+    let output = output("marketsvc seed", &mut seed)?;
     if output.status.success() {
         Ok(())
     } else {

@@ -376,7 +376,8 @@ impl Run<'_> {
             Bound::AtLeast(0.5),
             limit,
         );
-        for kind in KINDS {
+        // Not of new orders, with which the small table grows.
+        for kind in KINDS.into_iter().filter(|kind| *kind != MIXED) {
             let rate = |orders| bench.median(&title(kind, USUAL, orders), MARKETSVC, "rate");
             let growth = divide(rate(FEW), rate(MANY));
             bench.aim(
@@ -610,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_judged_for_each_kind() {
+    fn growth_is_judged_for_each_kind_of_reading() {
         let settings = Settings {
             quick: true,
             rounds: 1,
@@ -634,7 +635,7 @@ mod tests {
             .filter(|aim| aim.text.contains("against 1,000,000"))
             .map(|aim| (aim.text.split(": rate").next().unwrap(), aim.kept()))
             .collect();
-        let expected = [Some(true), Some(true), Some(false), Some(true), None];
+        let expected = [Some(true), Some(true), Some(false), Some(true)];
         assert_eq!(kept, KINDS.into_iter().zip(expected).collect::<Vec<_>>());
         plots(&mut bench);
         let by_size = bench

@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -37,9 +39,11 @@ impl Settings {
             let path = folder.path().to_owned();
             let remove = move || {
                 // Whoever still works in it may have added a file meanwhile.
-                for _ in 0..1_000 {
+                for _ in 0..100 {
                     match fs::remove_dir_all(&path) {
-                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                            thread::sleep(Duration::from_millis(10));
+                        }
                         _ => break,
                     }
                 }

@@ -3,12 +3,12 @@
     DATABASE_URL=URL mix.py --form sync|tasks|chunks --operations FILE
                             --connections N --patience SECONDS
 
-URL is SQLAlchemy's; it may hold a password, which everybody could read on a
-command line. FILE holds one letter for each operation, w or r. The tables are there. To warm
-up, this program does the beginning of the list, writes a line `ready` and waits
-for a line on standard input; the tables are empty again by then. Then it does
-the list and writes what became of it as one line of JSON. After that many
-seconds nothing new is begun.
+URL is SQLAlchemy's, and comes by the environment, since everybody can read a
+command line. FILE holds one letter for each operation, w or r. The tables are
+there. To warm up, this program does the beginning of the list, writes a line
+`ready` and waits for a line on standard input; the tables are empty again by
+then. Then it does the list and writes what became of it as one line of JSON.
+After SECONDS nothing new is begun.
 """
 
 import argparse
@@ -233,7 +233,13 @@ async def run_async(args, operations):
         except Exception as error:
             return error
 
-    await asyncio.gather(*(jobs[operation](session) for operation in operations[:WARM_UP]))
+    async def warm_up(operation):
+        try:
+            await jobs[operation](session)
+        except NoConnection:
+            pass
+
+    await asyncio.gather(*(warm_up(operation) for operation in operations[:WARM_UP]))
     wait_for_empty_tables()
     size = args.chunk if args.form == "chunks" else len(operations)
     run = Run(operations, args.patience, engine.pool)

@@ -34,9 +34,10 @@ const INSERT_B: &str = "INSERT INTO b (a_id, data) VALUES (?, ?), (?, ?), (?, ?)
 
 /// Any number of writes in a transaction of their own, as one text: sqlx hands
 /// each text to SQLite's thread and waits for it, which takes longer than the
-/// statements of one write. `?` are the rows of `a`, how many they are, and the
-/// rows of `b` with the places of their parents. The answer is the last id of
-/// `a`; those before it follow each other, since nobody else writes meanwhile.
+/// statements of one write. `?` are the rows of `a`, how many they are, the rows
+/// of `b` with the places of their parents, and again how many of `a`. Ids follow
+/// each other, since nobody else writes meanwhile; the answer is those that are
+/// there.
 const TOGETHER: &str = "
     BEGIN IMMEDIATE;
     INSERT INTO a (id, data)
@@ -45,7 +46,8 @@ const TOGETHER: &str = "
     INSERT INTO b (a_id, data)
     SELECT last.id - ? + (value ->> 0), value ->> 1
     FROM (SELECT max(id) AS id FROM a) AS last, json_each(?);
-    SELECT max(id) FROM a;
+    SELECT json_group_array(id)
+    FROM (SELECT id FROM a WHERE id > (SELECT max(id) FROM a) - ? ORDER BY id);
     COMMIT";
 
 /// Each row crosses a channel between SQLite's thread and the task that asked,
@@ -220,16 +222,16 @@ impl Batch for OneConnection {
         let (parents, children) = together::rows(writes);
         let count = i64::try_from(parents.len()).unwrap_or(i64::MAX);
         let mut connection = self.0.take().await?.ok_or(sqlx::Error::PoolTimedOut)?;
-        let last: Vec<i64> = sqlx::query_scalar(TOGETHER)
+        let ids: Vec<String> = sqlx::query_scalar(TOGETHER)
             .bind(to_json(&parents))
             .bind(count)
             .bind(to_json(&children))
+            .bind(count)
             // Not only the first row: the commit comes after it.
             .fetch_all(&mut *connection)
             .await?;
-        // With the transaction still open it would have been dropped.
+        // Had anything failed, it would have been dropped with its transaction.
         self.0.give_back(connection);
-        let last = last.first().copied().unwrap_or(0);
-        Ok((last - count + 1..=last).collect())
+        from_json(ids.first().ok_or(sqlx::Error::RowNotFound)?)
     }
 }

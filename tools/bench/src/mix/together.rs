@@ -62,11 +62,11 @@ async fn run(mut batch: impl Batch, mut waiting: mpsc::Receiver<Answer>) {
 }
 
 /// One result for each of so many writes. When the database refuses them, one of
-/// them may be the cause: then each is done on its own.
+/// them may be the cause: then each is done on its own, as a service has to.
 async fn together(batch: &mut impl Batch, writes: usize) -> Vec<Result<Ended, Failure>> {
     match batch.commit(writes).await {
         Ok(ids) => results(&ids, writes),
-        // A lost connection or a full disk, say: nobody knows what to do again.
+        // A lost connection, say: nobody knows whether they are stored.
         Err(error) if writes == 1 || error.as_database_error().is_none() => {
             let error = Arc::new(error);
             let failed = || Err(Failure::Together(error.clone()));

@@ -13,6 +13,7 @@ use crate::contender::{Contender, Language, MARKETSVC};
 use crate::databases;
 use crate::error::{Error, Result};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
+use crate::program;
 use crate::python::{self, Customers, Form};
 use crate::report::thousands;
 use crate::rounds::{Progress, fewer_rounds, take_turns_unless_slow};
@@ -342,18 +343,15 @@ fn has_shell() -> bool {
 /// How long the shell takes for the same rows, its output thrown away.
 fn shell(database: &Path) -> Result<Duration> {
     let mut command = Command::new("sqlite3");
-    command
-        .args(["-readonly", "-json"])
-        .arg(database)
-        .arg(JOIN)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.args(["-readonly", "-json"]).arg(database).arg(JOIN);
     let start = Instant::now();
-    let status = command.status().map_err(Error::io("start sqlite3"))?;
-    if status.success() {
-        Ok(start.elapsed())
+    let output = program::output_to(Stdio::null(), "sqlite3", &mut command)?;
+    let took = start.elapsed();
+    if output.status.success() {
+        Ok(took)
     } else {
-        Err(Error::Environment(format!("sqlite3 failed: {status}")))
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(Error::Environment(format!("sqlite3 failed: {said}")))
     }
 }
 
