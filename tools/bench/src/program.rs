@@ -69,21 +69,35 @@ pub fn output(what: &str, command: &mut Command) -> Result<Output> {
 /// Those of [`output`].
 pub fn output_to(stdout: Stdio, what: &str, command: &mut Command) -> Result<Output> {
     command
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::piped());
-    let (child, _registration) = interrupt::tracked(|| {
+    // Not KILL: some end what they have started when they are asked to end.
+    let (child, _registration) = spawn(what, command, "TERM")?;
+    child
+        .wait_with_output()
+        .map_err(Error::io(format!("wait for {what}")))
+}
+
+/// Starts a program in a process group of its own, which gets `signal` on Ctrl-C
+/// for as long as the registration is there.
+///
+/// # Errors
+///
+/// When it cannot be started.
+pub fn spawn(
+    what: &str,
+    command: &mut Command,
+    signal: &'static str,
+) -> Result<(Child, Registration)> {
+    command.process_group(0);
+    interrupt::tracked(|| {
         let child = command
             .spawn()
             .map_err(Error::io(format!("start {what}")))?;
         let group = child.id();
-        // Not KILL: some end what they have started when they are asked to end.
-        Ok((child, Box::new(move || signal_group("TERM", group))))
-    })?;
-    child
-        .wait_with_output()
-        .map_err(Error::io(format!("wait for {what}")))
+        Ok((child, Box::new(move || signal_group(signal, group))))
+    })
 }
 
 /// The finished service on that database, at a free port.
@@ -160,17 +174,10 @@ impl Program {
             .try_clone()
             .map_err(Error::io("share a temporary file"))?;
         command
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr);
-        let (child, registration) = interrupt::tracked(|| {
-            let child = command
-                .spawn()
-                .map_err(Error::io(format!("start {name}")))?;
-            let group = child.id();
-            Ok((child, Box::new(move || signal_group("KILL", group))))
-        })?;
+        let (child, registration) = spawn(name, &mut command, "KILL")?;
         let mut program = Self {
             child,
             // Until it has said where.

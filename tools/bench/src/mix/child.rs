@@ -1,15 +1,13 @@
 //! A peer's program, which ends with its turn, however that ends.
 
 use std::io::BufReader;
-use std::os::unix::process::CommandExt;
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::error::{Error, Result};
-use crate::interrupt::{self, Registration};
+use crate::interrupt::Registration;
 use crate::program;
 
-/// A program in a process group of its own that is killed when this is dropped,
-/// and on Ctrl-C.
+/// A program that is killed when this is dropped; on Ctrl-C with its process group.
 pub struct Child {
     name: String,
     process: process::Child,
@@ -23,20 +21,8 @@ impl Child {
     ///
     /// When it cannot be started.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let (process, registration) = interrupt::tracked(|| {
-            let process = command
-                .spawn()
-                .map_err(Error::io(format!("start {name}")))?;
-            let group = process.id();
-            Ok((
-                process,
-                Box::new(move || program::signal_group("KILL", group)),
-            ))
-        })?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let (process, registration) = program::spawn(name, command, "KILL")?;
         Ok(Self {
             name: name.to_owned(),
             process,

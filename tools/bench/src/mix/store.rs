@@ -180,7 +180,7 @@ impl<DB: Database> Pool<DB> {
     ///
     /// # Errors
     ///
-    /// When a new one is needed and cannot be made.
+    /// When a new one is needed and cannot be made, or not in time.
     ///
     /// # Cancel safety
     ///
@@ -194,7 +194,9 @@ impl<DB: Database> Pool<DB> {
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => pool.options.connect().await?,
+            None => time::timeout(pool.patience, pool.options.connect())
+                .await
+                .map_err(|_| sqlx::Error::PoolTimedOut)??,
         };
         Ok(Some(Held { connection, permit }))
     }
