@@ -48,6 +48,12 @@ impl Trace {
         self.0.id.to_str().unwrap_or_default()
     }
 
+    /// As [`id`](Self::id), for the answer.
+    pub fn into_id(self) -> HeaderValue {
+        // By now there is seldom another clone.
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.id.clone(), |inner| inner.id)
+    }
+
     /// How many statements there were.
     pub fn statements(&self) -> u32 {
         self.0.statements.load(Ordering::Relaxed)

@@ -92,25 +92,30 @@ impl Admission {
         Arc::strong_count(&self.free) - 1
     }
 
-    /// A place for `request`, or as many as it needs, until it is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Overloaded`] when so many are not given out; after a while,
-    /// for which nobody else has to wait.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future takes nothing.
-    pub(super) async fn admit(&self, request: &mut Request) -> Result<Place, Error> {
+    /// A place for `request`, or as many as it needs, until it is dropped;
+    /// nothing when so many are not given out, and it has to be
+    /// [refused](Self::refusal).
+    pub(super) fn admit(&self, request: &mut Request) -> Option<Place> {
         let query = request.uri().query().unwrap_or_default();
-        let permit = self.take(places(query.as_bytes())).await?;
+        let permit = self.take(places(query.as_bytes()))?;
         if request.body().is_end_stream() {
-            return Ok(Place::Kept(permit));
+            return Some(Place::Kept(permit));
         }
         let place = SharedPlace(Arc::new(Mutex::new(Some(permit))));
         request.extensions_mut().insert(place.clone());
-        Ok(Place::Shared(place))
+        Some(Place::Shared(place))
+    }
+
+    /// What a request is answered with that is not admitted; after a while, for
+    /// which nobody else has to wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is counted as refused as soon as it is polled.
+    pub(super) async fn refusal(&self) -> Error {
+        let turn = self.refuse();
+        sleep(REFUSAL_DELAY + Duration::from_millis(turn % REFUSAL_SPREAD)).await;
+        Error::Overloaded
     }
 
     /// Waits for a request's `body`, and has the place given up meanwhile.
@@ -130,24 +135,23 @@ impl Admission {
     ) -> Result<Bytes, Error> {
         place.set(None);
         let body = body.await?;
-        place.set(Some(self.take(places(&body)).await?));
+        let Some(permit) = self.take(places(&body)) else {
+            return Err(self.refusal().await);
+        };
+        place.set(Some(permit));
         Ok(body)
     }
 
-    async fn take(&self, places: usize) -> Result<OwnedSemaphorePermit, Error> {
+    fn take(&self, places: usize) -> Option<OwnedSemaphorePermit> {
         let half = self.all.div_ceil(2);
         let kept_back = if self.is_calm() { 0 } else { self.all - half };
         // Where there are fewer than it needs, a request gets what there is.
         let places = places.min(half);
-        if self.free.available_permits() >= places + kept_back
-            && let Ok(many) = u32::try_from(places)
-            && let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(many)
-        {
-            return Ok(permit);
+        if self.free.available_permits() < places + kept_back {
+            return None;
         }
-        let turn = self.refuse();
-        sleep(REFUSAL_DELAY + Duration::from_millis(turn % REFUSAL_SPREAD)).await;
-        Err(Error::Overloaded)
+        let many = u32::try_from(places).ok()?;
+        Arc::clone(&self.free).try_acquire_many_owned(many).ok()
     }
 
     fn is_calm(&self) -> bool {
@@ -198,7 +202,10 @@ mod tests {
 
     async fn admit(admission: &Admission, path: &str) -> Result<Place, Error> {
         let mut request = Request::get(path).body(Body::empty()).unwrap();
-        admission.admit(&mut request).await
+        match admission.admit(&mut request) {
+            Some(place) => Ok(place),
+            None => Err(admission.refusal().await),
+        }
     }
 
     /// How many of `count` that come together are admitted.
@@ -230,7 +237,7 @@ mod tests {
         let mut places = Vec::new();
         for _ in 0..2 {
             let mut request = Request::new(body());
-            places.push(admission.admit(&mut request).await.unwrap());
+            places.push(admission.admit(&mut request).unwrap());
             let place = request.extensions().get::<SharedPlace>().unwrap().clone();
             let list = async { Ok(Bytes::from(vec![b','; 100])) };
             admission.without(&place, list).await.unwrap();

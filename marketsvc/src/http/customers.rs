@@ -13,7 +13,7 @@ use crate::Error;
 use crate::db::customers;
 
 pub(super) fn routes() -> [PathAndHandlers; 1] {
-    [("/api/customers", get(list))]
+    [("/api/customers", |guard| get(guard.around(list)))]
 }
 
 /// `GET /api/customers`: every customer by id, streamed.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde_json::Value;
@@ -78,13 +78,14 @@ pub struct JsonBody(pub Option<Value>);
 impl FromRequest<AppState> for JsonBody {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Error> {
+    async fn from_request(mut request: Request, state: &AppState) -> Result<Self, Error> {
         let limits = &state.limits;
         let declared_json = declares_json(request.headers());
         // A body that announces its size is refused before it is sent.
         if content_length(request.headers()).is_some_and(|length| length > limits.body_bytes) {
             return Err(Error::BodyTooLarge(limits.body_bytes));
         }
+        DefaultBodyLimit::max(limits.body_bytes).apply(&mut request);
         let place = request.extensions().get::<SharedPlace>().cloned();
         let body = async {
             time::timeout(limits.body_read, Bytes::from_request(request, state))

@@ -18,16 +18,18 @@
 //! streamed answer has a line of its own, a DEBUG.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
+use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::time;
 use tracing::{Instrument, Level, Span, enabled, event};
 
@@ -43,19 +45,30 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is around the requests to one route.
 pub(super) struct Guard {
-    state: AppState,
     route: Route,
     /// Whether some are turned away when there are too many.
     sheds: bool,
 }
 
+/// A handler with its guard; see the module.
+///
+/// Not a layer of middleware: around an axum route each of them is several boxes
+/// for each request, together as expensive as the handler of a small one.
+#[derive(Clone)]
+pub(super) struct Guarded<H> {
+    guard: Arc<Guard>,
+    handler: H,
+}
+
 impl Guard {
     pub(super) fn new(state: &AppState, route: &'static str, sheds: bool) -> Arc<Self> {
-        Arc::new(Self {
-            state: state.clone(),
-            route: state.metrics.route(route),
-            sheds,
-        })
+        let route = state.metrics.route(route);
+        Arc::new(Self { route, sheds })
+    }
+
+    pub(super) fn around<H>(self: &Arc<Self>, handler: H) -> Guarded<H> {
+        let guard = Arc::clone(self);
+        Guarded { guard, handler }
     }
 }
 
@@ -78,54 +91,53 @@ macro_rules! line {
     };
 }
 
-/// Sees to one request; see the module.
-pub(super) async fn guard(
-    State(guard): State<Arc<Guard>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let start = Instant::now();
-    let Guard {
-        state,
-        route,
-        sheds,
-    } = &*guard;
-    let method = request.method().clone();
-    let id = request_id(request.headers());
-    let trace = Trace::new(id.clone());
+impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Guarded<H> {
+    type Future = BoxFuture<'static, Response>;
 
-    // Only reading: new orders have a queue of their own, so that readers are
-    // served while orders wait for a disk or a lock.
-    let reads = method.is_safe();
-    let place = if reads && *sheds {
-        state.admission.admit(&mut request).await.map(Some)
-    } else {
-        Ok(None)
-    };
-    let mut response = match place {
-        Ok(_place) => {
-            let limit = reads.then_some(state.limits.request);
-            let answer = answer(request, next, limit).instrument(span(&trace));
-            let response = trace.of(answer).await;
-            let (status, elapsed) = (response.status(), start.elapsed());
-            state.metrics.answered(&method, route, status, elapsed);
-            if status.is_server_error() {
-                line!(Level::WARN, method, route, status, elapsed, trace);
-            } else {
-                line!(Level::INFO, method, route, status, elapsed, trace);
-            }
+    fn call(self, mut request: Request, state: AppState) -> Self::Future {
+        let start = Instant::now();
+        let Self { guard, handler } = self;
+        let method = request.method().clone();
+        let trace = Trace::new(request_id(request.headers()));
+
+        // Only reading: new orders have a queue of their own, so that readers are
+        // served while orders wait for a disk or a lock.
+        let reads = method.is_safe();
+        let place = if reads && guard.sheds {
+            state.admission.admit(&mut request).map(Some)
+        } else {
+            Some(None)
+        };
+        // Does nothing yet. What waits for it is smaller than the request.
+        let work = place.map(|place| (place, handler.call(request, state.clone())));
+        Box::pin(async move {
+            let route = &guard.route;
+            let mut response = match work {
+                Some((_place, work)) => {
+                    let limit = reads.then_some(state.limits.request);
+                    let answer = answer(work, limit).instrument(span(&trace));
+                    let response = trace.of(answer).await;
+                    let (status, elapsed) = (response.status(), start.elapsed());
+                    state.metrics.answered(&method, route, status, elapsed);
+                    if status.is_server_error() {
+                        line!(Level::WARN, method, route, status, elapsed, trace);
+                    } else {
+                        line!(Level::INFO, method, route, status, elapsed, trace);
+                    }
+                    response
+                }
+                None => {
+                    let response = state.admission.refusal().await.into_response();
+                    state.metrics.turned_away(&method, route);
+                    let (status, elapsed) = (response.status(), start.elapsed());
+                    line!(Level::INFO, method, route, status, elapsed, trace);
+                    response
+                }
+            };
+            response.headers_mut().insert(REQUEST_ID, trace.into_id());
             response
-        }
-        Err(error) => {
-            let response = error.into_response();
-            state.metrics.turned_away(&method, route);
-            let (status, elapsed) = (response.status(), start.elapsed());
-            line!(Level::INFO, method, route, status, elapsed, trace);
-            response
-        }
-    };
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+        })
+    }
 }
 
 /// The span of a request whose SQL is in the log. It costs more than all else
@@ -147,14 +159,14 @@ fn span(trace: &Trace) -> Span {
 /// connection, the lock).
 ///
 /// What a handler streams after its status line is not part of this.
-async fn answer(request: Request, next: Next, limit: Option<Duration>) -> Response {
-    let handler = async {
+async fn answer(work: impl Future<Output = Response>, limit: Option<Duration>) -> Response {
+    let work = async {
         match limit {
-            Some(limit) => time::timeout(limit, next.run(request)).await,
-            None => Ok(next.run(request).await),
+            Some(limit) => time::timeout(limit, work).await,
+            None => Ok(work.await),
         }
     };
-    match AssertUnwindSafe(handler).catch_unwind().await {
+    match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Error::TooSlow.into_response(),
         Err(_) => Error::Panicked.into_response(),
@@ -180,7 +192,11 @@ fn new_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()) >> 24);
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    HeaderValue::try_from(format!("{:010x}-{count}", *PROCESS)).expect("digits and letters")
+    let mut text = [0; 32];
+    let mut rest = &mut text[..];
+    write!(rest, "{:010x}-{count}", *PROCESS).expect("at most 31 characters");
+    let length = 32 - rest.len();
+    HeaderValue::from_bytes(&text[..length]).expect("digits and letters")
 }
 
 /// With three decimals.
@@ -196,7 +212,6 @@ mod tests {
     use axum::Router;
     use axum::body::{Body, to_bytes};
     use axum::http::{StatusCode, header};
-    use axum::middleware;
     use axum::routing::get;
     use futures::future::join_all;
     use std::time::Duration;
@@ -430,11 +445,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = state(&folder, Limits::default()).await;
         let app = Router::new()
-            .route("/panic", get(panics))
-            .layer(middleware::from_fn_with_state(
-                Guard::new(&state, "/panic", true),
-                guard,
-            ))
+            .route(
+                "/panic",
+                get(Guard::new(&state, "/panic", true).around(panics)),
+            )
             .with_state(state);
         let (status, response) = ask(&app, "/panic").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);

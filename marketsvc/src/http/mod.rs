@@ -13,20 +13,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::handler::Handler;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get};
 
 use self::admission::Admission;
-use self::guard::{Guard, guard};
+use self::guard::Guard;
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::{Error, Limits};
 
-/// A path and what is there. Its path is also its name in the metrics and the
-/// log.
-type PathAndHandlers = (&'static str, MethodRouter<AppState>);
+/// A path and what is there, with a guard around each handler. Its path is also
+/// its name in the metrics and the log.
+type PathAndHandlers = (&'static str, fn(&Arc<Guard>) -> MethodRouter<AppState>);
 
 /// What every handler can reach. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -74,7 +71,8 @@ impl AppState {
 
 /// The whole service as a router, without a socket.
 pub fn app(state: AppState) -> Router {
-    let routes = [("/", get(welcome))]
+    let welcome: PathAndHandlers = ("/", |guard| get(guard.around(welcome)));
+    let routes = [welcome]
         .into_iter()
         .chain(customers::routes())
         .chain(orders::routes())
@@ -82,13 +80,13 @@ pub fn app(state: AppState) -> Router {
         .chain(probes::routes().map(|(path, handlers)| (path, handlers, false)));
     let mut service = Router::new();
     for (path, handlers, sheds) in routes {
-        let guard = from_fn_with_state(Guard::new(&state, path, sheds), guard);
-        service = service.route(path, handlers.fallback(no_such_method).layer(guard));
+        let guard = Guard::new(&state, path, sheds);
+        let no_such_method = guard.around(no_such_method);
+        service = service.route(path, handlers(&guard).fallback(no_such_method));
     }
-    let guard = from_fn_with_state(Guard::new(&state, "none", true), guard);
+    let guard = Guard::new(&state, "none", true);
     service
-        .fallback(no_such_path.layer(guard))
-        .layer(DefaultBodyLimit::max(state.limits.body_bytes))
+        .fallback(guard.around(no_such_path))
         .with_state(state)
 }
 

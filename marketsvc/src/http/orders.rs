@@ -27,14 +27,15 @@ const MAX_TOTALS: usize = 1_000;
 
 pub(super) fn routes() -> [PathAndHandlers; 5] {
     [
-        ("/api/orders/{customer}", get(of_customer)),
-        (
-            "/api/orders_between_dates/{before}/{after}",
-            get(between_dates),
-        ),
-        ("/api/order_total/{order}", get(total)),
-        ("/api/orders_total", get(totals)),
-        ("/api/add_new_order", post(add)),
+        ("/api/orders/{customer}", |guard| {
+            get(guard.around(of_customer))
+        }),
+        ("/api/orders_between_dates/{before}/{after}", |guard| {
+            get(guard.around(between_dates))
+        }),
+        ("/api/order_total/{order}", |guard| get(guard.around(total))),
+        ("/api/orders_total", |guard| get(guard.around(totals))),
+        ("/api/add_new_order", |guard| post(guard.around(add))),
     ]
 }
 

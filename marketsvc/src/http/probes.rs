@@ -12,9 +12,9 @@ use crate::Error;
 
 pub(super) fn routes() -> [PathAndHandlers; 3] {
     [
-        ("/healthz", get(alive)),
-        ("/readyz", get(ready)),
-        ("/metrics", get(metrics)),
+        ("/healthz", |guard| get(guard.around(alive))),
+        ("/readyz", |guard| get(guard.around(ready))),
+        ("/metrics", |guard| get(guard.around(metrics))),
     ]
 }
 
