@@ -9,21 +9,21 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use futures::future::{self, BoxFuture};
+use axum::routing::future::RouteFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::TcpSocket;
@@ -156,7 +156,7 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
             let turn = Turn::new();
             let socket = Socket::new(stream, Arc::clone(&turn));
             let service = Counted {
-                app: TowerToHyperService::new(app.clone()),
+                app: app.clone(),
                 turn: Arc::clone(&turn),
             };
             let connection = http.serve_connection(TokioIo::new(socket), service);
@@ -304,25 +304,43 @@ impl Clients {
 
 /// The service for one connection, which says whose turn it is.
 struct Counted {
-    app: TowerToHyperService<Router>,
+    app: Router,
     turn: Arc<Turn>,
 }
 
 impl Service<Request<Incoming>> for Counted {
     type Response = Response<ResponseBody<Body>>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+    type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Answer {
         let turn = Arc::clone(&self.turn);
         if !turn.begin() {
             // The connection's task is about to be aborted.
-            return Box::pin(future::pending());
+            return Answer(None);
         }
-        let answer = self
-            .app
-            .call(request.map(|body| RequestBody::new(body, Arc::clone(&turn))));
-        Box::pin(async move { Ok(answer.await?.map(|body| ResponseBody::new(body, turn))) })
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&turn)));
+        // Always ready, as all routers of axum are.
+        let answer = tower::Service::call(&mut self.app.clone(), request);
+        Answer(Some((answer, turn)))
+    }
+}
+
+/// An answer that is awaited; `None` for one that never comes. A connection has
+/// room for one, so that this needs no box for each request.
+struct Answer(Option<(RouteFuture<Infallible>, Arc<Turn>)>);
+
+impl Future for Answer {
+    type Output = Result<Response<ResponseBody<Body>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((answer, turn)) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let response = ready!(Pin::new(answer).poll(cx))?;
+        Poll::Ready(Ok(
+            response.map(|body| ResponseBody::new(body, Arc::clone(turn)))
+        ))
     }
 }
 
