@@ -22,13 +22,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::TcpSocket;
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
-use tokio::time::{self, Instant};
+use tokio::time::{self, Instant, MissedTickBehavior};
 use tokio_io_timeout::TimeoutStream;
 
 use self::turn::{RequestBody, ResponseBody, Socket, Turn};
@@ -103,10 +103,11 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
     let app = app(state.clone());
     let limits = &state.limits;
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        // Also runs while a kept-alive connection waits for its next request.
-        .header_read_timeout(limits.header_read)
+    // It would set a timer for each head. Here one looks after all of them.
+    http.header_read_timeout(None)
         .max_buf_size(CONNECTION_BUFFER);
+    let mut heads = time::interval((limits.header_read / 8).max(Duration::from_millis(1)));
+    heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clients = Clients {
         metrics: state.metrics.connections.clone(),
         ..Clients::default()
@@ -121,6 +122,10 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
             accepted = listener.accept() => accepted,
             Some(ended) = clients.tasks.join_next_with_id() => {
                 clients.forget(ended);
+                continue;
+            }
+            _ = heads.tick() => {
+                clients.close_late(limits.header_read);
                 continue;
             }
         };
@@ -172,7 +177,7 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
         let refuse =
             service_fn(|_| async { Ok::<_, Infallible>(Error::Overloaded.into_response()) });
         let mut http = http.clone();
-        http.keep_alive(false).header_read_timeout(REFUSAL_TIME);
+        http.keep_alive(false);
         clients.refuse(http.serve_connection(TokioIo::new(Box::pin(stream)), refuse));
     }
 
@@ -294,8 +299,13 @@ impl Clients {
 
     /// Closes every connection without a request.
     fn close_idle(&self) {
+        self.close_late(Duration::ZERO);
+    }
+
+    /// Closes every connection that has waited for so long for a request's head.
+    fn close_late(&self, waited: Duration) {
         for (turn, task) in self.places.values() {
-            if turn.close_idle() {
+            if turn.close_idle(waited) {
                 task.abort();
             }
         }

@@ -77,10 +77,10 @@ impl Turn {
         self.close_if(|state| state != State::Working)
     }
 
-    /// As [`close`](Self::close), and only when no request is admitted and no
-    /// byte of an answer is left to be sent.
-    pub fn close_idle(&self) -> bool {
-        self.close_if(|state| matches!(state, State::Idle(_)))
+    /// As [`close`](Self::close), and only when for so long no request was
+    /// admitted and no byte of an answer was left to be sent.
+    pub fn close_idle(&self, waited: Duration) -> bool {
+        self.close_if(|state| matches!(state, State::Idle(since) if since.elapsed() >= waited))
     }
 
     fn close_if(&self, may: impl FnOnce(State) -> bool) -> bool {
@@ -310,7 +310,7 @@ mod tests {
         assert!(turn.begin());
         advance(PATIENCE * 100).await;
         assert_eq!(is_idle(&turn), None);
-        assert!(!turn.close() && !turn.close_idle());
+        assert!(!turn.close() && !turn.close_idle(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(is_idle(&turn), None);
         advance(PATIENCE / 2).await;
         assert_eq!(is_idle(&turn), Some(false));
-        assert!(!turn.close_idle());
+        assert!(!turn.close_idle(Duration::ZERO));
         // The handler gives up, and it is the service's turn.
         drop(body);
         assert_eq!(is_idle(&turn), None);
@@ -357,11 +357,11 @@ mod tests {
         drop(body);
         advance(PATIENCE).await;
         assert_eq!(is_idle(&turn), Some(false));
-        assert!(!turn.close_idle());
+        assert!(!turn.close_idle(Duration::ZERO));
         socket.flush().await.unwrap();
         advance(FRESH).await;
         assert_eq!(is_idle(&turn), Some(true));
-        assert!(turn.close_idle());
+        assert!(turn.close_idle(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
