@@ -52,8 +52,8 @@ pub(super) struct Guard {
 
 /// A handler with its guard; see the module.
 ///
-/// Not a layer of middleware: around an axum route each of them is several boxes
-/// for each request, together as expensive as the handler of a small one.
+/// Not a layer of middleware: one around an axum route copies the route and puts
+/// each part of what is awaited into a box, for each request anew.
 #[derive(Clone)]
 pub(super) struct Guarded<H> {
     guard: Arc<Guard>,
@@ -112,27 +112,24 @@ impl<H: Handler<T, AppState>, T> Handler<T, AppState> for Guarded<H> {
         let work = place.map(|place| (place, handler.call(request, state.clone())));
         Box::pin(async move {
             let route = &guard.route;
-            let mut response = match work {
-                Some((_place, work)) => {
-                    let limit = reads.then_some(state.limits.request);
-                    let answer = answer(work, limit).instrument(span(&trace));
-                    let response = trace.of(answer).await;
-                    let (status, elapsed) = (response.status(), start.elapsed());
-                    state.metrics.answered(&method, route, status, elapsed);
-                    if status.is_server_error() {
-                        line!(Level::WARN, method, route, status, elapsed, trace);
-                    } else {
-                        line!(Level::INFO, method, route, status, elapsed, trace);
-                    }
-                    response
-                }
-                None => {
-                    let response = state.admission.refusal().await.into_response();
-                    state.metrics.turned_away(&method, route);
-                    let (status, elapsed) = (response.status(), start.elapsed());
+            let mut response = if let Some((_place, work)) = work {
+                let limit = reads.then_some(state.limits.request);
+                let answer = answer(work, limit).instrument(span(&trace));
+                let response = trace.of(answer).await;
+                let (status, elapsed) = (response.status(), start.elapsed());
+                state.metrics.answered(&method, route, status, elapsed);
+                if status.is_server_error() {
+                    line!(Level::WARN, method, route, status, elapsed, trace);
+                } else {
                     line!(Level::INFO, method, route, status, elapsed, trace);
-                    response
                 }
+                response
+            } else {
+                let response = state.admission.refusal().await.into_response();
+                state.metrics.turned_away(&method, route);
+                let (status, elapsed) = (response.status(), start.elapsed());
+                line!(Level::INFO, method, route, status, elapsed, trace);
+                response
             };
             response.headers_mut().insert(REQUEST_ID, trace.into_id());
             response

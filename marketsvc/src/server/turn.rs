@@ -307,6 +307,7 @@ mod tests {
         assert_eq!(is_idle(&turn), None);
         advance(FRESH).await;
         assert_eq!(is_idle(&turn), Some(true));
+        assert!(!turn.close_idle(PATIENCE));
         assert!(turn.begin());
         advance(PATIENCE * 100).await;
         assert_eq!(is_idle(&turn), None);
@@ -361,7 +362,9 @@ mod tests {
         socket.flush().await.unwrap();
         advance(FRESH).await;
         assert_eq!(is_idle(&turn), Some(true));
-        assert!(turn.close_idle(Duration::ZERO));
+        assert!(!turn.close_idle(PATIENCE));
+        advance(PATIENCE).await;
+        assert!(turn.close_idle(PATIENCE));
     }
 
     #[tokio::test(start_paused = true)]
