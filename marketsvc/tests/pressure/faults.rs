@@ -203,7 +203,7 @@ async fn a_corrupted_page_fails_what_needs_it_and_nothing_else() -> Outcome {
     let database = Database::sample().await?;
     database.add_orders(2_000, 2).await?;
     let root: i64 = database
-        .one("SELECT rootpage FROM sqlite_schema WHERE name = 'order_items'")
+        .one("SELECT rootpage FROM sqlite_schema WHERE name = 'order_items_by_order'")
         .await?;
     let size: i64 = database.one("PRAGMA page_size").await?;
     let program = Program::start(database, "").await?;

@@ -390,7 +390,8 @@ async fn an_older_database_is_brought_up_to_date() -> Outcome {
     database
         .execute(
             "DROP INDEX orders_by_customer; DROP INDEX orders_by_time;
-             DELETE FROM _sqlx_migrations WHERE version = 2;",
+             DROP INDEX order_items_by_order;
+             DELETE FROM _sqlx_migrations WHERE version >= 2;",
         )
         .await?;
     let before = database.snapshot().await?;
@@ -402,9 +403,12 @@ async fn an_older_database_is_brought_up_to_date() -> Outcome {
         .expect_status(200)?;
     process.child.kill().await.or_fail("kill")?;
     let indexes: i64 = database
-        .one("SELECT count(*) FROM sqlite_schema WHERE name IN ('orders_by_customer', 'orders_by_time')")
+        .one(
+            "SELECT count(*) FROM sqlite_schema
+             WHERE name IN ('orders_by_customer', 'orders_by_time', 'order_items_by_order')",
+        )
         .await?;
-    equal("indexes after the start", 2, indexes)?;
+    equal("indexes after the start", 3, indexes)?;
     database
         .expect_unchanged("a start over an older database", &before)
         .await
