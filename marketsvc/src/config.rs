@@ -413,6 +413,20 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// How many threads serve requests.
+///
+/// # Errors
+///
+/// What is allowed instead of `text`.
+pub fn threads(text: &str) -> Result<usize, String> {
+    number::<usize, 1, 1_024>(text)
+}
+
+/// One less than there are cores, but at least one.
+pub fn threads_for_this_machine() -> usize {
+    cores().saturating_sub(1).max(1)
+}
+
 /// The database file, from the URL of an SQLite file.
 ///
 /// # Errors

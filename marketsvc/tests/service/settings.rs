@@ -7,16 +7,24 @@ use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
 use marketsvc::Limits;
 use tokio::process::Command;
 
+#[cfg(target_os = "linux")]
+use crate::common::add_order;
 use crate::common::{Process, binary, soon};
 
-/// Each limit with its flag and its variable.
+/// Each limit with its flag and its variable, and the one setting that is a
+/// number as they are.
 fn limits() -> Vec<(String, String)> {
     let name = |arg: &Arg| {
         let flag = format!("--{}", arg.get_long()?);
         Some((flag, arg.get_env()?.to_str()?.to_owned()))
     };
     let arguments = Limits::augment_args(Arguments::new("limits"));
-    arguments.get_arguments().filter_map(name).collect()
+    let threads = ("--threads".to_owned(), "MARKETSVC_THREADS".to_owned());
+    arguments
+        .get_arguments()
+        .filter_map(name)
+        .chain([threads])
+        .collect()
 }
 
 async fn output(command: &mut Command) -> Result<Output, Failure> {
@@ -90,7 +98,13 @@ async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
             &[flag, other],
         )?;
     }
-    for zero in ["--connections", "--in-flight", "--readers", "--page-rows"] {
+    for zero in [
+        "--threads",
+        "--connections",
+        "--in-flight",
+        "--readers",
+        "--page-rows",
+    ] {
         let refused = output(binary(folder.path()).args([zero, "0"])).await?;
         expect_refusal(zero, &refused, &[zero, "\"0\"", "from 1 to"])?;
     }
@@ -125,6 +139,52 @@ async fn a_limit_that_was_set_holds() -> Outcome {
             .await?;
         reply.expect_status(status)?;
         process.child.kill().await.or_fail("kill")?;
+    }
+    Ok(())
+}
+
+/// A single thread is the one that waits for the end, and has no other name
+/// than the program.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_many_threads_serve_requests_as_were_asked_for() -> Outcome {
+    use marketsvc::config;
+
+    for (threads, workers) in [
+        (Some("1"), 0),
+        (Some("3"), 3),
+        (
+            None,
+            match config::threads_for_this_machine() {
+                1 => 0,
+                several => several,
+            },
+        ),
+    ] {
+        let database = Database::sample().await?;
+        let mut command = binary(&std::env::temp_dir());
+        command.env("DATABASE_URL", database.url());
+        command.envs(threads.map(|threads| ("MARKETSVC_THREADS", threads)));
+        let process = Process::start(command).await?;
+        let pid = process.child.id().or_fail("the program")?;
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).or_fail("its threads")?;
+        let found = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter(|name| name.starts_with("tokio-"))
+            .count();
+        equal(format!("workers for {threads:?}"), workers, found)?;
+        add_order(&process.service).await?;
+        for path in [
+            "/api/customers",
+            "/api/orders/1",
+            "/api/orders_total?orders=1,2,3",
+        ] {
+            process.service.get(path).await?.expect_status(200)?;
+        }
+        process.signal("TERM").await?;
+        let mut child = process.child;
+        let status = soon("the end", child.wait()).await.or_fail("the end")?;
+        ensure(status.success(), "the exit code", "0", status)?;
     }
     Ok(())
 }
