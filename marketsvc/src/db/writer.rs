@@ -16,8 +16,10 @@
 //!   the batch. Then each order of it is stored on its own, in a savepoint: the
 //!   one that fails is undone and its sender gets the error; its neighbours are
 //!   stored, and answered after the commit as ever. That takes three times as
-//!   long. An order that ends the transaction, or that only the commit finds
-//!   wrong, fails its batch.
+//!   long. Where an order ends the whole transaction (a trigger with
+//!   `RAISE(ROLLBACK)`), or only the commit finds it wrong (a deferred
+//!   constraint), savepoints do not help: then the batch is rolled back, and each
+//!   order of it has a transaction of its own, and its answer after that.
 //! - **Failures of the database.** When a statement or the commit fails for
 //!   anything else (no space on the disk, say), nothing of the batch is stored,
 //!   and each of its senders gets the error. The connection is replaced, and
@@ -48,6 +50,7 @@
 //! and to know whether it was in time; the rest is a channel.
 
 use std::collections::HashSet;
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -224,56 +227,75 @@ impl Task {
 
     /// Stores `first` and those who wait when its transaction has begun.
     async fn batch(&mut self, first: Waiting) {
-        if let Err(error) = self.place.check() {
-            return first.answer(Err(error.into()));
-        }
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match self.pool.acquire().await {
-                Ok(mut connection) => {
-                    // Wherever it is dropped, in whatever state: SQLite rolls
-                    // back what is open, and the pool opens another in its
-                    // place.
-                    connection.close_on_drop();
-                    connection
-                }
-                Err(error) => return first.answer(Err(error.into())),
-            },
+        let connection = match self.begin(&first).await {
+            Ok(connection) => connection,
+            Err(error) => return first.answer(Err(error)),
         };
-        shared_statement(&first.trace);
-        let begun = sqlx::query(BEGIN).execute(&mut *connection).await;
-        if let Err(error) = begun.map_err(Error::from) {
-            if let Error::Busy(_) = error {
-                self.connection = Some(connection);
-            }
-            return first.answer(Err(error));
-        }
         let batch = self.gather(first);
         // The others have waited for it as well.
         shared_statement(traces(&batch[1..]));
+        let mut again = self.finish(connection, batch).await.into_iter();
+        while let Some(one) = again.next() {
+            match self.begin(&one).await {
+                // Of a single order, nothing is left to be done again.
+                Ok(connection) => drop(self.finish(connection, vec![one]).await),
+                // Not each of them has to find out by itself.
+                Err(error) => tell_all(iter::once(one).chain(&mut again), &error),
+            }
+        }
+    }
+
+    /// Begins the transaction of `first`.
+    async fn begin(&mut self, first: &Waiting) -> Result<PoolConnection<Sqlite>, Error> {
+        self.place.check()?;
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let mut connection = self.pool.acquire().await?;
+            // Wherever it is dropped, in whatever state: SQLite rolls back
+            // what is open, and the pool opens another in its place.
+            connection.close_on_drop();
+            connection
+        };
+        shared_statement(&first.trace);
+        let begun = sqlx::query(BEGIN).execute(&mut *connection).await;
+        match begun.map_err(Error::from) {
+            Ok(_) => Ok(connection),
+            Err(error) => {
+                if let Error::Busy(_) = error {
+                    self.connection = Some(connection);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores a batch whose transaction has begun, and answers. Returns the whole
+    /// batch when each order needs a transaction of its own.
+    async fn finish(
+        &mut self,
+        mut connection: PoolConnection<Sqlite>,
+        batch: Vec<Waiting>,
+    ) -> Vec<Waiting> {
         self.batch_sizes
             .observe(u32::try_from(batch.len()).unwrap_or(u32::MAX).into());
-        let answers = match store(&mut connection, &batch).await {
-            Ok(answers) => self
-                .place
-                .check_committed()
-                .map(|()| answers)
-                .map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        match answers {
+        let stored = store(&mut connection, &batch).await;
+        if let Err(error) = &stored
+            && batch.len() > 1
+            && may_be_of_one(error)
+        {
+            return batch;
+        }
+        match stored.and_then(|answers| Ok(self.place.check_committed().map(|()| answers)?)) {
             Ok(answers) => {
                 for (waiting, answer) in batch.into_iter().zip(answers) {
                     waiting.answer(answer);
                 }
                 self.connection = Some(connection);
             }
-            Err(error) => {
-                for waiting in batch {
-                    waiting.answer(Err(error.clone()));
-                }
-            }
+            Err(error) => tell_all(batch, &error),
         }
+        Vec::new()
     }
 
     fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
@@ -290,6 +312,12 @@ impl Task {
             }
         }
         batch
+    }
+}
+
+fn tell_all(batch: impl IntoIterator<Item = Waiting>, error: &Error) {
+    for waiting in batch {
+        waiting.answer(Err(error.clone()));
     }
 }
 
@@ -340,6 +368,11 @@ fn traces(batch: &[Waiting]) -> impl Iterator<Item = &Trace> {
 type Answers = Vec<Result<OrderId, Error>>;
 
 /// Stores those orders of the batch that can be, and commits.
+///
+/// # Errors
+///
+/// Nothing was stored. [Of one order](may_be_of_one) when savepoints did not
+/// keep it from its neighbours.
 async fn store(connection: &mut SqliteConnection, batch: &[Waiting]) -> Result<Answers, Error> {
     #[cfg(test)]
     tests::panic_if_asked(batch);
@@ -503,9 +536,9 @@ impl Unknown {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
     use std::pin::Pin;
-    use std::{fs, iter};
 
     use contract::{Database, WriteLock};
     use futures::future::join_all;
@@ -895,31 +928,31 @@ mod tests {
         assert_eq!(numbers(&all(next).await), expected);
     }
 
-    #[tokio::test]
-    async fn a_commit_that_fails_is_told_to_all_of_its_batch() {
-        let mut market = Fixture::patient().await;
-        // What SQLite checks at the commit, when all else has succeeded.
-        let sql =
-            "CREATE TABLE late (id INTEGER REFERENCES customer (id) DEFERRABLE INITIALLY DEFERRED);
-                   CREATE TRIGGER too_late AFTER INSERT ON orders WHEN new.customer_id = 3
-                   BEGIN INSERT INTO late VALUES (77); END";
-        market.database.execute(sql).await.unwrap();
-        fails_and_recovers(&mut market, order(3, [1])).await;
-    }
-
     /// Whatever it is that nobody could foresee of one order.
     #[tokio::test]
     async fn an_order_that_cannot_be_stored_fails_alone() {
-        for raise in [
-            "SELECT RAISE(ABORT, 'not today')",
-            "SELECT RAISE(FAIL, 'not today')",
-            "INSERT INTO orders VALUES (new.order_id, 1, '2024-01-01 00:00:00')",
-            "SELECT abs(-9223372036854775808)",
+        // After a failure the batch is done again with savepoints, or, where these
+        // do not help, with a transaction for each of its four orders.
+        let (savepoints, transactions) = ((1, 4), (1 + 4, 4 + 4));
+        for (raise, (more_batches, more_orders)) in [
+            ("SELECT RAISE(ABORT, 'not today')", savepoints),
+            ("SELECT RAISE(FAIL, 'not today')", savepoints),
+            (
+                "INSERT INTO orders VALUES (new.order_id, 1, '2024-01-01 00:00:00')",
+                savepoints,
+            ),
+            ("SELECT abs(-9223372036854775808)", savepoints),
+            // Ends the transaction, and what was stored before is gone with it.
+            ("SELECT RAISE(ROLLBACK, 'not today')", transactions),
+            // What SQLite checks at the commit, when all else has succeeded.
+            ("INSERT INTO late VALUES (77)", transactions),
         ] {
             let mut market = Fixture::patient().await;
             // After its first line, so that a part of the order is stored.
             let sql = format!(
-                "CREATE TRIGGER too_late AFTER INSERT ON order_items WHEN new.item_id = 4
+                "CREATE TABLE late (id INTEGER REFERENCES customer (id)
+                     DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TRIGGER too_late AFTER INSERT ON order_items WHEN new.item_id = 4
                  BEGIN {raise}; END"
             );
             market.database.execute(&sql).await.unwrap();
@@ -943,23 +976,51 @@ mod tests {
                 assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
                 let ((batches, orders), last) = before;
                 assert_eq!(numbers(&answers), [last + 1, 0, last + 2], "{raise}");
-                assert_eq!(market.batches(), (batches + 1, orders + 4));
+                let expected = (batches + more_batches, orders + more_orders);
+                assert_eq!(market.batches(), expected, "{raise}");
             }
             assert_eq!(
                 market.stored().await,
                 r#"[[4,1,"1"],[5,2,"2 1"],[6,1,"1"],[7,2,"2 1"],[8,1,"1"],[9,2,"2 1"]]"#
             );
+            let rest = "SELECT (SELECT count(*) FROM late) + (SELECT count(*) FROM order_items
+                        WHERE order_id NOT IN (SELECT id FROM orders))";
+            assert_eq!(market.database.one::<i64>(rest).await.unwrap(), 0);
         }
     }
 
-    /// Then the neighbours that were stored before it are gone with it.
+    /// One fails in its savepoint, the next ends the transaction, the third is
+    /// found by the commit.
     #[tokio::test]
-    async fn an_order_that_ends_the_transaction_fails_its_batch() {
+    async fn each_that_cannot_be_stored_fails_for_itself() {
         let mut market = Fixture::patient().await;
-        let sql = "CREATE TRIGGER too_late AFTER INSERT ON orders WHEN new.customer_id = 3
-                   BEGIN SELECT RAISE(ROLLBACK, 'not today'); END";
+        let sql = "CREATE TABLE late (id INTEGER REFERENCES customer (id)
+                       DEFERRABLE INITIALLY DEFERRED);
+                   CREATE TRIGGER abort AFTER INSERT ON order_items WHEN new.item_id = 2
+                   BEGIN SELECT RAISE(ABORT, 'savepoint'); END;
+                   CREATE TRIGGER roll_back AFTER INSERT ON order_items WHEN new.item_id = 3
+                   BEGIN SELECT RAISE(ROLLBACK, 'end'); END;
+                   CREATE TRIGGER defer AFTER INSERT ON order_items WHEN new.item_id = 4
+                   BEGIN INSERT INTO late VALUES (77); END";
         market.database.execute(sql).await.unwrap();
-        fails_and_recovers(&mut market, order(3, [1])).await;
+        market.lock().await;
+        let mut answers = vec![market.place_first(order(1, [1])).await];
+        answers.extend([2, 3, 4].map(|item| market.place(order(2, [1, item]))));
+        answers.push(market.place(order(3, [1])));
+        market.unlock().await;
+        let answers = all(answers).await;
+        assert_eq!(numbers(&answers), [4, 0, 0, 0, 5]);
+        for (answer, why) in answers[1..4]
+            .iter()
+            .zip(["savepoint", "end", "FOREIGN KEY"])
+        {
+            let Err(Error::Database(cause)) = answer else {
+                panic!("{answer:?}");
+            };
+            assert!(cause.to_string().contains(why), "{cause}");
+        }
+        assert_eq!(market.stored().await, r#"[[4,1,"1"],[5,3,"1"]]"#);
+        assert_eq!(numbers(&all([market.place(order(1, [1]))]).await), [6]);
     }
 
     #[tokio::test]

@@ -158,7 +158,7 @@ async fn at_four_fifths_of_the_load_nothing_grows() -> Outcome {
         format!("as before, {}", early.files),
         late.files,
     )?;
-    // SQLite moves the log into the database from 4 MB on, and begins it anew
+    // SQLite moves the log into the database from 12 MB on, and begins it anew
     // when no reader is left in it.
     ensure(
         late.log <= early.log.max(16 << 20),
