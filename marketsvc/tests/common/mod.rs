@@ -13,7 +13,7 @@ use contract::answers::expect_problem;
 use contract::{Database, Failure, OrFail, Outcome, Reply, Service, equal};
 use marketsvc::server::RunError;
 use marketsvc::{Config, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -111,12 +111,20 @@ impl Stopping {
     }
 }
 
-/// Places an order of two lines, for 4 units in all, and returns its number,
-/// once acknowledged.
-pub async fn add_order(service: &Service) -> Result<i64, Failure> {
+/// An order of two lines, for 4 units in all.
+pub fn order() -> Value {
     let items = json!([{"id": 2, "quantity": 2}, {"id": 4, "quantity": 1}]);
-    let order = json!({"customer_id": 2, "items": items});
-    let reply = service.post_json("/api/add_new_order", &order).await?;
+    json!({"customer_id": 2, "items": items})
+}
+
+/// Places [`order`], whatever comes of it.
+pub async fn try_order(service: &Service) -> Result<Reply, Failure> {
+    service.post_json("/api/add_new_order", &order()).await
+}
+
+/// Places [`order`] and returns its number, once acknowledged.
+pub async fn add_order(service: &Service) -> Result<i64, Failure> {
+    let reply = try_order(service).await?;
     reply.expect_status(201)?;
     reply.json()?["order_id"]
         .as_i64()

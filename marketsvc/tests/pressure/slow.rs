@@ -132,7 +132,7 @@ async fn until_there_is_a_place(service: &Service) -> Outcome {
 async fn expect_as_before(program: &Program, before: &Before) -> Outcome {
     program.expect_files(before.files).await?;
     ordinary(program.service()).await?;
-    program.expect_no_panic()
+    program.expect_no_panic().await
 }
 
 #[tokio::test]
