@@ -185,6 +185,7 @@ async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
         )?;
         database.wait_until_closed().await?;
     }
+    println!("{} orders acknowledged, none lost", acknowledged.len());
     Ok(())
 }
 
@@ -258,6 +259,7 @@ async fn killed_it_has_lost_no_acknowledged_order() -> Outcome {
         // Through SQLite's recovery of what the killed one left.
         expect_stored(&database, &acknowledged).await?;
     }
+    println!("{} orders acknowledged, none lost", acknowledged.len());
     ensure(
         acknowledged.len() >= 20 * rounds,
         "the writers",

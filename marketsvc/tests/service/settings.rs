@@ -75,6 +75,24 @@ async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
     equal("files that were created", 0, left.count())
 }
 
+/// README.md has a row for each, with its default where every machine has the
+/// same.
+#[test]
+fn every_limit_is_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    let arguments = Limits::augment_args(Arguments::new("limits"));
+    for arg in arguments.get_arguments() {
+        let flag = arg.get_long().expect("a flag");
+        let row = readme
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("| `--{flag}` | ")));
+        let (default, _) = row.and_then(|row| row.split_once(" |")).expect(flag);
+        if !["in-flight", "readers"].contains(&flag) {
+            assert_eq!(arg.get_default_values(), [default], "--{flag}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_limit_that_was_set_holds() -> Outcome {
     let database = Database::sample().await?;
