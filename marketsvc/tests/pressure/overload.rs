@@ -36,7 +36,7 @@ fn form() -> Form {
     } else {
         Form {
             storm: Duration::from_secs(5),
-            slower: 50,
+            slower: 100,
             refused_within: Duration::from_millis(500),
             afterwards: 20,
         }
