@@ -83,6 +83,13 @@ pub struct Metrics {
     pool_in_use: Family<OfPool, Gauge>,
 }
 
+/// Name, description and metric, of which the registry gets a clone.
+macro_rules! register {
+    ($registry:ident: $($name:literal, $help:literal => $metric:expr;)*) => {
+        $($registry.register($name, $help, $metric.clone());)*
+    };
+}
+
 impl Metrics {
     /// Nothing is counted yet, besides what `db` counts itself.
     pub fn new(db: &Db) -> Self {
@@ -99,72 +106,26 @@ impl Metrics {
             pool_in_use: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "http_requests",
-            "Requests that were answered",
-            metrics.answers.clone(),
-        );
         registry.register_with_unit(
             "http_request_duration",
             "From a request's head to its answer's, without those that were turned away",
             Unit::Seconds,
             metrics.latencies.clone(),
         );
-        registry.register(
-            "http_requests_shed",
-            "Requests that were turned away since too many were in flight",
-            metrics.shed.clone(),
-        );
-        registry.register(
-            "http_requests_in_flight",
-            "Reading requests that are worked on",
-            metrics.in_flight.clone(),
-        );
-        registry.register(
-            "orders_queued",
-            "New orders that wait to be stored",
-            metrics.queue.clone(),
-        );
-        registry.register(
-            "orders_per_commit",
-            "New orders that were stored, or refused, together",
-            db.batch_sizes().clone(),
-        );
-        registry.register(
-            "totals_queued",
-            "Totals of orders that wait to be read",
-            metrics.totals_queue.clone(),
-        );
-        registry.register(
-            "totals_per_statement",
-            "Totals of orders that were read together",
-            db.totals_per_statement().clone(),
-        );
-        registry.register(
-            "http_connections",
-            "Open connections of clients",
-            metrics.connections.open.clone(),
-        );
-        registry.register(
-            "http_connections_refused",
-            "Connections that were told 503, since all places were taken",
-            metrics.connections.refused.clone(),
-        );
-        registry.register(
-            "http_connections_evicted",
-            "Connections that were closed in favour of another",
-            metrics.connections.evicted.clone(),
-        );
-        registry.register(
-            "db_pool_connections",
-            "Open database connections",
-            metrics.pool_size.clone(),
-        );
-        registry.register(
-            "db_pool_connections_in_use",
-            "Database connections that are in use",
-            metrics.pool_in_use.clone(),
-        );
+        register! { registry:
+            "http_requests", "Requests that were answered" => metrics.answers;
+            "http_requests_shed", "Requests that were turned away since too many were in flight" => metrics.shed;
+            "http_requests_in_flight", "Reading requests that are worked on" => metrics.in_flight;
+            "orders_queued", "New orders that wait to be stored" => metrics.queue;
+            "orders_per_commit", "New orders that were stored, or refused, together" => db.batch_sizes();
+            "totals_queued", "Totals of orders that wait to be read" => metrics.totals_queue;
+            "totals_per_statement", "Totals of orders that were read together" => db.totals_per_statement();
+            "http_connections", "Open connections of clients" => metrics.connections.open;
+            "http_connections_refused", "Connections that were told 503, since all places were taken" => metrics.connections.refused;
+            "http_connections_evicted", "Connections that were closed in favour of another" => metrics.connections.evicted;
+            "db_pool_connections", "Open database connections" => metrics.pool_size;
+            "db_pool_connections_in_use", "Database connections that are in use" => metrics.pool_in_use;
+        }
         let start = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{Market, soon};
+use common::{Market, metric, soon};
 use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use contract::{Database, Failure, Outcome, ensure, equal};
 use futures::FutureExt;
 use futures::future::join_all;
 use marketsvc::Limits;
@@ -120,17 +120,9 @@ async fn loads_that_wait_share_a_statement() -> Outcome {
         reply?;
     }
     few("fifty requests at once", &recording, 25)?;
-    let metrics = market.service.get("/metrics").await?.text();
-    let value = |name: &str| -> Result<f64, Failure> {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.or_fail(name)?.trim().parse().or_fail(name)
-    };
-    equal(
-        "loads, by the metrics",
-        1_050.0,
-        value("totals_per_statement_sum")?,
-    )?;
-    let statements = value("totals_per_statement_count")?;
+    let loads = metric(&market.service, "totals_per_statement_sum").await?;
+    equal("loads, by the metrics", 1_050.0, loads)?;
+    let statements = metric(&market.service, "totals_per_statement_count").await?;
     ensure(
         (2.0..=75.0).contains(&statements),
         "statements, by the metrics",

@@ -4,16 +4,17 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use contract::answers::expect_problem;
-use contract::{Database, Failure, OrFail, Outcome, Reply, Service, equal};
+use contract::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
 use marketsvc::server::RunError;
 use marketsvc::{Config, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -111,12 +112,20 @@ impl Stopping {
     }
 }
 
-/// Places an order of two lines, for 4 units in all, and returns its number,
-/// once acknowledged.
-pub async fn add_order(service: &Service) -> Result<i64, Failure> {
+/// An order of two lines, for 4 units in all.
+pub fn order() -> Value {
     let items = json!([{"id": 2, "quantity": 2}, {"id": 4, "quantity": 1}]);
-    let order = json!({"customer_id": 2, "items": items});
-    let reply = service.post_json("/api/add_new_order", &order).await?;
+    json!({"customer_id": 2, "items": items})
+}
+
+/// Places [`order`], whatever comes of it.
+pub async fn try_order(service: &Service) -> Result<Reply, Failure> {
+    service.post_json("/api/add_new_order", &order()).await
+}
+
+/// Places [`order`] and returns its number, once acknowledged.
+pub async fn add_order(service: &Service) -> Result<i64, Failure> {
+    let reply = try_order(service).await?;
     reply.expect_status(201)?;
     reply.json()?["order_id"]
         .as_i64()
@@ -127,6 +136,61 @@ pub async fn add_order(service: &Service) -> Result<i64, Failure> {
 pub fn expect_come_again(reply: &Reply) -> Outcome {
     expect_problem(reply, 503)?;
     equal(reply.asked(), Some("1"), reply.header("retry-after"))
+}
+
+/// Values by name and labels, as they are written.
+pub type Samples = BTreeMap<String, f64>;
+
+/// Reads the text format: every line is checked, and each sample belongs to
+/// the metric that was described last.
+fn samples(text: &str) -> Result<Samples, Failure> {
+    let mut samples = Samples::new();
+    let mut metric = "";
+    let mut lines = text.lines();
+    ensure(lines.next_back() == Some("# EOF"), "the end", "# EOF", text)?;
+    for line in lines {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.split(' ');
+            let kind = words.next();
+            ensure(
+                matches!(kind, Some("HELP" | "TYPE" | "UNIT")),
+                line,
+                "HELP, TYPE or UNIT",
+                format!("{kind:?}"),
+            )?;
+            metric = words.next().or_fail(line)?;
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').or_fail(line)?;
+        let (bare, labels) = name.split_once('{').unwrap_or((name, "}"));
+        ensure(bare.starts_with(metric), line, format!("of {metric}"), bare)?;
+        let labels = labels.strip_suffix('}').or_fail(line)?;
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            ensure(label.contains("=\""), line, "name=\"value\"", label)?;
+        }
+        let value = value.parse().or_fail(line)?;
+        let twice = samples.insert(name.to_owned(), value);
+        ensure(twice.is_none(), line, "each sample once", "twice")?;
+    }
+    Ok(samples)
+}
+
+pub async fn metrics(service: &Service) -> Result<Samples, Failure> {
+    let reply = service.get("/metrics").await?;
+    reply.expect_status(200)?;
+    let kind = reply.header("content-type").unwrap_or_default();
+    ensure(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "its type",
+        "OpenMetrics",
+        kind,
+    )?;
+    samples(&reply.text())
+}
+
+/// One of them.
+pub async fn metric(service: &Service, name: &str) -> Result<f64, Failure> {
+    metrics(service).await?.get(name).copied().or_fail(name)
 }
 
 /// The real binary, with a clean environment and in `folder`.
@@ -189,6 +253,6 @@ impl Process {
             .status()
             .await
             .or_fail(&asked)?;
-        contract::ensure(status.success(), asked, "the signal is sent", status)
+        ensure(status.success(), asked, "the signal is sent", status)
     }
 }

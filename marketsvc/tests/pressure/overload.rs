@@ -36,7 +36,7 @@ fn form() -> Form {
     } else {
         Form {
             storm: Duration::from_secs(5),
-            slower: 50,
+            slower: 100,
             refused_within: Duration::from_millis(500),
             afterwards: 20,
         }
@@ -177,9 +177,10 @@ async fn overload(request: &[u8]) -> Outcome {
     let rate = (times.admitted.len() + times.refused.len()) as f64 / form.storm.as_secs_f64();
     let warm = memory[4..8].iter().max().copied().unwrap_or_default();
     let most = memory[8..].iter().max().copied().unwrap_or_default();
+    let lost = program.log().await?.lost;
     println!(
         "capacity {capacity:.0}/s, asked {rate:.0}/s for {:?}: {} admitted, p99 {admitted:?}; {} refused, p99 {refused:?}; \
-         unloaded p99 before {before:?}, after {after:?}; memory {warm} KiB early in the storm, then at most {most} KiB",
+         unloaded p99 before {before:?}, after {after:?}; memory {warm} KiB early in the storm, then at most {most} KiB; {lost} lines of the log lost",
         form.storm,
         times.admitted.len(),
         times.refused.len(),
@@ -215,7 +216,9 @@ async fn overload(request: &[u8]) -> Outcome {
         format!("at most 8 MiB above {warm} KiB"),
         format!("{most} KiB"),
     )?;
-    program.expect_no_panic()
+    let answered = times.admitted.len() + times.refused.len();
+    program.expect_lines(answered as u64).await?;
+    program.expect_no_panic().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -166,6 +166,7 @@ async fn at_four_fifths_of_the_load_nothing_grows() -> Outcome {
         format!("as before, {} bytes, or 16 MiB", early.log),
         late.log,
     )?;
-    program.expect_no_panic()?;
+    program.expect_lines(most + answered).await?;
+    program.expect_no_panic().await?;
     ordinary(program.service()).await
 }

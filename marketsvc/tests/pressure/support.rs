@@ -4,15 +4,18 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead, BufReader, PipeReader, pipe};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
 use serde_json::json;
 use tokio::process::Command;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 
 use crate::common::{Process, add_order, soon};
 
@@ -57,19 +60,70 @@ pub async fn with_files(files: u64, test: &str) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// The real program over a database, with its log in a file.
+/// What the program has logged.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// All but the lines of requests that were no fault of the service's: of
+    /// these, ten minutes have gigabytes.
+    pub text: String,
+    /// How many requests have a line, whatever their status.
+    pub requests: u64,
+    /// How many lines the program says that it has lost.
+    pub lost: u64,
+    /// The last mark that came by; see [`Program::log`].
+    mark: u64,
+}
+
+const MARK: &str = "mark-";
+
+impl Log {
+    fn add(&mut self, line: &str) {
+        let lost = line.strip_suffix(" lines of the log were lost here\n");
+        self.lost += lost.map_or(0, |count| count.parse().expect("a count"));
+        let is_request = line.contains(" marketsvc::request: answered ");
+        if is_request {
+            self.requests += 1;
+            let mark = line.split_once(&format!(" id=\"{MARK}"));
+            if let Some((mark, _)) = mark.and_then(|(_, rest)| rest.split_once('"')) {
+                self.mark = mark.parse().expect("a mark");
+            }
+        }
+        if !is_request || !line.contains(" INFO ") {
+            self.text.push_str(line);
+        }
+    }
+
+    /// Reads `from` to its end.
+    fn read(from: PipeReader, to: &watch::Sender<Self>) {
+        let mut from = BufReader::with_capacity(64 * 1024, from);
+        let mut line = Vec::new();
+        while from
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            to.send_modify(|log| log.add(&String::from_utf8_lossy(&line)));
+            line.clear();
+        }
+    }
+}
+
+/// The real program over a database. It logs as it does by default, into a pipe
+/// that is read.
 pub struct Program {
     pub process: Process,
     pub database: Database,
-    log: PathBuf,
+    log: watch::Receiver<Log>,
+    marks: AtomicU64,
 }
 
 impl Program {
     /// `prepare` is a line of bash that runs before the program replaces the
     /// shell, such as `ulimit -n 64`.
     pub async fn start(database: Database, prepare: &str) -> Result<Self, Failure> {
-        let log = database.path().with_extension("log");
-        let stderr = File::create(&log).or_fail("a file for the log")?;
+        let (reader, stderr) = pipe().or_fail("a pipe for the log")?;
+        let (sender, log) = watch::channel(Log::default());
+        // Ends with the program.
+        thread::spawn(move || Log::read(reader, &sender));
         let mut command = Command::new("bash");
         command
             .arg("-c")
@@ -79,8 +133,6 @@ impl Program {
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .env("DATABASE_URL", database.url())
             .env("MARKETSVC_ADDR", "127.0.0.1:0")
-            // Of the requests of ten minutes, the log would be gigabytes.
-            .env("RUST_LOG", "info,marketsvc::request=warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -89,6 +141,7 @@ impl Program {
             process: Process::start(command).await?,
             database,
             log,
+            marks: AtomicU64::new(0),
         })
     }
 
@@ -96,15 +149,48 @@ impl Program {
         &self.process.service
     }
 
-    /// All that it has logged.
-    pub fn log(&self) -> Result<String, Failure> {
-        fs::read_to_string(&self.log).or_fail("the log")
+    /// All that it has logged until now. Lines are written some moments after
+    /// they are made, so this waits for that of a request of its own; once the
+    /// program has been waited for, it waits for the end of the log.
+    pub async fn log(&self) -> Result<Log, Failure> {
+        let mut log = self.log.clone();
+        if self.process.child.id().is_some() {
+            let mark = self.marks.fetch_add(1, Ordering::Relaxed) + 1;
+            let id = format!("{MARK}{mark}");
+            let reply = self
+                .service()
+                .get_with("/healthz", &[("x-request-id", &id)])
+                .await?;
+            reply.expect_status(200)?;
+            let seen = log.wait_for(|log| log.mark >= mark);
+            soon("the log has a line for each request", seen)
+                .await
+                .or_fail("the log goes on")?;
+        } else {
+            soon("the end of the log", async {
+                while log.changed().await.is_ok() {}
+            })
+            .await;
+        }
+        Ok(log.borrow().clone())
     }
 
     /// Fails when a line of the log speaks of a panic.
-    pub fn expect_no_panic(&self) -> Outcome {
-        let log = self.log()?;
+    pub async fn expect_no_panic(&self) -> Outcome {
+        let log = self.log().await?.text;
         ensure(!log.contains("panicked"), "the log", "no panic", log)
+    }
+
+    /// Fails unless the log has a line for each of `requests` at least, those
+    /// counted that it says were lost.
+    pub async fn expect_lines(&self, requests: u64) -> Outcome {
+        let log = self.log().await?;
+        ensure(
+            log.requests + log.lost >= requests,
+            "lines about requests in the log",
+            format!("{requests} or more"),
+            format!("{}, and {} lost", log.requests, log.lost),
+        )
     }
 
     fn proc(&self, name: &str) -> Result<PathBuf, Failure> {

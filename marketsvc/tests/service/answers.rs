@@ -1,6 +1,7 @@
 //! What the endpoints answer, beyond what every step answers as well.
 
 use axum::http::Method;
+use contract::answers::expect_problem;
 use contract::{Database, Failure, OrFail, Outcome, equal, equal_json};
 use marketsvc::Limits;
 use serde_json::{Value, json};
@@ -55,15 +56,9 @@ async fn errors_are_problems() -> Outcome {
         (422, service.post_json(order, &json!([1, [[2, 4]]])).await?),
     ];
     for (status, reply) in replies {
-        reply.expect_status(status)?;
-        equal(
-            reply.asked(),
-            Some("application/problem+json"),
-            reply.header("content-type"),
-        )?;
+        expect_problem(&reply, status)?;
         let problem = reply.json()?;
         equal(reply.asked(), &json!("about:blank"), &problem["type"])?;
-        equal(reply.asked(), &json!(status), &problem["status"])?;
         for member in ["title", "detail"] {
             let text = problem[member].as_str().unwrap_or_default();
             contract::ensure(
@@ -141,7 +136,7 @@ async fn a_database_that_fails_is_not_the_customers_mistake() -> Outcome {
         market.database.execute(&sql).await?;
         let path = "/api/add_new_order";
         let reply = market.service.post_json(path, &order).await?;
-        contract::answers::expect_problem(&reply, 500)?;
+        expect_problem(&reply, 500)?;
     }
     Ok(())
 }
@@ -356,6 +351,83 @@ async fn the_size_of_pages_does_not_show() -> Outcome {
                 &Value::Array(lines.or_fail(&path)?),
             )?;
         }
+        database = market.stop().done().await?;
+    }
+    Ok(())
+}
+
+/// A program that reads JSON's numbers as doubles sees other values here; the
+/// text is exact, whatever the schema allows.
+#[tokio::test]
+async fn large_numbers_keep_their_digits() -> Outcome {
+    const MAX: i64 = i64::MAX;
+    // The first that no double holds.
+    const ODD: i64 = (1 << 53) + 1;
+    let mut database = Database::sample().await?;
+    database
+        .execute(&format!(
+            "INSERT INTO address (id, flat_number, post_code) VALUES ({MAX}, {ODD}, {});
+             INSERT INTO customer (id, name, address_id) VALUES ({ODD}, 'Dee', {MAX}), ({MAX}, 'Eli', {MAX});
+             INSERT INTO item (id, name, price_cents) VALUES ({ODD}, 'Pin', 1), ({MAX}, 'Gem', {MAX});
+             INSERT INTO orders (id, customer_id, order_time) VALUES
+                 ({ODD}, {MAX}, '2024-06-01 10:00:00'), ({MAX}, {MAX}, '2024-06-01 10:00:00');
+             INSERT INTO order_items (rowid, order_id, item_id, quantity) VALUES
+                 ({ODD}, {ODD}, {ODD}, {ODD}), ({}, {MAX}, {MAX}, 1);",
+            i64::MIN,
+            MAX - 1,
+        ))
+        .await?;
+    let customers = format!(
+        r#"{{"id":{ODD},"name":"Dee","address":{{"flat_number":{ODD},"post_code":{min}}}}}
+{{"id":{MAX},"name":"Eli","address":{{"flat_number":{ODD},"post_code":{min}}}}}
+"#,
+        min = i64::MIN
+    );
+    let orders = format!(
+        r#"{{"order_id":{ODD},"customer":{{"name":"Eli"}},"order_time":"2024-06-01 10:00:00","items":[{{"name":"Pin","price":0.01,"quantity":{ODD},"total":90071992547409.93}}]}}
+{{"order_id":{MAX},"customer":{{"name":"Eli"}},"order_time":"2024-06-01 10:00:00","items":[{{"name":"Gem","price":92233720368547758.07,"quantity":1,"total":92233720368547758.07}}]}}
+"#
+    );
+    let between = r#"{"customer":"Eli","name":"Pin","price":0.01,"total":90071992547409.93}
+{"customer":"Eli","name":"Gem","price":92233720368547758.07,"total":92233720368547758.07}
+"#;
+    for page_rows in [1, 2, 1_000] {
+        let limits = Limits {
+            page_rows,
+            ..Limits::default()
+        };
+        let market = Market::over(database, limits).await?;
+        for (path, expected) in [
+            ("/api/customers", customers.as_str()),
+            (&format!("/api/orders/{MAX}"), &orders),
+            ("/api/orders_between_dates/2024-06-02/2024-06-01", between),
+        ] {
+            let lines = [("accept", "application/x-ndjson")];
+            let lines = market.service.get_with(path, &lines).await?;
+            lines.expect_status(200)?;
+            let asked = format!("{path} in pages of {page_rows}");
+            contract::ensure(
+                lines.text().ends_with(expected),
+                &asked,
+                expected,
+                lines.text(),
+            )?;
+            let array = market.service.get(path).await?.text();
+            let expected = format!("{}]", expected.trim_end().replace('\n', ","));
+            contract::ensure(array.ends_with(&expected), &asked, expected, &array)?;
+        }
+        let total = format!("/api/order_total/{MAX}");
+        equal(
+            "a total",
+            r#"{"Order Total":92233720368547758.07}"#,
+            market.service.get(&total).await?.text(),
+        )?;
+        let totals = format!("/api/orders_total?orders={MAX},{ODD},1");
+        equal(
+            "totals",
+            "[92233720368547758.07,90071992547409.93,30.0]",
+            market.service.get(&totals).await?.text(),
+        )?;
         database = market.stop().done().await?;
     }
     Ok(())

@@ -21,7 +21,7 @@ fn folder() -> Result<TempDir, Failure> {
     tempfile::tempdir().or_fail("a temporary folder")
 }
 
-async fn output(command: &mut Command) -> Result<Output, Failure> {
+pub async fn output(command: &mut Command) -> Result<Output, Failure> {
     soon("the program ends", command.output())
         .await
         .or_fail("the program")
@@ -29,7 +29,7 @@ async fn output(command: &mut Command) -> Result<Output, Failure> {
 
 /// Checks that the program ended with `code`, wrote nothing on standard
 /// output, and one line with all of `words` on standard error.
-fn expect_refusal(asked: &str, output: &Output, code: i32, words: &[&str]) -> Outcome {
+pub fn expect_refusal(asked: &str, output: &Output, code: i32, words: &[&str]) -> Outcome {
     let stderr = String::from_utf8_lossy(&output.stderr);
     equal(
         format!("{asked}: exit code, with {stderr}"),

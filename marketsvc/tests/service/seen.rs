@@ -1,6 +1,6 @@
 //! What the service shows of itself: ids, the log, metrics, health.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -8,14 +8,14 @@ use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
 use marketsvc::Limits;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
 
-use crate::common::{HANG, Market, Process, binary, expect_come_again, soon};
+use crate::common::{
+    HANG, Market, Process, Samples, add_order, binary, expect_come_again, metric, metrics, order,
+    soon,
+};
 
 const ID: &str = "x-request-id";
-
-fn order() -> serde_json::Value {
-    json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}]})
-}
 
 #[tokio::test]
 async fn every_answer_has_the_id_of_its_request() -> Outcome {
@@ -318,61 +318,6 @@ async fn no_answer_has_a_word_of_sql() -> Outcome {
     Ok(())
 }
 
-/// Values by name and labels, as they are written.
-type Samples = BTreeMap<String, f64>;
-
-/// Reads the text format: every line is checked, and each sample belongs to
-/// the metric that was described last.
-fn samples(text: &str) -> Result<Samples, Failure> {
-    let mut samples = Samples::new();
-    let mut metric = "";
-    let mut lines = text.lines();
-    ensure(lines.next_back() == Some("# EOF"), "the end", "# EOF", text)?;
-    for line in lines {
-        if let Some(comment) = line.strip_prefix("# ") {
-            let mut words = comment.split(' ');
-            let kind = words.next();
-            ensure(
-                matches!(kind, Some("HELP" | "TYPE" | "UNIT")),
-                line,
-                "HELP, TYPE or UNIT",
-                format!("{kind:?}"),
-            )?;
-            metric = words.next().or_fail(line)?;
-            continue;
-        }
-        let (name, value) = line.rsplit_once(' ').or_fail(line)?;
-        let (bare, labels) = name.split_once('{').unwrap_or((name, "}"));
-        ensure(bare.starts_with(metric), line, format!("of {metric}"), bare)?;
-        let labels = labels.strip_suffix('}').or_fail(line)?;
-        for label in labels.split("\",").filter(|label| !label.is_empty()) {
-            ensure(label.contains("=\""), line, "name=\"value\"", label)?;
-        }
-        let value = value.parse().or_fail(line)?;
-        let twice = samples.insert(name.to_owned(), value);
-        ensure(twice.is_none(), line, "each sample once", "twice")?;
-    }
-    Ok(samples)
-}
-
-async fn metrics(service: &Service) -> Result<Samples, Failure> {
-    let reply = service.get("/metrics").await?;
-    reply.expect_status(200)?;
-    let kind = reply.header("content-type").unwrap_or_default();
-    ensure(
-        kind.starts_with("application/openmetrics-text; version=1.0.0"),
-        "its type",
-        "OpenMetrics",
-        kind,
-    )?;
-    samples(&reply.text())
-}
-
-/// One of them.
-pub async fn metric(service: &Service, name: &str) -> Result<f64, Failure> {
-    metrics(service).await?.get(name).copied().or_fail(name)
-}
-
 #[tokio::test]
 async fn metrics_count_every_request_exactly() -> Outcome {
     let limits = Limits {
@@ -469,6 +414,42 @@ async fn metrics_count_every_request_exactly() -> Outcome {
         "the start",
         "some moments ago",
         started,
+    )
+}
+
+/// A lock keeps the writer at its first orders, and others wait.
+#[tokio::test]
+async fn metrics_tell_what_waits_and_what_is_in_use() -> Outcome {
+    let limits = Limits {
+        lock_wait: HANG,
+        acquire: HANG,
+        ..Limits::default()
+    };
+    let market = Market::over(Database::sample().await?, limits).await?;
+    market.service.get("/").await?.expect_status(200)?;
+    let lock = market.database.lock_exclusively().await?;
+    let mut orders = JoinSet::new();
+    let waiting = soon("two orders wait", async {
+        loop {
+            let service = Service::at(market.addr());
+            orders.spawn(async move { add_order(&service).await });
+            let metrics = metrics(&market.service).await?;
+            if metrics["orders_queued"] >= 2.0 {
+                return Ok::<_, Failure>(metrics);
+            }
+        }
+    })
+    .await?;
+    let writer = waiting["db_pool_connections_in_use{pool=\"writer\"}"];
+    equal("writers in use", 1.0, writer)?;
+    lock.release().await?;
+    while let Some(order) = soon("every order", orders.join_next()).await {
+        order.or_fail("an order's task")??;
+    }
+    equal(
+        "orders",
+        0.0,
+        metric(&market.service, "orders_queued").await?,
     )
 }
 

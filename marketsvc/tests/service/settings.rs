@@ -1,15 +1,13 @@
 //! Every limit is a flag and a variable.
 
-use std::process::Output;
-
 use clap::{Arg, Args, Command as Arguments};
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use contract::{Database, OrFail, Outcome, ensure, equal};
 use marketsvc::Limits;
-use tokio::process::Command;
 
 #[cfg(target_os = "linux")]
 use crate::common::add_order;
-use crate::common::{Process, binary, soon};
+use crate::common::{Process, binary};
+use crate::program::{expect_refusal, output};
 
 /// Each limit with its flag and its variable, and the one setting that is a
 /// number as they are.
@@ -25,27 +23,6 @@ fn limits() -> Vec<(String, String)> {
         .filter_map(name)
         .chain([threads])
         .collect()
-}
-
-async fn output(command: &mut Command) -> Result<Output, Failure> {
-    soon("the program ends", command.output())
-        .await
-        .or_fail("the program")
-}
-
-/// Checks that the program refused to start, with one line that has all `words`.
-fn expect_refusal(asked: &str, output: &Output, words: &[&str]) -> Outcome {
-    let said = String::from_utf8_lossy(&output.stderr);
-    equal(format!("{asked}: {said}"), Some(2), output.status.code())?;
-    equal(
-        format!("lines for {asked}: {said}"),
-        1,
-        said.lines().count(),
-    )?;
-    for word in words {
-        ensure(said.contains(word), asked, word, &said)?;
-    }
-    Ok(())
 }
 
 #[tokio::test]
@@ -72,19 +49,18 @@ async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
             ensure(described.contains(&part), flag, part, described)?;
         }
 
-        let words = ["\"many\"", "it must be"];
         let by_variable = output(binary(folder.path()).env(variable, "many")).await?;
-        expect_refusal(variable, &by_variable, &words)?;
-        expect_refusal(variable, &by_variable, &[variable])?;
+        let words = [variable, "\"many\"", "it must be"];
+        expect_refusal(variable, &by_variable, 2, &words)?;
         // A flag wins, also over a variable that is wrong as well.
         let mut command = binary(folder.path());
         command.env(variable, "few").arg(flag).arg("many");
         let by_flag = output(&mut command).await?;
-        expect_refusal(flag, &by_flag, &words)?;
-        expect_refusal(flag, &by_flag, &[flag])?;
+        let words = [flag, "\"many\"", "it must be"];
+        expect_refusal(flag, &by_flag, 2, &words)?;
         for wrong in ["", "-1", "1e9", "4000000000000"] {
             let refused = output(binary(folder.path()).env(variable, wrong)).await?;
-            expect_refusal(variable, &refused, &[variable, &format!("{wrong:?}")])?;
+            expect_refusal(variable, &refused, 2, &[variable, &format!("{wrong:?}")])?;
         }
     }
     for (flag, value, other) in [
@@ -95,6 +71,7 @@ async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
         expect_refusal(
             "limits that contradict each other",
             &refused,
+            2,
             &[flag, other],
         )?;
     }
@@ -106,10 +83,28 @@ async fn every_limit_can_be_set_and_says_what_it_may_be() -> Outcome {
         "--page-rows",
     ] {
         let refused = output(binary(folder.path()).args([zero, "0"])).await?;
-        expect_refusal(zero, &refused, &[zero, "\"0\"", "from 1 to"])?;
+        expect_refusal(zero, &refused, 2, &[zero, "\"0\"", "from 1 to"])?;
     }
     let left = std::fs::read_dir(folder.path()).or_fail("the folder")?;
     equal("files that were created", 0, left.count())
+}
+
+/// README.md has a row for each, with its default where every machine has the
+/// same.
+#[test]
+fn every_limit_is_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    let arguments = Limits::augment_args(Arguments::new("limits"));
+    for arg in arguments.get_arguments() {
+        let flag = arg.get_long().expect("a flag");
+        let row = readme
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("| `--{flag}` | ")));
+        let (default, _) = row.and_then(|row| row.split_once(" |")).expect(flag);
+        if !["in-flight", "readers"].contains(&flag) {
+            assert_eq!(arg.get_default_values(), [default], "--{flag}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -205,7 +200,7 @@ async fn a_setting_that_is_no_text_is_named() -> Outcome {
         let mut command = binary(folder.path());
         command.env(variable, OsStr::from_bytes(b"sqlite://\xff="));
         let refused = output(&mut command).await?;
-        expect_refusal(variable, &refused, &[variable, "it must be"])?;
+        expect_refusal(variable, &refused, 2, &[variable, "it must be"])?;
     }
     Ok(())
 }

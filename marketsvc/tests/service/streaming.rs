@@ -1,10 +1,11 @@
 //! Answers that are longer than memory should be.
 
+use contract::answers::expect_problem;
 use contract::{Database, OrFail, Outcome, equal};
 use futures::future::join_all;
 use marketsvc::Limits;
 
-use crate::common::{Market, soon};
+use crate::common::{Market, add_order, soon};
 
 const READERS: u32 = 4;
 
@@ -31,15 +32,7 @@ async fn stopped_readers_do_not_delay_others() -> Outcome {
             .await?
             .expect_status(200)?;
     }
-    soon(
-        "a new order",
-        market.service.post_json(
-            "/api/add_new_order",
-            &serde_json::json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}]}),
-        ),
-    )
-    .await?
-    .expect_status(201)?;
+    soon("a new order", add_order(&market.service)).await?;
     // They can go on where they stopped.
     let last = stopped
         .pop()
@@ -63,12 +56,7 @@ async fn a_failure_before_the_first_row_is_500() -> Outcome {
         .execute("ALTER TABLE address RENAME TO addresses_lost")
         .await?;
     let reply = market.service.get("/api/customers").await?;
-    reply.expect_status(500)?;
-    equal(
-        reply.asked(),
-        Some("application/problem+json"),
-        reply.header("content-type"),
-    )?;
+    expect_problem(&reply, 500)?;
     let text = reply.text().to_lowercase();
     for secret in ["address", "table", "sql", "select", "customer"] {
         contract::ensure(
