@@ -15,7 +15,7 @@ use crate::market::{self, Market};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::Form;
 use crate::report::thousands;
-use crate::rounds::{Progress, fewer_rounds, take_turns, take_turns_unless_slow};
+use crate::rounds::{Progress, take_turns};
 use crate::server::{SHARES, Server, Times};
 use crate::settings::Settings;
 
@@ -32,10 +32,6 @@ const TABLES: [u32; 3] = [FEW, ORDERS, MANY];
 const USUAL: usize = 32;
 
 const CONNECTIONS: [usize; 3] = [1, USUAL, 256];
-
-/// A contender that takes longer for a turn has fewer of them. Where a turn is
-/// long, most of it is waiting for the last answers.
-const SLOW: Duration = Duration::from_secs(3);
 
 /// Measures; see README.md.
 ///
@@ -120,14 +116,6 @@ impl Player {
             Self::Server(server) => takes_part(server.contender(), kind, connections, orders),
             // The limits are known for one kind.
             Self::Hello(_) | Self::Loop(_) => kind == TOTAL && connections == USUAL,
-        }
-    }
-
-    /// `None`: nobody's server.
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Server(server) | Self::Hello(server) => Some(server.name()),
-            Self::Loop(_) => None,
         }
     }
 }
@@ -239,7 +227,7 @@ impl Run<'_> {
         let rounds = self.settings.rounds;
         let progress = Progress::new("serve", players.len() * rounds);
         progress.say(title);
-        let fewer = take_turns_unless_slow(rounds, SLOW, players, |player, _| {
+        take_turns(rounds, players, |player, _| {
             match player {
                 Player::Server(server) | Player::Hello(server) => {
                     server.closed(bench, title, connections, self.times)?;
@@ -253,15 +241,7 @@ impl Run<'_> {
             }
             progress.step();
             Ok(())
-        })?;
-        let fewer: Vec<_> = fewer
-            .iter()
-            .filter_map(|place| players[*place].name())
-            .collect();
-        bench
-            .notes
-            .extend(fewer_rounds(title, SLOW, &fewer, rounds));
-        Ok(())
+        })
     }
 
     /// Latency at rates that the contenders can carry: all of them, and once
