@@ -28,6 +28,13 @@ use crate::error::{Error, Result};
 /// After a connection was refused.
 const RECONNECT: Duration = Duration::from_millis(5);
 
+/// Connections that are made without a pause: a server's queue has 128 places for
+/// those that it has not accepted, and who finds it full tries again after a second.
+const AT_ONCE: usize = 64;
+
+/// The pause.
+const ACCEPT: Duration = Duration::from_millis(5);
+
 /// Latencies are kept in µs with three digits, up to ten minutes.
 const HIGHEST: u64 = 600_000_000;
 
@@ -640,12 +647,15 @@ impl Connection {
 
 async fn connect(target: &Target, count: usize) -> Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
+    for number in 1..=count {
         let mut connection = Connection::new(target.addr);
         connection.connect().await.map_err(|error| {
             Error::Environment(format!("cannot connect to {}: {error}", target.addr))
         })?;
         connections.push(connection);
+        if number % AT_ONCE == 0 {
+            time::sleep(ACCEPT).await;
+        }
     }
     Ok(connections)
 }

@@ -36,14 +36,8 @@ impl Drop for Registration {
     }
 }
 
-/// Has `action` run if Ctrl-C or SIGTERM ends the program; the last one that
-/// was registered runs first.
-pub fn at_interrupt(action: impl FnOnce() + Send + 'static) -> Registration {
-    register(&mut actions(), Box::new(action))
-}
-
-/// Makes something together with what undoes it; no signal ends the program
-/// between the two.
+/// Makes something together with what undoes it if Ctrl-C or SIGTERM ends the
+/// program; no signal does so between the two. What was made last is undone first.
 ///
 /// # Errors
 ///
@@ -51,13 +45,9 @@ pub fn at_interrupt(action: impl FnOnce() + Send + 'static) -> Registration {
 pub fn tracked<T>(make: impl FnOnce() -> Result<(T, Action)>) -> Result<(T, Registration)> {
     let mut actions = actions();
     let (thing, action) = make()?;
-    Ok((thing, register(&mut actions, action)))
-}
-
-fn register(actions: &mut Vec<(u64, Action)>, action: Action) -> Registration {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     actions.push((id, action));
-    Registration(id)
+    Ok((thing, Registration(id)))
 }
 
 /// Begins to listen for Ctrl-C (exit code 130) and SIGTERM (143).

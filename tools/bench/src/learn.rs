@@ -20,7 +20,7 @@ use crate::program::{self, Program};
 use crate::rounds::Progress;
 use crate::settings::{self, Settings};
 
-/// First builds at most: each takes a minute or more, and nobody takes turns with it.
+/// First builds: each takes a minute or more, and nobody takes turns with it.
 const BUILDS: usize = 2;
 
 const CLONE: &str = "a fresh clone";
@@ -124,6 +124,9 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
         bench.record(TARGET, "all steps", "size", Unit::Bytes, bytes);
     }
     aims(&mut bench, target);
+    bench.notes.push(format!(
+        "There is nobody to take turns with. First builds: {builds}; edits of each step: {edits}."
+    ));
     bench.notes.push(
         "The clone is of what is committed, on the disk that the project is on. The edits are \
          comments at the first task of a solved exercise."

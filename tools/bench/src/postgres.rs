@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use sqlx_postgres::{PgConnectOptions, PgConnection};
 
 use crate::error::{Error, Result};
 use crate::interrupt::{self, Registration};
+use crate::program;
 use crate::settings::Settings;
 
 /// What to do where there is none.
@@ -55,22 +56,25 @@ impl Server {
         let create = format!("CREATE SCHEMA {schema}");
         let (address, cluster, dropped) = if let Some(address) = given {
             let options = options(address)?;
-            execute(&options, create)?;
             let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-            let dropped = OnDrop::new(move || {
-                // On Ctrl-C others still use the tables, and the server may end
-                // the one or the other when they wait for each other.
-                let mut dropped = execute(&options, drop.clone());
-                for _ in 0..4 {
-                    if dropped.is_ok() {
-                        break;
+            let undo = {
+                let options = options.clone();
+                move || {
+                    // On Ctrl-C others still use the tables, and the server may end
+                    // the one or the other when they wait for each other.
+                    let mut dropped = execute(&options, drop.clone());
+                    for _ in 0..4 {
+                        if dropped.is_ok() {
+                            break;
+                        }
+                        dropped = execute(&options, drop.clone());
                     }
-                    dropped = execute(&options, drop.clone());
+                    if let Err(error) = dropped {
+                        eprintln!("bench: cannot drop the schema: {error}");
+                    }
                 }
-                if let Err(error) = dropped {
-                    eprintln!("bench: cannot drop the schema: {error}");
-                }
-            });
+            };
+            let ((), dropped) = OnDrop::new(|| execute(&options, create), undo)?;
             (address.to_owned(), None, Some(dropped))
         } else if let Some(programs) = &programs {
             let (address, cluster) = cluster(settings, programs)?;
@@ -260,13 +264,25 @@ struct OnDrop {
 }
 
 impl OnDrop {
-    fn new(undo: impl Fn() + Send + Sync + 'static) -> Self {
+    /// What `make` has made is undone; no signal ends the program between the two,
+    /// nor while `make` runs, which must not start anything that is registered.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; then nothing is undone.
+    fn new<T>(
+        make: impl FnOnce() -> Result<T>,
+        undo: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(T, Self)> {
         let undo: Arc<dyn Fn() + Send + Sync> = Arc::new(undo);
         let at_interrupt = undo.clone();
-        Self {
+        let (thing, registration) =
+            interrupt::tracked(|| Ok((make()?, Box::new(move || at_interrupt()))))?;
+        let this = Self {
             undo,
-            _registration: interrupt::at_interrupt(move || at_interrupt()),
-        }
+            _registration: registration,
+        };
+        Ok((thing, this))
     }
 }
 
@@ -298,69 +314,76 @@ fn cluster(settings: &Settings, programs: &Path) -> Result<(String, OnDrop)> {
                 .map_err(Error::io("give the server its folder"))?;
         }
     }
-    let run = |name: &str, arguments: &[&OsStr]| {
-        run_as(
-            account.as_ref(),
-            &programs.join(name),
-            folder.path(),
-            arguments,
-        )
-    };
-    run(
-        "initdb",
-        &[
-            "--auth=scram-sha-256".as_ref(),
-            "--encoding=UTF8".as_ref(),
-            "--locale=C".as_ref(),
-            "--username".as_ref(),
-            NAME.as_ref(),
-            "--pwfile".as_ref(),
-            password_file.as_ref(),
-            "--pgdata".as_ref(),
-            data.as_ref(),
-        ],
-    )?;
-    // Somebody may take the port before the server does.
-    let mut tries = 3;
-    let port = loop {
-        let port = free_port()?;
-        write_settings(&data, port)?;
-        let log = folder.path().join("log");
-        let started = run(
-            "pg_ctl",
-            &[
-                "start".as_ref(),
-                "--wait".as_ref(),
-                "--silent".as_ref(),
-                "--log".as_ref(),
-                log.as_ref(),
-                "--pgdata".as_ref(),
-                data.as_ref(),
-            ],
-        );
-        tries -= 1;
-        match started {
-            Ok(()) => break port,
-            Err(error) if tries == 0 => {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                return Err(Error::Environment(format!("{error}\n{}", log.trim_end())));
-            }
-            Err(_) => {}
+    let arguments: [&OsStr; 9] = [
+        "--auth=scram-sha-256".as_ref(),
+        "--encoding=UTF8".as_ref(),
+        "--locale=C".as_ref(),
+        "--username".as_ref(),
+        NAME.as_ref(),
+        "--pwfile".as_ref(),
+        password_file.as_ref(),
+        "--pgdata".as_ref(),
+        data.as_ref(),
+    ];
+    let initdb = programs.join("initdb");
+    let mut command = command_as(account.as_ref(), &initdb, folder.path(), &arguments);
+    run(&initdb, &mut command, |command| {
+        // Nothing that it has made is needed, so it gets no time to tidy up.
+        let (mut child, _registration) = program::spawn("initdb", command, "KILL")?;
+        child.wait().map_err(Error::io("wait for initdb"))
+    })?;
+
+    let pg_ctl = programs.join("pg_ctl");
+    let log = folder.path().join("log");
+    let call = {
+        let data = data.clone();
+        // The folder lives as long as this closure.
+        move |arguments: &[&OsStr]| {
+            let mut all = arguments.to_vec();
+            all.extend::<[&OsStr; 3]>(["--silent".as_ref(), "--pgdata".as_ref(), data.as_ref()]);
+            let mut command = command_as(account.as_ref(), &pg_ctl, folder.path(), &all);
+            run(&pg_ctl, &mut command, |command| {
+                command.status().map_err(Error::io("start pg_ctl"))
+            })
         }
     };
-    let pg_ctl = programs.join("pg_ctl");
-    let stop = OnDrop::new(move || {
-        // Its files are thrown away, so it need not put them in order.
-        let arguments = ["stop", "--silent", "--mode=immediate", "--pgdata"];
-        let mut arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-        arguments.push(data.as_ref());
-        // The folder lives as long as this closure.
+    let call = Arc::new(call);
+    let start = {
+        let (call, data) = (call.clone(), data.clone());
+        move || {
+            // Somebody may take the port before the server does.
+            let mut tries = 3;
+            loop {
+                let port = free_port()?;
+                write_settings(&data, port)?;
+                tries -= 1;
+                match call(&[
+                    "start".as_ref(),
+                    "--wait".as_ref(),
+                    "--log".as_ref(),
+                    log.as_ref(),
+                ]) {
+                    Ok(()) => return Ok(port),
+                    Err(error) if tries == 0 => {
+                        // It may only have been slow.
+                        let _ = call(&["stop".as_ref(), "--mode=immediate".as_ref()]);
+                        let log = fs::read_to_string(&log).unwrap_or_default();
+                        return Err(Error::Environment(format!("{error}\n{}", log.trim_end())));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    };
+    // Its files are thrown away, so it need not put them in order.
+    let stop = move || {
         if data.join("postmaster.pid").exists()
-            && let Err(error) = run_as(account.as_ref(), &pg_ctl, folder.path(), &arguments)
+            && let Err(error) = call(&["stop".as_ref(), "--mode=immediate".as_ref()])
         {
             eprintln!("bench: cannot stop PostgreSQL: {error}");
         }
-    });
+    };
+    let (port, stop) = OnDrop::new(start, stop)?;
     let address = format!("{NAME}:{password}@127.0.0.1:{port}/postgres");
     Ok((address, stop))
 }
@@ -449,26 +472,19 @@ impl Account {
     }
 }
 
-/// # Errors
-///
-/// When the program fails, with what it said.
-fn run_as(
+/// A program of PostgreSQL's, run by `account`, with an environment that is the same
+/// everywhere.
+fn command_as(
     account: Option<&Account>,
     program: &Path,
     folder: &Path,
     arguments: &[&OsStr],
-) -> Result<()> {
+) -> Command {
     let mut command = match account {
         Some(account) => account.command(program),
         None => Command::new(program),
     };
-    // What it says goes to a file: a pipe would stay open as long as the server.
-    let mut said = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
-    let copy = || {
-        said.try_clone()
-            .map_err(Error::io("share a temporary file"))
-    };
-    let status = command
+    command
         .args(arguments)
         .current_dir(folder)
         .env_clear()
@@ -476,12 +492,28 @@ fn run_as(
         .env("LC_ALL", "C")
         // Ctrl-C is for us, who then stop it.
         .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(copy()?)
-        .stderr(copy()?)
-        .status()
-        .map_err(Error::io(format!("start {}", program.display())))?;
-    if status.success() {
+        .stdin(Stdio::null());
+    command
+}
+
+/// Has `wait` run the command to its end.
+///
+/// # Errors
+///
+/// When the program fails, with what it said.
+fn run(
+    program: &Path,
+    command: &mut Command,
+    wait: impl FnOnce(&mut Command) -> Result<ExitStatus>,
+) -> Result<()> {
+    // What it says goes to a file: a pipe would stay open as long as the server.
+    let mut said = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
+    let copy = || {
+        said.try_clone()
+            .map_err(Error::io("share a temporary file"))
+    };
+    command.stdout(copy()?).stderr(copy()?);
+    if wait(command)?.success() {
         return Ok(());
     }
     let mut text = String::new();

@@ -2,7 +2,6 @@
 //! while it measures does so for all of them.
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,58 +15,14 @@ use crate::error::Result;
 pub fn take_turns<C>(
     rounds: usize,
     contenders: &mut [C],
-    turn: impl FnMut(&mut C, usize) -> Result<()>,
-) -> Result<()> {
-    take_turns_unless_slow(rounds, Duration::MAX, contenders, turn)?;
-    Ok(())
-}
-
-/// Turns of a contender that is slow.
-pub const SLOW_ROUNDS: usize = 2;
-
-/// As [`take_turns`], but a contender that once takes longer than `limit` has only
-/// [`SLOW_ROUNDS`]. The places of those that have had fewer rounds for that.
-///
-/// # Errors
-///
-/// The first error of `turn`, which ends it.
-pub fn take_turns_unless_slow<C>(
-    rounds: usize,
-    limit: Duration,
-    contenders: &mut [C],
     mut turn: impl FnMut(&mut C, usize) -> Result<()>,
-) -> Result<Vec<usize>> {
-    let mut slow = vec![false; contenders.len()];
-    let mut fewer = Vec::new();
+) -> Result<()> {
     for round in 0..rounds {
-        for (place, contender) in contenders.iter_mut().enumerate() {
-            if round >= SLOW_ROUNDS && slow[place] {
-                if !fewer.contains(&place) {
-                    fewer.push(place);
-                }
-                continue;
-            }
-            let start = Instant::now();
+        for contender in &mut *contenders {
             turn(contender, round)?;
-            slow[place] |= start.elapsed() > limit;
         }
     }
-    Ok(fewer)
-}
-
-/// What a report says of contenders that have had fewer rounds; `None` when there
-/// are none.
-pub fn fewer_rounds(case: &str, limit: Duration, names: &[&str], rounds: usize) -> Option<String> {
-    let (last, others) = names.split_last()?;
-    let (names, have) = match others {
-        [] => ((*last).to_owned(), "has"),
-        others => (format!("{} and {last}", others.join("; ")), "have"),
-    };
-    Some(format!(
-        "{case}: {names} took longer than {} s for a turn and {have} had {SLOW_ROUNDS} of {rounds} \
-         rounds.",
-        limit.as_secs(),
-    ))
+    Ok(())
 }
 
 /// How far a bench is: a bar on standard error, or plain lines when that is no
@@ -131,40 +86,6 @@ mod tests {
         })
         .unwrap();
         assert_eq!(turns, "A0B0C0A1B1C1");
-    }
-
-    #[test]
-    fn a_slow_one_has_two_rounds() {
-        let turns = |rounds, limit| {
-            let mut turns = String::new();
-            let fewer = take_turns_unless_slow(rounds, limit, &mut ['A', 'B'], |name, round| {
-                turns.push(*name);
-                turns += &round.to_string();
-                Ok(())
-            });
-            (turns, fewer.unwrap())
-        };
-        let all = "A0B0A1B1A2B2".to_owned();
-        assert_eq!(turns(3, Duration::MAX), (all, vec![]));
-        // Any turn takes longer than no time.
-        let two = "A0B0A1B1".to_owned();
-        assert_eq!(turns(4, Duration::ZERO), (two.clone(), vec![0, 1]));
-        assert_eq!(turns(2, Duration::ZERO), (two, vec![]));
-    }
-
-    #[test]
-    fn who_has_had_fewer_rounds_is_said_once() {
-        let note = |names: &[&str]| fewer_rounds("a case", Duration::from_secs(4), names, 5);
-        assert_eq!(note(&[]), None);
-        assert_eq!(
-            note(&["a"]).as_deref(),
-            Some("a case: a took longer than 4 s for a turn and has had 2 of 5 rounds.")
-        );
-        let two = note(&["a, 1", "b, 2"]).unwrap();
-        assert!(
-            two.contains("a, 1 and b, 2 took") && two.contains("have had"),
-            "{two}"
-        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::market::{self, Market};
 use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::python::Form;
 use crate::report::thousands;
-use crate::rounds::{Progress, fewer_rounds, take_turns, take_turns_unless_slow};
+use crate::rounds::{Progress, take_turns};
 use crate::server::{SHARES, Server, Times};
 use crate::settings::Settings;
 
@@ -32,10 +32,6 @@ const TABLES: [u32; 3] = [FEW, ORDERS, MANY];
 const USUAL: usize = 32;
 
 const CONNECTIONS: [usize; 3] = [1, USUAL, 256];
-
-/// A contender that takes longer for a turn has fewer of them. Where a turn is
-/// long, most of it is waiting for the last answers.
-const SLOW: Duration = Duration::from_secs(3);
 
 /// Measures; see README.md.
 ///
@@ -120,14 +116,6 @@ impl Player {
             Self::Server(server) => takes_part(server.contender(), kind, connections, orders),
             // The limits are known for one kind.
             Self::Hello(_) | Self::Loop(_) => kind == TOTAL && connections == USUAL,
-        }
-    }
-
-    /// `None`: nobody's server.
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Server(server) | Self::Hello(server) => Some(server.name()),
-            Self::Loop(_) => None,
         }
     }
 }
@@ -239,7 +227,7 @@ impl Run<'_> {
         let rounds = self.settings.rounds;
         let progress = Progress::new("serve", players.len() * rounds);
         progress.say(title);
-        let fewer = take_turns_unless_slow(rounds, SLOW, players, |player, _| {
+        take_turns(rounds, players, |player, _| {
             match player {
                 Player::Server(server) | Player::Hello(server) => {
                     server.closed(bench, title, connections, self.times)?;
@@ -253,15 +241,7 @@ impl Run<'_> {
             }
             progress.step();
             Ok(())
-        })?;
-        let fewer: Vec<_> = fewer
-            .iter()
-            .filter_map(|place| players[*place].name())
-            .collect();
-        bench
-            .notes
-            .extend(fewer_rounds(title, SLOW, &fewer, rounds));
-        Ok(())
+        })
     }
 
     /// Latency at rates that the contenders can carry: all of them, and once
@@ -548,66 +528,49 @@ mod tests {
     use super::*;
     use crate::python::Customers;
 
-    /// What [`Run::table`] and [`Run::mixed`] go through, and who takes part.
-    fn plan() -> Vec<(&'static str, usize, u32, Vec<String>)> {
-        let mut contenders = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
-        for workers in [1, 2] {
-            contenders.push(Contender::python(Form::Core, workers, Customers::Collected));
-        }
-        let mut plan = Vec::new();
-        for orders in TABLES {
-            for kind in KINDS {
-                for &connections in connections(orders) {
-                    let playing = contenders
-                        .iter()
-                        .filter(|contender| takes_part(contender, kind, connections, orders))
-                        .map(|contender| contender.name.clone());
-                    plan.push((kind, connections, orders, playing.collect()));
-                }
-            }
-        }
-        plan
-    }
-
     #[test]
-    fn every_kind_is_measured_over_every_table_and_by_all_connections_over_one() {
-        let plan = plan();
-        for kind in KINDS {
-            for (orders, wanted) in [(FEW, &[32][..]), (ORDERS, &[1, 32, 256]), (MANY, &[32])] {
-                let found: Vec<usize> = plan
-                    .iter()
-                    .filter(|case| (case.0, case.2) == (kind, orders))
-                    .map(|case| case.1)
-                    .collect();
-                assert_eq!(found, wanted, "{kind}, {orders}");
-            }
+    fn who_takes_part_in_what() {
+        let peer = |workers| Contender::python(Form::Core, workers, Customers::Collected);
+        let rust = [Contender::marketsvc(), Contender::axum_rusqlite()];
+        let python = [peer(1), peer(2)];
+        // Peers of one and of two workers; 5 kinds by 3 numbers of connections over
+        // the table in the middle, and 5 kinds over each of the others.
+        for (kind, connections, orders, one, two) in [
+            (TOTAL, 32, FEW, true, false),
+            (OF_CUSTOMER, 32, FEW, false, false),
+            (TOTAL_10, 32, FEW, false, false),
+            (TOTAL_100, 32, FEW, false, false),
+            (MIXED, 32, FEW, false, false),
+            (TOTAL, 1, ORDERS, true, false),
+            (TOTAL, 32, ORDERS, true, true),
+            (TOTAL, 256, ORDERS, true, false),
+            (OF_CUSTOMER, 1, ORDERS, true, false),
+            (OF_CUSTOMER, 32, ORDERS, true, true),
+            (OF_CUSTOMER, 256, ORDERS, true, false),
+            (TOTAL_10, 1, ORDERS, true, false),
+            (TOTAL_10, 32, ORDERS, true, true),
+            (TOTAL_10, 256, ORDERS, true, false),
+            (TOTAL_100, 1, ORDERS, true, false),
+            (TOTAL_100, 32, ORDERS, true, true),
+            // Half a minute of work at once.
+            (TOTAL_100, 256, ORDERS, false, false),
+            (MIXED, 1, ORDERS, true, false),
+            (MIXED, 32, ORDERS, true, true),
+            (MIXED, 256, ORDERS, true, false),
+            (TOTAL, 32, MANY, true, false),
+            (OF_CUSTOMER, 32, MANY, false, false),
+            (TOTAL_10, 32, MANY, false, false),
+            (TOTAL_100, 32, MANY, false, false),
+            (MIXED, 32, MANY, false, false),
+        ] {
+            let plays = |contender| takes_part(contender, kind, connections, orders);
+            let case = title(kind, connections, orders);
+            assert!(rust.iter().all(plays), "{case}");
+            assert_eq!(python.each_ref().map(plays), [one, two], "{case}");
         }
-        for (kind, connections, orders, playing) in &plan {
-            assert_eq!(
-                playing[..2],
-                [MARKETSVC, AXUM_RUSQLITE],
-                "{kind}, {connections}, {orders}"
-            );
+        for (orders, expected) in [(FEW, &[32][..]), (ORDERS, &[1, 32, 256]), (MANY, &[32])] {
+            assert_eq!(connections(orders), expected, "{orders}");
         }
-    }
-
-    #[test]
-    fn peers_are_left_out_where_they_would_show_nothing() {
-        let plan = plan();
-        let peers = |kind, connections, orders| {
-            let case = (kind, connections, orders);
-            let found = plan.iter().find(|one| (one.0, one.1, one.2) == case);
-            found.unwrap().3.len() - 2
-        };
-        // The aims are about these.
-        assert_eq!(peers(TOTAL, USUAL, ORDERS), 2);
-        assert_eq!(peers(TOTAL_10, USUAL, ORDERS), 2);
-        assert_eq!(peers(TOTAL, USUAL, MANY), 1);
-        assert_eq!(peers(TOTAL_10, USUAL, MANY), 0);
-        assert_eq!(peers(TOTAL, 1, ORDERS), 1);
-        assert_eq!(peers(TOTAL, 256, ORDERS), 1);
-        assert_eq!(peers(TOTAL_100, USUAL, ORDERS), 2);
-        assert_eq!(peers(TOTAL_100, 256, ORDERS), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::answers;
 use crate::contender::{Contender, MARKETSVC, ONE_BY_ONE};
@@ -35,6 +35,9 @@ const DISK: [(&str, bool); 2] = [
     ("4 KiB at a file's end, fsync", true),
     ("4 KiB over old ones, fsync", false),
 ];
+
+/// How long orders are placed while fsyncs are counted.
+const COUNTED: Duration = Duration::from_millis(300);
 
 /// Faster than any disk that keeps its promise: the folder is in memory.
 const NO_DISK: f64 = 100_000.0;
@@ -112,7 +115,19 @@ pub fn measure(settings: &Settings) -> Result<Bench> {
         Bound::AtMost(0.0),
         lost,
     );
-    count_fsyncs(&mut bench, &contenders, &workload, times, &copy)?;
+    // A count, which needs no long stretch.
+    let times = Times {
+        stretch: times.stretch.min(COUNTED),
+        ..times
+    };
+    count_fsyncs(
+        &mut bench,
+        settings.rounds,
+        &contenders,
+        &workload,
+        times,
+        &copy,
+    )?;
     aims(&mut bench);
     Ok(bench)
 }
@@ -271,6 +286,7 @@ fn blocks(folder: &Path, grow: bool, times: Times) -> Result<f64> {
 /// strace for that, which slows it down: these stretches are not timed.
 fn count_fsyncs(
     bench: &mut Bench,
+    rounds: usize,
     contenders: &[Contender],
     workload: &Arc<Workload>,
     times: Times,
@@ -280,13 +296,14 @@ fn count_fsyncs(
         bench.skipped.push(format!("fsyncs for each order: {why}"));
         return Ok(());
     }
-    let progress = Progress::new("write", contenders.len() * CLIENTS.len());
+    let progress = Progress::new("write", rounds * contenders.len() * CLIENTS.len());
     progress.say("counting fsyncs");
     // What it writes down there is thrown away.
     let mut aside = Bench::new("", "");
-    for (place, contender) in contenders.iter().enumerate() {
+    let mut contenders: Vec<_> = contenders.iter().enumerate().collect();
+    take_turns(rounds, &mut contenders, |(place, contender), round| {
         let mut run = |name: &str, clients: Option<usize>| -> Result<(u64, u64)> {
-            let database = copy(format!("strace-{place}-{name}.sqlite"))?;
+            let database = copy(format!("strace-{round}-{place}-{name}.sqlite"))?;
             let log = database.with_extension("log");
             let mut server = Server::start(&under_strace(contender, &log), &database, workload)?;
             if let Some(clients) = clients {
@@ -295,6 +312,7 @@ fn count_fsyncs(
             let acknowledged = server.acknowledged;
             // strace writes when the program has ended.
             drop(server);
+            let _ = fs::remove_file(&database);
             Ok((fsyncs(&log)?, acknowledged))
         };
         // Start, comparison of answers and end.
@@ -313,8 +331,8 @@ fn count_fsyncs(
             }
             progress.step();
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The contender with its fsyncs counted. The filter in the kernel stops it at

@@ -8,7 +8,8 @@ command line. FILE holds one letter for each operation, w or r. The tables are
 there. To warm up, this program does the beginning of the list, writes a line
 `ready` and waits for a line on standard input; the tables are empty again by
 then. Then it does the list and writes what became of it as one line of JSON.
-After SECONDS nothing new is begun.
+After SECONDS nothing new is begun. In the form `tasks` they count from when all
+tasks are there and those that have no connection wait for one.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import os
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, create_engine, event, func, select
-from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -31,6 +32,7 @@ from sqlalchemy.orm import (
     selectinload,
     sessionmaker,
 )
+from sqlalchemy.util import await_only
 
 WARM_UP = 100
 SAMPLE_S = 0.005
@@ -40,6 +42,10 @@ BUSY_TIMEOUT_S = 3600
 # What became of an operation that did not fail.
 DONE = "done"
 NOT_BEGUN = "not begun"
+
+
+class TimeIsUp(Exception):
+    """Of a task that had its connection too late."""
 
 
 class Base(DeclarativeBase):
@@ -223,33 +229,81 @@ async def run_async(args, operations):
     on_connect(engine.sync_engine, args)
     session = async_sessionmaker(engine, expire_on_commit=False)
     jobs = {"w": write_async, "r": read_async}
+    perform = lambda operation: jobs[operation](session)
 
-    async def attempt(operation, run):
+    await asyncio.gather(*(perform(operation) for operation in operations[:WARM_UP]))
+    wait_for_empty_tables()
+    if args.form == "chunks":
+        await run_chunks(args, operations, engine, perform)
+        await engine.dispose()
+    else:
+        await run_tasks(args, operations, engine, perform)
+        # asyncio would cancel thousands of tasks first, one by one.
+        os._exit(0)
+
+
+async def run_chunks(args, operations, engine, perform):
+    run = Run(operations, args.patience, engine.pool)
+
+    async def attempt(operation):
         try:
-            await jobs[operation](session)
+            await perform(operation)
             return run.done()
-        except NoConnection:
-            return NOT_BEGUN
         except Exception as error:
             return error
 
-    async def warm_up(operation):
-        try:
-            await jobs[operation](session)
-        except NoConnection:
-            pass
-
-    await asyncio.gather(*(warm_up(operation) for operation in operations[:WARM_UP]))
-    wait_for_empty_tables()
-    size = args.chunk if args.form == "chunks" else len(operations)
-    run = Run(operations, args.patience, engine.pool)
-    for begin in range(0, len(operations), size):
+    for begin in range(0, len(operations), args.chunk):
         if run.is_over():
             break
-        chunk = operations[begin : begin + size]
-        run.results += await asyncio.gather(*(attempt(operation, run) for operation in chunk))
+        chunk = operations[begin : begin + args.chunk]
+        run.results += await asyncio.gather(*map(attempt, chunk))
     run.report()
-    await engine.dispose()
+
+
+async def run_tasks(args, operations, engine, perform):
+    run = None
+    start = asyncio.Event()
+    results = [NOT_BEGUN] * len(operations)
+    # The places of those that have a connection. SQLAlchemy commits in a task of
+    # its own, which inherits the place.
+    begun = set()
+    own_place = ContextVar("place")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begins(_connection):
+        await_only(start.wait())
+        # A task that has its connection too late gives it back, and so does the
+        # next one: those that have begun can end.
+        if run.is_over():
+            raise TimeIsUp
+        begun.add(own_place.get())
+
+    async def attempt(place, operation):
+        own_place.set(place)
+        try:
+            await perform(operation)
+            results[place] = run.done()
+        except TimeIsUp:
+            pass
+        except Exception as error:
+            results[place] = error
+        finally:
+            begun.discard(place)
+
+    tasks = [asyncio.create_task(attempt(*one)) for one in enumerate(operations)]
+    # Once for these tasks and once for those that commit: now each of them waits
+    # for a connection, or has one and waits for the start.
+    for _ in range(2):
+        await asyncio.sleep(0)
+    run = Run(operations, args.patience, engine.pool)
+    start.set()
+    await asyncio.wait(tasks, timeout=args.patience)
+    # Nobody else begins now, by whatever clock.
+    run.until = time.perf_counter()
+    while begun:
+        await asyncio.wait([tasks[place] for place in begun])
+    run.results = results
+    run.report()
 
 
 def engine_options(args):
@@ -264,7 +318,7 @@ def engine_options(args):
         "pool_size": args.connections,
         "max_overflow": 0,
         # With all tasks at once the last of them waits for nearly all the others.
-        "pool_timeout": args.patience,
+        "pool_timeout": None,
     }
 
 

@@ -1,7 +1,7 @@
 //! A peer's program, which ends with its turn, however that ends.
 
 use std::io::BufReader;
-use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::interrupt::Registration;
@@ -42,17 +42,6 @@ impl Child {
             reason: "it has no pipes".to_owned(),
         })?;
         Ok((stdin, BufReader::new(stdout)))
-    }
-
-    /// Waits until it has ended.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not tell.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        self.process
-            .wait()
-            .map_err(Error::io(format!("wait for {}", self.name)))
     }
 }
 

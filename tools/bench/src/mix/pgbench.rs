@@ -2,16 +2,15 @@
 //! by PostgreSQL's own load generator, with prepared statements.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
-use super::child::Child;
 use super::operations::{self, Operation};
 use super::strategy::Outcome;
 use super::{Turn, on_postgres, store};
 use crate::error::{Error, Result};
 use crate::postgres::Server;
+use crate::program;
 
 /// How many clients, in how many threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,34 +61,18 @@ pub fn turn(
 ) -> Result<Turn> {
     let file = folder.join("mix.sql");
     fs::write(&file, script()).map_err(Error::io("write pgbench's script"))?;
-    let mut said = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
     let mut command = command(program, server, &file, clients, list.len());
-    command.stderr(
-        said.try_clone()
-            .map_err(Error::io("share a temporary file"))?,
-    );
-    let mut child = Child::spawn("pgbench", &mut command)?;
-    let (_, mut stdout) = child.pipes()?;
-    let mut text = String::new();
-    stdout
-        .read_to_string(&mut text)
-        .map_err(Error::io("read what pgbench says"))?;
-    let succeeded = child.wait()?.success();
-    let mut failed = || {
-        let mut reason = String::new();
-        let _ = said
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| said.read_to_string(&mut reason));
-        Error::Failed {
-            contender: "pgbench".to_owned(),
-            reason: reason + &text,
-        }
+    let output = program::output("pgbench", &mut command)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let failed = || Error::Failed {
+        contender: "pgbench".to_owned(),
+        reason: format!("{}{text}", String::from_utf8_lossy(&output.stderr)),
     };
-    if !succeeded {
+    if !output.status.success() {
         return Err(failed());
     }
     // Without the time to connect.
-    let rate = number_after(&text, "tps = ").ok_or_else(&mut failed)?;
+    let rate = number_after(&text, "tps = ").ok_or_else(failed)?;
     let done = number_after(&text, "transactions actually processed: ").ok_or_else(failed)?;
     let writes = list.iter().filter(|o| **o == Operation::Write).count();
     let outcome = Outcome {

@@ -17,6 +17,9 @@ use super::strategy::Ended;
 pub const PARENTS: [&str; 3] = ["a1", "a2", "a3"];
 pub const CHILDREN: [(i32, &str); 5] = [(1, "b1"), (1, "b2"), (2, "b3"), (3, "b4"), (3, "b5")];
 
+/// How long making a connection may take; a hundred of them at once take a while.
+const CONNECT: Duration = Duration::from_secs(30);
+
 /// How many rows of `a` a read asks for.
 pub const PAGE: usize = 10;
 
@@ -194,7 +197,7 @@ impl<DB: Database> Pool<DB> {
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => time::timeout(pool.patience, pool.options.connect())
+            None => time::timeout(CONNECT, pool.options.connect())
                 .await
                 .map_err(|_| sqlx::Error::PoolTimedOut)??,
         };

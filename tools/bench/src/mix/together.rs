@@ -40,7 +40,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// When this write fails; that of another in the same transaction is none.
+    /// When the transaction that it shares fails.
     pub async fn write(&self) -> Result<Ended, Failure> {
         let gone = || Failure::Wrong("the writer is gone".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -61,26 +61,15 @@ async fn run(mut batch: impl Batch, mut waiting: mpsc::Receiver<Answer>) {
     }
 }
 
-/// One result for each of so many writes. When the database refuses them, one of
-/// them may be the cause: then each is done on its own, as a service has to.
+/// One result for each of so many writes. When the database refuses one of them, all
+/// have failed: here a failure ends the bench. A service would do each on its own.
 async fn together(batch: &mut impl Batch, writes: usize) -> Vec<Result<Ended, Failure>> {
     match batch.commit(writes).await {
         Ok(ids) => results(&ids, writes),
-        // A lost connection, say: nobody knows whether they are stored.
-        Err(error) if writes == 1 || error.as_database_error().is_none() => {
+        Err(error) => {
             let error = Arc::new(error);
             let failed = || Err(Failure::Together(error.clone()));
             std::iter::repeat_with(failed).take(writes).collect()
-        }
-        Err(_) => {
-            let mut results = Vec::with_capacity(writes);
-            for _ in 0..writes {
-                results.push(match batch.commit(1).await {
-                    Ok(ids) => store::examine_written(&ids),
-                    Err(error) => Err(error.into()),
-                });
-            }
-            results
         }
     }
 }
@@ -114,31 +103,19 @@ pub fn rows(writes: usize) -> (Vec<&'static str>, Vec<(i32, &'static str)>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
-    /// Answers as it is told, the last one again and again, and notes how many
-    /// writes it was asked for.
-    struct Told<F>(F, Vec<usize>);
+    /// Answers with these ids.
+    struct Told(Vec<i64>);
 
-    impl<F: FnMut(usize) -> sqlx::Result<Vec<i64>> + Send + 'static> Batch for Told<F> {
-        async fn commit(&mut self, writes: usize) -> sqlx::Result<Vec<i64>> {
-            self.1.push(writes);
-            (self.0)(writes)
+    impl Batch for Told {
+        async fn commit(&mut self, _writes: usize) -> sqlx::Result<Vec<i64>> {
+            Ok(self.0.clone())
         }
     }
 
     fn done(results: &[Result<Ended, Failure>]) -> Vec<bool> {
         results.iter().map(Result::is_ok).collect()
-    }
-
-    #[tokio::test]
-    async fn a_commit_that_nobody_knows_the_end_of_is_not_tried_again() {
-        let lost = |_| Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
-        let mut batch = Told(lost, Vec::new());
-        assert_eq!(done(&together(&mut batch, 3).await), [false; 3]);
-        assert_eq!(batch.1, [3]);
     }
 
     #[tokio::test]
@@ -148,7 +125,7 @@ mod tests {
             (vec![1, 2, 3, 4, 5], false),
             (vec![1, 2, 3, 3, 4, 5], false),
         ] {
-            let mut batch = Told(move |_| Ok(ids.clone()), Vec::new());
+            let mut batch = Told(ids);
             assert_eq!(done(&together(&mut batch, 2).await), [right; 2]);
         }
     }

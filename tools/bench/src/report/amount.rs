@@ -95,8 +95,8 @@ fn with_suffix(number: &str, scale: Scale) -> String {
     }
 }
 
-/// Three significant digits, thousands apart: `0.0123`, `1.23`, `12`, `1,230`.
-/// Zeros at the end stay, since they were measured too, but a whole number below
+/// Three significant digits, thousands apart: `0.0123`, `1.23`, `12`, `1,230`; two
+/// below a hundredth, which would be as long as nothing else: `0.0077`. Zeros at the end stay, since they were measured too, but a whole number below
 /// a thousand that is exact is written as one.
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
@@ -110,13 +110,14 @@ pub fn number(value: f64) -> String {
     }
     // Scientific notation rounds to significant digits, and says where the point
     // is afterwards: 999.6 is 1.00e3.
-    let scientific = format!("{value:.2e}");
-    let exponent: i32 = scientific
+    let digits: usize = if value.abs() < 0.01 { 2 } else { 3 };
+    let scientific = format!("{value:.*e}", digits - 1);
+    let exponent: isize = scientific
         .split_once('e')
         .and_then(|(_, exponent)| exponent.parse().ok())
         .unwrap_or_default();
     let rounded: f64 = scientific.parse().unwrap_or(value);
-    let decimals = usize::try_from(2 - exponent).unwrap_or(0);
+    let decimals = (digits - 1).saturating_add_signed(-exponent);
     let text = format!("{rounded:.decimals$}");
     match text.split_once('.') {
         Some((whole, rest)) => format!("{}.{rest}", thousands(whole)),
@@ -153,6 +154,8 @@ mod tests {
     fn three_digits_are_significant() {
         for (value, expected) in [
             (0.0, "0"),
+            (0.007_7, "0.0077"),
+            (0.009_96, "0.010"),
             (0.012_345, "0.0123"),
             (0.5, "0.500"),
             (1.0, "1"),

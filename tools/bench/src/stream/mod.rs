@@ -16,7 +16,7 @@ use crate::model::{Axis, Bench, Bound, Plot, Series, Style, Unit};
 use crate::program;
 use crate::python::{self, Customers, Form};
 use crate::report::thousands;
-use crate::rounds::{Progress, fewer_rounds, take_turns_unless_slow};
+use crate::rounds::{Progress, take_turns};
 use crate::settings::Settings;
 
 /// What is asked for.
@@ -36,9 +36,6 @@ const SAMPLE: u32 = 3;
 
 /// The table that the aims are about.
 const MILLION: u32 = 1_000_000;
-
-/// A contender that takes longer for a turn has fewer of them.
-const SLOW: Duration = Duration::from_secs(20);
 
 /// For a small answer while warming up; only turns a hang into an error.
 const HANG: Duration = Duration::from_mins(1);
@@ -143,7 +140,7 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
     let case = case(rows);
     let progress = Progress::new("stream", players.len() * settings.rounds);
     let mut memory: Vec<Series> = Vec::new();
-    let fewer = take_turns_unless_slow(settings.rounds, SLOW, players, |player, round| {
+    take_turns(settings.rounds, players, |player, round| {
         progress.say(&format!("{case}: {}", player.name));
         match &player.server {
             None => {
@@ -187,12 +184,6 @@ fn size(settings: &Settings, bench: &mut Bench, rows: u32, players: &mut [Player
             series: memory,
         });
     }
-    let fewer: Vec<_> = fewer
-        .iter()
-        .map(|place| players[*place].name.as_str())
-        .collect();
-    let note = fewer_rounds(&case, SLOW, &fewer, settings.rounds);
-    bench.notes.extend(note);
     Ok(())
 }
 
