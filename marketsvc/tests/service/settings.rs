@@ -6,7 +6,7 @@ use marketsvc::Limits;
 
 #[cfg(target_os = "linux")]
 use crate::common::add_order;
-use crate::common::{Process, binary};
+use crate::common::{Process, binary, soon};
 use crate::program::{expect_refusal, output};
 
 /// Each limit with its flag and its variable, and the one setting that is a
