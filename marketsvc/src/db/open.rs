@@ -124,12 +124,24 @@ impl Db {
         let db = Self::connect(&path, limits)
             .await
             .map_err(OpenError::sqlite("open", &path))?;
-        if let Err(cause) = MIGRATOR.run(&db.writer).await {
+        if let Err(cause) = migrate(&db).await {
             db.close().await;
             return Err(OpenError::Migrate { path, cause });
         }
         Ok(db)
     }
+}
+
+/// Brings an older database up to date.
+async fn migrate(db: &Db) -> Result<(), MigrateError> {
+    // Programs that start together find the same migrations missing, and all but one
+    // fail at each of them. By then it has been applied.
+    for _ in MIGRATOR.iter() {
+        if MIGRATOR.run(&db.writer).await.is_ok() {
+            return Ok(());
+        }
+    }
+    MIGRATOR.run(&db.writer).await
 }
 
 /// Builds the sample market beside `path` and moves it there when it is
@@ -247,45 +259,35 @@ async fn check_migrations(path: &Path) -> Result<(), OpenError> {
         name.push(suffix);
         PathBuf::from(name).exists()
     };
-    let options = SqliteConnectOptions::new().filename(path).read_only(true);
     // Even a read-only connection leaves WAL files behind where there were
     // none. `immutable` prevents that; it is right while nobody has the
     // database open, that is, while there is no log beside it.
-    let alone = !beside("-wal") && !beside("-journal");
-    let mut connection = SqliteConnection::connect_with(&options.immutable(alone))
+    let alone = || !beside("-wal") && !beside("-journal");
+    if alone() {
+        let compared = compare_migrations(path, true).await;
+        // What was read while somebody opened it may not fit together.
+        if compared.is_ok() || alone() {
+            return compared;
+        }
+    }
+    compare_migrations(path, false).await
+}
+
+async fn compare_migrations(path: &Path, immutable: bool) -> Result<(), OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .immutable(immutable);
+    let mut connection = SqliteConnection::connect_with(&options)
         .await
         .map_err(OpenError::sqlite("read", path))?;
-    let result = compare_migrations(&mut connection, path).await;
+    let applied = applied_migrations(&mut connection, path).await;
     connection
         .close()
         .await
         .map_err(OpenError::sqlite("read", path))?;
-    result
-}
-
-async fn compare_migrations(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> Result<(), OpenError> {
-    let market: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(OpenError::sqlite("read", path))?;
-    if market == 0 {
-        return Err(OpenError::NotAMarket(path.to_owned()));
-    }
-    let applied: Vec<(i64, bool, Vec<u8>)> =
-        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(OpenError::sqlite("read", path))?;
-    if applied.is_empty() {
-        return Err(OpenError::NotAMarket(path.to_owned()));
-    }
     let path = path.to_owned();
-    for (version, success, checksum) in applied {
+    for (version, success, checksum) in applied? {
         let Some(known) = MIGRATOR.iter().find(|known| known.version == version) else {
             let known = MIGRATOR.iter().map(|known| known.version).max();
             return Err(OpenError::Newer {
@@ -302,4 +304,29 @@ async fn compare_migrations(
         }
     }
     Ok(())
+}
+
+/// Each migration's version, success and checksum.
+async fn applied_migrations(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Vec<(i64, bool, Vec<u8>)>, OpenError> {
+    let market: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(OpenError::sqlite("read", path))?;
+    if market == 0 {
+        return Err(OpenError::NotAMarket(path.to_owned()));
+    }
+    let applied: Vec<_> =
+        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(OpenError::sqlite("read", path))?;
+    if applied.is_empty() {
+        return Err(OpenError::NotAMarket(path.to_owned()));
+    }
+    Ok(applied)
 }

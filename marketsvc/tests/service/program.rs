@@ -384,16 +384,31 @@ async fn programs_that_start_together_share_one_new_database() -> Outcome {
     Ok(())
 }
 
+/// The indexes that later migrations add.
+const INDEXES: &str = "'orders_by_customer', 'orders_by_time', 'order_items_by_order'";
+
+/// A database as the first migration left it.
+async fn older_database() -> Result<Database, Failure> {
+    let database = Database::sample().await?;
+    for index in INDEXES.split(", ") {
+        let index = index.replace('\'', "\"");
+        database.execute(&format!("DROP INDEX {index}")).await?;
+    }
+    database
+        .execute("DELETE FROM _sqlx_migrations WHERE version >= 2")
+        .await?;
+    Ok(database)
+}
+
+async fn expect_indexes(database: &Database) -> Outcome {
+    let sql = format!("SELECT count(*) FROM sqlite_schema WHERE name IN ({INDEXES})");
+    let indexes: i64 = database.one(&sql).await?;
+    equal("indexes after the start", 3, indexes)
+}
+
 #[tokio::test]
 async fn an_older_database_is_brought_up_to_date() -> Outcome {
-    let database = Database::sample().await?;
-    database
-        .execute(
-            "DROP INDEX orders_by_customer; DROP INDEX orders_by_time;
-             DROP INDEX order_items_by_order;
-             DELETE FROM _sqlx_migrations WHERE version >= 2;",
-        )
-        .await?;
+    let database = older_database().await?;
     let before = database.snapshot().await?;
     let mut process = Process::over(&database).await?;
     process
@@ -402,16 +417,28 @@ async fn an_older_database_is_brought_up_to_date() -> Outcome {
         .await?
         .expect_status(200)?;
     process.child.kill().await.or_fail("kill")?;
-    let indexes: i64 = database
-        .one(
-            "SELECT count(*) FROM sqlite_schema
-             WHERE name IN ('orders_by_customer', 'orders_by_time', 'order_items_by_order')",
-        )
-        .await?;
-    equal("indexes after the start", 3, indexes)?;
+    expect_indexes(&database).await?;
     database
         .expect_unchanged("a start over an older database", &before)
         .await
+}
+
+/// Each finds the same migrations missing.
+#[tokio::test]
+async fn programs_that_start_together_bring_a_database_up_to_date() -> Outcome {
+    for _ in 0..5 {
+        let database = older_database().await?;
+        let before = database.snapshot().await?;
+        let processes = join_all((0..4).map(|_| Process::over(&database))).await;
+        for mut process in processes.into_iter().collect::<Result<Vec<_>, _>>()? {
+            process.child.kill().await.or_fail("kill")?;
+        }
+        expect_indexes(&database).await?;
+        database
+            .expect_unchanged("a start over an older database", &before)
+            .await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
