@@ -46,8 +46,8 @@ const CALM: Duration = Duration::from_secs(1);
 const ORDERS_FOR_A_PLACE: usize = 8;
 
 /// The most places that a request needs. A list of a thousand orders is more
-/// work than four small requests, but it also takes longer when it is alone.
-const MOST_PLACES: usize = 4;
+/// work than six small requests, but it also takes longer when it is alone.
+const MOST_PLACES: usize = 6;
 
 /// The places.
 #[derive(Debug)]
@@ -220,7 +220,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_of_orders_needs_more_places() {
-        for (orders, places) in [(1, 1), (8, 1), (9, 2), (24, 3), (25, 4), (1_000, 4)] {
+        for (orders, places) in [
+            (1, 1),
+            (8, 1),
+            (9, 2),
+            (24, 3),
+            (25, 4),
+            (48, 6),
+            (1_000, 6),
+        ] {
             for comma in [",", "%2C", "%2c"] {
                 let admission = Admission::new(64);
                 let most = admitted(&admission, &list(orders, comma), 64).await;

@@ -122,8 +122,8 @@ pub fn marketsvc(database: &Path) -> Result<Command> {
         .env("DATABASE_URL", url)
         .env("MARKETSVC_ADDR", "127.0.0.1:0")
         // No peer turns requests away, so nor does the service: there are as many
-        // places as 256 clients need, and four for each that asks for a list.
-        .env("MARKETSVC_IN_FLIGHT", "1024")
+        // places as 256 clients need, and six for each that asks for a list.
+        .env("MARKETSVC_IN_FLIGHT", "1536")
         .env("MARKETSVC_QUEUE", "256")
         // No peer writes a line for each request, so nor does the service.
         .env("RUST_LOG", "warn");
