@@ -18,7 +18,7 @@ pub struct Money(pub i64);
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Exact up to 2^53 cents: dividing by 100 gives the nearest `f64`, and
+        // Exact up to 2^52 cents: dividing by 100 gives the nearest `f64`, and
         // the JSON writer prints the shortest text that reads back as it.
         #[expect(clippy::cast_precision_loss)]
         serializer.serialize_f64(self.0 as f64 / 100.0)

@@ -201,7 +201,7 @@ struct Item {
 }
 
 /// Cents as a number of whole units.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 cents")]
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^52 cents")]
 fn money(cents: i64) -> f64 {
     cents as f64 / 100.0
 }
