@@ -44,8 +44,7 @@ struct Args {
     )]
     #[arg(default_value = "sqlite://marketdb.sqlite", value_parser = Setting(config::database))]
     database_url: PathBuf,
-    /// Threads that serve requests, besides those of SQLite and the one that
-    /// stores orders.
+    /// Threads that serve requests, besides those of SQLite.
     ///
     /// The default leaves SQLite one of the cores. A single thread hands
     /// nothing over to another one: with two cores, totals come 1.2 to 1.5

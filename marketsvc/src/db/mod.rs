@@ -86,7 +86,7 @@ impl Db {
         Ok(Self {
             readers,
             totals: Totals::start(totals, limits.acquire),
-            new_orders: Writer::start(writer.clone(), place.clone(), limits)?,
+            new_orders: Writer::start(writer.clone(), place.clone(), limits),
             writer,
             place,
         })

@@ -50,12 +50,10 @@
 //! and to know whether it was in time; the rest is a channel.
 
 use std::collections::HashSet;
-use std::io;
 use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -64,7 +62,6 @@ use serde::Serialize;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Sqlite, SqliteConnection};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time;
@@ -123,7 +120,7 @@ impl Waiting {
 impl Writer {
     /// Starts the task, which writes through a connection of `pool`. Other
     /// users of the pool have to be done before the first order comes.
-    pub(super) fn start(pool: SqlitePool, place: Place, limits: &Limits) -> io::Result<Self> {
+    pub(super) fn start(pool: SqlitePool, place: Place, limits: &Limits) -> Self {
         let (queue, waiting) = mpsc::channel(limits.queue.max(1));
         let (stop, stopping) = watch::channel(false);
         let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 10));
@@ -135,16 +132,13 @@ impl Writer {
             most: limits.batch.max(1),
             batch_sizes: batch_sizes.clone(),
         };
-        let runtime = Handle::current();
-        thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || runtime.block_on(task.run(stopping)))?;
-        Ok(Self {
+        tokio::spawn(task.run(stopping));
+        Self {
             queue,
             stop: Arc::new(stop),
             patience: limits.acquire,
             batch_sizes,
-        })
+        }
     }
 
     /// Stores an order; see the module for when.
