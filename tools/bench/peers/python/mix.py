@@ -229,7 +229,9 @@ async def run_async(args, operations):
     on_connect(engine.sync_engine, args)
     session = async_sessionmaker(engine, expire_on_commit=False)
     jobs = {"w": write_async, "r": read_async}
-    perform = lambda operation: jobs[operation](session)
+
+    def perform(operation):
+        return jobs[operation](session)
 
     await asyncio.gather(*(perform(operation) for operation in operations[:WARM_UP]))
     wait_for_empty_tables()

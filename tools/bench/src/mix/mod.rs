@@ -810,16 +810,27 @@ mod tests {
         all_work(Place::Sqlite);
     }
 
-    #[test]
-    fn every_way_leaves_all_rows_on_postgres() {
-        let settings = Settings {
+    fn settings() -> Settings {
+        Settings {
             quick: true,
             rounds: 1,
             dir: None,
-        };
-        let Some(server) = Server::start(&settings).unwrap() else {
+        }
+    }
+
+    /// `None`, and a line that says so, where PostgreSQL is not installed.
+    fn server_or_skip() -> Option<Server> {
+        let server = Server::start(&settings()).unwrap();
+        if server.is_none() {
             assert!(env::var_os("CI").is_none(), "{}", postgres::INSTALL);
             eprintln!("not run: {}", postgres::INSTALL);
+        }
+        server
+    }
+
+    #[test]
+    fn every_way_leaves_all_rows_on_postgres() {
+        let Some(server) = server_or_skip() else {
             return;
         };
         all_work(Place::Postgres(&server));
@@ -856,14 +867,7 @@ mod tests {
     /// beginning of each way's turn.
     #[test]
     fn no_schema_is_left_after_a_signal() {
-        let settings = Settings {
-            quick: true,
-            rounds: 1,
-            dir: None,
-        };
-        let Some(server) = Server::start(&settings).unwrap() else {
-            assert!(env::var_os("CI").is_none(), "{}", postgres::INSTALL);
-            eprintln!("not run: {}", postgres::INSTALL);
+        let Some(server) = server_or_skip() else {
             return;
         };
         let runtime = runtime::Builder::new_current_thread()
@@ -904,13 +908,8 @@ mod tests {
     #[ignore = "ends only by a signal; the test above starts it"]
     fn works_until_it_is_told_to_stop() {
         interrupt::listen().unwrap();
-        let settings = Settings {
-            quick: true,
-            rounds: 1,
-            dir: None,
-        };
-        let server = Server::start(&settings).unwrap().unwrap();
-        let folder = settings.folder().unwrap();
+        let server = Server::start(&settings()).unwrap().unwrap();
+        let folder = settings().folder().unwrap();
         let run = run(folder.path(), operations::list(3_500));
         for what in ALL.iter().cycle() {
             println!("begins a turn");

@@ -96,8 +96,9 @@ fn with_suffix(number: &str, scale: Scale) -> String {
 }
 
 /// Three significant digits, thousands apart: `0.0123`, `1.23`, `12`, `1,230`; two
-/// below a hundredth, which would be as long as nothing else: `0.0077`. Zeros at the end stay, since they were measured too, but a whole number below
-/// a thousand that is exact is written as one.
+/// below a hundredth, which would be too long for its place: `0.0077`. Zeros at the
+/// end stay, since they were measured too, but a whole number below a thousand that
+/// is exact is written as one.
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
         return "-".to_owned();
