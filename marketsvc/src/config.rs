@@ -80,16 +80,14 @@ pub struct Limits {
     #[arg(default_value = "1s", value_parser = Setting(time))]
     pub patience: Duration,
     /// Reading requests that are worked on at once; more are 503. A list of
-    /// orders counts as one for each 8 of them, and as four at most.
+    /// orders counts as one for each 8 of them, and as six at most.
     ///
     /// The default is 32 for each core, and 256 at most. From a first 503 until there was none
     /// for a second it is half as many: the other half is for
     /// bursts, so that they do not slow those that are admitted under overload.
     ///
-    /// A 503 comes after 20 to 35 ms and costs almost nothing: told at once, clients
-    /// that ask again at once would take the processor from those that were
-    /// admitted. A request counts from its headers to its status line, but not
-    /// while its body is on its way. New orders have a queue of their own.
+    /// A request counts from its headers to its status line, but not while its
+    /// body is on its way. New orders have a queue of their own.
     #[arg(
         long,
         env = "MARKETSVC_IN_FLIGHT",
@@ -98,6 +96,18 @@ pub struct Limits {
     )]
     #[arg(default_value_t = in_flight_for_this_machine(), value_parser = Setting(number::<usize, 1, 1_000_000>))]
     pub in_flight: usize,
+    /// How long such a 503 is held back, and up to 15 ms more.
+    ///
+    /// It costs almost nothing: told at once, clients that ask again at once
+    /// would take the processor from those that were admitted.
+    #[arg(
+        long,
+        env = "MARKETSVC_REFUSAL_DELAY",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    #[arg(default_value = "20ms", value_parser = Setting(time_or_none))]
+    pub refusal_delay: Duration,
     /// For a request's line and headers, and for the next request on a
     /// connection that is kept alive. It is closed at most an eighth later.
     #[arg(
@@ -126,6 +136,19 @@ pub struct Limits {
     )]
     #[arg(default_value = "262144", value_parser = Setting(number::<usize, 1, 0x4000_0000>))]
     pub body_bytes: usize,
+    /// Most bytes of one connection that wait to be parsed or to be sent. A
+    /// request's head that is larger is 431.
+    ///
+    /// The system's own buffer for what a client has not taken yet is bounded at
+    /// twice as many: left alone, Linux lets it grow to 4 MB for each client.
+    #[arg(
+        long,
+        env = "MARKETSVC_CONNECTION_BUFFER",
+        hide_env_values = true,
+        value_name = "BYTES"
+    )]
+    #[arg(default_value = "65536", value_parser = Setting(number::<u32, 8_192, 0x1000_0000>))]
+    pub connection_buffer: u32,
     /// For reading, from the headers to the status line, then 503.
     ///
     /// A streamed body comes after the status line and may take as long as its
@@ -235,6 +258,28 @@ pub struct Limits {
     )]
     #[arg(default_value = "128", value_parser = Setting(number::<usize, 1, 100_000>))]
     pub batch: usize,
+    /// Totals of orders that wait to be read; more wait to get in, each for
+    /// `--acquire`, then 503.
+    #[arg(
+        long,
+        env = "MARKETSVC_TOTALS_QUEUE",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "1024", value_parser = Setting(number::<usize, 1, 100_000>))]
+    pub totals_queue: usize,
+    /// Totals that are read with one statement.
+    ///
+    /// So many take about a millisecond: those that come meanwhile wait no
+    /// longer than that.
+    #[arg(
+        long,
+        env = "MARKETSVC_TOTALS_BATCH",
+        hide_env_values = true,
+        value_name = "N"
+    )]
+    #[arg(default_value = "256", value_parser = Setting(number::<usize, 1, 100_000>))]
+    pub totals_batch: usize,
     /// Rows that a streamed answer reads at a time.
     ///
     /// A page of 1,000 customers is about 90 kB, and two pages are in memory

@@ -38,17 +38,6 @@ use crate::db::open::OpenError;
 use crate::metrics::Connections;
 use crate::{AppState, Config, Error, Limits, app};
 
-/// Most bytes of one connection that wait to be parsed or to be sent. Bounds
-/// a request's head (beyond it: 431) and what a client that reads slowly
-/// costs, besides its pages.
-const CONNECTION_BUFFER: usize = 64 * 1024;
-
-/// The system's buffer for what a client has not taken yet, in bytes; Linux
-/// takes it twice for its own bookkeeping. Left alone it grows to 4 MB for each
-/// client, and slow readers together take more memory there than here.
-#[cfg(unix)]
-const SEND_BUFFER: u32 = 128 * 1024;
-
 /// How many clients beyond the limit are told so at the same time, and how
 /// long one may take to hear it.
 const REFUSALS: usize = 64;
@@ -85,7 +74,7 @@ pub async fn run(
         ready,
     } = config;
     #[cfg(unix)]
-    bound_send_buffers(&listener).map_err(RunError::Listener)?;
+    bound_send_buffers(&listener, limits.connection_buffer).map_err(RunError::Listener)?;
     let db = Db::open(&database, &limits).await?;
     ready(address);
     let state = AppState::new(db.clone(), limits.clone());
@@ -105,7 +94,7 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
     let mut http = http1::Builder::new();
     // It would set a timer for each head. Here one looks after all of them.
     http.header_read_timeout(None)
-        .max_buf_size(CONNECTION_BUFFER);
+        .max_buf_size(usize::try_from(limits.connection_buffer).unwrap_or(usize::MAX));
     let mut heads = time::interval((limits.header_read / 8).max(Duration::from_millis(1)));
     heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clients = Clients {
@@ -196,14 +185,16 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
     clients.tasks.shutdown().await;
 }
 
-/// Sets [`SEND_BUFFER`] for the connections to come, which inherit it from the
-/// listener.
+/// Bounds the system's buffers for what clients have not taken yet at twice
+/// `bytes`; Linux doubles that for its own bookkeeping. Left alone they grow to
+/// 4 MB each, and slow readers together take more memory there than here.
+/// Connections to come inherit it from the listener.
 #[cfg(unix)]
-fn bound_send_buffers(listener: &TcpListener) -> io::Result<()> {
+fn bound_send_buffers(listener: &TcpListener, bytes: u32) -> io::Result<()> {
     use std::os::fd::AsFd;
     // A second handle of the same socket, of a type that can set it.
     let socket = listener.as_fd().try_clone_to_owned()?;
-    TcpSocket::from_std_stream(socket.into()).set_send_buffer_size(SEND_BUFFER)
+    TcpSocket::from_std_stream(socket.into()).set_send_buffer_size(2 * bytes)
 }
 
 /// Whether this one connection failed before we took it.

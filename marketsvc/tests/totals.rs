@@ -94,6 +94,8 @@ async fn loads_that_wait_share_a_statement() -> Outcome {
     equal("statements afterwards", 1, recording.statements().len())?;
     db.close().await;
 
+    small_batches(&database, &recording).await?;
+
     // And over HTTP.
     let limits = Limits {
         in_flight: 100,
@@ -129,6 +131,32 @@ async fn loads_that_wait_share_a_statement() -> Outcome {
         "2 to 75",
         statements,
     )
+}
+
+/// As many as one statement takes, and as the queue holds; the others wait.
+async fn small_batches(database: &Database, recording: &Recording) -> Outcome {
+    let limits = Limits {
+        totals_batch: 4,
+        totals_queue: 6,
+        ..Limits::default()
+    };
+    let db = Db::open(database.path(), &limits)
+        .await
+        .expect("the database opens");
+    recording.clear();
+    let loads = (1..=40).map(|number| orders::total(&db, order(number)));
+    for total in soon("loads in small batches", join_all(loads)).await {
+        total.expect("a total");
+    }
+    let statements = recording.statements().len();
+    ensure(
+        (10..=20).contains(&statements),
+        "statements for 40 loads, 4 at a time",
+        "10 to 20",
+        statements,
+    )?;
+    db.close().await;
+    Ok(())
 }
 
 fn few(what: &str, recording: &Recording, most: usize) -> Outcome {

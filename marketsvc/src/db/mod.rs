@@ -85,7 +85,7 @@ impl Db {
         let place = Place::of(path)?;
         Ok(Self {
             readers,
-            totals: Totals::start(totals, limits.acquire),
+            totals: Totals::start(totals, limits),
             new_orders: Writer::start(writer.clone(), place.clone(), limits),
             writer,
             place,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::Db;
-use super::totals::{MAX_BATCH, OrderTotal};
+use super::totals::OrderTotal;
 use super::values;
 use crate::domain::{CustomerId, Money, NewOrder, OrderId, UtcTime};
 use crate::trace::part_of_request;
@@ -237,7 +237,7 @@ pub async fn total(db: &Db, order: OrderId) -> Result<OrderTotal, Error> {
 ///
 /// Dropping the future aborts the tasks.
 pub async fn totals(db: &Db, orders: &[OrderId]) -> Result<Vec<OrderTotal>, Error> {
-    in_order(orders, MAX_BATCH, |order| {
+    in_order(orders, db.totals.batch(), |order| {
         let totals = db.totals.clone();
         Box::pin(async move { totals.load(order).await })
     })

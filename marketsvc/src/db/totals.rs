@@ -17,7 +17,7 @@
 //!   sees every order that was committed before it was asked for. The loads of
 //!   one statement see the same moment of the database.
 //! - **Order.** Loads go out in the order in which they came, at most
-//!   [`MAX_BATCH`] with one statement, and one statement runs at a time. With
+//!   [`Limits::totals_batch`] with one statement, and one statement runs at a time. With
 //!   two, each would find half as many waiting.
 //! - **Giving up.** A load whose caller has gone is left out of a statement
 //!   that has not begun. No other load notices; with nobody left there is no
@@ -25,10 +25,9 @@
 //! - **Errors.** A statement that fails is the error of each load in it, and a
 //!   panic is too. The next statement has nothing to do with it, and goes over
 //!   a connection that was tested.
-//! - **Limits.** A load is answered within
-//!   [`Limits::acquire`](crate::Limits::acquire), or is [`Error::Busy`] then;
-//!   for that long it also waits to get into a queue that holds [`QUEUE`]
-//!   loads already.
+//! - **Limits.** A load is answered within [`Limits::acquire`], or is
+//!   [`Error::Busy`] then; for that long it also waits to get into a queue that
+//!   holds [`Limits::totals_queue`] loads already.
 //! - **End.** The task that reads ends when the database is closed, or with the
 //!   last [`Totals`]. Loads after that are [`Error::Busy`].
 
@@ -45,16 +44,9 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
-use crate::Error;
 use crate::domain::{Money, OrderId};
 use crate::trace::{Trace, shared_statement};
-
-/// The most orders in one statement, which then takes about a millisecond:
-/// those that come meanwhile wait no longer than that.
-pub(super) const MAX_BATCH: usize = 256;
-
-/// The most loads that wait for a statement; further ones wait to get in.
-const QUEUE: usize = 1_024;
+use crate::{Error, Limits};
 
 /// For each order of a JSON list of numbers its place there and its total,
 /// which is `"empty"` when it has no items and `null` when it does not exist:
@@ -91,6 +83,7 @@ pub(super) struct Totals {
     pool: SqlitePool,
     queue: mpsc::Sender<Load>,
     patience: Duration,
+    batch: usize,
     batch_sizes: Histogram,
 }
 
@@ -104,18 +97,25 @@ struct Load {
 
 impl Totals {
     /// Starts the task that reads, until `pool` is closed. It keeps one
-    /// connection. A load may take `patience`.
-    pub(super) fn start(pool: SqlitePool, patience: Duration) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        // Up to 256, which is MAX_BATCH.
+    /// connection.
+    pub(super) fn start(pool: SqlitePool, limits: &Limits) -> Self {
+        let (queue, waiting) = mpsc::channel(limits.totals_queue);
+        // Up to 256, which is the default of `totals_batch`.
         let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 9));
-        tokio::spawn(answer(pool.clone(), waiting, batch_sizes.clone()));
+        let batch = limits.totals_batch;
+        tokio::spawn(answer(pool.clone(), waiting, batch, batch_sizes.clone()));
         Self {
             pool,
             queue,
-            patience,
+            patience: limits.acquire,
+            batch,
             batch_sizes,
         }
+    }
+
+    /// How many loads one statement answers at most.
+    pub(super) fn batch(&self) -> usize {
+        self.batch
     }
 
     /// How many loads wait for a statement.
@@ -183,20 +183,25 @@ impl Totals {
 
 /// Answers what is waiting, until the pool is closed or nobody can ask any
 /// more.
-async fn answer(pool: SqlitePool, mut waiting: mpsc::Receiver<Load>, batch_sizes: Histogram) {
+async fn answer(
+    pool: SqlitePool,
+    mut waiting: mpsc::Receiver<Load>,
+    most: usize,
+    batch_sizes: Histogram,
+) {
     let mut closed = pin!(pool.close_event());
     let mut kept = None;
-    let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut batch = Vec::with_capacity(most);
     loop {
         let received = tokio::select! {
             biased;
             () = &mut closed => return,
-            received = waiting.recv_many(&mut batch, MAX_BATCH) => received,
+            received = waiting.recv_many(&mut batch, most) => received,
         };
         if received == 0 {
             return;
         }
-        let read = AssertUnwindSafe(read(&pool, &mut kept, &mut waiting, &mut batch));
+        let read = AssertUnwindSafe(read(&pool, &mut kept, &mut waiting, most, &mut batch));
         let totals = read.catch_unwind().await.unwrap_or(Err(Error::Panicked));
         let answers = match totals {
             Ok(totals) => {
@@ -225,6 +230,7 @@ async fn read(
     pool: &SqlitePool,
     kept: &mut Option<PoolConnection<Sqlite>>,
     waiting: &mut mpsc::Receiver<Load>,
+    most: usize,
     batch: &mut Vec<Load>,
 ) -> Result<Vec<OrderTotal>, Error> {
     let connection = match kept {
@@ -232,7 +238,7 @@ async fn read(
         None => kept.insert(pool.acquire().await?),
     };
     batch.retain(|load| !load.answer.is_closed());
-    while batch.len() < MAX_BATCH
+    while batch.len() < most
         && let Ok(load) = waiting.try_recv()
     {
         batch.push(load);
@@ -275,7 +281,6 @@ mod tests {
     use futures::poll;
 
     use super::*;
-    use crate::Limits;
     use crate::db::Db;
 
     /// The sample market: orders 1 and 2 cost 30 and 12 units, order 3 has no
@@ -283,12 +288,18 @@ mod tests {
     async fn sample(patience: Duration) -> (tempfile::TempDir, Db) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("market.sqlite");
-        let mut db = Db::open(&path, &Limits::default()).await.unwrap();
-        db.totals.patience = patience;
-        (folder, db)
+        let limits = Limits {
+            acquire: patience,
+            totals_queue: QUEUE,
+            totals_batch: BATCH,
+            ..Limits::default()
+        };
+        (folder, Db::open(&path, &limits).await.unwrap())
     }
 
     const LONG: Duration = Duration::from_mins(1);
+    const QUEUE: usize = 100;
+    const BATCH: usize = 30;
 
     fn order(number: usize) -> OrderId {
         OrderId::try_from(i64::try_from(number).unwrap()).unwrap()
@@ -392,7 +403,7 @@ mod tests {
         let (_folder, db) = sample(Duration::from_millis(100)).await;
         let held = db.totals.hold().await;
         // Those that do not get into the queue neither.
-        let loads = (1..=QUEUE + MAX_BATCH + 10).map(|i| db.totals.load(order(i)));
+        let loads = (1..=QUEUE + BATCH + 10).map(|i| db.totals.load(order(i)));
         for answer in join_all(loads).await {
             assert!(matches!(answer, Err(Error::Busy(_))), "{answer:?}");
         }

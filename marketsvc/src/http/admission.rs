@@ -30,13 +30,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::Error;
 
-/// How long a refusal is held back. A client that asks again as soon as it is
-/// refused would be refused ten thousands of times in a second, and take the
-/// processor from those that were admitted. Waiting here costs nothing.
-const REFUSAL_DELAY: Duration = Duration::from_millis(20);
-
-/// By how many milliseconds those delays differ. Clients that were refused
-/// together would otherwise come again together.
+/// By how many milliseconds the delays of refusals differ. Clients that were
+/// refused together would otherwise come again together.
 const REFUSAL_SPREAD: u64 = 16;
 
 /// Without a refusal for so long, all places are given out again.
@@ -54,6 +49,7 @@ const MOST_PLACES: usize = 6;
 pub(super) struct Admission {
     free: Arc<Semaphore>,
     all: usize,
+    refusal_delay: Duration,
     start: Instant,
     refusals: AtomicU64,
     /// Milliseconds from `start` to the last refusal, or [`NEVER`].
@@ -75,11 +71,16 @@ pub(super) enum Place {
 pub(super) struct SharedPlace(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Admission {
-    pub(super) fn new(places: usize) -> Self {
+    /// A refusal is held back for `refusal_delay`. A client that asks again as
+    /// soon as it is refused would be refused ten thousands of times in a second,
+    /// and take the processor from those that were admitted. Waiting here costs
+    /// nothing.
+    pub(super) fn new(places: usize, refusal_delay: Duration) -> Self {
         let places = places.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             free: Arc::new(Semaphore::new(places)),
             all: places,
+            refusal_delay,
             start: Instant::now(),
             refusals: AtomicU64::new(0),
             last_refusal: AtomicU64::new(NEVER),
@@ -114,7 +115,7 @@ impl Admission {
     /// It is counted as refused as soon as it is polled.
     pub(super) async fn refusal(&self) -> Error {
         let turn = self.refuse();
-        sleep(REFUSAL_DELAY + Duration::from_millis(turn % REFUSAL_SPREAD)).await;
+        sleep(self.refusal_delay + Duration::from_millis(turn % REFUSAL_SPREAD)).await;
         Error::Overloaded
     }
 
@@ -197,6 +198,8 @@ impl SharedPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const REFUSAL_DELAY: Duration = Duration::from_millis(20);
     use axum::body::Body;
     use futures::future::join_all;
 
@@ -230,7 +233,7 @@ mod tests {
             (1_000, 6),
         ] {
             for comma in [",", "%2C", "%2c"] {
-                let admission = Admission::new(64);
+                let admission = Admission::new(64, REFUSAL_DELAY);
                 let most = admitted(&admission, &list(orders, comma), 64).await;
                 assert_eq!(most, 64 / places, "{orders} orders, {comma}");
                 assert_eq!(admission.in_flight(), 0);
@@ -240,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_in_a_body_needs_as_many_as_one_in_a_query() {
-        let admission = Admission::new(8);
+        let admission = Admission::new(8, REFUSAL_DELAY);
         let body = || Body::from_stream(futures::stream::pending::<Result<Bytes, Error>>());
         let mut places = Vec::new();
         for _ in 0..2 {
@@ -258,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_few_are_given_out_a_list_does_with_them() {
         for all in 1..8 {
-            let admission = Admission::new(all);
+            let admission = Admission::new(all, REFUSAL_DELAY);
             let held: Vec<_> = join_all((0..all).map(|_| admit(&admission, "/"))).await;
             assert!(admit(&admission, "/").await.is_err());
             drop(held);
@@ -272,7 +275,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_refusal_half_are_given_out_until_it_is_calm() {
-        let admission = Admission::new(64);
+        let admission = Admission::new(64, REFUSAL_DELAY);
         // A burst is no overload.
         assert_eq!(admitted(&admission, "/", 64).await, 64);
         assert_eq!(admitted(&admission, "/", 65).await, 64);
@@ -287,7 +290,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_come_late_but_in_time_and_not_together() {
-        let admission = Admission::new(1);
+        for delay in [Duration::ZERO, REFUSAL_DELAY] {
+            refusals_come_after(delay).await;
+        }
+    }
+
+    async fn refusals_come_after(delay: Duration) {
+        let admission = Admission::new(1, delay);
         let _held = admit(&admission, "/").await.unwrap();
         let start = Instant::now();
         let times = join_all((0..160).map(async |_| {
@@ -299,8 +308,8 @@ mod tests {
         }));
         let mut times = times.await;
         times.sort();
-        assert!(times[0] >= REFUSAL_DELAY, "{times:?}");
-        assert!(times[159] < Duration::from_millis(40), "{times:?}");
+        assert!(times[0] >= delay, "{times:?}");
+        assert!(times[159] < delay + Duration::from_millis(20), "{times:?}");
         assert!(
             times
                 .iter()

@@ -53,7 +53,7 @@ impl AppState {
         Self(Arc::new(Shared {
             metrics: Metrics::new(&db),
             db,
-            admission: Admission::new(limits.in_flight),
+            admission: Admission::new(limits.in_flight, limits.refusal_delay),
             stopping: AtomicBool::new(false),
             limits,
         }))

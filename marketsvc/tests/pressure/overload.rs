@@ -173,13 +173,14 @@ async fn overload(request: &[u8]) -> Outcome {
     let after = unloaded(&program, request).await?;
 
     let (admitted, refused) = (p99(&mut times.admitted)?, p99(&mut times.refused)?);
+    let slowest = times.refused.last().copied().unwrap_or_default();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = (times.admitted.len() + times.refused.len()) as f64 / form.storm.as_secs_f64();
     let warm = memory[4..8].iter().max().copied().unwrap_or_default();
     let most = memory[8..].iter().max().copied().unwrap_or_default();
     let lost = program.log().await?.lost;
     println!(
-        "capacity {capacity:.0}/s, asked {rate:.0}/s for {:?}: {} admitted, p99 {admitted:?}; {} refused, p99 {refused:?}; \
+        "capacity {capacity:.0}/s, asked {rate:.0}/s for {:?}: {} admitted, p99 {admitted:?}; {} refused, p99 {refused:?}, slowest {slowest:?}; \
          unloaded p99 before {before:?}, after {after:?}; memory {warm} KiB early in the storm, then at most {most} KiB; {lost} lines of the log lost",
         form.storm,
         times.admitted.len(),

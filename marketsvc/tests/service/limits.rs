@@ -247,18 +247,33 @@ async fn half_a_head_and_an_idle_connection_are_closed() -> Outcome {
 
 #[tokio::test]
 async fn heads_have_a_limit() -> Outcome {
-    let market = Market::sample().await?;
-    let long = format!(
-        "GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
-        "x".repeat(1 << 20)
-    );
-    let reply = market.service.raw(long, Then::ReadFor(HANG)).await?;
-    ensure(
-        matches!(reply.status(), Some(431) | None) && reply.closed,
-        "a head of 1 MiB",
-        "431 or nothing",
-        reply.text(),
-    )
+    let head = |bytes| {
+        let value = "x".repeat(bytes);
+        format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {value}\r\n\r\n")
+    };
+    for (connection_buffer, fits, too_long) in [
+        (Limits::default().connection_buffer, 40_000, 1 << 20),
+        (8_192, 4_000, 40_000),
+    ] {
+        let limits = Limits {
+            connection_buffer,
+            ..Limits::default()
+        };
+        let market = market(limits).await?;
+        let reply = market.service.raw(head(fits), Then::ReadFor(HANG)).await?;
+        equal(format!("a head of {fits}"), Some(200), reply.status())?;
+        let reply = market
+            .service
+            .raw(head(too_long), Then::ReadFor(HANG))
+            .await?;
+        ensure(
+            matches!(reply.status(), Some(431) | None) && reply.closed,
+            format!("a head of {too_long} bytes"),
+            "431 or nothing",
+            reply.text(),
+        )?;
+    }
+    Ok(())
 }
 
 /// Asks until there is a place, and returns how often there was none.
