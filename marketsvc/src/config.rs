@@ -106,7 +106,7 @@ pub struct Limits {
         hide_env_values = true,
         value_name = "TIME"
     )]
-    #[arg(default_value = "20ms", value_parser = Setting(time_or_none))]
+    #[arg(default_value = "10ms", value_parser = Setting(time_or_none))]
     pub refusal_delay: Duration,
     /// For a request's line and headers, and for the next request on a
     /// connection that is kept alive. It is closed at most an eighth later.

@@ -199,7 +199,7 @@ impl SharedPlace {
 mod tests {
     use super::*;
 
-    const REFUSAL_DELAY: Duration = Duration::from_millis(20);
+    const REFUSAL_DELAY: Duration = Duration::from_millis(10);
     use axum::body::Body;
     use futures::future::join_all;
 
