@@ -334,7 +334,7 @@ impl Run<'_> {
             );
             if let Some(ratio) = than_all {
                 bench.notes.push(format!(
-                    "{here}: {ratio:.3} times the rate of the fastest FastAPI with any number of workers."
+                    "{here}: {ratio:.1} times the rate of the fastest FastAPI with any number of workers."
                 ));
             }
             bench.aim(

@@ -15,8 +15,9 @@ const FULL: usize = 3;
 pub fn markdown(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "`bench {}` on {} UTC: {}, {} cores, {} memory, {}.",
-        report.command,
+        "`{}` on {} UTC: {}, {} cores, {} memory, {}.",
+        // Without a name it is everything.
+        format!("bench {}", report.command).trim_end(),
         report.started,
         machine.cpu,
         machine.cores,
