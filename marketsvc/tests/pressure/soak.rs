@@ -25,6 +25,8 @@ const CLIENTS: u64 = 16;
 /// The share of what the service can do.
 const LOAD: f64 = 0.8;
 
+const VERY_LATE: Duration = Duration::from_millis(100);
+
 /// What a sample of the process shows.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
@@ -85,9 +87,10 @@ async fn load(program: &Program, end: Instant, each: Option<Duration>) -> Result
             for request in mix.iter().cycle().skip(usize::try_from(n).unwrap_or(0) * 3) {
                 if let Some(each) = each {
                     sleep_until(next).await;
-                    // Who is late does not catch up: that would be more than
-                    // the load meant.
-                    next = (next + each).max(Instant::now());
+                    // Timers are as coarse as a request is long, so who is late
+                    // catches up; who is very late does not, since that would
+                    // be more than the load meant.
+                    next = (next + each).max(Instant::now() - VERY_LATE);
                 }
                 if Instant::now() >= end {
                     break;
