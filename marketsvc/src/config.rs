@@ -96,7 +96,8 @@ pub struct Limits {
     )]
     #[arg(default_value_t = in_flight_for_this_machine(), value_parser = Setting(number::<usize, 1, 1_000_000>))]
     pub in_flight: usize,
-    /// How long such a 503 is held back, and up to 15 ms more.
+    /// How long a 503 for a reading request beyond `--in-flight` is held back, and
+    /// up to 15 ms more.
     ///
     /// It costs almost nothing: told at once, clients that ask again at once
     /// would take the processor from those that were admitted.

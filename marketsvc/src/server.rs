@@ -38,6 +38,9 @@ use crate::db::open::OpenError;
 use crate::metrics::Connections;
 use crate::{AppState, Config, Error, Limits, app};
 
+/// hyper panics with less.
+const LEAST_BUFFER: u32 = 8_192;
+
 /// How many clients beyond the limit are told so at the same time, and how
 /// long one may take to hear it.
 const REFUSALS: usize = 64;
@@ -93,8 +96,9 @@ async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, state:
     let limits = &state.limits;
     let mut http = http1::Builder::new();
     // It would set a timer for each head. Here one looks after all of them.
-    http.header_read_timeout(None)
-        .max_buf_size(usize::try_from(limits.connection_buffer).unwrap_or(usize::MAX));
+    http.header_read_timeout(None).max_buf_size(
+        usize::try_from(limits.connection_buffer.max(LEAST_BUFFER)).unwrap_or(usize::MAX),
+    );
     let mut heads = time::interval((limits.header_read / 8).max(Duration::from_millis(1)));
     heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clients = Clients {
@@ -194,7 +198,7 @@ fn bound_send_buffers(listener: &TcpListener, bytes: u32) -> io::Result<()> {
     use std::os::fd::AsFd;
     // A second handle of the same socket, of a type that can set it.
     let socket = listener.as_fd().try_clone_to_owned()?;
-    TcpSocket::from_std_stream(socket.into()).set_send_buffer_size(2 * bytes)
+    TcpSocket::from_std_stream(socket.into()).set_send_buffer_size(bytes.saturating_mul(2))
 }
 
 /// Whether this one connection failed before we took it.

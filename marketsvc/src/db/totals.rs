@@ -17,8 +17,8 @@
 //!   sees every order that was committed before it was asked for. The loads of
 //!   one statement see the same moment of the database.
 //! - **Order.** Loads go out in the order in which they came, at most
-//!   [`Limits::totals_batch`] with one statement, and one statement runs at a time. With
-//!   two, each would find half as many waiting.
+//!   [`Limits::totals_batch`] with one statement, and one statement runs at a
+//!   time. With two, each would find half as many waiting.
 //! - **Giving up.** A load whose caller has gone is left out of a statement
 //!   that has not begun. No other load notices; with nobody left there is no
 //!   statement.
@@ -99,10 +99,10 @@ impl Totals {
     /// Starts the task that reads, until `pool` is closed. It keeps one
     /// connection.
     pub(super) fn start(pool: SqlitePool, limits: &Limits) -> Self {
-        let (queue, waiting) = mpsc::channel(limits.totals_queue);
+        let (queue, waiting) = mpsc::channel(limits.totals_queue.max(1));
         // Up to 256, which is the default of `totals_batch`.
         let batch_sizes = Histogram::new(exponential_buckets(1.0, 2.0, 9));
-        let batch = limits.totals_batch;
+        let batch = limits.totals_batch.max(1);
         tokio::spawn(answer(pool.clone(), waiting, batch, batch_sizes.clone()));
         Self {
             pool,
@@ -191,7 +191,7 @@ async fn answer(
 ) {
     let mut closed = pin!(pool.close_event());
     let mut kept = None;
-    let mut batch = Vec::with_capacity(most);
+    let mut batch = Vec::new();
     loop {
         let received = tokio::select! {
             biased;

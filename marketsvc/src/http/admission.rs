@@ -198,10 +198,10 @@ impl SharedPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const REFUSAL_DELAY: Duration = Duration::from_millis(10);
     use axum::body::Body;
     use futures::future::join_all;
+
+    const REFUSAL_DELAY: Duration = Duration::from_millis(10);
 
     async fn admit(admission: &Admission, path: &str) -> Result<Place, Error> {
         let mut request = Request::get(path).body(Body::empty()).unwrap();
