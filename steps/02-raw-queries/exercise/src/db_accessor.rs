@@ -73,7 +73,7 @@ pub async fn get_total_cost_of_an_order(
     order_id: i64,
 ) -> Result<Option<Money>, Error> {
     // TODO(02.4): sum price_cents * quantity over the items of the order
-    let _ = (engine, order_id); // goes away together with the next line
+    let _ = (engine, order_id); // remove this line and the next
     todo!("sum price_cents * quantity over the items of the order")
     // END TODO(02.4)
 }
@@ -130,7 +130,7 @@ pub async fn add_new_order_for_customer(
     items: &[NewOrderItem],
 ) -> Result<i64, Error> {
     // TODO(02.5): insert the order, then its items under the order's id
-    let _ = (engine, customer_id, items); // goes away together with the next line
+    let _ = (engine, customer_id, items); // remove this line and the next
     todo!("insert the order, then its items under the order's id")
     // END TODO(02.5)
 }

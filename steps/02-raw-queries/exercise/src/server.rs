@@ -66,9 +66,9 @@ async fn order_total(
     State(engine): State<Engine>,
     order_id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Error> {
-    // TODO(02.6): read the id, ask for the total, answer {"Order Total": …}
-    let _ = (engine, order_id); // goes away together with the next line
-    todo!("read the id, ask for the total, answer {{\"Order Total\": …}}")
+    // TODO(02.6): read the id, query the total, return {"Order Total": …}
+    let _ = (engine, order_id); // remove this line and the next
+    todo!("read the id, query the total, return {{\"Order Total\": …}}")
     // END TODO(02.6)
 }
 

@@ -66,7 +66,7 @@ async fn order_total(
     State(engine): State<Engine>,
     order_id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Error> {
-    // TODO(02.6): read the id, ask for the total, answer {"Order Total": …}
+    // TODO(02.6): read the id, query the total, return {"Order Total": …}
     let Path(order_id) = order_id?;
     let total = db_accessor::get_total_cost_of_an_order(&engine, order_id).await?;
     Ok(Json(json!({ "Order Total": total })))

@@ -57,7 +57,7 @@ impl FromStr for UtcTime {
 }
 
 const MALFORMED_TIME: Error =
-    Error::BadRequest("a time has the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
+    Error::BadRequest("a time must have the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
 
 /// A customer, as `GET /api/customers` shows it.
 #[derive(Debug, Serialize)]

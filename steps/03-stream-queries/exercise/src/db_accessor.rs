@@ -12,9 +12,9 @@ use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCust
 /// # Errors
 /// The stream's last item is [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
-    // TODO(03.2): stream the rows of the query and turn each into a customer
-    let _ = (engine, customer); // goes away together with the next line
-    todo!("stream the rows of the query and turn each into a customer")
+    // TODO(03.2): stream the rows of the query and convert each to a customer
+    let _ = (engine, customer); // remove this line and the next
+    todo!("stream the rows of the query and convert each to a customer")
     // END TODO(03.2)
 }
 
@@ -96,9 +96,9 @@ pub fn get_orders_between_dates(
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(03.3): the query of step 02, streamed
-    let _ = (engine, after, before, ordered_item_of_customer); // goes away together with the next line
-    todo!("the query of step 02, streamed")
+    // TODO(03.3): stream the rows of step 02's query
+    let _ = (engine, after, before, ordered_item_of_customer); // remove this line and the next
+    todo!("stream the rows of step 02's query")
     // END TODO(03.3)
 }
 

@@ -19,7 +19,7 @@ pub enum Error {
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The database's file could not be created.
-    #[error("the database's file could not be created")]
+    #[error("the database file could not be created")]
     File(#[from] std::io::Error),
 }
 

@@ -13,7 +13,7 @@ use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCust
 /// # Errors
 /// The stream's last item is [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
-    // TODO(03.2): stream the rows of the query and turn each into a customer
+    // TODO(03.2): stream the rows of the query and convert each to a customer
     engine
         .stream_query(sqlx::query(
             "SELECT id, name, address_id FROM customer ORDER BY id",
@@ -101,7 +101,7 @@ pub fn get_orders_between_dates(
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(03.3): the query of step 02, streamed
+    // TODO(03.3): stream the rows of step 02's query
     engine
         .stream_query(
             // Both tables have a column `name`: without `AS` one hides the other.

@@ -17,13 +17,10 @@ const ORDERS: [u64; 5] = [1, 2, 3, 4, 5];
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() {
-    println!("the first failure ends the rest");
+    println!("the first failure aborts the rest");
     let start = Instant::now();
     let answer = map_concurrently(ORDERS.to_vec(), 5, move |order| query(order, start)).await;
-    say(
-        start,
-        &format!("the client is answered: {}", outcome(&answer)),
-    );
+    say(start, &format!("the client receives: {}", outcome(&answer)));
     // An aborted task ends when the runtime next looks at it.
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(100)).await;
@@ -40,10 +37,7 @@ async fn main() {
             answer = Err(error);
         }
     }
-    say(
-        start,
-        &format!("the client is answered: {}", outcome(&answer)),
-    );
+    say(start, &format!("the client receives: {}", outcome(&answer)));
 }
 
 /// Stands for a query that takes 10 ms for order 1, 20 ms for order 2, and so on.

@@ -106,9 +106,9 @@ pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(04.2): get_total_cost_of_an_order for each id, through map_concurrently
-    let _ = (engine, order_ids); // goes away together with the next line
-    todo!("get_total_cost_of_an_order for each id, through map_concurrently")
+    // TODO(04.2): call get_total_cost_of_an_order for each id, through map_concurrently
+    let _ = (engine, order_ids); // remove this line and the next
+    todo!("call get_total_cost_of_an_order for each id, through map_concurrently")
     // END TODO(04.2)
 }
 

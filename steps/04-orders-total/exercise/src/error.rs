@@ -16,13 +16,13 @@ pub enum Error {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// One of several tasks panicked.
-    #[error("a task failed")]
+    #[error("a task panicked")]
     Task(#[from] tokio::task::JoinError),
     /// A new database could not be filled with its tables.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The database's file could not be created.
-    #[error("the database's file could not be created")]
+    #[error("the database file could not be created")]
     File(#[from] std::io::Error),
 }
 

@@ -32,9 +32,9 @@ async fn serve() -> Result<(), String> {
     let url = env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite://marketdb.sqlite".to_owned());
 
     // The port first: a service that cannot start creates no database.
-    let listener = TcpListener::bind(&addr)
-        .await
-        .map_err(|error| format!("MARKETSVC_ADDR={addr}: {error}; is a service still running?"))?;
+    let listener = TcpListener::bind(&addr).await.map_err(|error| {
+        format!("MARKETSVC_ADDR={addr}: {error}; is another service using this port?")
+    })?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     init_db::create_if_missing(&url)
         .await

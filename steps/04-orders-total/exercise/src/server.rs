@@ -86,9 +86,9 @@ async fn orders_total(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Vec<Option<Money>>>, Error> {
     let order_ids = order_ids(query?.0, &body?)?;
-    // TODO(04.3): ask for the totals and answer them as JSON
-    let _ = (engine, order_ids); // goes away together with the next line
-    todo!("ask for the totals and answer them as JSON")
+    // TODO(04.3): query the totals and return them as JSON
+    let _ = (engine, order_ids); // remove this line and the next
+    todo!("query the totals and return them as JSON")
     // END TODO(04.3)
 }
 
@@ -107,15 +107,16 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
         }
     };
     if ids.len() > MAX_ORDERS {
-        return Err(Error::BadRequest("at most 1000 orders at a time"));
+        return Err(Error::BadRequest("at most 1000 orders per request"));
     }
     Ok(ids)
 }
 
 const MAX_ORDERS: usize = 1_000;
 
-const MALFORMED_ORDERS: Error =
-    Error::BadRequest("orders are given as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}");
+const MALFORMED_ORDERS: Error = Error::BadRequest(
+    "give the order ids as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}",
+);
 
 /// The later of the two times comes first in the address.
 async fn orders_between_dates(

@@ -107,7 +107,7 @@ pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(04.2): get_total_cost_of_an_order for each id, through map_concurrently
+    // TODO(04.2): call get_total_cost_of_an_order for each id, through map_concurrently
     map_concurrently(order_ids, MAX_QUERIES_IN_FLIGHT, |order_id| {
         // A spawned task may outlive this call, so it owns its engine.
         let engine = engine.clone();

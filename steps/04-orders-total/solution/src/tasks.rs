@@ -26,7 +26,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(04.1): a JoinSet with at most `limit` tasks; results in the order of the inputs
+    // TODO(04.1): run at most `limit` tasks in a JoinSet; return the results in the order of the inputs
     let mut results: Vec<Option<T>> = inputs.iter().map(|_| None).collect();
     let mut inputs = inputs.into_iter().enumerate();
     let mut tasks = JoinSet::new();

@@ -48,7 +48,7 @@ async fn main() -> Result<(), Error> {
         let ratio = elapsed / *first.get_or_insert(elapsed);
         match outcome {
             Ok(_) => println!(
-                "{max_connections:>5} allowed, {:>4} opened: {ratio:.1} times the time of the first",
+                "{max_connections:>5} allowed, {:>4} opened: {ratio:.1} times as long as the first",
                 engine.connections()
             ),
             Err(error) => println!("{max_connections:>5} allowed: {error:?}"),

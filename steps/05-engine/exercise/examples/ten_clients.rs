@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
                 ..EngineConfig::default()
             },
         )?;
-        println!("a pool of {max_connections}, clients wait for {acquire_timeout:?}");
+        println!("{max_connections} connections, clients wait at most {acquire_timeout:?}");
         println!("  open before the first query: {}", engine.connections());
 
         let start = Instant::now();

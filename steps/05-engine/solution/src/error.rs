@@ -16,13 +16,13 @@ pub enum Error {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// One of several tasks panicked.
-    #[error("a task failed")]
+    #[error("a task panicked")]
     Task(#[from] tokio::task::JoinError),
     /// A new database could not be filled with its tables.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The database's file could not be created.
-    #[error("the database's file could not be created")]
+    #[error("the database file could not be created")]
     File(#[from] std::io::Error),
 }
 
@@ -32,7 +32,7 @@ impl Error {
     fn public(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
-            // TODO(05.5): no connection in time is not a fault: 503, try again
+            // TODO(05.5): answer 503 if no connection becomes free in time
             Self::Database(sqlx::Error::PoolTimedOut) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the service is busy; try again in a second",
@@ -77,7 +77,7 @@ impl IntoResponse for Error {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        // TODO(05.6): a 503 says when to come back: Retry-After, in seconds
+        // TODO(05.6): tell the client when to retry after a 503: Retry-After, in seconds
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -171,9 +171,9 @@ pub async fn add_new_order_for_customer(
     customer_id: i64,
     items: &[NewOrderItem],
 ) -> Result<i64, Error> {
-    // TODO(06.2): refuse no items, a quantity not from 1 to MAX_QUANTITY, an item named twice
+    // TODO(06.2): reject an empty order, a quantity outside 1 to MAX_QUANTITY, and a repeated item
     // END TODO(06.2)
-    // TODO(06.3): one transaction: the customer is known, the order, its items, commit
+    // TODO(06.3): in one transaction, check the customer, insert the order and its items, and commit
     let order_id = engine
         .execute_insert_query(
             // SQLite's `datetime` gives UTC in the form that we store.

@@ -105,15 +105,16 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
         }
     };
     if ids.len() > MAX_ORDERS {
-        return Err(Error::BadRequest("at most 1000 orders at a time"));
+        return Err(Error::BadRequest("at most 1000 orders per request"));
     }
     Ok(ids)
 }
 
 const MAX_ORDERS: usize = 1_000;
 
-const MALFORMED_ORDERS: Error =
-    Error::BadRequest("orders are given as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}");
+const MALFORMED_ORDERS: Error = Error::BadRequest(
+    "give the order ids as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}",
+);
 
 /// The later of the two times comes first in the address.
 async fn orders_between_dates(

@@ -37,9 +37,9 @@ async fn main() -> Result<(), Error> {
     match sqlx::query(INSERT).execute(&mut *second).await {
         Ok(_) => println!("  B writes"),
         Err(error) if start.elapsed() < Duration::from_secs(3) => {
-            println!("  B writes, and does not even wait: {error}");
+            println!("  B writes, and fails without waiting: {error}");
         }
-        Err(error) => println!("  B writes, waits for 5 s: {error}"),
+        Err(error) => println!("  B writes, waits for 5 s and fails: {error}"),
     }
     second.rollback().await?;
 

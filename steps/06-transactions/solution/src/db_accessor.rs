@@ -174,11 +174,11 @@ pub async fn add_new_order_for_customer(
     customer_id: i64,
     items: &[NewOrderItem],
 ) -> Result<i64, Error> {
-    // TODO(06.2): refuse no items, a quantity not from 1 to MAX_QUANTITY, an item named twice
+    // TODO(06.2): reject an empty order, a quantity outside 1 to MAX_QUANTITY, and a repeated item
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -186,18 +186,18 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }
     // END TODO(06.2)
-    // TODO(06.3): one transaction: the customer is known, the order, its items, commit
+    // TODO(06.3): in one transaction, check the customer, insert the order and its items, and commit
     // Every `return` and every `?` below drops the transaction: it rolls back.
     let mut transaction = engine.begin().await?;
     let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")

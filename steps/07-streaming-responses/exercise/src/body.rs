@@ -55,9 +55,9 @@ pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.1): `[`, the rows with `,` between them, `]`, in pieces
-    let _ = (rows, PIECE_BYTES); // goes away together with the next line
-    todo!("`[`, the rows with `,` between them, `]`, in pieces")
+    // TODO(07.1): yield `[`, the rows separated by `,`, and `]`, in pieces
+    let _ = (rows, PIECE_BYTES); // remove this line and the next
+    todo!("yield `[`, the rows separated by `,`, and `]`, in pieces")
     // END TODO(07.1)
 }
 
@@ -66,9 +66,9 @@ pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.2): each row and a line feed, in pieces
-    let _ = (rows, PIECE_BYTES); // goes away together with the next line
-    todo!("each row and a line feed, in pieces")
+    // TODO(07.2): yield each row and a line feed, in pieces
+    let _ = (rows, PIECE_BYTES); // remove this line and the next
+    todo!("yield each row and a line feed, in pieces")
     // END TODO(07.2)
 }
 
@@ -85,8 +85,8 @@ pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.3): look at the first piece, then answer with a body written as it is read
-    let _ = format; // goes away together with these lines, which collect
+    // TODO(07.3): check the first piece, then return a body that is streamed
+    let _ = format; // remove these lines: they hold all rows in memory
     let rows: Vec<T> = rows.try_collect().await?;
     Ok(Json(rows).into_response())
     // END TODO(07.3)

@@ -57,7 +57,7 @@ pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.1): `[`, the rows with `,` between them, `]`, in pieces
+    // TODO(07.1): yield `[`, the rows separated by `,`, and `]`, in pieces
     let mut rows = rows;
     Box::pin(try_stream! {
         let mut piece = vec![b'['];
@@ -83,7 +83,7 @@ pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.2): each row and a line feed, in pieces
+    // TODO(07.2): yield each row and a line feed, in pieces
     let mut rows = rows;
     Box::pin(try_stream! {
         let mut piece = Vec::new();
@@ -112,7 +112,7 @@ pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.3): look at the first piece, then answer with a body written as it is read
+    // TODO(07.3): check the first piece, then return a body that is streamed
     let pieces = match format {
         Format::JsonArray => json_array(rows),
         Format::NdJson => ndjson(rows),
@@ -121,7 +121,7 @@ where
     if let Some(Err(error)) = Pin::new(&mut pieces).next_if(Result::is_err).await {
         return Err(error);
     }
-    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response broke off"));
+    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response was cut off"));
     Ok((
         [(header::CONTENT_TYPE, format.content_type())],
         Body::from_stream(pieces),

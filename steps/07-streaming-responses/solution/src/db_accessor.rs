@@ -24,7 +24,7 @@ pub const MAX_QUERIES_IN_FLIGHT: usize = 10;
 /// # Errors
 /// The stream's last item is [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
-    // TODO(07.5): in pages, each after the id that the last one ended with
+    // TODO(07.5): read pages, each starting after the last id of the page before
     engine.stream_pages(
         i64::MIN,
         |last_id| {
@@ -139,7 +139,7 @@ pub fn get_orders_between_dates(
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(07.6): in pages, each after the time, order and line that the last one ended with
+    // TODO(07.6): read pages, each starting after the last (time, order id, line) of the page before
     let before = before.as_str().to_owned();
     engine.stream_pages(
         (after.as_str().to_owned(), i64::MIN, i64::MIN),
@@ -202,7 +202,7 @@ pub async fn add_new_order_for_customer(
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -210,13 +210,13 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }

@@ -38,7 +38,7 @@ pub fn get_customers(engine: &Engine) -> Rows<Customer> {
     engine.stream_pages(
         i64::MIN,
         |last_id| {
-            // TODO(08.2): each customer's row has the columns of the address too
+            // TODO(08.2): select the columns of the address too
             sqlx::query(
                 "SELECT id, name, address_id FROM customer
                  WHERE id > $1 ORDER BY id LIMIT $2",
@@ -60,9 +60,9 @@ pub async fn get_orders_of_customer_joined(
     engine: &Engine,
     customer_id: i64,
 ) -> Result<Vec<Order>, Error> {
-    // TODO(08.4): one row for each item, or for an order without items; many rows make one order
-    let _ = (engine, customer_id); // goes away together with the next line
-    todo!("one row for each item, or for an order without items; many rows make one order")
+    // TODO(08.4): select a row per item, and one per order without items; then build the orders
+    let _ = (engine, customer_id); // remove this line and the next
+    todo!("select a row per item, and one per order without items; then build the orders")
     // END TODO(08.4)
 }
 
@@ -76,9 +76,9 @@ pub async fn get_items_of_orders(
     engine: &Engine,
     order_ids: &[i64],
 ) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
-    // TODO(08.5): the items of all of these orders in one statement, each to its order
-    let _ = (engine, order_ids); // goes away together with the next line
-    todo!("the items of all of these orders in one statement, each to its order")
+    // TODO(08.5): select the items of all these orders in one statement, and group them by order
+    let _ = (engine, order_ids); // remove this line and the next
+    todo!("select the items of all these orders in one statement, and group them by order")
     // END TODO(08.5)
 }
 
@@ -91,7 +91,7 @@ pub fn get_orders_of_customer(engine: &Engine, customer_id: i64) -> Rows<Order> 
     // The stream outlives this call, so it takes a handle of its own.
     let engine = engine.clone();
     Box::pin(try_stream! {
-        // TODO(08.6): a page of orders, then the items of that page, then the next page
+        // TODO(08.6): read a page of orders, then that page's items, then the next page
         let orders: Vec<Order> = sqlx::query_as(
             "SELECT orders.id AS order_id, customer.name AS customer, orders.order_time
              FROM orders
@@ -155,7 +155,7 @@ pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(08.7): one statement that sums and groups, checked when it is compiled
+    // TODO(08.7): use one statement that sums and groups, checked at compile time
     map_concurrently(order_ids, MAX_QUERIES_IN_FLIGHT, |order_id| {
         // A spawned task may outlive this call, so it owns its engine.
         let engine = engine.clone();
@@ -237,7 +237,7 @@ pub async fn add_new_order_for_customer(
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -245,13 +245,13 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }
@@ -274,7 +274,7 @@ pub async fn add_new_order_for_customer(
             .execute(&mut *transaction)
             .await?
             .last_insert_rowid();
-    // TODO(08.8): all items in one statement, however many
+    // TODO(08.8): insert all items in one statement, however many there are
     for (index, item) in items.iter().enumerate() {
         sqlx::query("INSERT INTO order_items (order_id, item_id, quantity) VALUES ($1, $2, $3)")
             .bind(order_id)

@@ -116,7 +116,7 @@ where
     if let Some(Err(error)) = Pin::new(&mut pieces).next_if(Result::is_err).await {
         return Err(error);
     }
-    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response broke off"));
+    let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response was cut off"));
     Ok((
         [(header::CONTENT_TYPE, format.content_type())],
         Body::from_stream(pieces),

@@ -37,7 +37,7 @@ pub fn get_customers(engine: &Engine) -> Rows<Customer> {
     engine.stream_pages(
         i64::MIN,
         |last_id| {
-            // TODO(08.2): each customer's row has the columns of the address too
+            // TODO(08.2): select the columns of the address too
             sqlx::query(
                 "SELECT customer.id, customer.name, address.flat_number, address.post_code
                  FROM customer
@@ -61,7 +61,7 @@ pub async fn get_orders_of_customer_joined(
     engine: &Engine,
     customer_id: i64,
 ) -> Result<Vec<Order>, Error> {
-    // TODO(08.4): one row for each item, or for an order without items; many rows make one order
+    // TODO(08.4): select a row per item, and one per order without items; then build the orders
     let rows = engine
         .execute_query(
             sqlx::query(
@@ -104,7 +104,7 @@ pub async fn get_items_of_orders(
     engine: &Engine,
     order_ids: &[i64],
 ) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
-    // TODO(08.5): the items of all of these orders in one statement, each to its order
+    // TODO(08.5): select the items of all these orders in one statement, and group them by order
     let rows = engine
         .execute_query(
             // A list of `$1, $2, …` has an end: SQLite takes 32,766 values. One
@@ -137,7 +137,7 @@ pub fn get_orders_of_customer(engine: &Engine, customer_id: i64) -> Rows<Order> 
     // The stream outlives this call, so it takes a handle of its own.
     let engine = engine.clone();
     Box::pin(try_stream! {
-        // TODO(08.6): a page of orders, then the items of that page, then the next page
+        // TODO(08.6): read a page of orders, then that page's items, then the next page
         let mut last_id = i64::MIN;
         loop {
             let orders: Vec<Order> = sqlx::query_as(
@@ -203,7 +203,7 @@ pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(08.7): one statement that sums and groups, checked when it is compiled
+    // TODO(08.7): use one statement that sums and groups, checked at compile time
     struct OrderTotal {
         order_id: i64,
         total: Money,
@@ -301,7 +301,7 @@ pub async fn add_new_order_for_customer(
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -309,13 +309,13 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }
@@ -338,7 +338,7 @@ pub async fn add_new_order_for_customer(
             .execute(&mut *transaction)
             .await?
             .last_insert_rowid();
-    // TODO(08.8): all items in one statement, however many
+    // TODO(08.8): insert all items in one statement, however many there are
     let list = serde_json::to_string(items)?;
     let inserted = sqlx::query(
         "INSERT INTO order_items (order_id, item_id, quantity)

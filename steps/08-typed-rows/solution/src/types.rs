@@ -68,7 +68,7 @@ impl TryFrom<String> for UtcTime {
 }
 
 const MALFORMED_TIME: Error =
-    Error::BadRequest("a time has the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
+    Error::BadRequest("a time must have the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
 
 /// Where a customer lives.
 #[derive(Debug, FromRow, Serialize)]
@@ -82,7 +82,7 @@ pub struct Address {
 pub struct Customer {
     pub id: i64,
     pub name: String,
-    // TODO(08.1): the address, read from the same row, in place of its id
+    // TODO(08.1): replace the id by the address, read from the same row
     #[sqlx(flatten)]
     pub address: Address,
     // END TODO(08.1)
@@ -109,7 +109,7 @@ impl OrderItem {
     /// What all pieces of the line cost. The same in SQL is `item_total!` in
     /// `db_accessor.rs`; both must agree to the cent.
     pub fn item_total(&self) -> Money {
-        // TODO(08.3): the price of all pieces, in whole cents
+        // TODO(08.3): return the price of all pieces, in whole cents
         Money(self.item.price.0 * self.quantity)
         // END TODO(08.3)
     }
@@ -120,19 +120,19 @@ impl OrderItem {
 impl Serialize for OrderItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct OrderItemJson<'a> {
             name: &'a str,
             price: Money,
             quantity: i64,
             total: Money,
         }
-        let shown = Shown {
+        let json = OrderItemJson {
             name: &self.item.name,
             price: self.item.price,
             quantity: self.quantity,
             total: self.item_total(),
         };
-        shown.serialize(serializer)
+        json.serialize(serializer)
     }
 }
 

@@ -47,7 +47,7 @@ impl Engine {
     /// Dropping the future closes the connection. A query changes nothing.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         // TODO(02.1): connect, fetch all rows, close the connection
-        let _ = query; // goes away together with the next line
+        let _ = query; // remove this line and the next
         todo!("connect, fetch all rows, close the connection")
         // END TODO(02.1)
     }
@@ -64,7 +64,7 @@ impl Engine {
     /// dropped the future does not know.
     pub async fn execute_insert_query(&self, query: SqlQuery) -> Result<i64, Error> {
         // TODO(02.2): connect, execute, close, return the id of the new row
-        let _ = query; // goes away together with the next line
+        let _ = query; // remove this line and the next
         todo!("connect, execute, close, return the id of the new row")
         // END TODO(02.2)
     }
@@ -79,7 +79,7 @@ impl Engine {
     /// been sent already.
     pub async fn execute_insert_queries(&self, queries: Vec<SqlQuery>) -> Result<(), Error> {
         // TODO(02.3): connect, begin, execute each query, commit, close
-        let _ = queries; // goes away together with the next line
+        let _ = queries; // remove this line and the next
         todo!("connect, begin, execute each query, commit, close")
         // END TODO(02.3)
     }

@@ -73,9 +73,9 @@ impl Engine {
     /// Dropping the stream closes the connection; rows not yet asked for are
     /// never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // TODO(03.1): an async generator: connect, yield row after row, close
-        drop(query); // goes away together with the next line
-        todo!("an async generator: connect, yield row after row, close")
+        // TODO(03.1): write an async generator: connect, yield each row, close
+        drop(query); // remove this line and the next
+        todo!("write an async generator: connect, yield each row, close")
         // END TODO(03.1)
     }
 

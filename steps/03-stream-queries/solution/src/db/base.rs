@@ -75,7 +75,7 @@ impl Engine {
     /// Dropping the stream closes the connection; rows not yet asked for are
     /// never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // TODO(03.1): an async generator: connect, yield row after row, close
+        // TODO(03.1): write an async generator: connect, yield each row, close
         // The stream outlives this call, so it takes an engine of its own.
         let engine = self.clone();
         Box::pin(try_stream! {

@@ -65,11 +65,11 @@ impl Engine {
     /// # Panics
     /// Outside a tokio runtime, which the pool needs for its upkeep.
     pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
-        // TODO(05.1): foreign keys on, the busy timeout, the level of the echo
-        let _ = config.echo; // goes away with your first line
+        // TODO(05.1): turn foreign keys on, set the busy timeout and the log level of statements
+        let _ = config.echo; // remove this line: your code uses the field
         let options = SqliteConnectOptions::from_str(url)?;
         // END TODO(05.1)
-        // TODO(05.2): the pool's limit and how long a query waits for its turn
+        // TODO(05.2): limit the connections, and the time that a query waits for one
         let pool = SqlitePoolOptions::new().connect_lazy_with(options);
         // END TODO(05.2)
         Ok(Self { pool })
@@ -80,7 +80,7 @@ impl Engine {
         self.pool.size()
     }
 
-    // TODO(05.3): run these three over the pool instead of a connection of their own
+    // TODO(05.3): run these three functions on the pool instead of opening a connection
     async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.pool.connect_options().connect().await?)
     }
@@ -153,7 +153,7 @@ impl Engine {
     /// Dropping the stream gives the connection back; rows not yet asked for
     /// are never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // TODO(05.4): stream over a connection of the pool
+        // TODO(05.4): stream over a connection from the pool
         let engine = self.clone();
         Box::pin(try_stream! {
             let mut connection = engine.connect().await?;

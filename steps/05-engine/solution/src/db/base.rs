@@ -65,7 +65,7 @@ impl Engine {
     /// # Panics
     /// Outside a tokio runtime, which the pool needs for its upkeep.
     pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
-        // TODO(05.1): foreign keys on, the busy timeout, the level of the echo
+        // TODO(05.1): turn foreign keys on, set the busy timeout and the log level of statements
         let level = if config.echo {
             LevelFilter::Info
         } else {
@@ -77,7 +77,7 @@ impl Engine {
             .busy_timeout(config.busy_timeout)
             .log_statements(level);
         // END TODO(05.1)
-        // TODO(05.2): the pool's limit and how long a query waits for its turn
+        // TODO(05.2): limit the connections, and the time that a query waits for one
         let pool = SqlitePoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout)
@@ -91,7 +91,7 @@ impl Engine {
         self.pool.size()
     }
 
-    // TODO(05.3): run these three over the pool instead of a connection of their own
+    // TODO(05.3): run these three functions on the pool instead of opening a connection
     /// Runs a query and returns all of its rows.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Engine {
     /// Dropping the stream gives the connection back; rows not yet asked for
     /// are never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // TODO(05.4): stream over a connection of the pool
+        // TODO(05.4): stream over a connection from the pool
         // The stream outlives this call, so it takes a handle of its own.
         let pool = self.pool.clone();
         Box::pin(try_stream! {

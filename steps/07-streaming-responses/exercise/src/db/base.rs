@@ -128,9 +128,9 @@ impl Engine {
         K: Send + 'static,
         T: Send + 'static,
     {
-        // TODO(07.4): read a page, yield its rows, go on after the last; an empty page is the end
-        let _ = (first, page, read); // goes away together with the next line
-        todo!("read a page, yield its rows, go on after the last one")
+        // TODO(07.4): read a page, yield its rows, continue after the last one; stop at an empty page
+        let _ = (first, page, read); // remove this line and the next
+        todo!("read a page, yield its rows, continue after the last one; stop at an empty page")
         // END TODO(07.4)
     }
 

@@ -128,7 +128,7 @@ impl Engine {
         K: Send + 'static,
         T: Send + 'static,
     {
-        // TODO(07.4): read a page, yield its rows, go on after the last; an empty page is the end
+        // TODO(07.4): read a page, yield its rows, continue after the last one; stop at an empty page
         let engine = self.clone();
         Box::pin(try_stream! {
             let mut key = first;
