@@ -2,8 +2,9 @@
 //!
 //! `cargo run -q -p step06-exercise --example two_writers`
 //!
-//! Both may wait for 5 s for a lock. First they begin with `BEGIN`, which takes
-//! no lock, then with `BEGIN IMMEDIATE`, which takes the write lock.
+//! Both wait up to 5 s for a lock. In the first run they begin with `BEGIN`,
+//! which takes no lock; in the second with `BEGIN IMMEDIATE`, which takes the
+//! write lock.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ async fn main() -> Result<(), Error> {
         first.commit().await
     };
     let waiter = async {
-        // Waits here, since A has the lock already.
+        // B waits here, because A already holds the write lock.
         let mut second = b.begin_with("BEGIN IMMEDIATE").await?;
         println!("  B reads: {} orders", orders(&mut second).await?);
         println!("  B writes and commits");
