@@ -1,4 +1,4 @@
-//! Lists as response bodies that are written while they are read.
+//! Response bodies for lists: each is written while the rows are being read.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -10,12 +10,13 @@ use serde::Serialize;
 use crate::db::base::Rows;
 use crate::error::Error;
 
-/// How a list is written.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON array: `[{…},{…}]`.
     JsonArray,
-    /// One JSON object a line: a client can use each as soon as it is there.
+    /// NDJSON: one JSON object per line. A client can use each line as soon as
+    /// it arrives.
     NdJson,
 }
 
@@ -37,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The value of `Content-Type`.
+    /// Returns the value of the `Content-Type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::JsonArray => "application/json",
@@ -46,47 +47,56 @@ impl Format {
     }
 }
 
-/// Rows are sent in pieces of about this many bytes: a piece for each row would
-/// be a system call for each row.
+/// About how many bytes each piece of a body has. A piece for each row would
+/// cost a system call for each row.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// The rows as the pieces of one JSON array.
+/// Returns a stream of pieces, which together are one JSON array of the rows.
+///
+/// # Errors
+/// The stream yields the error of `rows`, or [`Error::Json`] if a row cannot be
+/// written as JSON.
 pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.1): `[`, the rows with `,` between them, `]`, in pieces
-    let _ = (rows, PIECE_BYTES); // goes away together with the next line
-    todo!("`[`, the rows with `,` between them, `]`, in pieces")
+    // TODO(07.1): yield `[`, the rows separated by `,`, and `]`, in pieces
+    let _ = (rows, PIECE_BYTES); // remove this line and the next
+    todo!("yield `[`, the rows separated by `,`, and `]`, in pieces")
     // END TODO(07.1)
 }
 
-/// The rows as the pieces of a text with one JSON object a line.
+/// Returns a stream of pieces, which together are one JSON object per line for
+/// each row.
+///
+/// # Errors
+/// The stream yields the error of `rows`, or [`Error::Json`] if a row cannot be
+/// written as JSON.
 pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.2): each row and a line feed, in pieces
-    let _ = (rows, PIECE_BYTES); // goes away together with the next line
-    todo!("each row and a line feed, in pieces")
+    // TODO(07.2): yield each row and a line feed, in pieces
+    let _ = (rows, PIECE_BYTES); // remove this line and the next
+    todo!("yield each row and a line feed, in pieces")
     // END TODO(07.2)
 }
 
-/// Answers with `rows` in the given format.
+/// Returns a response that sends `rows` in the given format.
 ///
 /// # Errors
-/// An error before the first piece of the body is ready. Once a piece has been
-/// sent there is no status left to choose: a later error is logged and breaks the
-/// body off, and the client sees a transfer that has no end.
+/// An error that occurs before the first piece of the body is ready. After
+/// that, the status has already been sent: a later error is logged and cuts the
+/// body off, and the client sees a transfer that ends too early.
 ///
 /// # Cancel safety
-/// A client that goes away drops the body, and with it `rows`.
+/// When the client disconnects, the server drops the body, and `rows` with it.
 pub async fn respond<T>(format: Format, rows: Rows<T>) -> Result<Response, Error>
 where
     T: Serialize + Send + 'static,
 {
-    // TODO(07.3): look at the first piece, then answer with a body written as it is read
-    let _ = format; // goes away together with these lines, which collect
+    // TODO(07.3): check the first piece, then return a body that is streamed
+    let _ = format; // remove these lines: they hold all rows in memory
     let rows: Vec<T> = rows.try_collect().await?;
     Ok(Json(rows).into_response())
     // END TODO(07.3)
