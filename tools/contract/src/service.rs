@@ -85,7 +85,7 @@ impl Service {
     /// the requests in flight too.
     ///
     /// # Panics
-    /// Outside a tokio runtime, and when the system gives no port.
+    /// Outside a tokio runtime, and when no port is free.
     pub fn start(router: Router) -> Self {
         let listener = listen().expect("a free port on 127.0.0.1");
         let addr = listener.local_addr().expect("the port that was just bound");

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn one_that_hangs_is_given_up_at_its_limit() {
         assert_eq!(looks(Duration::ZERO, Duration::ZERO), 3);
-        // A loop without an await, with a processor of its own.
+        // A loop without an await that always has a processor.
         assert_eq!(looks(LIMIT, Duration::ZERO), 3);
     }
 

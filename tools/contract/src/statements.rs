@@ -250,7 +250,7 @@ impl Recorder {
 impl Subscriber for Recorder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // `sometimes` makes tracing ask `enabled` each time, so that nothing is
-        // formatted while nobody records.
+        // formatted while there is no recording.
         if Self::wants(metadata) {
             Interest::sometimes()
         } else {
@@ -264,7 +264,7 @@ impl Subscriber for Recorder {
 
     fn event(&self, event: &Event<'_>) {
         // Cloned, so that no lock is held while the fields format themselves,
-        // which may log in turn.
+        // which may log events themselves.
         let active = ACTIVE
             .read()
             .unwrap_or_else(PoisonError::into_inner)
