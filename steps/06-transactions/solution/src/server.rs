@@ -112,8 +112,10 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
 
 const MAX_ORDERS: usize = 1_000;
 
-const MALFORMED_ORDERS: Error =
-    Error::BadRequest("orders are given as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}");
+const MALFORMED_ORDERS: Error = Error::BadRequest(
+    "orders are given once, as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]} in UTF-8 \
+     without a byte order mark; an id is a whole number without a point or exponent",
+);
 
 /// The later of the two times comes first in the address.
 async fn orders_between_dates(
