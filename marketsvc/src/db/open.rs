@@ -94,26 +94,38 @@ impl OpenError {
 
     fn sqlite(action: &'static str, path: &Path) -> impl FnOnce(sqlx::Error) -> Self {
         let path = path.to_owned();
-        move |cause| match sqlite_code(&cause) {
-            // SQLITE_BUSY and SQLITE_LOCKED.
-            Some(5 | 6) => Self::InUse(path),
-            // SQLITE_CANTOPEN.
-            Some(14) if is_too_long(&path) => Self::TooLong(path),
-            _ => Self::Sqlite {
-                action,
-                path,
-                cause,
-            },
+        move |cause| {
+            // 14 is SQLITE_CANTOPEN.
+            if sqlite_code(&cause) == Some(14) && is_too_long(&path) {
+                Self::TooLong(path)
+            } else if is_locked(&cause) {
+                Self::InUse(path)
+            } else {
+                Self::Sqlite {
+                    action,
+                    path,
+                    cause,
+                }
+            }
         }
     }
 
     fn migrate(path: &Path) -> impl FnOnce(MigrateError) -> Self {
         let path = path.to_owned();
-        move |cause| match cause {
-            MigrateError::Execute(cause) => Self::sqlite("bring up to date", &path)(cause),
-            cause => Self::Migrate { path, cause },
+        move |cause| match &cause {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+                if is_locked(error) =>
+            {
+                Self::InUse(path)
+            }
+            _ => Self::Migrate { path, cause },
         }
     }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED.
+    matches!(sqlite_code(error), Some(5 | 6))
 }
 
 /// Whether SQLite may find the path too long: it takes 512 bytes after links are
