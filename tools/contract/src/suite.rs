@@ -454,25 +454,35 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The section of a chapter that a task belongs to, heading and line: the one
-/// below `## Tasks` that first names `TODO(todo)`.
+/// What to read for a task, heading and line: the section that the line `Read
+/// first: [heading](#…)` of the task's section leads to. Without such a line it is
+/// the task's section, the one below `## Tasks` that first names `TODO(todo)`.
 fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
     let mark = format!("TODO({todo})");
-    let (mut tasks, mut fenced, mut heading) = (false, false, None);
+    let (mut tasks, mut fenced, mut here) = (false, false, false);
+    let (mut headings, mut own, mut concept) = (Vec::new(), None, None);
     for (index, line) in chapter.lines().enumerate() {
         fenced ^= line.trim_start().starts_with("```");
-        if !fenced && line.starts_with("## ") {
-            tasks = line.trim() == "## Tasks";
-        }
-        if tasks && !fenced && line.starts_with("##") {
+        if !fenced && line.starts_with("##") {
+            if line.starts_with("## ") {
+                tasks = line.trim() == "## Tasks";
+            }
+            here = false;
             let title = line.trim_start_matches('#').trim().replace('`', "");
-            heading = Some((title, index + 1));
+            headings.push((title, index + 1));
         }
-        if tasks && line.contains(&mark) {
-            return heading;
+        if tasks && own.is_none() && line.contains(&mark) {
+            here = true;
+            own = headings.len().checked_sub(1);
+        }
+        if here && let Some(rest) = line.strip_prefix("Read first: [") {
+            concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
         }
     }
-    None
+    let concept = headings
+        .iter()
+        .position(|it| concept.as_ref() == Some(&it.0));
+    Some(headings.swap_remove(concept.or(own)?))
 }
 
 struct Verdict {
