@@ -133,9 +133,25 @@ build() {
         CARGO_TERM_QUIET=false CARGO_TERM_VERBOSE=false CARGO_TERM_PROGRESS_WHEN=never \
             cargo build --color $colour --workspace --bin "$bin" "$@" \
             --message-format=json-render-diagnostics 2>&1 1>&3 | concerns_us "$bin"
-    } 3>&1) || return 1
+    } 3>&1) || {
+        left_over
+        return 1
+    }
     # Cargo names the file, so that no setting of the target folder needs to be guessed.
     exe=$(printf '%s\n' "$messages" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+}
+
+# A newer version may have renamed a step while a file of the learner's own was in
+# its folder. Git leaves that there, and cargo takes it for a package.
+left_over() {
+    local folder
+    for folder in "$root"/steps/*/exercise; do
+        [ -f "$folder/Cargo.toml" ] && continue
+        folder=${folder#"$root"/}
+        folder=${folder%/exercise}
+        say "$folder is left of an older version of the project, with files of yours; cargo cannot"
+        say "build while it is there. Move it away: mv $folder ../${folder##*/}-of-before"
+    done
 }
 
 # concerns_us BIN: passes cargo's messages on to stderr, without its lines of
@@ -144,6 +160,8 @@ concerns_us() {
     local line compiled=0
     while IFS= read -r line || [ -n "$line" ]; do
         case $line in
+        # Held for a moment only.
+        *' Blocking'*'package cache'*) ;;
         *' Blocking'*'waiting for file lock'*)
             say "another cargo is building (an editor's, or one in a second terminal): waiting for it"
             ;;

@@ -5,7 +5,9 @@ use std::env;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -193,7 +195,7 @@ pub fn build(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| no_cargo(&error))?;
-    let said = child.stderr.take().map(|it| thread::spawn(|| listen(it)));
+    let heard = child.stderr.take().map(|it| thread::spawn(|| listen(it)));
     let mut program = None;
     let mut broken = BTreeSet::new();
     let mut errors = Vec::new();
@@ -234,7 +236,8 @@ pub fn build(
     let status = child
         .wait()
         .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    let said = said.and_then(|it| it.join().ok()).unwrap_or_default();
+    // All that cargo says comes before what we say.
+    let _ = heard.map(thread::JoinHandle::join);
     match program {
         Some(program) if status.success() => {
             eprint!("{warnings}");
@@ -252,13 +255,10 @@ pub fn build(
             env_file.unwrap_or_default()
         ))),
         _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
-        _ => {
-            eprint!("{said}");
-            Err(Trouble::environment(
-                "the build failed, and not for the step's code: see cargo's message above \
-                 (a missing C compiler, no network for the first build, a changed Cargo.toml)",
-            ))
-        }
+        _ => Err(Trouble::environment(
+            "the build failed, and not for the step's code: see cargo's message above \
+             (a missing C compiler, no network for the first build, a changed Cargo.toml)",
+        )),
     }
 }
 
@@ -280,22 +280,31 @@ pub fn show_errors(errors: &[CodeError], all: bool) {
     }
 }
 
-/// Reads what cargo says besides its JSON. Says so if cargo waits for another
-/// cargo, passes on the progress of a long build, and gives back the rest, which
-/// only matters if the build fails.
-fn listen(stderr: impl Read) -> String {
-    let mut rest = String::new();
-    let (mut compiled, mut waits) = (0, false);
+/// How long cargo may wait for another cargo before that is worth a word.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Passes on what cargo says besides its JSON: that it waits for another cargo,
+/// the progress of a long build, and what went wrong besides the code.
+fn listen(stderr: impl Read) {
+    let mut compiled = 0;
+    let mut waits = None;
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
+        // Whatever comes next, the wait is over: the thread hears that this is gone.
+        drop(waits.take());
         let status = line.trim_start().split(' ').next().unwrap_or_default();
         match status {
-            "Blocking" if !waits => {
-                waits = true;
-                eprintln!(
-                    "another cargo is building (an editor's, or one in a second terminal): \
-                     waiting for it"
-                );
+            "Blocking" => {
+                let (over, is_over) = mpsc::channel::<()>();
+                waits = Some(over);
+                thread::spawn(move || {
+                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
+                        eprintln!(
+                            "another cargo is building (an editor's, or one in a second \
+                             terminal): waiting for it"
+                        );
+                    }
+                });
             }
             "Compiling" => {
                 compiled += 1;
@@ -306,13 +315,19 @@ fn listen(stderr: impl Read) -> String {
                     eprintln!("{line}");
                 }
             }
-            "Downloading" | "Downloaded" => eprintln!("{line}"),
-            "Blocking" | "Finished" => {}
-            _ => rest.push_str(&format!("{line}\n")),
+            "Finished" => {}
+            _ if COUNTS.iter().any(|start| line.starts_with(start)) => {}
+            _ => eprintln!("{line}"),
         }
     }
-    rest
 }
+
+/// What cargo adds to messages of the compiler, which have been shown.
+const COUNTS: [&str; 3] = [
+    "error: could not compile",
+    "warning: build failed",
+    "warning: `",
+];
 
 impl Diagnostic {
     /// The file that sqlx cannot read, if that is the error.

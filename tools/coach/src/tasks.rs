@@ -174,35 +174,34 @@ pub struct Section {
 /// `TODO(id)`, in its heading or its text. `None` where none does.
 pub fn section(chapter: &str, id: &str) -> Option<Section> {
     let mark = format!("TODO({id})");
-    let mut fenced = false;
-    let (mut below, mut found) = (false, false);
-    let mut headings: Vec<Section> = Vec::new();
+    let (mut fenced, mut below) = (false, false);
+    // Each with the heading that is to be read first.
+    let mut sections: Vec<(Section, Option<String>)> = Vec::new();
     let mut own = None;
-    let mut concept = None;
     for (index, line) in chapter.lines().enumerate() {
         fenced ^= line.trim_start().starts_with("```");
         if !fenced && (line.starts_with("### ") || line.starts_with("## ")) {
             if line.starts_with("## ") {
                 below = line.trim() == "## Tasks";
             }
-            found = false;
-            headings.push(Section {
-                heading: line.trim_start_matches('#').trim().replace('`', ""),
-                line: index + 1,
-            });
+            let heading = line.trim_start_matches('#').trim().replace('`', "");
+            let line = index + 1;
+            sections.push((Section { heading, line }, None));
+        }
+        let Some((_, concept)) = sections.last_mut() else {
+            continue;
+        };
+        if let Some(rest) = line.strip_prefix("Read first: [") {
+            *concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
         }
         if below && own.is_none() && line.contains(&mark) {
-            found = true;
-            own = headings.len().checked_sub(1);
-        }
-        if found && let Some(rest) = line.strip_prefix("Read first: [") {
-            concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
+            own = Some(sections.len() - 1);
         }
     }
-    let concept = headings
-        .iter()
-        .position(|it| concept.as_ref() == Some(&it.heading));
-    Some(headings.swap_remove(concept.or(own)?))
+    let own = own?;
+    let concept = sections[own].1.take();
+    let concept = concept.and_then(|it| sections.iter().position(|(s, _)| s.heading == it));
+    Some(sections.swap_remove(concept.unwrap_or(own)).0)
 }
 
 #[cfg(test)]

@@ -459,30 +459,33 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
 /// the task's section, the one below `## Tasks` that first names `TODO(todo)`.
 fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
     let mark = format!("TODO({todo})");
-    let (mut tasks, mut fenced, mut here) = (false, false, false);
-    let (mut headings, mut own, mut concept) = (Vec::new(), None, None);
+    let (mut tasks, mut fenced, mut own) = (false, false, None);
+    // Heading, line, and the heading that is to be read first.
+    let mut sections: Vec<(String, usize, Option<String>)> = Vec::new();
     for (index, line) in chapter.lines().enumerate() {
         fenced ^= line.trim_start().starts_with("```");
         if !fenced && line.starts_with("##") {
             if line.starts_with("## ") {
                 tasks = line.trim() == "## Tasks";
             }
-            here = false;
             let title = line.trim_start_matches('#').trim().replace('`', "");
-            headings.push((title, index + 1));
+            sections.push((title, index + 1, None));
+        }
+        let Some((.., concept)) = sections.last_mut() else {
+            continue;
+        };
+        if let Some(rest) = line.strip_prefix("Read first: [") {
+            *concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
         }
         if tasks && own.is_none() && line.contains(&mark) {
-            here = true;
-            own = headings.len().checked_sub(1);
-        }
-        if here && let Some(rest) = line.strip_prefix("Read first: [") {
-            concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
+            own = Some(sections.len() - 1);
         }
     }
-    let concept = headings
-        .iter()
-        .position(|it| concept.as_ref() == Some(&it.0));
-    Some(headings.swap_remove(concept.or(own)?))
+    let own = own?;
+    let concept = sections[own].2.take();
+    let concept = concept.and_then(|it| sections.iter().position(|section| section.0 == it));
+    let (title, line, _) = sections.swap_remove(concept.unwrap_or(own));
+    Some((title, line))
 }
 
 struct Verdict {
@@ -607,5 +610,31 @@ impl Verdict {
             "file": place.map(|place| &place.file),
             "line": place.map(|place| place.line),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::section;
+
+    #[test]
+    fn what_a_task_says_to_read_first_comes_before_the_task() {
+        let read = |line: &str| {
+            let chapter = format!(
+                "# 05\n\n## Concepts\n\n### A `pool`\n\n## Tasks\n\n### 1 · One\n\n{line}\n\nTODO(05.1)\n\n### 2 · Two\n\nTODO(05.2)\n"
+            );
+            (section(&chapter, "05.1"), section(&chapter, "05.2"))
+        };
+        let own = || Some(("2 · Two".to_owned(), 15));
+        let concept = Some(("A pool".to_owned(), 5));
+        assert_eq!(read("Read first: [A `pool`](#a-pool)"), (concept, own()));
+        for line in ["", "Read first: [A queue](#a-queue)"] {
+            assert_eq!(
+                read(line),
+                (Some(("1 · One".to_owned(), 9)), own()),
+                "{line}"
+            );
+        }
+        assert_eq!(section("TODO(05.1)", "05.1"), None);
     }
 }
