@@ -23,6 +23,7 @@ use crate::tasks::{self, Task, regions, section, typed};
 use crate::trouble::Trouble;
 
 /// What the learner asked for.
+#[expect(clippy::struct_excessive_bools, reason = "the verb's flags")]
 pub struct Request {
     /// Without it, the step whose folder we are in, else the current one.
     pub step: Option<String>,

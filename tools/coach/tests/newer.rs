@@ -82,58 +82,66 @@ fn release(publisher: &Path, project: &Project) {
     done(publisher, &["commit", "-q", "-m", "newer"]);
 }
 
-#[test]
-fn a_newer_version_over_a_learners_work_loses_nothing() {
+/// The older version under git, as the learner has it, and a clone from which the
+/// newer one will come.
+fn older(publisher: &Path) -> Project {
     let project = Project::with_coach();
     // As long as real ones, so that git knows the file again in its new folder.
     for side in ["exercise", "solution"] {
         let file = format!("steps/05-engine/{side}/src/lib.rs");
-        let more: String = (0..40).map(|n| format!("\npub fn f{n}() {{}}\n")).collect();
+        let more = "\n/// More.\nconst _: () = ();\n".repeat(40);
         project.write(&file, &(project.read(&file) + &more));
     }
     project.publish_05();
-    project.write(
-        ".gitignore",
-        &fs::read_to_string(support::real_root().join(".gitignore")).unwrap(),
-    );
+    fs::copy(
+        support::real_root().join(".gitignore"),
+        project.path(".gitignore"),
+    )
+    .unwrap();
     let root = project.root();
     done(&root, &["init", "-q", "-b", "main"]);
     done(&root, &["add", "-A"]);
     done(&root, &["commit", "-q", "-m", "older"]);
-    let elsewhere = tempfile::tempdir().unwrap();
-    let publisher = elsewhere.path().join("publisher");
     let (from, to) = (root.to_str().unwrap(), publisher.to_str().unwrap());
-    done(elsewhere.path(), &["clone", "-q", from, to]);
+    done(&root, &["clone", "-q", from, to]);
     done(&root, &["remote", "add", "origin", to]);
+    project
+}
 
-    // A learner's weeks: a step solved, another begun, an attempt put aside.
-    run(&project, &["check", "08"]);
-    run(&project, &["checkout", "05"]);
-    project.write("steps/05-engine/exercise/src/lib.rs", "// first attempt\n");
-    let (code, said) = run(&project, &["reset", "05"]);
+/// A learner's weeks: a step solved, another begun, an attempt put aside. Gives
+/// the backup's name and what stands in the exercise.
+fn weeks_of_work(project: &Project) -> (String, String) {
+    run(project, &["check", "08"]);
+    run(project, &["checkout", "05"]);
+    let file = "steps/05-engine/exercise/src/lib.rs";
+    project.write(file, "// first attempt\n");
+    let (code, said) = run(project, &["reset", "05"]);
     assert_eq!(code, Some(0), "{said}");
-    let backup = said
-        .lines()
-        .next()
-        .unwrap()
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .to_owned();
-    let lib = project.read("steps/05-engine/exercise/src/lib.rs");
-    let mine = lib.replace("    1\n    // END", "    1 + 0 // mine\n    // END");
-    assert_ne!(mine, lib);
-    project.write("steps/05-engine/exercise/src/lib.rs", &mine);
+    let saved = said.lines().next().unwrap();
+    let backup = saved.rsplit('/').next().unwrap().to_owned();
+    let mine = project
+        .read(file)
+        .replace("    1\n    // END", "    1 + 0 // mine\n    // END");
+    project.write(file, &mine);
     project.write(
         "steps/05-engine/exercise/tests/mine.rs",
         "#[test]\nfn mine() {}\n",
     );
-    assert_eq!(run(&project, &["check"]).0, Some(1));
+    assert_eq!(run(project, &["check"]).0, Some(1));
+    (backup, mine)
+}
+
+#[test]
+fn a_newer_version_over_a_learners_work_loses_nothing() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let publisher = elsewhere.path().join("publisher");
+    let project = older(&publisher);
+    let root = project.root();
+    let (backup, mine) = weeks_of_work(&project);
+    assert!(mine.contains("// mine"), "{mine}");
     let kept = |project: &Project| {
-        (
-            snapshot(&project.path("backups")),
-            project.read(".progress"),
-        )
+        let backups = snapshot(&project.path("backups"));
+        (backups, project.read(".progress"))
     };
     let before = kept(&project);
 
