@@ -106,7 +106,6 @@ pub(crate) fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
     Some((title, line))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::section;
