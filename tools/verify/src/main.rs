@@ -14,9 +14,11 @@ mod flaky;
 mod hints;
 mod links;
 mod matching;
+mod minutes;
 mod parity;
 mod process;
 mod queries;
+mod questions;
 mod regions;
 mod report;
 mod sandbox;
@@ -77,10 +79,12 @@ enum Part {
     Chapters(Only),
     /// What `.sqlx` says about the queries is what the database says
     Queries(Only),
-    /// Links lead somewhere, and each TODO has its hints
+    /// Links lead somewhere, chapters have their form, and each TODO has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
     Starters(Only),
+    /// How long each chapter takes, estimated from its words and tasks
+    Minutes(minutes::Settings),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
     /// How long a learner waits from an edit to the verdict, and the size of target/
@@ -99,6 +103,7 @@ impl Part {
             | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
+            Self::Minutes(settings) => settings.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
             Self::Speed(settings) => settings.step.as_deref(),
         }
@@ -135,6 +140,9 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
     let whole = cli.part.step().is_none();
     if matches!(cli.part, Part::Starters(_)) {
         return starters::write(&tree, &steps);
+    }
+    if let Part::Minutes(settings) = &cli.part {
+        return minutes::print(&tree, &steps, settings);
     }
 
     let mut totals = Totals::default();

@@ -1,5 +1,6 @@
-//! What the project's pages say can be followed: links, hints.
+//! What the project's pages say can be followed: links, chapters' forms, hints.
 
+use crate::chapters;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::links;
@@ -37,6 +38,10 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
         }
     }
     for step in steps {
+        let path = step.chapter();
+        report.prove(&format!("{path} has the form of a chapter"), || {
+            chapters::form(tree, &Document::read(tree, &path)?, step)
+        });
         let path = hints::path(step);
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)

@@ -29,7 +29,7 @@ fn everything_holds_and_nothing_is_touched() {
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 5 passed, 0 failed",
-        "verify texts: 7 passed, 0 failed",
+        "verify texts: 9 passed, 0 failed",
         "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
         "wrong answers rejected: 10/10",
@@ -398,20 +398,19 @@ fn wrong_answers_fail() {
 #[test]
 fn chapters_fail_for_their_form() {
     let fixture = Fixture::new();
-    // Its commands are another test's matter.
-    let text = fixture.read(CHAPTER);
-    fixture.write(
-        CHAPTER,
-        &text
-            .replace("```console", "```text")
-            .replace("<!-- verify: stop -->", ""),
-    );
     let chapters = |from: &str, to: &str, reason: &str| {
-        fixture.breaks(&["chapters", "2"], CHAPTER, from, to, reason);
+        fixture.breaks(&["texts", "2"], CHAPTER, from, to, reason);
     };
     chapters("# 02 · A", "# 2 · A", "must begin with `# 02 · `");
     chapters("Goal: learn", "learn", "a line `Goal: …` is missing");
-    chapters("Minutes: 5", "Minutes: few", "`few` is no number");
+    let minutes = "Minutes: about 25 (an estimate)";
+    chapters(minutes, "Minutes: 5", &format!("must be `{minutes}`"));
+    fixture.write(
+        CHAPTER,
+        &fixture.read(CHAPTER).replace(minutes, "Minutes: 5"),
+    );
+    assert!(fixture.holds(&["minutes", "--write"]).contains("\n02  "));
+    assert!(fixture.read(CHAPTER).contains(minutes));
     chapters(
         "`exercise/src/lib.rs`",
         "`exercise/src/nil.rs`",
@@ -427,7 +426,8 @@ fn chapters_fail_for_their_form() {
         "## Guess",
         "`## Guess` where `## Predict` is expected",
     );
-    chapters("<details>2</details>", "", "has 2 folded answers");
+    chapters("**3.**", "3.", "has 2 questions `**1.** …`");
+    chapters("**b.** See", "See", "question 1: the answer must begin");
     chapters("TODO(02.1) and ", "", "does not mention TODO(02.1)");
     let try_it = "Try by hand: `./run.sh run 02`, and in a second terminal `./run.sh get`\n";
     chapters(
@@ -444,16 +444,10 @@ fn chapters_fail_for_their_form() {
     chapters(try_it, "", "has 0 lines `Try by hand: …`");
     chapters(try_it, "Try by hand: something.\n", "names no command");
     chapters(
-        "<!-- verify: solved -->\n\n```text\n$ ./run.sh check 02\n...\n```",
+        "```console\n$ ./run.sh check 02\n...\n```",
         "",
         "must follow the passing check",
     );
-    chapters(
-        "// solution/src/lib.rs\n",
-        "",
-        "a rust block without a file",
-    );
-    chapters("    42\n", "    43\n", "does not hold these lines");
 }
 
 #[test]
@@ -594,6 +588,12 @@ fn chapters_fail_for_what_they_show() {
         "02: 1 of 2 checks",
         "+02: 0 of 2 checks",
     );
+    chapters(
+        "// solution/src/lib.rs\n",
+        "",
+        "a rust block without a file",
+    );
+    chapters("    42\n", "    43\n", "does not hold these lines");
     chapters("```console exit=1", "```console", "expected exit code 0");
     chapters("\nhi\n", "\nho\n", "-ho\n        +hi");
     chapters(
