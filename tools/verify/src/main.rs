@@ -14,6 +14,7 @@ mod flaky;
 mod hints;
 mod links;
 mod matching;
+mod mermaid;
 mod minutes;
 mod parity;
 mod process;
@@ -74,7 +75,7 @@ enum Part {
     /// An exercise equals its solution, and the solution before it, outside the TODO regions
     Parity(Only),
     /// Wrong answers are rejected for the right TODO, other right ones are accepted
-    Wrong(Only),
+    Wrong(wrong::Settings),
     /// What the chapters and the README show is true
     Chapters(Only),
     /// What `.sqlx` says about the queries is what the database says
@@ -98,11 +99,11 @@ impl Part {
             Self::All(only)
             | Self::Exercises(only)
             | Self::Parity(only)
-            | Self::Wrong(only)
             | Self::Chapters(only)
             | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
+            Self::Wrong(settings) => settings.step.as_deref(),
             Self::Minutes(settings) => settings.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
             Self::Speed(settings) => settings.step.as_deref(),
@@ -168,7 +169,11 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
         if all || matches!(cli.part, Part::Wrong(_)) {
             let mut report = Report::new("wrong");
-            wrong::prove(&tree, &sandbox, &steps, &mut report)?;
+            let settings = match &cli.part {
+                Part::Wrong(settings) => settings,
+                _ => &wrong::Settings::default(),
+            };
+            wrong::prove(&tree, &sandbox, &steps, settings, &mut report)?;
             totals.add(report.finish());
         }
         if all || matches!(cli.part, Part::Chapters(_)) {

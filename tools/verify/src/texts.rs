@@ -4,6 +4,7 @@ use crate::chapters;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::links;
+use crate::mermaid;
 use crate::report::{Outcome, Report, all_of};
 use crate::tree::{Step, Tree, has_extension};
 
@@ -16,6 +17,7 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                 .any(|step| file.starts_with(&format!("{}/", step.dir())));
         selected && has_extension(file, "md")
     });
+    let mut read = Vec::new();
     for page in pages {
         match Document::read(tree, page) {
             Err(failure) => report.prove(page, || Err(failure)),
@@ -34,9 +36,11 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                             .collect::<Vec<_>>(),
                     )
                 });
+                read.push(document);
             }
         }
     }
+    mermaid::prove(tree, &read, report);
     for step in steps {
         let path = step.chapter();
         report.prove(&format!("{path} has the form of a chapter"), || {
