@@ -185,70 +185,46 @@ More.
 ## Tasks
 ";
 
+    /// What is broken in it: from | to | a part of the failure.
+    const BROKEN: &str = r"
+**2.** | **3.** | line 24: question 2: must begin
+**2.** Why | 2. Why | has 1 questions
+.\n\n**1.** | .\n**1.** | below a blank line
+- **b)** | - **c)** | line 12: question 1: `- **b)** …`
+- **b)** two,\n  or so\n- **c)** three\n |  | two choices
+  or so | or so | only choices may follow
+*Write your answer down | *Think | needs choices
+**a and c.** | **a and d.** | letters of choices
+**a and c.** | **c and a.** | letters of choices
+**a and c.** | One and three: | line 18: question 1: the answer
+\nBecause.\n |  | answer is empty
+<details><s | <details open><s | needs one line `<details><summary>
+</details>\n\nMore | More | needs one line `</details>`
+More. | <details>More</details> | needs one line `<details>
+Write your answers down. | <details> | before question 1
+<!-- verify: solved --> | It is one. | line 22: question 1: only directives";
+
     fn judge(text: &str, least: usize, text_after: bool) -> Outcome {
-        form(
-            &Document::parse("a.md", text.into()),
-            "Predict",
-            least,
-            text_after,
-        )
+        let document = Document::parse("a.md", text.to_owned());
+        form(&document, "Predict", least, text_after)
     }
 
     #[test]
     fn questions_have_one_form() {
         assert_eq!(judge(GOOD, 2, true), Ok(()));
-        for (least, text_after, reason) in [
-            (3, true, "has 2 questions"),
-            (2, false, "line 34: question 2: only directives"),
-        ] {
-            let failure = judge(GOOD, least, text_after).expect_err(reason);
-            assert!(failure.contains(reason), "{failure}");
-        }
-        for (from, to, reason) in [
-            ("**2.**", "**3.**", "line 24: question 2: must begin"),
-            ("**2.** Why", "2. Why", "has 1 questions"),
-            ("\n\n**1.**", "\n**1.**", "below a blank line"),
-            ("**b)**", "**c)**", "line 12: question 1: `- **b)** …`"),
-            (
-                "**a)** one\n- **b)** two,\n  or so\n- **c)",
-                "**a)",
-                "two choices",
-            ),
-            ("  or so", "or so", "only choices may follow"),
-            ("*Write your answer down", "*Think", "needs choices"),
-            ("**a and c.**", "**a and d.**", "letters of choices"),
-            ("**a and c.**", "**c and a.**", "letters of choices"),
-            (
-                "**a and c.** Because",
-                "One and three",
-                "line 18: question 1: the answer",
-            ),
-            (
-                "Because.\n\n</details>\n\nMore",
-                "\n\n</details>\n\nMore",
-                "answer is empty",
-            ),
-            (
-                "<details><s",
-                "<details open><s",
-                "needs one line `<details><summary>",
-            ),
-            ("</details>\n\nMore", "More", "needs one line `</details>`"),
-            (
-                "More.",
-                "<details>More</details>",
-                "needs one line `<details>",
-            ),
-            ("Write your answers down.", "<details>", "before question 1"),
-            (
-                "<!-- verify: solved -->",
-                "It is one.",
-                "line 22: question 1: only directives",
-            ),
-        ] {
-            assert!(GOOD.contains(from), "{from}");
-            let failure = judge(&GOOD.replacen(from, to, 1), 2, true).expect_err(reason);
+        let fails = |text: &str, least, text_after, reason: &str| {
+            let failure = judge(text, least, text_after).expect_err(reason);
             assert!(failure.contains(reason), "{reason}: {failure}");
+        };
+        fails(GOOD, 3, true, "has 2 questions");
+        fails(GOOD, 2, false, "line 34: question 2: only directives");
+        for case in BROKEN.lines().skip(1) {
+            let case: Vec<String> = case
+                .split(" | ")
+                .map(|part| part.replace("\\n", "\n"))
+                .collect();
+            assert!(GOOD.contains(&case[0]), "{case:?}");
+            fails(&GOOD.replacen(&case[0], &case[1], 1), 2, true, &case[2]);
         }
     }
 }
