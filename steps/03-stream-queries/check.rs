@@ -4,7 +4,7 @@
 //! fails.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -208,8 +208,9 @@ async fn stream_yields_rows() -> Outcome {
     }
 
     let asked = "stream_query(…) over 10,000 rows";
-    let all: Vec<i64> = ids(engine.stream_query(numbers()), asked).await?;
-    equal(asked, (1..=10_000).collect::<Vec<_>>(), all)
+    let rows = ids_of(engine.stream_query(numbers()));
+    let all: Vec<_> = rows.try_collect().await.or_fail(asked)?;
+    equal_lists(asked, &(1..=10_000).collect::<Vec<_>>(), &all)
 }
 
 async fn stream_is_lazy() -> Outcome {
@@ -362,7 +363,7 @@ async fn stream_waits_for_its_reader() -> Outcome {
     let rows = engine(&database)?.stream_query(numbers());
     let asked = "stream_query(…) over 10,000 rows: one, an hour's pause, then all others";
     let all = read_with_a_pause(asked, ids_of(rows), async { Ok(()) }).await?;
-    equal(asked, (1..=10_000).collect::<Vec<_>>(), all)
+    equal_lists(asked, &(1..=10_000).collect::<Vec<_>>(), &all)
 }
 
 // ---- 03.2 get_customers
@@ -391,32 +392,35 @@ async fn customers_of_all_kinds() -> Result<Database, Failure> {
     Ok(database)
 }
 
-/// Those of [`CUSTOMERS`] and a thousand more.
 async fn customers_come() -> Outcome {
-    let database = customers_of_all_kinds().await?;
-    let mut expected = CUSTOMERS.to_vec();
-    expected.sort_unstable();
-    let asked = "get_customers";
-    let engine = engine(&database)?;
-    equal(
-        asked,
-        owned(&expected),
-        customers_as_tuples(&engine, asked).await?,
-    )?;
+    let mut of_all_kinds = CUSTOMERS.to_vec();
+    of_all_kinds.sort_unstable();
+    for (database, what, expected) in [
+        (
+            Database::sample().await?,
+            "the sample data",
+            vec![(1, "Alex", 1), (2, "Blake", 2), (3, "Cam", 3)],
+        ),
+        (
+            customers_of_all_kinds().await?,
+            "other customers",
+            of_all_kinds,
+        ),
+    ] {
+        let asked = format!("get_customers over {what}: id, name, address_id");
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(id, name, address)| (id, name.to_owned(), address))
+            .collect();
+        let got = customers_as_tuples(&engine(&database)?, &asked).await?;
+        equal_lists(asked, &expected, &got)?;
+    }
 
+    let asked = "get_customers over 10,000 customers: the ids";
     let database = many_customers().await?;
-    let asked = "get_customers over 10,000 customers: their ids";
-    let engine = self::engine(&database)?;
-    let all: Vec<_> = customers_as_tuples(&engine, asked).await?;
+    let all = customers_as_tuples(&engine(&database)?, asked).await?;
     let all: Vec<i64> = all.into_iter().map(|(id, ..)| id).collect();
-    equal(asked, (1..=10_000).collect::<Vec<_>>(), all)
-}
-
-fn owned(customers: &[(i64, &str, i64)]) -> Vec<(i64, String, i64)> {
-    customers
-        .iter()
-        .map(|&(id, name, address)| (id, name.to_owned(), address))
-        .collect()
+    equal_lists(asked, &(1..=10_000).collect::<Vec<_>>(), &all)
 }
 
 async fn customers_as_tuples(
@@ -453,7 +457,7 @@ async fn customers_are_one_statement() -> Outcome {
     let more = database.add_customer(20_000, "Late");
     let all = read_with_a_pause(asked, customers.boxed(), more).await?;
     expect_one_statement(asked, &database, &recording).await?;
-    equal(asked, (1..=10_000).collect::<Vec<_>>(), all)
+    equal_lists(asked, &(1..=10_000).collect::<Vec<_>>(), &all)
 }
 
 async fn customers_undecodable() -> Outcome {
@@ -622,8 +626,21 @@ fn line(row: OrderedItemOfCustomer) -> Line {
 }
 
 async fn orders_come() -> Outcome {
+    let line_of = |customer: &str, item: &str, price, total| -> Line {
+        (customer.to_owned(), item.to_owned(), price, total)
+    };
+    let database = Database::sample().await?;
+    let (after, before) = ("2024-03-18 10:30:00", "2024-03-20 11:00:00");
+    let expected = [
+        line_of("Alex", "Kit Kat", 100, 400),
+        line_of("Alex", "Bread", 1050, 2100),
+        line_of("Alex", "Milk", 500, 500),
+        line_of("Cam", "Kit Kat", 100, 200),
+        line_of("Cam", "Onion", 200, 1000),
+    ];
+    expect_lines(&database, "the sample data", after, before, &expected).await?;
+
     let database = orders_of_all_kinds().await?;
-    let engine = engine(&database)?;
     for (after, before) in [
         ("2024-02-29 23:59:59", "2024-03-01 00:00:00"),
         ("0000-01-01 00:00:00", "9999-12-31 23:59:59"),
@@ -633,15 +650,29 @@ async fn orders_come() -> Outcome {
         ("2024-01-01 00:00:00", "2024-02-29 23:59:58"),
         ("2024-03-01 00:00:00", "2024-02-29 23:59:59"),
     ] {
-        let asked = format!("get_orders_between_dates(after {after}, before {before})");
-        let lines: Vec<_> = get_orders_between_dates(&engine, &time(after)?, &time(before)?)
-            .map_ok(line)
-            .try_collect()
-            .await
-            .or_fail(&asked)?;
-        equal(asked, lines_between(after, before), lines)?;
+        let expected = lines_between(after, before);
+        expect_lines(&database, "other orders", after, before, &expected).await?;
     }
     Ok(())
+}
+
+async fn expect_lines(
+    database: &Database,
+    what: &str,
+    after: &str,
+    before: &str,
+    expected: &[Line],
+) -> Outcome {
+    let asked = format!(
+        "get_orders_between_dates(after {after}, before {before}) over {what}: customer, name, \
+         price and total in cents"
+    );
+    let lines: Vec<_> = get_orders_between_dates(&engine(database)?, &time(after)?, &time(before)?)
+        .map_ok(line)
+        .try_collect()
+        .await
+        .or_fail(&asked)?;
+    equal_lists(asked, expected, &lines)
 }
 
 async fn orders_are_lazy() -> Outcome {
@@ -866,10 +897,6 @@ fn ids_of(rows: Rows<sqlx::sqlite::SqliteRow>) -> Rows<i64> {
     rows.map(|row| Ok(row?.try_get("id")?)).boxed()
 }
 
-async fn ids(rows: Rows<sqlx::sqlite::SqliteRow>, asked: &str) -> Result<Vec<i64>, Failure> {
-    ids_of(rows).try_collect().await.or_fail(asked)
-}
-
 /// Gives code that works behind the reader's back the time to show it: each round
 /// opens and closes a connection of the check's.
 async fn let_others_work(database: &Database) -> Outcome {
@@ -964,11 +991,23 @@ async fn read_with_a_pause<T>(
 async fn expect_one_statement(asked: &str, database: &Database, recording: &Recording) -> Outcome {
     expect_closed(database, asked).await?;
     let (statements, connections) = (recording.statements().len(), recording.connections_opened());
-    equal(
-        format!("{asked}: statements, and connections opened"),
-        (1, 1),
-        (statements, connections),
+    ensure(
+        (statements, connections) == (1, 1),
+        asked,
+        "one statement over one connection",
+        format!("statements: {statements}, connections opened: {connections}"),
     )
+}
+
+/// Shows the first difference alone, since the lists are long.
+fn equal_lists<T: Debug + PartialEq>(asked: impl Display, expected: &[T], got: &[T]) -> Outcome {
+    let pairs = expected.iter().zip(got);
+    let same = pairs.take_while(|(expected, got)| expected == got).count();
+    let shown = |list: &[T]| match list.get(same) {
+        Some(item) => format!("{item:?} as number {} of {}", same + 1, list.len()),
+        None => format!("the end after number {same}"),
+    };
+    ensure(expected == got, asked, shown(expected), shown(got))
 }
 
 /// Fails unless the items are `good`, followed by an error of the database. What
