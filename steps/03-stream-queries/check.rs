@@ -37,11 +37,6 @@ fn stream_query(suite: Suite) -> Suite {
         )
         .check(
             "03.1",
-            "a row is yielded while SQLite still looks for the next one",
-            rows_come_at_once,
-        )
-        .check(
-            "03.1",
             "a stream that is dropped closes its connection",
             dropped_stream_closes,
         )
@@ -54,6 +49,11 @@ fn stream_query(suite: Suite) -> Suite {
             "03.1",
             "taking one row of 10,000 reads only a few",
             stream_reads_few,
+        )
+        .check(
+            "03.1",
+            "a row is yielded while SQLite still looks for the next one",
+            rows_come_at_once,
         )
         .check(
             "03.1",
@@ -221,38 +221,6 @@ async fn stream_is_lazy() -> Outcome {
     .await
 }
 
-/// `BEGIN IMMEDIATE` waits for the write lock, so SQLite does not come to the
-/// second `SELECT` as long as the check holds the lock.
-async fn rows_come_at_once() -> Outcome {
-    let database = Database::sample().await?;
-    let lock = database.lock_exclusively().await?;
-    let mut rows = engine(&database)?.stream_query(sqlx::query(
-        "SELECT id FROM item WHERE id < 3 ORDER BY id;
-         BEGIN IMMEDIATE; SELECT id FROM item WHERE id = 3; COMMIT",
-    ));
-    let asked = "stream_query(…): two rows while SQLite has to wait before it finds the third";
-    for id in [1, 2] {
-        // Only a watch: after 5 s SQLite gives the lock up, and its error would
-        // hide the reason.
-        let row = tokio::time::timeout(Duration::from_secs(4), rows.next())
-            .await
-            .map_err(|_| {
-                Failure::new(
-                    asked,
-                    format!("row {id} at once"),
-                    "nothing: a row that SQLite has found waits for later rows",
-                )
-            })?;
-        let row = row.or_fail(asked)?.or_fail(asked)?;
-        equal(asked, id, row.get::<i64, _>("id"))?;
-    }
-    lock.release().await?;
-    let asked = "stream_query(…): the row that SQLite had to wait for";
-    let row = rows.next().await.or_fail(asked)?.or_fail(asked)?;
-    equal(asked, 3, row.get::<i64, _>("id"))?;
-    expect_end(asked, &mut rows).await
-}
-
 async fn dropped_stream_closes() -> Outcome {
     let database = many_customers().await?;
     // The engine lives on: it must not keep the connection.
@@ -310,6 +278,38 @@ async fn stream_reads_few() -> Outcome {
         engine.stream_query(sqlx::query("SELECT name FROM customer"))
     })
     .await
+}
+
+/// `BEGIN IMMEDIATE` waits for the write lock, so SQLite does not come to the
+/// second `SELECT` as long as the check holds the lock.
+async fn rows_come_at_once() -> Outcome {
+    let database = Database::sample().await?;
+    let lock = database.lock_exclusively().await?;
+    let mut rows = engine(&database)?.stream_query(sqlx::query(
+        "SELECT id FROM item WHERE id < 3 ORDER BY id;
+         BEGIN IMMEDIATE; SELECT id FROM item WHERE id = 3; COMMIT",
+    ));
+    let asked = "stream_query(…): two rows while SQLite has to wait before it finds the third";
+    for id in [1, 2] {
+        // Only a watch: after 5 s SQLite gives the lock up, and its error would
+        // hide the reason.
+        let row = tokio::time::timeout(Duration::from_secs(4), rows.next())
+            .await
+            .map_err(|_| {
+                Failure::new(
+                    asked,
+                    format!("row {id} at once"),
+                    "nothing: a row that SQLite has found waits for later rows",
+                )
+            })?;
+        let row = row.or_fail(asked)?.or_fail(asked)?;
+        equal(asked, id, row.get::<i64, _>("id"))?;
+    }
+    lock.release().await?;
+    let asked = "stream_query(…): the row that SQLite had to wait for";
+    let row = rows.next().await.or_fail(asked)?.or_fail(asked)?;
+    equal(asked, 3, row.get::<i64, _>("id"))?;
+    expect_end(asked, &mut rows).await
 }
 
 async fn streams_are_independent() -> Outcome {
