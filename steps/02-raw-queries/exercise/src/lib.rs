@@ -1,7 +1,7 @@
-//! Step 02: the market's service, with a connection opened for each query.
+//! Step 02: the market's service, which opens a connection for each query.
 //!
-//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
-//! per question that the market asks its database, [`server`] answers HTTP.
+//! Read the modules in this order: [`db::base`] runs SQL, [`db_accessor`] has
+//! one function for each query of the market, and [`server`] answers HTTP.
 
 pub mod db;
 pub mod db_accessor;

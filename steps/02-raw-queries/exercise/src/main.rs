@@ -1,5 +1,6 @@
-//! Starts the service: `./run.sh run NN`, or `./run.sh run NN --solution`.
-//! Prints `listening on http://127.0.0.1:9090` and serves until Ctrl-C.
+//! Starts the service: `./run.sh run NN`, or `./run.sh run NN --solution`. It
+//! prints `listening on http://127.0.0.1:9090` and serves until you press
+//! Ctrl-C.
 
 use std::env;
 use std::io::IsTerminal;
@@ -26,15 +27,16 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The message of an error is for the person at the terminal.
+/// Runs the service. An error is a message for the person at the terminal.
 async fn serve() -> Result<(), String> {
     let addr = env::var("MARKETSVC_ADDR").unwrap_or_else(|_| "127.0.0.1:9090".to_owned());
     let url = env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite://marketdb.sqlite".to_owned());
 
-    // The port first: a service that cannot start creates no database.
-    let listener = TcpListener::bind(&addr)
-        .await
-        .map_err(|error| format!("MARKETSVC_ADDR={addr}: {error}; is a service still running?"))?;
+    // Bind the port before creating the database: if the port is taken, the
+    // service must not leave a new database behind.
+    let listener = TcpListener::bind(&addr).await.map_err(|error| {
+        format!("MARKETSVC_ADDR={addr}: {error}; is another service using this port?")
+    })?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     init_db::create_if_missing(&url)
         .await
@@ -49,7 +51,8 @@ async fn serve() -> Result<(), String> {
 
 async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
-        // Without a signal handler there is no Ctrl-C to wait for.
+        // The signal handler could not be installed, so wait forever: the
+        // service must not shut down for that reason.
         std::future::pending::<()>().await;
     }
 }

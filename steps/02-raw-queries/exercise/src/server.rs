@@ -1,4 +1,4 @@
-//! HTTP: which address is answered by which handler.
+//! HTTP: the routes and their handlers.
 
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection};
@@ -14,7 +14,7 @@ use crate::db_accessor;
 use crate::error::Error;
 use crate::types::{Customer, NewOrder, OrderedItem, OrderedItemOfCustomer};
 
-/// The service without a socket.
+/// Builds the router: all routes and their handlers, without a socket.
 pub fn app(engine: Engine) -> Router {
     Router::new()
         .route("/", get(welcome))
@@ -26,14 +26,15 @@ pub fn app(engine: Engine) -> Router {
             get(orders_between_dates),
         )
         .route("/api/add_new_order", post(add_new_order))
+        // Handlers with a parameter `State<Engine>` receive a clone of the engine.
         .with_state(engine)
 }
 
-/// Serves on `listener` until `shutdown` is ready, then lets the requests in
-/// flight finish.
+/// Serves requests from `listener` until `shutdown` completes, and then waits
+/// until the running requests are finished.
 ///
 /// # Errors
-/// Only what the listener's socket reports.
+/// Returns the error that the listener's socket reports.
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -52,6 +53,9 @@ async fn customers(State(engine): State<Engine>) -> Result<Json<Vec<Customer>>, 
     Ok(Json(db_accessor::get_customers(&engine).await?))
 }
 
+/// axum fills each parameter from the request; such a parameter is called an
+/// *extractor*. With `Result<Path<_>, _>` the handler itself decides how it answers
+/// a path that is not valid.
 async fn orders(
     State(engine): State<Engine>,
     customer_id: Result<Path<i64>, PathRejection>,
@@ -61,18 +65,19 @@ async fn orders(
     Ok(Json(orders))
 }
 
-/// `{"Order Total": 30.0}`, or `null` for an order without items.
+/// Returns `{"Order Total": 30.0}`. The total is `null` for an order that has
+/// no items or does not exist.
 async fn order_total(
     State(engine): State<Engine>,
     order_id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Error> {
-    // TODO(02.6): read the id, ask for the total, answer {"Order Total": …}
-    let _ = (engine, order_id); // goes away together with the next line
-    todo!("read the id, ask for the total, answer {{\"Order Total\": …}}")
+    // TODO(02.6): read the id, query the total, return {"Order Total": …}
+    let _ = (engine, order_id); // remove this line and the next
+    todo!("read the id, query the total, return {{\"Order Total\": …}}")
     // END TODO(02.6)
 }
 
-/// The later of the two times comes first in the address.
+/// In the path, the later of the two times comes first.
 async fn orders_between_dates(
     State(engine): State<Engine>,
     dates: Result<Path<(String, String)>, PathRejection>,
@@ -83,7 +88,8 @@ async fn orders_between_dates(
     Ok(Json(orders))
 }
 
-/// 201 with the new order's id and the address of its total.
+/// Returns 201 with the new order's id. The `Location` header is the path of
+/// the order's total.
 async fn add_new_order(
     State(engine): State<Engine>,
     order: Result<Json<NewOrder>, JsonRejection>,

@@ -1,4 +1,4 @@
-//! One function for each question that the market asks its database.
+//! One function for each query that the market sends to its database.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -7,7 +7,7 @@ use crate::db::base::Engine;
 use crate::error::Error;
 use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCustomer, UtcTime};
 
-/// All customers, by id.
+/// Returns all customers, ordered by id.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -28,8 +28,8 @@ fn customer(row: &SqliteRow) -> Result<Customer, Error> {
     })
 }
 
-/// Every item that a customer has ordered, in the order of ordering. Empty for
-/// a customer who has ordered nothing or does not exist.
+/// Returns every item that a customer has ordered, the oldest order first. The
+/// list is empty if the customer has not ordered anything or does not exist.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -63,8 +63,8 @@ fn ordered_item(row: &SqliteRow) -> Result<OrderedItem, Error> {
     })
 }
 
-/// What an order costs. `None` for an order that has no items or does not
-/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+/// Returns what an order costs. The result is `None` if the order has no items
+/// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -84,14 +84,15 @@ pub async fn get_total_cost_of_an_order(
             .bind(order_id),
         )
         .await?;
-    // An aggregate without GROUP BY always gives one row.
+    // An aggregate query without `GROUP BY` always returns exactly one row.
     let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(total.try_get("total_cents")?)
     // END TODO(02.4)
 }
 
-/// Every item ordered from `after` to `before`, both included, with the name of
-/// the customer. Empty if `before` comes first.
+/// Returns every item that was ordered between `after` and `before`, both
+/// included, with the name of the customer. The list is empty if `before` is
+/// earlier than `after`.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -102,7 +103,8 @@ pub async fn get_orders_between_dates(
 ) -> Result<Vec<OrderedItemOfCustomer>, Error> {
     let rows = engine
         .execute_query(
-            // Both tables have a column `name`: without `AS` one hides the other.
+            // Both tables have a column `name`. Without `AS`, one would hide
+            // the other.
             sqlx::query(
                 "SELECT customer.name AS customer, item.name AS name, item.price_cents,
                         item.price_cents * order_items.quantity AS total_cents
@@ -129,13 +131,13 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
     })
 }
 
-/// Stores a new order of a customer and returns its id.
+/// Stores a new order of a customer and returns the order's id.
 ///
-/// This is two transactions, one for the order and one for its items. Keep
-/// that in mind until step 06.
+/// This takes two transactions, one for the order and one for its items. Step
+/// 06 shows what can go wrong between them.
 ///
 /// # Errors
-/// [`Error::Database`] if the database refuses the order or one of its items.
+/// [`Error::Database`] if the database rejects the order or one of its items.
 pub async fn add_new_order_for_customer(
     engine: &Engine,
     customer_id: i64,
@@ -144,7 +146,8 @@ pub async fn add_new_order_for_customer(
     // TODO(02.5): insert the order, then its items under the order's id
     let order_id = engine
         .execute_insert_query(
-            // SQLite's `datetime` gives UTC in the form that we store.
+            // SQLite's `datetime` returns UTC in the format that the database
+            // stores.
             sqlx::query(
                 "INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))",
             )

@@ -1,4 +1,4 @@
-//! One function for each question that the market asks its database.
+//! One function for each query that the market sends to its database.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -7,14 +7,14 @@ use crate::db::base::{Engine, Rows};
 use crate::error::Error;
 use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCustomer, UtcTime};
 
-/// All customers, by id, one at a time.
+/// Returns a stream of all customers, ordered by id.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
-    // TODO(03.2): stream the rows of the query and turn each into a customer
-    let _ = (engine, customer); // goes away together with the next line
-    todo!("stream the rows of the query and turn each into a customer")
+    // TODO(03.2): stream the rows of the query and convert each to a customer
+    let _ = (engine, customer); // remove this line and the next
+    todo!("stream the rows of the query and convert each to a customer")
     // END TODO(03.2)
 }
 
@@ -26,8 +26,8 @@ fn customer(row: &SqliteRow) -> Result<Customer, Error> {
     })
 }
 
-/// Every item that a customer has ordered, in the order of ordering. Empty for
-/// a customer who has ordered nothing or does not exist.
+/// Returns every item that a customer has ordered, the oldest order first. The
+/// list is empty if the customer has not ordered anything or does not exist.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -61,8 +61,8 @@ fn ordered_item(row: &SqliteRow) -> Result<OrderedItem, Error> {
     })
 }
 
-/// What an order costs. `None` for an order that has no items or does not
-/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+/// Returns what an order costs. The result is `None` if the order has no items
+/// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -81,24 +81,25 @@ pub async fn get_total_cost_of_an_order(
             .bind(order_id),
         )
         .await?;
-    // An aggregate without GROUP BY always gives one row.
+    // An aggregate query without `GROUP BY` always returns exactly one row.
     let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(total.try_get("total_cents")?)
 }
 
-/// Every item ordered from `after` to `before`, both included, with the name of
-/// the customer, one at a time. Empty if `before` comes first.
+/// Returns a stream of every item that was ordered between `after` and
+/// `before`, both included, with the name of the customer. The stream is empty
+/// if `before` is earlier than `after`.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_orders_between_dates(
     engine: &Engine,
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(03.3): the query of step 02, streamed
-    let _ = (engine, after, before, ordered_item_of_customer); // goes away together with the next line
-    todo!("the query of step 02, streamed")
+    // TODO(03.3): stream the rows of step 02's query
+    let _ = (engine, after, before, ordered_item_of_customer); // remove this line and the next
+    todo!("stream the rows of step 02's query")
     // END TODO(03.3)
 }
 
@@ -111,13 +112,13 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
     })
 }
 
-/// Stores a new order of a customer and returns its id.
+/// Stores a new order of a customer and returns the order's id.
 ///
-/// This is two transactions, one for the order and one for its items. Keep
-/// that in mind until step 06.
+/// This takes two transactions, one for the order and one for its items. Step
+/// 06 shows what can go wrong between them.
 ///
 /// # Errors
-/// [`Error::Database`] if the database refuses the order or one of its items.
+/// [`Error::Database`] if the database rejects the order or one of its items.
 pub async fn add_new_order_for_customer(
     engine: &Engine,
     customer_id: i64,
@@ -125,7 +126,8 @@ pub async fn add_new_order_for_customer(
 ) -> Result<i64, Error> {
     let order_id = engine
         .execute_insert_query(
-            // SQLite's `datetime` gives UTC in the form that we store.
+            // SQLite's `datetime` returns UTC in the format that the database
+            // stores.
             sqlx::query(
                 "INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))",
             )

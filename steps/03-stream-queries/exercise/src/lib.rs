@@ -1,7 +1,7 @@
 //! Step 03: rows that arrive one at a time, as a stream.
 //!
-//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
-//! per question that the market asks its database, [`server`] answers HTTP.
+//! Read the modules in this order: [`db::base`] runs SQL, [`db_accessor`] has
+//! one function for each query of the market, and [`server`] answers HTTP.
 
 pub mod db;
 pub mod db_accessor;

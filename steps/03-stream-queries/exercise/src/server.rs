@@ -1,4 +1,4 @@
-//! HTTP: which address is answered by which handler.
+//! HTTP: the routes and their handlers.
 
 use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection};
@@ -15,7 +15,7 @@ use crate::db_accessor;
 use crate::error::Error;
 use crate::types::{Customer, NewOrder, OrderedItem, OrderedItemOfCustomer};
 
-/// The service without a socket.
+/// Builds the router: all routes and their handlers, without a socket.
 pub fn app(engine: Engine) -> Router {
     Router::new()
         .route("/", get(welcome))
@@ -27,14 +27,15 @@ pub fn app(engine: Engine) -> Router {
             get(orders_between_dates),
         )
         .route("/api/add_new_order", post(add_new_order))
+        // Handlers with a parameter `State<Engine>` receive a clone of the engine.
         .with_state(engine)
 }
 
-/// Serves on `listener` until `shutdown` is ready, then lets the requests in
-/// flight finish.
+/// Serves requests from `listener` until `shutdown` completes, and then waits
+/// until the running requests are finished.
 ///
 /// # Errors
-/// Only what the listener's socket reports.
+/// Returns the error that the listener's socket reports.
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -50,12 +51,15 @@ async fn welcome() -> Json<&'static str> {
 }
 
 async fn customers(State(engine): State<Engine>) -> Result<Json<Vec<Customer>>, Error> {
-    // All of them in memory before the first byte is sent. What that costs is
-    // a question of step 03; step 07 removes it.
+    // `try_collect` holds all customers in memory before the first byte is
+    // sent. Step 03 measures what that costs, and step 07 removes it.
     let customers = db_accessor::get_customers(&engine).try_collect().await?;
     Ok(Json(customers))
 }
 
+/// axum fills each parameter from the request; such a parameter is called an
+/// *extractor*. With `Result<Path<_>, _>` the handler itself decides how it answers
+/// a path that is not valid.
 async fn orders(
     State(engine): State<Engine>,
     customer_id: Result<Path<i64>, PathRejection>,
@@ -65,7 +69,8 @@ async fn orders(
     Ok(Json(orders))
 }
 
-/// `{"Order Total": 30.0}`, or `null` for an order without items.
+/// Returns `{"Order Total": 30.0}`. The total is `null` for an order that has
+/// no items or does not exist.
 async fn order_total(
     State(engine): State<Engine>,
     order_id: Result<Path<i64>, PathRejection>,
@@ -75,7 +80,7 @@ async fn order_total(
     Ok(Json(json!({ "Order Total": total })))
 }
 
-/// The later of the two times comes first in the address.
+/// In the path, the later of the two times comes first.
 async fn orders_between_dates(
     State(engine): State<Engine>,
     dates: Result<Path<(String, String)>, PathRejection>,
@@ -88,7 +93,8 @@ async fn orders_between_dates(
     Ok(Json(orders))
 }
 
-/// 201 with the new order's id and the address of its total.
+/// Returns 201 with the new order's id. The `Location` header is the path of
+/// the order's total.
 async fn add_new_order(
     State(engine): State<Engine>,
     order: Result<Json<NewOrder>, JsonRejection>,

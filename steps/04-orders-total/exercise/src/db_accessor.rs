@@ -1,4 +1,4 @@
-//! One function for each question that the market asks its database.
+//! One function for each query that the market sends to its database.
 
 use futures::StreamExt;
 use sqlx::Row;
@@ -8,19 +8,20 @@ use crate::db::base::{Engine, Rows};
 use crate::error::Error;
 use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCustomer, UtcTime};
 
-/// How many queries one request may run at the same time. Each has a
-/// connection of its own, and connections cost files and threads.
+/// How many queries one request may run at the same time. Each of them needs a
+/// connection, and a connection costs file handles and a thread.
 pub const MAX_QUERIES_IN_FLIGHT: usize = 10;
 
-/// All customers, by id, one at a time.
+/// Returns a stream of all customers, ordered by id.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
     engine
         .stream_query(sqlx::query(
             "SELECT id, name, address_id FROM customer ORDER BY id",
         ))
+        // Inside the closure, `?` returns an `Err` as this item of the stream.
         .map(|row| customer(&row?))
         .boxed()
 }
@@ -33,8 +34,8 @@ fn customer(row: &SqliteRow) -> Result<Customer, Error> {
     })
 }
 
-/// Every item that a customer has ordered, in the order of ordering. Empty for
-/// a customer who has ordered nothing or does not exist.
+/// Returns every item that a customer has ordered, the oldest order first. The
+/// list is empty if the customer has not ordered anything or does not exist.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -68,8 +69,8 @@ fn ordered_item(row: &SqliteRow) -> Result<OrderedItem, Error> {
     })
 }
 
-/// What an order costs. `None` for an order that has no items or does not
-/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+/// Returns what an order costs. The result is `None` if the order has no items
+/// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -88,35 +89,36 @@ pub async fn get_total_cost_of_an_order(
             .bind(order_id),
         )
         .await?;
-    // An aggregate without GROUP BY always gives one row.
+    // An aggregate query without `GROUP BY` always returns exactly one row.
     let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(total.try_get("total_cents")?)
 }
 
-/// What each of the orders costs, in the order asked; `None` as in
-/// [`get_total_cost_of_an_order`].
+/// Returns what each of the orders costs, in the order of the ids. A total is
+/// `None` under the same conditions as in [`get_total_cost_of_an_order`].
 ///
-/// One query with `GROUP BY` would do; that there is one for each order is what
-/// step 04 practises.
+/// One query with `GROUP BY` would do the same. This function runs a query for
+/// each order, because step 04 practises groups of tasks.
 ///
 /// # Errors
-/// The first failure, as [`map_concurrently`] defines it. The other queries are
-/// aborted.
+/// The error of the first query that fails; see [`map_concurrently`]. The other
+/// queries are aborted.
 pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(04.2): get_total_cost_of_an_order for each id, through map_concurrently
-    let _ = (engine, order_ids); // goes away together with the next line
-    todo!("get_total_cost_of_an_order for each id, through map_concurrently")
+    // TODO(04.2): call get_total_cost_of_an_order for each id, through map_concurrently
+    let _ = (engine, order_ids); // remove this line and the next
+    todo!("call get_total_cost_of_an_order for each id, through map_concurrently")
     // END TODO(04.2)
 }
 
-/// Every item ordered from `after` to `before`, both included, with the name of
-/// the customer, one at a time. Empty if `before` comes first.
+/// Returns a stream of every item that was ordered between `after` and
+/// `before`, both included, with the name of the customer. The stream is empty
+/// if `before` is earlier than `after`.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_orders_between_dates(
     engine: &Engine,
     after: &UtcTime,
@@ -124,7 +126,8 @@ pub fn get_orders_between_dates(
 ) -> Rows<OrderedItemOfCustomer> {
     engine
         .stream_query(
-            // Both tables have a column `name`: without `AS` one hides the other.
+            // Both tables have a column `name`. Without `AS`, one would hide
+            // the other.
             sqlx::query(
                 "SELECT customer.name AS customer, item.name AS name, item.price_cents,
                         item.price_cents * order_items.quantity AS total_cents
@@ -151,13 +154,13 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
     })
 }
 
-/// Stores a new order of a customer and returns its id.
+/// Stores a new order of a customer and returns the order's id.
 ///
-/// This is two transactions, one for the order and one for its items. Keep
-/// that in mind until step 06.
+/// This takes two transactions, one for the order and one for its items. Step
+/// 06 shows what can go wrong between them.
 ///
 /// # Errors
-/// [`Error::Database`] if the database refuses the order or one of its items.
+/// [`Error::Database`] if the database rejects the order or one of its items.
 pub async fn add_new_order_for_customer(
     engine: &Engine,
     customer_id: i64,
@@ -165,7 +168,8 @@ pub async fn add_new_order_for_customer(
 ) -> Result<i64, Error> {
     let order_id = engine
         .execute_insert_query(
-            // SQLite's `datetime` gives UTC in the form that we store.
+            // SQLite's `datetime` returns UTC in the format that the database
+            // stores.
             sqlx::query(
                 "INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))",
             )

@@ -1,17 +1,17 @@
-//! Running many tasks at once, with a bound.
+//! Running many tasks at once, with a limit.
 
 use crate::error::Error;
 
 /// Runs `task` on every input, at most `limit` at a time, and returns the
 /// results in the order of the inputs.
 ///
-/// `limit` must be at least 1, which is not checked: with 0 no task may ever
-/// begin, so no result can be right.
+/// `limit` must be at least 1. The function does not check this: with 0 it
+/// could not run any task, so no result would be correct.
 ///
 /// # Errors
-/// The error of the first task to fail; [`Error::Task`] if a task panics. The
-/// other tasks are aborted, each at the await where it stands, and tasks that
-/// have not begun never begin.
+/// The error of the first task that fails, or [`Error::Task`] if a task panics.
+/// The other tasks are aborted at the `.await` that they have reached, and
+/// tasks that have not started never start.
 ///
 /// # Cancel safety
 /// Dropping the future aborts all of its tasks.
@@ -24,8 +24,8 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(04.1): a JoinSet with at most `limit` tasks; results in the order of the inputs
-    let _ = limit; // goes away together with this loop, which takes turns
+    // TODO(04.1): run at most `limit` tasks in a JoinSet; return the results in the inputs' order
+    let _ = limit; // remove this and the loop, which runs one task after the other
     let mut results = Vec::with_capacity(inputs.len());
     for input in inputs {
         results.push(task(input).await?);

@@ -1,4 +1,4 @@
-//! The values that travel between the database, the service and its clients.
+//! The values that the database, the service and its clients exchange.
 
 use std::str::FromStr;
 
@@ -7,29 +7,31 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Error;
 
-/// An amount of money, in cents: 1050 is 10.50.
+/// An amount of money in cents: `Money(1050)` is 10.50.
 ///
-/// A whole number, since sums of whole numbers are exact. Clients see a JSON
-/// number in the main unit: `10.5`.
+/// The amount is an integer, because sums of integers are exact. Clients
+/// receive a JSON number in the main unit: `10.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Money(pub i64);
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Exact up to 2^52 cents: dividing by 100 gives the nearest `f64`, and
-        // the JSON writer prints the shortest text that reads back as it.
+        // This is exact up to 2^52 cents: the division by 100 returns the
+        // nearest `f64`, and the JSON writer prints the shortest text that
+        // reads back as the same `f64`.
         #[expect(clippy::cast_precision_loss)]
         serializer.serialize_f64(self.0 as f64 / 100.0)
     }
 }
 
-/// A moment in UTC, in the database's form `YYYY-MM-DD HH:MM:SS`.
+/// A point in time in UTC. The text has the database's format,
+/// `YYYY-MM-DD HH:MM:SS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UtcTime(String);
 
 impl UtcTime {
-    /// The text for SQL.
+    /// Returns the text, to bind it to an SQL statement.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -38,7 +40,11 @@ impl UtcTime {
 impl FromStr for UtcTime {
     type Err = Error;
 
-    /// Reads `YYYY-MM-DD HH:MM:SS`, or `YYYY-MM-DD` for the day's first second.
+    /// Parses `YYYY-MM-DD HH:MM:SS`, or `YYYY-MM-DD` for the first second of
+    /// that day.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (time, form) = match DateTime::strptime("%Y-%m-%d %H:%M:%S", text) {
             Ok(time) => (time, "%Y-%m-%d %H:%M:%S"),
@@ -47,8 +53,8 @@ impl FromStr for UtcTime {
                 Err(_) => return Err(MALFORMED_TIME),
             },
         };
-        // `strptime` also takes `2024-3-1` and years before 0. As text they would
-        // sort wrongly.
+        // `strptime` also accepts `2024-3-1` and years before 0. SQL compares
+        // times as text, and these would sort in the wrong order.
         if time.year() < 0 || time.strftime(form).to_string() != text {
             return Err(MALFORMED_TIME);
         }
@@ -57,9 +63,9 @@ impl FromStr for UtcTime {
 }
 
 const MALFORMED_TIME: Error =
-    Error::BadRequest("a time has the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
+    Error::BadRequest("a time must have the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
 
-/// A customer, as `GET /api/customers` shows it.
+/// A customer, as `GET /api/customers` returns it.
 #[derive(Debug, Serialize)]
 pub struct Customer {
     pub id: i64,
@@ -67,7 +73,7 @@ pub struct Customer {
     pub address_id: i64,
 }
 
-/// One item of an order, as `GET /api/orders/{cust_id}` shows it.
+/// One item of an order, as `GET /api/orders/{cust_id}` returns it.
 #[derive(Debug, Serialize)]
 pub struct OrderedItem {
     pub name: String,
@@ -76,8 +82,8 @@ pub struct OrderedItem {
     pub total: Money,
 }
 
-/// One item of an order and who ordered it, as
-/// `GET /api/orders_between_dates/{before}/{after}` shows it.
+/// One item of an order together with the customer's name, as
+/// `GET /api/orders_between_dates/{before}/{after}` returns it.
 #[derive(Debug, Serialize)]
 pub struct OrderedItemOfCustomer {
     pub customer: String,
@@ -86,26 +92,26 @@ pub struct OrderedItemOfCustomer {
     pub total: Money,
 }
 
-/// What `GET /api/orders_total` takes after the `?`: `orders=1,2,3`.
+/// The query string of `GET /api/orders_total`: `orders=1,2,3`.
 #[derive(Debug, Deserialize)]
 pub struct OrdersQuery {
     pub orders: Option<String>,
 }
 
-/// What `GET /api/orders_total` takes as a body: `{"orders":[1,2,3]}`.
+/// The JSON body of `GET /api/orders_total`: `{"orders":[1,2,3]}`.
 #[derive(Debug, Deserialize)]
 pub struct OrdersBody {
     pub orders: Vec<i64>,
 }
 
-/// What `POST /api/add_new_order` takes.
+/// The JSON body of `POST /api/add_new_order`.
 #[derive(Debug, Deserialize)]
 pub struct NewOrder {
     pub customer_id: i64,
     pub items: Vec<NewOrderItem>,
 }
 
-/// An item and how many of it.
+/// The id of an item and how many pieces of it are ordered.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct NewOrderItem {
     pub id: i64,

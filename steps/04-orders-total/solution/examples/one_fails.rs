@@ -1,10 +1,10 @@
-//! What becomes of the other queries when one fails?
+//! What happens to the other queries when one of them fails?
 //!
 //! `cargo run -q -p step04-solution --example one_fails`
 //!
-//! Five queries are started; the one for order 3 fails after 30 ms. First they
-//! run in `map_concurrently`, then in a `JoinSet` whose every task is awaited.
-//! The clock is tokio's paused clock, so the times are exact.
+//! The example starts five queries, and the query for order 3 fails after 30
+//! ms. The first run uses `map_concurrently`, the second a `JoinSet` that
+//! awaits all of its tasks. Tokio's clock is paused, so the times are exact.
 
 use std::time::Duration;
 
@@ -17,14 +17,11 @@ const ORDERS: [u64; 5] = [1, 2, 3, 4, 5];
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() {
-    println!("the first failure ends the rest");
+    println!("the first failure aborts the rest");
     let start = Instant::now();
     let answer = map_concurrently(ORDERS.to_vec(), 5, move |order| query(order, start)).await;
-    say(
-        start,
-        &format!("the client is answered: {}", outcome(&answer)),
-    );
-    // An aborted task ends when the runtime next looks at it.
+    say(start, &format!("the client receives: {}", outcome(&answer)));
+    // The runtime drops an aborted task when it polls it the next time.
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(100)).await;
 
@@ -40,13 +37,10 @@ async fn main() {
             answer = Err(error);
         }
     }
-    say(
-        start,
-        &format!("the client is answered: {}", outcome(&answer)),
-    );
+    say(start, &format!("the client receives: {}", outcome(&answer)));
 }
 
-/// Stands for a query that takes 10 ms for order 1, 20 ms for order 2, and so on.
+/// Simulates a query: 10 ms for order 1, 20 ms for order 2, and so on.
 async fn query(order: u64, start: Instant) -> Result<u64, Error> {
     let unfinished = Unfinished { order, start };
     sleep(Duration::from_millis(order * 10)).await;
@@ -59,7 +53,8 @@ async fn query(order: u64, start: Instant) -> Result<u64, Error> {
     Ok(order)
 }
 
-/// Dropped only if its query is dropped at its await.
+/// Prints a line when it is dropped. That happens only if its query is dropped
+/// at the `.await`: a query that ends forgets the value.
 struct Unfinished {
     order: u64,
     start: Instant,

@@ -1,7 +1,8 @@
-//! Twelve queries through `map_concurrently`: what runs when, and over which
-//! connection?
+//! Twelve queries through `map_concurrently`: which of them run at the same
+//! time, and over which connections?
 //!
-//! `./run.sh trace 04` draws it, `./run.sh trace 04 --solution` ours.
+//! `./run.sh trace 04` draws your exercise, `./run.sh trace 04 --solution` the
+//! solution.
 
 use contract::timeline::{self, lane};
 use contract::{Database, Failure, OrFail};

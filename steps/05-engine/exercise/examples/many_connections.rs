@@ -1,5 +1,5 @@
-//! Are more connections faster? 5,000 small queries by 500 clients, over pools
-//! of different sizes. Give other sizes as arguments.
+//! Do more connections make the service faster? 500 clients run 5,000 small
+//! queries over pools of different sizes. The sizes are the arguments.
 //!
 //! `cargo run -q -p step05-exercise --example many_connections -- 1 10 100`
 
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Error> {
         let ratio = elapsed / *first.get_or_insert(elapsed);
         match outcome {
             Ok(_) => println!(
-                "{max_connections:>5} allowed, {:>4} opened: {ratio:.1} times the time of the first",
+                "{max_connections:>5} allowed, {:>4} opened: {ratio:.1} times as long as the first",
                 engine.connections()
             ),
             Err(error) => println!("{max_connections:>5} allowed: {error:?}"),

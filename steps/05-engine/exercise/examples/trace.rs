@@ -1,14 +1,15 @@
-//! Six clients, one slow query each, over a pool of two connections: who works,
-//! and who waits?
+//! Six clients run one slow query each over a pool of two connections: which
+//! clients work, and which wait?
 //!
-//! `./run.sh trace 05` draws it, `./run.sh trace 05 --solution` ours.
+//! `./run.sh trace 05` draws your exercise, `./run.sh trace 05 --solution` the
+//! solution.
 
 use contract::timeline::{self, lane};
 use contract::{Database, Failure, OrFail};
 use futures::future::join_all;
 use step05::db::base::{Engine, EngineConfig};
 
-/// Counts to 50,000 inside SQLite: some 10 ms of work.
+/// Counts to 50,000 inside SQLite, which takes about 10 ms.
 const SLOW: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
                     SELECT count(*) FROM n";
 

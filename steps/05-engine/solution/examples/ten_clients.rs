@@ -1,4 +1,4 @@
-//! Ten clients, one slow query each: what does the size of the pool change?
+//! Ten clients run one slow query each: what does the size of the pool change?
 //!
 //! `cargo run -q -p step05-solution --example ten_clients`
 
@@ -12,7 +12,7 @@ use step05::db::init_db;
 use step05::error::Error;
 
 const CLIENTS: usize = 10;
-/// Counts to a million inside SQLite: some 200 ms of work.
+/// Counts to a million inside SQLite, which takes about 200 ms.
 const SLOW: &str =
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
                     SELECT count(*) FROM n";
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
                 ..EngineConfig::default()
             },
         )?;
-        println!("a pool of {max_connections}, clients wait for {acquire_timeout:?}");
+        println!("{max_connections} connections, clients wait at most {acquire_timeout:?}");
         println!("  open before the first query: {}", engine.connections());
 
         let start = Instant::now();
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Error> {
             CLIENTS - answered
         );
         if let Some(error) = answers.into_iter().find_map(Result::err) {
-            // What a handler that returns this error answers.
+            // The response of a handler that returns this error.
             let response = error.into_response();
             let retry_after = response.headers().get(header::RETRY_AFTER);
             println!(

@@ -1,8 +1,9 @@
-//! Step 05: an engine with a pool of connections, opened once and used again.
+//! Step 05: an engine with a pool, which opens connections once and reuses
+//! them.
 //!
-//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
-//! per question that the market asks its database, [`tasks`] runs many of them at
-//! once, [`server`] answers HTTP.
+//! Read the modules in this order: [`db::base`] runs SQL, [`db_accessor`] has
+//! one function for each query of the market, [`tasks`] runs many of them at
+//! once, and [`server`] answers HTTP.
 
 pub mod db;
 pub mod db_accessor;

@@ -1,8 +1,9 @@
-//! Step 06: a new order is one transaction: stored whole, or not at all.
+//! Step 06: a new order is one transaction, which is stored completely or not
+//! at all.
 //!
-//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
-//! per question that the market asks its database, [`tasks`] runs many of them at
-//! once, [`server`] answers HTTP.
+//! Read the modules in this order: [`db::base`] runs SQL, [`db_accessor`] has
+//! one function for each query of the market, [`tasks`] runs many of them at
+//! once, and [`server`] answers HTTP.
 
 pub mod db;
 pub mod db_accessor;

@@ -2,8 +2,9 @@
 //!
 //! `cargo run -q -p step06-solution --example two_writers`
 //!
-//! Both may wait for 5 s for a lock. First they begin with `BEGIN`, which takes
-//! no lock, then with `BEGIN IMMEDIATE`, which takes the write lock.
+//! Both wait up to 5 s for a lock. In the first run they begin with `BEGIN`,
+//! which takes no lock; in the second with `BEGIN IMMEDIATE`, which takes the
+//! write lock.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -37,9 +38,9 @@ async fn main() -> Result<(), Error> {
     match sqlx::query(INSERT).execute(&mut *second).await {
         Ok(_) => println!("  B writes"),
         Err(error) if start.elapsed() < Duration::from_secs(3) => {
-            println!("  B writes, and does not even wait: {error}");
+            println!("  B writes, and fails without waiting: {error}");
         }
-        Err(error) => println!("  B writes, waits for 5 s: {error}"),
+        Err(error) => println!("  B writes, waits for 5 s and fails: {error}"),
     }
     second.rollback().await?;
 
@@ -52,7 +53,7 @@ async fn main() -> Result<(), Error> {
         first.commit().await
     };
     let waiter = async {
-        // Waits here, since A has the lock already.
+        // B waits here, because A already holds the write lock.
         let mut second = b.begin_with("BEGIN IMMEDIATE").await?;
         println!("  B reads: {} orders", orders(&mut second).await?);
         println!("  B writes and commits");

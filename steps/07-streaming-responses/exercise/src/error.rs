@@ -1,4 +1,4 @@
-//! What can go wrong, and what the client hears of it.
+//! The errors of the service, and what the client is told about them.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
@@ -9,37 +9,37 @@ use serde_json::json;
 /// Everything that can fail in this service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be understood. The text goes to the client.
+    /// The service cannot read the request. The client receives the text.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// The request is well formed, but a field of it cannot be accepted. Both
-    /// texts go to the client.
+    /// The request is well formed, but the value of one field is not
+    /// acceptable. The client receives both texts.
     #[error("{field}: {detail}")]
     Unprocessable {
-        /// Where in the body: `customer_id`, `items[1].id`.
+        /// The path of the field in the body: `customer_id`, `items[1].id`.
         field: String,
-        /// Why not.
+        /// The reason why the value is not acceptable.
         detail: &'static str,
     },
-    /// SQLite refused a statement or could not be reached.
+    /// SQLite rejected a statement, or the database could not be opened.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// A row could not be written as JSON.
     #[error("a row could not be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// One of several tasks panicked.
-    #[error("a task failed")]
+    /// One of several spawned tasks panicked.
+    #[error("a task panicked")]
     Task(#[from] tokio::task::JoinError),
-    /// A new database could not be filled with its tables.
+    /// The tables of a new database could not be created.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The database's file could not be created.
-    #[error("the database's file could not be created")]
+    /// The database file could not be created.
+    #[error("the database file could not be created")]
     File(#[from] std::io::Error),
 }
 
 impl Error {
-    /// An [`Error::Unprocessable`] that blames `field`.
+    /// Creates an [`Error::Unprocessable`] for `field`.
     pub fn unprocessable(field: impl Into<String>, detail: &'static str) -> Self {
         Self::Unprocessable {
             field: field.into(),
@@ -47,8 +47,9 @@ impl Error {
         }
     }
 
-    /// The status and the text for the client. The cause stays here: SQL,
-    /// paths and values are nobody else's business.
+    /// Returns the status and the text for the client. The cause is not part of
+    /// the text: it can contain SQL, paths and values, which only the log may
+    /// show.
     fn public(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
@@ -73,12 +74,13 @@ impl Error {
     }
 }
 
-/// No connection became free in time, or another writer kept the lock for longer
-/// than the busy timeout.
+/// Returns whether no connection became free within the acquire timeout, or
+/// another writer held the lock for longer than the busy timeout.
 fn is_busy(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut => true,
-        // SQLITE_BUSY is 5; the higher bits of an extended code say more.
+        // The primary code SQLITE_BUSY is 5. Extended codes carry more detail
+        // in their higher bits, so compare the lowest byte only.
         sqlx::Error::Database(error) => error
             .code()
             .and_then(|code| code.parse::<i32>().ok())
@@ -95,10 +97,11 @@ fn is_constraint_violation(error: &sqlx::Error) -> bool {
     })
 }
 
-/// An error as the client sees it: a problem document (RFC 9457).
+/// The response for an error is a problem document (RFC 9457).
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, detail) = self.public();
+        // The client does not see the cause of a 5xx, so log it.
         if status.is_server_error() {
             tracing::error!(error = ?self, "request failed");
         }
@@ -126,13 +129,18 @@ impl IntoResponse for Error {
 
 impl From<PathRejection> for Error {
     fn from(_: PathRejection) -> Self {
-        Self::BadRequest("the path has a value of the wrong kind; an id is a whole number")
+        Self::BadRequest(
+            "the path has a value of the wrong kind; an id is a whole number without a \
+             point or exponent",
+        )
     }
 }
 
 impl From<QueryRejection> for Error {
     fn from(_: QueryRejection) -> Self {
-        Self::BadRequest("the part after `?` is not of the form that this address takes")
+        Self::BadRequest(
+            "the part after `?` is not of the form that this endpoint takes, each name once",
+        )
     }
 }
 
@@ -143,7 +151,19 @@ impl From<BytesRejection> for Error {
 }
 
 impl From<JsonRejection> for Error {
-    fn from(_: JsonRejection) -> Self {
-        Self::BadRequest("the body is not JSON of the form that this address takes")
+    fn from(rejection: JsonRejection) -> Self {
+        Self::BadRequest(match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                "the body must be sent with the header `Content-Type: application/json`"
+            }
+            JsonRejection::BytesRejection(_) => {
+                "the body could not be read, or is larger than 2 MB"
+            }
+            _ => {
+                "the body is not JSON of the form that this endpoint takes: UTF-8 text \
+                 without a byte order mark, each key once, whole numbers without a \
+                 point or exponent"
+            }
+        })
     }
 }

@@ -1,8 +1,8 @@
-//! Step 07: responses that are written while the database is read.
+//! Step 07: responses that are written while the database is being read.
 //!
-//! Read in this order: [`db::base`] runs SQL, [`db_accessor`] has one function
-//! per question that the market asks its database, [`tasks`] runs many of them at
-//! once, [`body`] writes lists, [`server`] answers HTTP.
+//! Read the modules in this order: [`db::base`] runs SQL, [`db_accessor`] has
+//! one function for each query of the market, [`tasks`] runs many of them at
+//! once, [`body`] writes lists, and [`server`] answers HTTP.
 
 pub mod body;
 pub mod db;

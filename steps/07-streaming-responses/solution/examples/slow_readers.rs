@@ -1,5 +1,5 @@
-//! Eight clients ask for all customers, read a little and stop. The pool has
-//! four connections. Who else is answered?
+//! Eight clients request all customers, read a little and then stop. The pool
+//! has four connections. Which other requests are still answered?
 //!
 //! `cargo run -q -p step07-solution --example slow_readers`
 
@@ -13,7 +13,8 @@ const CLIENTS: usize = 8;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    // Far more than the buffers between the service and a client can hold.
+    // This is far more than fits into the buffers between the service and a
+    // client.
     let database = Database::sample().await?;
     database.add_customers(40_000).await?;
     let config = EngineConfig {
@@ -24,7 +25,7 @@ async fn main() -> Result<(), Failure> {
     let engine = Engine::new(&database.url(), config).or_fail("the engine")?;
     let service = Service::start(server::app(engine));
 
-    // A reply that is kept and not read is a client that has stopped.
+    // Keeping a reply without reading it simulates a client that has stopped.
     let mut stopped = Vec::new();
     for client in 1..=CLIENTS {
         let mut reply = service.open("/api/customers").await?;

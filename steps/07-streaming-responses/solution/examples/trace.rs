@@ -1,7 +1,8 @@
-//! All customers as NDJSON, once collected and once streamed: rows sent and
-//! memory held, over time.
+//! All customers as NDJSON (one JSON object per line), first collected and then
+//! streamed: the rows sent and the memory held, over time.
 //!
-//! `./run.sh trace 07` draws it, `./run.sh trace 07 --solution` ours.
+//! `./run.sh trace 07` draws your exercise, `./run.sh trace 07 --solution` the
+//! solution.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,7 +37,8 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// All customers; notes the memory as they are read.
+/// Returns the stream of all customers, and records the memory in use while it
+/// is read.
 fn watched(engine: &Engine) -> Rows<Customer> {
     let read = AtomicU64::new(0);
     let base = memory::in_use();
@@ -50,13 +52,15 @@ fn watched(engine: &Engine) -> Rows<Customer> {
         .boxed()
 }
 
-/// Writes the rows as a response would; notes how many have gone out.
+/// Writes the rows as a response would, and records how many rows have been
+/// sent.
 async fn send(rows: Rows<Customer>) -> Result<(), step07::error::Error> {
     let mut sent = 0;
     count("rows sent", sent);
     let mut pieces = ndjson(rows);
     while let Some(piece) = pieces.try_next().await? {
-        // A line feed at the end of each row, so one part more than rows.
+        // Each row ends with a line feed, so `split` returns one part more than
+        // there are rows.
         sent += piece.split(|byte| *byte == b'\n').count() as u64 - 1;
         count("rows sent", sent);
     }

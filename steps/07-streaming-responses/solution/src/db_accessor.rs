@@ -1,4 +1,4 @@
-//! One function for each question that the market asks its database.
+//! One function for each query that the market sends to its database.
 
 use std::collections::HashSet;
 
@@ -11,21 +11,22 @@ use crate::error::Error;
 use crate::tasks::map_concurrently;
 use crate::types::{Customer, Money, NewOrderItem, OrderedItem, OrderedItemOfCustomer, UtcTime};
 
-/// The largest quantity of one item. Without a limit, price times quantity could
-/// leave the range of an SQLite integer.
+/// The largest quantity of one item. Without this limit, price times quantity
+/// could overflow SQLite's 64-bit integers.
 pub const MAX_QUANTITY: i64 = 1_000_000;
 
-/// How many queries one request may run at the same time. Each has a
-/// connection of its own, and connections cost files and threads.
+/// How many queries one request may run at the same time. Each of them needs a
+/// connection, and a connection costs file handles and a thread.
 pub const MAX_QUERIES_IN_FLIGHT: usize = 10;
 
-/// All customers, by id, one at a time.
+/// Returns a stream of all customers, ordered by id.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
-    // TODO(07.5): in pages, each after the id that the last one ended with
+    // TODO(07.5): read pages, each starting after the last id of the page before
     engine.stream_pages(
+        // No id is smaller, so the first page starts with the first row.
         i64::MIN,
         |last_id| {
             sqlx::query(
@@ -48,8 +49,8 @@ fn customer(row: &SqliteRow) -> Result<Customer, Error> {
     })
 }
 
-/// Every item that a customer has ordered, in the order of ordering. Empty for
-/// a customer who has ordered nothing or does not exist.
+/// Returns every item that a customer has ordered, the oldest order first. The
+/// list is empty if the customer has not ordered anything or does not exist.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -83,8 +84,8 @@ fn ordered_item(row: &SqliteRow) -> Result<OrderedItem, Error> {
     })
 }
 
-/// What an order costs. `None` for an order that has no items or does not
-/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+/// Returns what an order costs. The result is `None` if the order has no items
+/// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -103,49 +104,52 @@ pub async fn get_total_cost_of_an_order(
             .bind(order_id),
         )
         .await?;
-    // An aggregate without GROUP BY always gives one row.
+    // An aggregate query without `GROUP BY` always returns exactly one row.
     let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(total.try_get("total_cents")?)
 }
 
-/// What each of the orders costs, in the order asked; `None` as in
-/// [`get_total_cost_of_an_order`].
+/// Returns what each of the orders costs, in the order of the ids. A total is
+/// `None` under the same conditions as in [`get_total_cost_of_an_order`].
 ///
-/// One query with `GROUP BY` would do; that there is one for each order is what
-/// step 04 practises.
+/// One query with `GROUP BY` would do the same. This function runs a query for
+/// each order, because step 04 practises groups of tasks.
 ///
 /// # Errors
-/// The first failure, as [`map_concurrently`] defines it. The other queries are
-/// aborted.
+/// The error of the first query that fails; see [`map_concurrently`]. The other
+/// queries are aborted.
 pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
     map_concurrently(order_ids, MAX_QUERIES_IN_FLIGHT, |order_id| {
-        // A spawned task may outlive this call, so it owns its engine.
+        // A spawned task may live longer than this call, so it owns a clone of
+        // the engine.
         let engine = engine.clone();
         async move { get_total_cost_of_an_order(&engine, order_id).await }
     })
     .await
 }
 
-/// Every item ordered from `after` to `before`, both included, with the name of
-/// the customer, one at a time. Empty if `before` comes first.
+/// Returns a stream of every item that was ordered between `after` and
+/// `before`, both included, with the name of the customer. The stream is empty
+/// if `before` is earlier than `after`.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_orders_between_dates(
     engine: &Engine,
     after: &UtcTime,
     before: &UtcTime,
 ) -> Rows<OrderedItemOfCustomer> {
-    // TODO(07.6): in pages, each after the time, order and line that the last one ended with
+    // TODO(07.6): read pages, each starting after the last (time, order id, line) of the one before
     let before = before.as_str().to_owned();
     engine.stream_pages(
         (after.as_str().to_owned(), i64::MIN, i64::MIN),
         move |(time, order_id, line)| {
-            // Both tables have a column `name`: without `AS` one hides the other.
-            // The condition on the time alone is what the index can use.
+            // Both tables have a column `name`. Without `AS`, one would hide
+            // the other. The index can only use the condition on the time
+            // alone.
             sqlx::query(
                 "SELECT orders.order_time, orders.id AS order_id, order_items.rowid AS line,
                         customer.name AS customer, item.name AS name, item.price_cents,
@@ -186,14 +190,14 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
     })
 }
 
-/// Stores a new order of a customer and returns its id.
+/// Stores a new order of a customer and returns the order's id.
 ///
 /// # Errors
-/// [`Error::Unprocessable`] names the field that cannot be accepted;
+/// [`Error::Unprocessable`] if a value is not acceptable; it names the field.
 /// [`Error::Database`] if the database fails. In both cases nothing is stored.
 ///
 /// # Cancel safety
-/// The order is stored whole or not at all.
+/// The order is either stored completely or not at all.
 pub async fn add_new_order_for_customer(
     engine: &Engine,
     customer_id: i64,
@@ -202,7 +206,7 @@ pub async fn add_new_order_for_customer(
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -210,17 +214,18 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }
-    // Every `return` and every `?` below drops the transaction: it rolls back.
+    // Each `return` and each `?` below drops the transaction, which rolls it
+    // back.
     let mut transaction = engine.begin().await?;
     let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
         .bind(customer_id)
@@ -233,7 +238,8 @@ pub async fn add_new_order_for_customer(
         ));
     }
     let order_id =
-        // SQLite's `datetime` gives UTC in the form that we store.
+        // SQLite's `datetime` returns UTC in the format that the database
+        // stores.
         sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
             .bind(customer_id)
             .execute(&mut *transaction)
@@ -250,6 +256,7 @@ pub async fn add_new_order_for_customer(
                 let unknown = error
                     .as_database_error()
                     .is_some_and(DatabaseError::is_foreign_key_violation);
+                // The order and the customer exist, so only the item can be missing.
                 if unknown {
                     Error::unprocessable(format!("items[{index}].id"), "there is no such item")
                 } else {

@@ -1,4 +1,4 @@
-//! HTTP: which address is answered by which handler.
+//! HTTP: the routes and their handlers.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,7 +16,7 @@ use crate::db_accessor;
 use crate::error::Error;
 use crate::types::{Money, NewOrder, OrderedItem, OrdersBody, OrdersQuery};
 
-/// The service without a socket.
+/// Builds the router: all routes and their handlers, without a socket.
 pub fn app(engine: Engine) -> Router {
     Router::new()
         .route("/", get(welcome))
@@ -29,14 +29,15 @@ pub fn app(engine: Engine) -> Router {
             get(orders_between_dates),
         )
         .route("/api/add_new_order", post(add_new_order))
+        // Handlers with a parameter `State<Engine>` receive a clone of the engine.
         .with_state(engine)
 }
 
-/// Serves on `listener` until `shutdown` is ready, then lets the requests in
-/// flight finish.
+/// Serves requests from `listener` until `shutdown` completes, and then waits
+/// until the running requests are finished.
 ///
 /// # Errors
-/// Only what the listener's socket reports.
+/// Returns the error that the listener's socket reports.
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -59,6 +60,9 @@ async fn customers(State(engine): State<Engine>, headers: HeaderMap) -> Result<R
     .await
 }
 
+/// axum fills each parameter from the request; such a parameter is called an
+/// *extractor*. With `Result<Path<_>, _>` the handler itself decides how it answers
+/// a path that is not valid.
 async fn orders(
     State(engine): State<Engine>,
     customer_id: Result<Path<i64>, PathRejection>,
@@ -68,7 +72,8 @@ async fn orders(
     Ok(Json(orders))
 }
 
-/// `{"Order Total": 30.0}`, or `null` for an order without items.
+/// Returns `{"Order Total": 30.0}`. The total is `null` for an order that has
+/// no items or does not exist.
 async fn order_total(
     State(engine): State<Engine>,
     order_id: Result<Path<i64>, PathRejection>,
@@ -78,7 +83,7 @@ async fn order_total(
     Ok(Json(json!({ "Order Total": total })))
 }
 
-/// `[30.0, 12.0, null]`: a total for each id, in the order of the ids.
+/// Returns `[30.0, 12.0, null]`: a total for each id, in the order of the ids.
 async fn orders_total(
     State(engine): State<Engine>,
     query: Result<Query<OrdersQuery>, QueryRejection>,
@@ -89,8 +94,12 @@ async fn orders_total(
     Ok(Json(totals))
 }
 
-/// The ids after `?orders=`, or those in the body: many clients and proxies
-/// drop the body of a GET.
+/// Returns the ids in `?orders=` or, without it, those in the body. Both exist
+/// because many clients and proxies drop the body of a GET request.
+///
+/// # Errors
+/// [`Error::BadRequest`] if the ids cannot be read or are more than
+/// [`MAX_ORDERS`].
 fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
     let ids: Vec<i64> = match query.orders {
         Some(text) => text
@@ -104,17 +113,19 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
         }
     };
     if ids.len() > MAX_ORDERS {
-        return Err(Error::BadRequest("at most 1000 orders at a time"));
+        return Err(Error::BadRequest("at most 1000 orders per request"));
     }
     Ok(ids)
 }
 
 const MAX_ORDERS: usize = 1_000;
 
-const MALFORMED_ORDERS: Error =
-    Error::BadRequest("orders are given as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}");
+const MALFORMED_ORDERS: Error = Error::BadRequest(
+    "give the order ids once, as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]} in UTF-8 \
+     without a byte order mark; an id is a whole number without a point or exponent",
+);
 
-/// The later of the two times comes first in the address.
+/// In the path, the later of the two times comes first.
 async fn orders_between_dates(
     State(engine): State<Engine>,
     dates: Result<Path<(String, String)>, PathRejection>,
@@ -129,7 +140,8 @@ async fn orders_between_dates(
     .await
 }
 
-/// 201 with the new order's id and the address of its total.
+/// Returns 201 with the new order's id. The `Location` header is the path of
+/// the order's total.
 async fn add_new_order(
     State(engine): State<Engine>,
     order: Result<Json<NewOrder>, JsonRejection>,

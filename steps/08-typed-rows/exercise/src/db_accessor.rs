@@ -1,4 +1,4 @@
-//! One function for each question that the market asks its database.
+//! One function for each query that the market sends to its database.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,31 +14,33 @@ use crate::types::{
     Customer, Money, NewOrderItem, Order, OrderItem, OrderedItemOfCustomer, UtcTime,
 };
 
-/// The largest quantity of one item. Without a limit, price times quantity could
-/// leave the range of an SQLite integer.
+/// The largest quantity of one item. Without this limit, price times quantity
+/// could overflow SQLite's 64-bit integers.
 pub const MAX_QUANTITY: i64 = 1_000_000;
 
-/// How many queries one request may run at the same time. Each has a
-/// connection of its own, and connections cost files and threads.
+/// How many queries one request may run at the same time. Each of them needs a
+/// connection, and a connection costs file handles and a thread.
 pub const MAX_QUERIES_IN_FLIGHT: usize = 10;
 
-/// What a line of an order costs, in cents: `OrderItem::item_total` in SQL. A
-/// macro, since `concat!` takes text that the compiler knows.
+/// The cost of one order line in cents, as SQL: the same as
+/// `OrderItem::item_total`. This is a macro because `concat!` accepts only
+/// literals, not constants.
 macro_rules! item_total {
     () => {
         "item.price_cents * order_items.quantity"
     };
 }
 
-/// All customers with their addresses, by id, one at a time.
+/// Returns a stream of all customers with their addresses, ordered by id.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_customers(engine: &Engine) -> Rows<Customer> {
     engine.stream_pages(
+        // No id is smaller, so the first page starts with the first row.
         i64::MIN,
         |last_id| {
-            // TODO(08.2): each customer's row has the columns of the address too
+            // TODO(08.2): select the columns of the address too
             sqlx::query(
                 "SELECT id, name, address_id FROM customer
                  WHERE id > $1 ORDER BY id LIMIT $2",
@@ -51,8 +53,9 @@ pub fn get_customers(engine: &Engine) -> Rows<Customer> {
     )
 }
 
-/// The orders of a customer with their items, by id, in one statement: joined
-/// loading. Empty for a customer who has ordered nothing or does not exist.
+/// Returns the orders of a customer with their items, ordered by id. It reads
+/// them in one statement (*joined loading*). The list is empty if the customer
+/// has not ordered anything or does not exist.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -60,15 +63,16 @@ pub async fn get_orders_of_customer_joined(
     engine: &Engine,
     customer_id: i64,
 ) -> Result<Vec<Order>, Error> {
-    // TODO(08.4): one row for each item, or for an order without items; many rows make one order
-    let _ = (engine, customer_id); // goes away together with the next line
-    todo!("one row for each item, or for an order without items; many rows make one order")
+    // TODO(08.4): select a row per item, and one per order without items; then build the orders
+    let _ = (engine, customer_id); // remove this line and the next
+    todo!("select a row per item, and one per order without items; then build the orders")
     // END TODO(08.4)
 }
 
-/// The items of many orders, by the order's id, each list as it was ordered: the
-/// second half of select-in loading. One statement, however many ids; an order
-/// without items has no entry.
+/// Returns the items of many orders by the order's id, each list in the order
+/// in which the items were ordered. This is the second half of *select-in
+/// loading*: one statement, regardless of the number of ids. An order without
+/// items has no entry.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -76,22 +80,23 @@ pub async fn get_items_of_orders(
     engine: &Engine,
     order_ids: &[i64],
 ) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
-    // TODO(08.5): the items of all of these orders in one statement, each to its order
-    let _ = (engine, order_ids); // goes away together with the next line
-    todo!("the items of all of these orders in one statement, each to its order")
+    // TODO(08.5): select the items of all these orders in one statement, and group them by order
+    let _ = (engine, order_ids); // remove this line and the next
+    todo!("select the items of all these orders in one statement, and group them by order")
     // END TODO(08.5)
 }
 
-/// The orders of a customer with their items, by id, one at a time. Empty for a
-/// customer who has ordered nothing or does not exist.
+/// Returns a stream of a customer's orders with their items, ordered by id. The
+/// stream is empty if the customer has not ordered anything or does not exist.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if a query fails.
+/// The stream yields [`Error::Database`] if a query fails.
 pub fn get_orders_of_customer(engine: &Engine, customer_id: i64) -> Rows<Order> {
-    // The stream outlives this call, so it takes a handle of its own.
+    // The stream lives longer than this call, so it owns a clone of the
+    // handle.
     let engine = engine.clone();
     Box::pin(try_stream! {
-        // TODO(08.6): a page of orders, then the items of that page, then the next page
+        // TODO(08.6): read a page of orders, then that page's items, then the next page
         let orders: Vec<Order> = sqlx::query_as(
             "SELECT orders.id AS order_id, customer.name AS customer, orders.order_time
              FROM orders
@@ -119,8 +124,8 @@ pub fn get_orders_of_customer(engine: &Engine, customer_id: i64) -> Rows<Order> 
     })
 }
 
-/// What an order costs. `None` for an order that has no items or does not
-/// exist: a sum over no rows is `NULL`, which is not the same as 0.
+/// Returns what an order costs. The result is `None` if the order has no items
+/// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -141,13 +146,13 @@ pub async fn get_total_cost_of_an_order(
             .bind(order_id),
         )
         .await?;
-    // An aggregate without GROUP BY always gives one row.
+    // An aggregate query without `GROUP BY` always returns exactly one row.
     let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(total.try_get("total_cents")?)
 }
 
-/// What each of the orders costs, in the order asked; `None` as in
-/// [`get_total_cost_of_an_order`].
+/// Returns what each of the orders costs, in the order of the ids. A total is
+/// `None` under the same conditions as in [`get_total_cost_of_an_order`].
 ///
 /// # Errors
 /// [`Error::Database`] if the query fails.
@@ -155,9 +160,10 @@ pub async fn get_total_cost_of_orders(
     engine: &Engine,
     order_ids: Vec<i64>,
 ) -> Result<Vec<Option<Money>>, Error> {
-    // TODO(08.7): one statement that sums and groups, checked when it is compiled
+    // TODO(08.7): use one statement that sums and groups, checked at compile time
     map_concurrently(order_ids, MAX_QUERIES_IN_FLIGHT, |order_id| {
-        // A spawned task may outlive this call, so it owns its engine.
+        // A spawned task may live longer than this call, so it owns a clone of
+        // the engine.
         let engine = engine.clone();
         async move { get_total_cost_of_an_order(&engine, order_id).await }
     })
@@ -165,11 +171,12 @@ pub async fn get_total_cost_of_orders(
     // END TODO(08.7)
 }
 
-/// Every item ordered from `after` to `before`, both included, with the name of
-/// the customer, one at a time. Empty if `before` comes first.
+/// Returns a stream of every item that was ordered between `after` and
+/// `before`, both included, with the name of the customer. The stream is empty
+/// if `before` is earlier than `after`.
 ///
 /// # Errors
-/// The stream's last item is [`Error::Database`] if the query fails.
+/// The stream yields [`Error::Database`] if the query fails.
 pub fn get_orders_between_dates(
     engine: &Engine,
     after: &UtcTime,
@@ -179,8 +186,9 @@ pub fn get_orders_between_dates(
     engine.stream_pages(
         (after.as_str().to_owned(), i64::MIN, i64::MIN),
         move |(time, order_id, line)| {
-            // Both tables have a column `name`: without `AS` one hides the other.
-            // The condition on the time alone is what the index can use.
+            // Both tables have a column `name`. Without `AS`, one would hide
+            // the other. The index can only use the condition on the time
+            // alone.
             sqlx::query(concat!(
                 "SELECT orders.order_time, orders.id AS order_id, order_items.rowid AS line,
                         customer.name AS customer, item.name AS name, item.price_cents, ",
@@ -221,14 +229,14 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
     })
 }
 
-/// Stores a new order of a customer and returns its id.
+/// Stores a new order of a customer and returns the order's id.
 ///
 /// # Errors
-/// [`Error::Unprocessable`] names the field that cannot be accepted;
+/// [`Error::Unprocessable`] if a value is not acceptable; it names the field.
 /// [`Error::Database`] if the database fails. In both cases nothing is stored.
 ///
 /// # Cancel safety
-/// The order is stored whole or not at all.
+/// The order is either stored completely or not at all.
 pub async fn add_new_order_for_customer(
     engine: &Engine,
     customer_id: i64,
@@ -237,7 +245,7 @@ pub async fn add_new_order_for_customer(
     if items.is_empty() {
         return Err(Error::unprocessable(
             "items",
-            "an order has at least one item",
+            "an order must have at least one item",
         ));
     }
     let mut seen = HashSet::new();
@@ -245,17 +253,18 @@ pub async fn add_new_order_for_customer(
         if !(1..=MAX_QUANTITY).contains(&item.quantity) {
             return Err(Error::unprocessable(
                 format!("items[{index}].quantity"),
-                "a quantity is from 1 to 1000000",
+                "the quantity must be from 1 to 1000000",
             ));
         }
         if !seen.insert(item.id) {
             return Err(Error::unprocessable(
                 format!("items[{index}].id"),
-                "an item stands in an order once",
+                "an item may appear only once in an order",
             ));
         }
     }
-    // Every `return` and every `?` below drops the transaction: it rolls back.
+    // Each `return` and each `?` below drops the transaction, which rolls it
+    // back.
     let mut transaction = engine.begin().await?;
     let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
         .bind(customer_id)
@@ -268,13 +277,14 @@ pub async fn add_new_order_for_customer(
         ));
     }
     let order_id =
-        // SQLite's `datetime` gives UTC in the form that we store.
+        // SQLite's `datetime` returns UTC in the format that the database
+        // stores.
         sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
             .bind(customer_id)
             .execute(&mut *transaction)
             .await?
             .last_insert_rowid();
-    // TODO(08.8): all items in one statement, however many
+    // TODO(08.8): insert all items in one statement, however many there are
     for (index, item) in items.iter().enumerate() {
         sqlx::query("INSERT INTO order_items (order_id, item_id, quantity) VALUES ($1, $2, $3)")
             .bind(order_id)
@@ -286,6 +296,7 @@ pub async fn add_new_order_for_customer(
                 let unknown = error
                     .as_database_error()
                     .is_some_and(DatabaseError::is_foreign_key_violation);
+                // The order and the customer exist, so only the item can be missing.
                 if unknown {
                     Error::unprocessable(format!("items[{index}].id"), "there is no such item")
                 } else {

@@ -1,4 +1,4 @@
-//! How many statements does it take to answer with a customer's orders?
+//! How many statements does the service run to answer with a customer's orders?
 //!
 //! `cargo run -q -p step08-solution --example statements`
 
@@ -11,7 +11,8 @@ use step08::server;
 async fn main() -> Result<(), Failure> {
     for count in [1, 10, 100, 1000] {
         let database = Database::sample().await?;
-        // They go to customers 1, 2 and 3 in turn, and then all to customer 1.
+        // `add_orders` assigns the orders to customers 1, 2 and 3. The update
+        // then assigns all of them to customer 1.
         database
             .execute("DELETE FROM order_items; DELETE FROM orders;")
             .await?;

@@ -1,8 +1,8 @@
-//! Step 08: rows with types of their own, and rows that belong together.
+//! Step 08: typed rows, and rows that belong together.
 //!
-//! Read in this order: [`types`] says what rows are made into, [`db::base`] runs
-//! SQL, [`db_accessor`] has one function per question that the market asks its
-//! database, [`tasks`] runs many of them at once, [`body`] writes lists,
+//! Read the modules in this order: [`types`] has the types that rows become,
+//! [`db::base`] runs SQL, [`db_accessor`] has one function for each query of
+//! the market, [`tasks`] runs many of them at once, [`body`] writes lists, and
 //! [`server`] answers HTTP.
 
 pub mod body;

@@ -1,4 +1,4 @@
-//! Running many tasks at once, with a bound.
+//! Running many tasks at once, with a limit.
 
 use tokio::task::JoinSet;
 
@@ -7,13 +7,13 @@ use crate::error::Error;
 /// Runs `task` on every input, at most `limit` at a time, and returns the
 /// results in the order of the inputs.
 ///
-/// `limit` must be at least 1, which is not checked: with 0 no task may ever
-/// begin, so no result can be right.
+/// `limit` must be at least 1. The function does not check this: with 0 it
+/// could not run any task, so no result would be correct.
 ///
 /// # Errors
-/// The error of the first task to fail; [`Error::Task`] if a task panics. The
-/// other tasks are aborted, each at the await where it stands, and tasks that
-/// have not begun never begin.
+/// The error of the first task that fails, or [`Error::Task`] if a task panics.
+/// The other tasks are aborted at the `.await` that they have reached, and
+/// tasks that have not started never start.
 ///
 /// # Cancel safety
 /// Dropping the future aborts all of its tasks.
@@ -35,15 +35,15 @@ where
                 break;
             };
             let future = task(input);
-            // A JoinSet gives results as they are completed, so each carries
-            // the place that it belongs to.
+            // A JoinSet returns results in the order in which the tasks finish,
+            // so each task also returns the index of its input.
             tasks.spawn(async move { (index, future.await) });
         }
         let Some(joined) = tasks.join_next().await else {
             break;
         };
-        // Each `?` leaves the function, which drops the set, which aborts the
-        // tasks that are still in it.
+        // Each `?` can return from the function. That drops the JoinSet, and
+        // dropping the JoinSet aborts the tasks that are still in it.
         let (index, result) = joined?;
         results[index] = Some(result?);
     }

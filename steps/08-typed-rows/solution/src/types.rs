@@ -1,4 +1,4 @@
-//! The values that travel between the database, the service and its clients.
+//! The values that the database, the service and its clients exchange.
 
 use std::str::FromStr;
 
@@ -8,29 +8,31 @@ use sqlx::FromRow;
 
 use crate::error::Error;
 
-/// An amount of money, in cents: 1050 is 10.50.
+/// An amount of money in cents: `Money(1050)` is 10.50.
 ///
-/// A whole number, since sums of whole numbers are exact. Clients see a JSON
-/// number in the main unit: `10.5`.
+/// The amount is an integer, because sums of integers are exact. Clients
+/// receive a JSON number in the main unit: `10.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Money(pub i64);
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Exact up to 2^52 cents: dividing by 100 gives the nearest `f64`, and
-        // the JSON writer prints the shortest text that reads back as it.
+        // This is exact up to 2^52 cents: the division by 100 returns the
+        // nearest `f64`, and the JSON writer prints the shortest text that
+        // reads back as the same `f64`.
         #[expect(clippy::cast_precision_loss)]
         serializer.serialize_f64(self.0 as f64 / 100.0)
     }
 }
 
-/// A moment in UTC, in the database's form `YYYY-MM-DD HH:MM:SS`.
+/// A point in time in UTC. The text has the database's format,
+/// `YYYY-MM-DD HH:MM:SS`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UtcTime(String);
 
 impl UtcTime {
-    /// The text for SQL.
+    /// Returns the text, to bind it to an SQL statement.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,7 +41,11 @@ impl UtcTime {
 impl FromStr for UtcTime {
     type Err = Error;
 
-    /// Reads `YYYY-MM-DD HH:MM:SS`, or `YYYY-MM-DD` for the day's first second.
+    /// Parses `YYYY-MM-DD HH:MM:SS`, or `YYYY-MM-DD` for the first second of
+    /// that day.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         let (time, form) = match DateTime::strptime("%Y-%m-%d %H:%M:%S", text) {
             Ok(time) => (time, "%Y-%m-%d %H:%M:%S"),
@@ -48,8 +54,8 @@ impl FromStr for UtcTime {
                 Err(_) => return Err(MALFORMED_TIME),
             },
         };
-        // `strptime` also takes `2024-3-1` and years before 0. As text they would
-        // sort wrongly.
+        // `strptime` also accepts `2024-3-1` and years before 0. SQL compares
+        // times as text, and these would sort in the wrong order.
         if time.year() < 0 || time.strftime(form).to_string() != text {
             return Err(MALFORMED_TIME);
         }
@@ -57,8 +63,8 @@ impl FromStr for UtcTime {
     }
 }
 
-/// For `#[sqlx(try_from = "String")]`: a time in the database that is none is an
-/// error when its row is read.
+/// Used by `#[sqlx(try_from = "String")]`: reading a row fails if the text in
+/// the database is not a valid time.
 impl TryFrom<String> for UtcTime {
     type Error = Error;
 
@@ -68,36 +74,36 @@ impl TryFrom<String> for UtcTime {
 }
 
 const MALFORMED_TIME: Error =
-    Error::BadRequest("a time has the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
+    Error::BadRequest("a time must have the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
 
-/// Where a customer lives.
+/// The address of a customer.
 #[derive(Debug, FromRow, Serialize)]
 pub struct Address {
     pub flat_number: i64,
     pub post_code: i64,
 }
 
-/// A customer, as `GET /api/customers` shows it.
+/// A customer, as `GET /api/customers` returns it.
 #[derive(Debug, FromRow, Serialize)]
 pub struct Customer {
     pub id: i64,
     pub name: String,
-    // TODO(08.1): the address, read from the same row, in place of its id
+    // TODO(08.1): replace the id by the address, read from the same row
     #[sqlx(flatten)]
     pub address: Address,
     // END TODO(08.1)
 }
 
-/// An item of the market, as far as an order shows it.
+/// An item of the market, with the columns that an order shows.
 #[derive(Debug, FromRow)]
 pub struct Item {
     pub name: String,
-    /// For one piece.
+    /// The price of one piece.
     #[sqlx(rename = "price_cents")]
     pub price: Money,
 }
 
-/// A line of an order: an item and how many of it.
+/// An order line: an item and how many pieces of it are ordered.
 #[derive(Debug, FromRow)]
 pub struct OrderItem {
     #[sqlx(flatten)]
@@ -106,46 +112,48 @@ pub struct OrderItem {
 }
 
 impl OrderItem {
-    /// What all pieces of the line cost. The same in SQL is `item_total!` in
-    /// `db_accessor.rs`; both must agree to the cent.
+    /// Returns the cost of all pieces of this line. `item_total!` in
+    /// `db_accessor.rs` is the same in SQL; the two must agree to the cent.
     pub fn item_total(&self) -> Money {
-        // TODO(08.3): the price of all pieces, in whole cents
+        // TODO(08.3): return the price of all pieces, in whole cents
         Money(self.item.price.0 * self.quantity)
         // END TODO(08.3)
     }
 }
 
-/// `{"name":"Bread","price":10.5,"quantity":2,"total":21.0}`: a client wants the
-/// total too, which is no field but worked out.
+/// Writes `{"name":"Bread","price":10.5,"quantity":2,"total":21.0}`. The
+/// implementation is written by hand because the total is not a field: it is
+/// calculated.
 impl Serialize for OrderItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct OrderItemJson<'a> {
             name: &'a str,
             price: Money,
             quantity: i64,
             total: Money,
         }
-        let shown = Shown {
+        let json = OrderItemJson {
             name: &self.item.name,
             price: self.item.price,
             quantity: self.quantity,
             total: self.item_total(),
         };
-        shown.serialize(serializer)
+        json.serialize(serializer)
     }
 }
 
-/// Who has ordered, as an order shows it.
+/// The customer of an order, as the order shows it.
 #[derive(Debug, FromRow, Serialize)]
 pub struct OrderCustomer {
-    /// Items have a column `name` too, and a row can have both.
+    /// The column is not called `name`, because a row with an item has that
+    /// column too.
     #[sqlx(rename = "customer")]
     pub name: String,
 }
 
 /// An order with its customer and its items, as `GET /api/orders/{cust_id}`
-/// shows it.
+/// returns it.
 #[derive(Debug, FromRow, Serialize)]
 pub struct Order {
     pub order_id: i64,
@@ -153,14 +161,15 @@ pub struct Order {
     pub customer: OrderCustomer,
     #[sqlx(try_from = "String")]
     pub order_time: UtcTime,
-    /// A row has no place for many: the list is empty until somebody fills it.
+    /// A row cannot hold a list. So the list starts empty, and the function
+    /// that loads the order fills it.
     #[sqlx(skip)]
     pub items: Vec<OrderItem>,
 }
 
 impl Order {
-    /// What the items cost together. `None` for an order without items, as
-    /// `SUM` over no rows is `NULL`.
+    /// Returns the cost of all items. It is `None` for an order without items,
+    /// just as `SUM` over no rows is `NULL`.
     pub fn total(&self) -> Option<Money> {
         self.items
             .iter()
@@ -169,8 +178,8 @@ impl Order {
     }
 }
 
-/// One item of an order and who ordered it, as
-/// `GET /api/orders_between_dates/{before}/{after}` shows it.
+/// One item of an order together with the customer's name, as
+/// `GET /api/orders_between_dates/{before}/{after}` returns it.
 #[derive(Debug, Serialize)]
 pub struct OrderedItemOfCustomer {
     pub customer: String,
@@ -179,26 +188,26 @@ pub struct OrderedItemOfCustomer {
     pub total: Money,
 }
 
-/// What `GET /api/orders_total` takes after the `?`: `orders=1,2,3`.
+/// The query string of `GET /api/orders_total`: `orders=1,2,3`.
 #[derive(Debug, Deserialize)]
 pub struct OrdersQuery {
     pub orders: Option<String>,
 }
 
-/// What `GET /api/orders_total` takes as a body: `{"orders":[1,2,3]}`.
+/// The JSON body of `GET /api/orders_total`: `{"orders":[1,2,3]}`.
 #[derive(Debug, Deserialize)]
 pub struct OrdersBody {
     pub orders: Vec<i64>,
 }
 
-/// What `POST /api/add_new_order` takes.
+/// The JSON body of `POST /api/add_new_order`.
 #[derive(Debug, Deserialize)]
 pub struct NewOrder {
     pub customer_id: i64,
     pub items: Vec<NewOrderItem>,
 }
 
-/// An item and how many of it.
+/// The id of an item and how many pieces of it are ordered.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct NewOrderItem {
     pub id: i64,

@@ -1,4 +1,4 @@
-//! The engine: where the database is and how a query is run there.
+//! The engine: it knows where the database is, and it runs queries there.
 
 use std::str::FromStr;
 
@@ -7,20 +7,22 @@ use sqlx::{ConnectOptions, Sqlite};
 
 use crate::error::Error;
 
-/// SQL text together with the values for its `$1`, `$2`, …
+/// SQL text together with the values for its placeholders `$1`, `$2`, …
 ///
-/// The values travel apart from the text, so a value can never be read as SQL.
+/// The values are sent to SQLite separately from the text, so SQLite never
+/// reads a value as SQL.
 pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// Runs SQL. In this step it opens a connection for each call.
+/// Runs SQL. In this step, each call opens a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Engine {
     options: SqliteConnectOptions,
 }
 
 impl Engine {
-    /// An engine for the database at `url`, such as `sqlite://marketdb.sqlite`.
-    /// Does no I/O: a database that cannot be opened fails at the first query.
+    /// Creates an engine for the database at `url`, such as
+    /// `sqlite://marketdb.sqlite`. This does no I/O: if the database cannot be
+    /// opened, the first query fails.
     ///
     /// # Errors
     /// [`Error::Database`] if `url` is not an SQLite URL.
@@ -30,56 +32,61 @@ impl Engine {
         })
     }
 
-    /// Opens a connection, which is the caller's: dropping it closes it.
+    /// Opens a connection and returns it. The caller owns the connection:
+    /// dropping it closes it.
     ///
     /// # Errors
-    /// [`Error::Database`] if the file is missing or is not a database.
+    /// [`Error::Database`] if the file does not exist or is not a database.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.options.connect().await?)
     }
 
-    /// Runs a query over a connection of its own and returns all of its rows.
+    /// Opens a connection, runs a query over it and returns all of the rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if connecting or the query fails.
+    /// [`Error::Database`] if the connection cannot be opened or the query
+    /// fails.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection. A query changes nothing.
+    /// Dropping the future closes the connection. A `SELECT` changes nothing,
+    /// so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         // TODO(02.1): connect, fetch all rows, close the connection
-        let _ = query; // goes away together with the next line
+        let _ = query; // remove this line and the next
         todo!("connect, fetch all rows, close the connection")
         // END TODO(02.1)
     }
 
-    /// Runs one `INSERT` over a connection of its own and returns the new
-    /// row's id.
+    /// Opens a connection, runs one `INSERT` over it and returns the id of the
+    /// new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if connecting or the statement fails. Then nothing
-    /// is stored.
+    /// [`Error::Database`] if the connection cannot be opened or the statement
+    /// fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// The row is stored whole or not at all; which of the two, a caller that
-    /// dropped the future does not know.
+    /// The row is either stored completely or not at all. A caller that drops
+    /// the future cannot tell which of the two happened.
     pub async fn execute_insert_query(&self, query: SqlQuery) -> Result<i64, Error> {
         // TODO(02.2): connect, execute, close, return the id of the new row
-        let _ = query; // goes away together with the next line
+        let _ = query; // remove this line and the next
         todo!("connect, execute, close, return the id of the new row")
         // END TODO(02.2)
     }
 
-    /// Runs several `INSERT`s over one connection in one transaction.
+    /// Opens a connection and runs several `INSERT`s over it in one
+    /// transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if one of them fails. Then none is stored.
+    /// [`Error::Database`] if the connection cannot be opened or a statement
+    /// fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls the transaction back, unless the commit had
-    /// been sent already.
+    /// Dropping the future rolls the transaction back, unless the commit has
+    /// already been sent.
     pub async fn execute_insert_queries(&self, queries: Vec<SqlQuery>) -> Result<(), Error> {
         // TODO(02.3): connect, begin, execute each query, commit, close
-        let _ = queries; // goes away together with the next line
+        let _ = queries; // remove this line and the next
         todo!("connect, begin, execute each query, commit, close")
         // END TODO(02.3)
     }

@@ -1,4 +1,4 @@
-//! How SQL is run, and how a database comes into being.
+//! Running SQL, and creating the database.
 
 pub mod base;
 pub mod init_db;

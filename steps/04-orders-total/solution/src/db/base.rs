@@ -1,4 +1,4 @@
-//! The engine: where the database is and how a query is run there.
+//! The engine: it knows where the database is, and it runs queries there.
 
 use std::str::FromStr;
 
@@ -10,26 +10,32 @@ use sqlx::{ConnectOptions, Connection, Sqlite};
 
 use crate::error::Error;
 
-/// SQL text together with the values for its `$1`, `$2`, …
+/// SQL text together with the values for its placeholders `$1`, `$2`, …
 ///
-/// The values travel apart from the text, so a value can never be read as SQL.
+/// The values are sent to SQLite separately from the text, so SQLite never
+/// reads a value as SQL.
 pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// Values that arrive one at a time, until the first error.
+/// A stream of values that arrive one at a time.
 ///
-/// The box hides the stream's own type, which is too long to write down.
-/// `'static` says that the stream owns all that it needs.
+/// Each item is a value or an error. A consumer stops at the first error; what
+/// the stream yields after that is unspecified.
+///
+/// The box hides the stream's concrete type, which is too long to write down.
+/// `'static` means that the stream borrows nothing: it owns everything it
+/// needs.
 pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 
-/// Runs SQL. It opens a connection for each call.
+/// Runs SQL. Each call opens a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Engine {
     options: SqliteConnectOptions,
 }
 
 impl Engine {
-    /// An engine for the database at `url`, such as `sqlite://marketdb.sqlite`.
-    /// Does no I/O: a database that cannot be opened fails at the first query.
+    /// Creates an engine for the database at `url`, such as
+    /// `sqlite://marketdb.sqlite`. This does no I/O: if the database cannot be
+    /// opened, the first query fails.
     ///
     /// # Errors
     /// [`Error::Database`] if `url` is not an SQLite URL.
@@ -39,46 +45,52 @@ impl Engine {
         })
     }
 
-    /// Opens a connection, which is the caller's: dropping it closes it.
+    /// Opens a connection and returns it. The caller owns the connection:
+    /// dropping it closes it.
     ///
     /// # Errors
-    /// [`Error::Database`] if the file is missing or is not a database.
+    /// [`Error::Database`] if the file does not exist or is not a database.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.options.connect().await?)
     }
 
-    /// Runs a query over a connection of its own and returns all of its rows.
+    /// Opens a connection, runs a query over it and returns all of the rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if connecting or the query fails.
+    /// [`Error::Database`] if the connection cannot be opened or the query
+    /// fails.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection. A query changes nothing.
+    /// Dropping the future closes the connection. A `SELECT` changes nothing,
+    /// so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         let mut connection = self.connect().await?;
-        // No `?` yet, so that a failed query waits for the close, too. With `?` the
-        // drop would close it a moment later.
+        // Do not use `?` on this line: if the query fails, the function must
+        // still wait until the connection is closed. With `?`, the drop would
+        // close it a moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)
     }
 
-    /// Runs a query over a connection of its own and gives its rows one at a
-    /// time, as the database finds them. Nothing happens, not even connecting,
-    /// until the first row is asked for.
+    /// Runs a query over a new connection and returns a stream of its rows,
+    /// which yields each row as soon as SQLite finds it. The stream is lazy: it
+    /// opens the connection when it is first polled.
     ///
     /// # Errors
-    /// The stream's last item is [`Error::Database`] if connecting or the query
-    /// fails.
+    /// The stream yields [`Error::Database`] if the connection cannot be opened
+    /// or the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the stream closes the connection; rows not yet asked for are
+    /// Dropping the stream closes the connection. Rows that were not polled are
     /// never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // The stream outlives this call, so it takes an engine of its own.
+        // The stream lives longer than this call, so it owns a clone of the
+        // engine.
         let engine = self.clone();
         Box::pin(try_stream! {
             let mut connection = engine.connect().await?;
+            // `rows` borrows the connection. The borrow must end before `close`.
             {
                 let mut rows = query.fetch(&mut connection);
                 while let Some(row) = rows.try_next().await? {
@@ -89,16 +101,16 @@ impl Engine {
         })
     }
 
-    /// Runs one `INSERT` over a connection of its own and returns the new
-    /// row's id.
+    /// Opens a connection, runs one `INSERT` over it and returns the id of the
+    /// new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if connecting or the statement fails. Then nothing
-    /// is stored.
+    /// [`Error::Database`] if the connection cannot be opened or the statement
+    /// fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// The row is stored whole or not at all; which of the two, a caller that
-    /// dropped the future does not know.
+    /// The row is either stored completely or not at all. A caller that drops
+    /// the future cannot tell which of the two happened.
     pub async fn execute_insert_query(&self, query: SqlQuery) -> Result<i64, Error> {
         let mut connection = self.connect().await?;
         let done = query.execute(&mut connection).await;
@@ -106,20 +118,22 @@ impl Engine {
         Ok(done?.last_insert_rowid())
     }
 
-    /// Runs several `INSERT`s over one connection in one transaction.
+    /// Opens a connection and runs several `INSERT`s over it in one
+    /// transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if one of them fails. Then none is stored.
+    /// [`Error::Database`] if the connection cannot be opened or a statement
+    /// fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls the transaction back, unless the commit had
-    /// been sent already.
+    /// Dropping the future rolls the transaction back, unless the commit has
+    /// already been sent.
     pub async fn execute_insert_queries(&self, queries: Vec<SqlQuery>) -> Result<(), Error> {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         for query in queries {
-            // `?` drops the transaction, which rolls it back, and the
-            // connection, which closes it.
+            // If `?` returns early, it drops the transaction, which rolls back,
+            // and the connection, which closes.
             query.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;

@@ -1,4 +1,4 @@
-//! Creates the database at the first start.
+//! Creates the database when the service starts for the first time.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -12,16 +12,17 @@ use crate::error::Error;
 static MIGRATIONS: Migrator = sqlx::migrate!("../../../data/migrations");
 const SAMPLE_DATA: &str = include_str!("../../../../../data/sample.sql");
 
-/// Creates the database at `url` with the sample data, if there is none.
-/// A database that exists is left as it is.
+/// Creates the database at `url` and fills it with the sample data. If the file
+/// already exists, this function does not change it.
 ///
 /// # Errors
-/// [`Error::Database`] if `url` is not an SQLite URL or SQL fails,
-/// [`Error::File`] if the file cannot be created.
+/// [`Error::Database`] if `url` is not an SQLite URL or an SQL statement fails,
+/// [`Error::Migration`] if the tables cannot be created, [`Error::File`] if the
+/// file cannot be created.
 ///
 /// # Cancel safety
-/// The database is built in a temporary file which becomes `url`'s file at the
-/// end: a start that is interrupted leaves no half-filled database behind.
+/// The database is built in a temporary file, which is renamed at the end. So
+/// an interrupted start does not leave a half-filled database behind.
 pub async fn create_if_missing(url: &str) -> Result<(), Error> {
     let options = SqliteConnectOptions::from_str(url)?;
     let path = options.get_filename().to_owned();
@@ -36,15 +37,17 @@ pub async fn create_if_missing(url: &str) -> Result<(), Error> {
     let file = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
     let mut connection = options
         .filename(&file)
-        // WAL lets readers go on while a writer commits. The mode is kept in
-        // the file, so it is set here once.
+        // In WAL mode (write-ahead log), readers continue while a writer
+        // commits. SQLite stores the mode in the file, so setting it once is
+        // enough.
         .journal_mode(SqliteJournalMode::Wal)
         .connect()
         .await?;
     MIGRATIONS.run(&mut connection).await?;
     connection.execute(AssertSqlSafe(SAMPLE_DATA)).await?;
     connection.close().await?;
-    // Fails rather than replace a database that appeared in the meantime.
+    // `persist_noclobber` returns an error if the file exists by now: a
+    // database that another process has just created must not be replaced.
     file.persist_noclobber(&path).map_err(|error| error.error)?;
     Ok(())
 }

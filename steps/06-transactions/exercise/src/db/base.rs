@@ -1,4 +1,4 @@
-//! The engine: where the database is and how a query is run there.
+//! The engine: it knows where the database is, and it runs queries there.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,27 +14,34 @@ use sqlx::{ConnectOptions, Sqlite, Transaction};
 
 use crate::error::Error;
 
-/// SQL text together with the values for its `$1`, `$2`, …
+/// SQL text together with the values for its placeholders `$1`, `$2`, …
 ///
-/// The values travel apart from the text, so a value can never be read as SQL.
+/// The values are sent to SQLite separately from the text, so SQLite never
+/// reads a value as SQL.
 pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// Values that arrive one at a time, until the first error.
+/// A stream of values that arrive one at a time.
 ///
-/// The box hides the stream's own type, which is too long to write down.
-/// `'static` says that the stream owns all that it needs.
+/// Each item is a value or an error. A consumer stops at the first error; what
+/// the stream yields after that is unspecified.
+///
+/// The box hides the stream's concrete type, which is too long to write down.
+/// `'static` means that the stream borrows nothing: it owns everything it
+/// needs.
 pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 
-/// The limits and habits of an [`Engine`].
+/// The settings of an [`Engine`].
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
-    /// How many connections may be open at the same time. Default 10.
+    /// How many connections may be open at the same time. The default is 10.
     pub max_connections: u32,
-    /// How long a query waits for a connection to become free. Default 5 s.
+    /// How long a query waits for a free connection. The default is 5 s.
     pub acquire_timeout: Duration,
-    /// How long a statement waits for another connection's lock. Default 5 s.
+    /// How long a statement waits for another connection's lock. The default is
+    /// 5 s.
     pub busy_timeout: Duration,
-    /// Log every statement at INFO instead of DEBUG. Default no.
+    /// Whether every statement is logged at INFO instead of DEBUG. The default
+    /// is `false`.
     pub echo: bool,
 }
 
@@ -49,21 +56,24 @@ impl Default for EngineConfig {
     }
 }
 
-/// Runs SQL over a pool of connections. Clones share the pool.
+/// Runs SQL over a connection pool: a set of open connections that queries take
+/// and give back. Clones of the engine share one pool.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pool: SqlitePool,
 }
 
 impl Engine {
-    /// An engine for the database at `url`, such as `sqlite://marketdb.sqlite`.
-    /// Does no I/O: a connection is opened when a query first needs one.
+    /// Creates an engine for the database at `url`, such as
+    /// `sqlite://marketdb.sqlite`. This does no I/O: the pool opens a
+    /// connection when a query first needs one.
     ///
     /// # Errors
     /// [`Error::Database`] if `url` is not an SQLite URL.
     ///
     /// # Panics
-    /// Outside a tokio runtime, which the pool needs for its upkeep.
+    /// If it is called outside a Tokio runtime: the pool spawns a task that
+    /// maintains its connections.
     pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
         let level = if config.echo {
             LevelFilter::Info
@@ -71,7 +81,8 @@ impl Engine {
             LevelFilter::Debug
         };
         let options = SqliteConnectOptions::from_str(url)?
-            // SQLite's own default is off: sqlx turns them on, and we say so.
+            // SQLite's own default is off. sqlx turns foreign keys on, but the
+            // engine depends on them, so it says so itself.
             .foreign_keys(true)
             .busy_timeout(config.busy_timeout)
             .log_statements(level);
@@ -82,7 +93,7 @@ impl Engine {
         Ok(Self { pool })
     }
 
-    /// How many connections the pool has open.
+    /// Returns how many connections the pool has open.
     pub fn connections(&self) -> u32 {
         self.pool.size()
     }
@@ -90,23 +101,28 @@ impl Engine {
     /// Runs a query and returns all of its rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time or the query
-    /// fails.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the connection back. A query changes nothing.
+    /// Dropping the future gives the connection back to the pool. A `SELECT`
+    /// changes nothing, so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         Ok(query.fetch_all(&self.pool).await?)
     }
 
     // TODO(06.1): begin a transaction that takes the write lock at once
     /// Begins a transaction that may write. It takes the database's write lock
-    /// now, not at its first write: what it reads cannot change before it
-    /// writes.
+    /// immediately, not at its first write. So the rows that the transaction
+    /// reads cannot change before it writes.
+    ///
+    /// `'static` means that the transaction owns its connection. So this
+    /// function can return it, and a spawned task or a stream can own it.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time, or another
-    /// transaction keeps the lock longer than the busy timeout.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if another transaction holds the lock for longer than the
+    /// busy timeout.
     ///
     /// # Cancel safety
     /// Nothing is stored before `commit`. Dropping the transaction rolls it
@@ -115,17 +131,17 @@ impl Engine {
         todo!("begin a transaction that takes the write lock at once")
     }
 
-    // The two functions below serve the starter's order. Take them out when the
-    // last task no longer calls them.
-    /// Runs one `INSERT` and returns the new row's id.
+    // `add_new_order_for_customer` still calls the two functions below. Remove
+    // them when you have done the last task.
+    /// Runs one `INSERT` and returns the id of the new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time or the
-    /// statement fails. Then nothing is stored.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if the statement fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// The row is stored whole or not at all; which of the two, a caller that
-    /// dropped the future does not know.
+    /// The row is either stored completely or not at all. A caller that drops
+    /// the future cannot tell which of the two happened.
     pub async fn execute_insert_query(&self, query: SqlQuery) -> Result<i64, Error> {
         Ok(query.execute(&self.pool).await?.last_insert_rowid())
     }
@@ -133,17 +149,17 @@ impl Engine {
     /// Runs several `INSERT`s in one transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time or one of them
-    /// fails. Then none is stored.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if a statement fails. In both cases nothing is stored.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls the transaction back, unless the commit had
-    /// been sent already.
+    /// Dropping the future rolls the transaction back, unless the commit has
+    /// already been sent.
     pub async fn execute_insert_queries(&self, queries: Vec<SqlQuery>) -> Result<(), Error> {
         let mut transaction = self.pool.begin().await?;
         for query in queries {
-            // `?` drops the transaction, which rolls it back and gives its
-            // connection back to the pool.
+            // If `?` returns early, it drops the transaction, which rolls back
+            // and gives its connection back to the pool.
             query.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -151,19 +167,20 @@ impl Engine {
     }
     // END TODO(06.1)
 
-    /// Runs a query and gives its rows one at a time, as the database finds
-    /// them. Nothing happens until the first row is asked for; from then until
-    /// its end the stream holds a connection.
+    /// Runs a query and returns a stream of its rows, which yields each row as
+    /// soon as SQLite finds it. The stream is lazy: it takes a connection when
+    /// it is first polled, and holds it until the stream ends or is dropped.
     ///
     /// # Errors
-    /// The stream's last item is [`Error::Database`] if no connection becomes
-    /// free in time or the query fails.
+    /// The stream yields [`Error::Database`] if no connection becomes free
+    /// within the acquire timeout, or if the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the stream gives the connection back; rows not yet asked for
-    /// are never read.
+    /// Dropping the stream gives the connection back to the pool. Rows that
+    /// were not polled are never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // The stream outlives this call, so it takes a handle of its own.
+        // The stream lives longer than this call, so it owns a clone of the
+        // handle.
         let pool = self.pool.clone();
         Box::pin(try_stream! {
             let mut rows = query.fetch(&pool);

@@ -1,4 +1,4 @@
-//! The engine: where the database is and how a query is run there.
+//! The engine: it knows where the database is, and it runs queries there.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,30 +14,37 @@ use sqlx::{ConnectOptions, Sqlite, Transaction};
 
 use crate::error::Error;
 
-/// SQL text together with the values for its `$1`, `$2`, …
+/// SQL text together with the values for its placeholders `$1`, `$2`, …
 ///
-/// The values travel apart from the text, so a value can never be read as SQL.
+/// The values are sent to SQLite separately from the text, so SQLite never
+/// reads a value as SQL.
 pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// Values that arrive one at a time, until the first error.
+/// A stream of values that arrive one at a time.
 ///
-/// The box hides the stream's own type, which is too long to write down.
-/// `'static` says that the stream owns all that it needs.
+/// Each item is a value or an error. A consumer stops at the first error; what
+/// the stream yields after that is unspecified.
+///
+/// The box hides the stream's concrete type, which is too long to write down.
+/// `'static` means that the stream borrows nothing: it owns everything it
+/// needs.
 pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 
 /// How many rows [`Engine::stream_pages`] reads at a time.
 pub const PAGE_ROWS: i64 = 500;
 
-/// The limits and habits of an [`Engine`].
+/// The settings of an [`Engine`].
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
-    /// How many connections may be open at the same time. Default 10.
+    /// How many connections may be open at the same time. The default is 10.
     pub max_connections: u32,
-    /// How long a query waits for a connection to become free. Default 5 s.
+    /// How long a query waits for a free connection. The default is 5 s.
     pub acquire_timeout: Duration,
-    /// How long a statement waits for another connection's lock. Default 5 s.
+    /// How long a statement waits for another connection's lock. The default is
+    /// 5 s.
     pub busy_timeout: Duration,
-    /// Log every statement at INFO instead of DEBUG. Default no.
+    /// Whether every statement is logged at INFO instead of DEBUG. The default
+    /// is `false`.
     pub echo: bool,
 }
 
@@ -52,21 +59,24 @@ impl Default for EngineConfig {
     }
 }
 
-/// Runs SQL over a pool of connections. Clones share the pool.
+/// Runs SQL over a connection pool: a set of open connections that queries take
+/// and give back. Clones of the engine share one pool.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pool: SqlitePool,
 }
 
 impl Engine {
-    /// An engine for the database at `url`, such as `sqlite://marketdb.sqlite`.
-    /// Does no I/O: a connection is opened when a query first needs one.
+    /// Creates an engine for the database at `url`, such as
+    /// `sqlite://marketdb.sqlite`. This does no I/O: the pool opens a
+    /// connection when a query first needs one.
     ///
     /// # Errors
     /// [`Error::Database`] if `url` is not an SQLite URL.
     ///
     /// # Panics
-    /// Outside a tokio runtime, which the pool needs for its upkeep.
+    /// If it is called outside a Tokio runtime: the pool spawns a task that
+    /// maintains its connections.
     pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
         let level = if config.echo {
             LevelFilter::Info
@@ -74,7 +84,8 @@ impl Engine {
             LevelFilter::Debug
         };
         let options = SqliteConnectOptions::from_str(url)?
-            // SQLite's own default is off: sqlx turns them on, and we say so.
+            // SQLite's own default is off. sqlx turns foreign keys on, but the
+            // engine depends on them, so it says so itself.
             .foreign_keys(true)
             .busy_timeout(config.busy_timeout)
             .log_statements(level);
@@ -85,13 +96,13 @@ impl Engine {
         Ok(Self { pool })
     }
 
-    /// How many connections the pool has open.
+    /// Returns how many connections the pool has open.
     pub fn connections(&self) -> u32 {
         self.pool.size()
     }
 
-    /// The pool itself, for queries that know the type of their rows:
-    /// `query_as` and `query_as!` are run by `fetch_all(engine.pool())`.
+    /// Returns the pool, for queries that know the type of their rows: run
+    /// `query_as` and `query_as!` with `fetch_all(engine.pool())`.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
     }
@@ -99,31 +110,34 @@ impl Engine {
     /// Runs a query and returns all of its rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time or the query
-    /// fails.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the connection back. A query changes nothing.
+    /// Dropping the future gives the connection back to the pool. A `SELECT`
+    /// changes nothing, so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         Ok(query.fetch_all(&self.pool).await?)
     }
 
-    /// Runs a query again and again, each time for the page of rows after the
-    /// last row seen, and gives the rows one at a time. A connection is held
-    /// only while a page is read, never while the caller is busy with its rows.
+    /// Reads a long list in pages and returns a stream of its values. Each page
+    /// is a query of its own, which starts after the last row of the page
+    /// before (*keyset pagination*). The stream holds a connection only while
+    /// it reads a page, never while the caller handles the rows.
     ///
-    /// `page` makes the query for the rows after a key: `WHERE id > $1 ORDER BY
-    /// id LIMIT $2`. `read` takes a row apart into its key and its value.
+    /// `first` is the key before the first row. `page` builds the query for the
+    /// rows after a key, such as `WHERE id > $1 ORDER BY id LIMIT $2`. `read`
+    /// returns the key and the value of a row.
     ///
-    /// Each page sees the database as it is at that moment. A row that is added
-    /// or removed between two pages may be seen or missed, but none is given
-    /// twice, since the key only grows.
+    /// Each page sees the database at the time it is read. If a row is added or
+    /// removed between two pages, the stream may or may not include it. It
+    /// never yields a row twice, because the key only grows.
     ///
     /// # Errors
-    /// The stream's last item is the error of the page's query or of `read`.
+    /// The stream yields the error of a page's query or of `read`.
     ///
     /// # Cancel safety
-    /// Dropping the stream ends it; at most one page has been read ahead.
+    /// Dropping the stream ends it. At most one page was read ahead.
     pub fn stream_pages<K, T>(
         &self,
         first: K,
@@ -144,6 +158,7 @@ impl Engine {
                 }
                 for row in rows {
                     let (row_key, value) = read(&row)?;
+                    // After the last row, this is where the next page starts.
                     key = row_key;
                     yield value;
                 }
@@ -152,12 +167,16 @@ impl Engine {
     }
 
     /// Begins a transaction that may write. It takes the database's write lock
-    /// now, not at its first write: what it reads cannot change before it
-    /// writes.
+    /// immediately, not at its first write. So the rows that the transaction
+    /// reads cannot change before it writes.
+    ///
+    /// `'static` means that the transaction owns its connection. So this
+    /// function can return it, and a spawned task or a stream can own it.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free in time, or another
-    /// transaction keeps the lock longer than the busy timeout.
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if another transaction holds the lock for longer than the
+    /// busy timeout.
     ///
     /// # Cancel safety
     /// Nothing is stored before `commit`. Dropping the transaction rolls it
@@ -166,19 +185,20 @@ impl Engine {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Runs a query and gives its rows one at a time, as the database finds
-    /// them. Nothing happens until the first row is asked for; from then until
-    /// its end the stream holds a connection.
+    /// Runs a query and returns a stream of its rows, which yields each row as
+    /// soon as SQLite finds it. The stream is lazy: it takes a connection when
+    /// it is first polled, and holds it until the stream ends or is dropped.
     ///
     /// # Errors
-    /// The stream's last item is [`Error::Database`] if no connection becomes
-    /// free in time or the query fails.
+    /// The stream yields [`Error::Database`] if no connection becomes free
+    /// within the acquire timeout, or if the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the stream gives the connection back; rows not yet asked for
-    /// are never read.
+    /// Dropping the stream gives the connection back to the pool. Rows that
+    /// were not polled are never read.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // The stream outlives this call, so it takes a handle of its own.
+        // The stream lives longer than this call, so it owns a clone of the
+        // handle.
         let pool = self.pool.clone();
         Box::pin(try_stream! {
             let mut rows = query.fetch(&pool);
