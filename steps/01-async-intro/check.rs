@@ -94,8 +94,8 @@ fn tasks_3_and_4(suite: Suite) -> Suite {
         )
         .paused_check("01.3", "each job runs in a task of its own", tasks_apart)
         .paused_check("01.3", "results are in the order of the jobs", tasks_order)
-        .paused_check("01.3", "a panic costs only one result", tasks_panic)
         .paused_check("01.3", "a failed job does not stop the others", tasks_fail)
+        .paused_check("01.3", "a panic costs only one result", tasks_panic)
         .paused_check(
             "01.3",
             "dropping the call does not stop the jobs",
