@@ -18,7 +18,7 @@ use contract::statements::Recording;
 use contract::{
     Database, Failure, OrFail, Outcome, Service, StreamReply, Suite, answers, ensure, equal,
 };
-use contract::{equal_json, gate::Gate};
+use contract::{equal_json, gate::Gate, parse_json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -1140,10 +1140,6 @@ async fn orders_break_off() -> Outcome {
 }
 
 // What the checks have in common
-
-fn parse_json(asked: &str, body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body).or_fail(asked)
-}
 
 const NDJSON: (&str, &str) = ("accept", "application/x-ndjson");
 
