@@ -529,6 +529,7 @@ test_all() {
     fi
     if is_one_of tutorial "$wanted"; then
         part "the tutorial" verify_all
+        if grep -q 'diagrams: not run' "$log"; then parts_not_run="$parts_not_run diagrams"; fi
         if grep -q '^verify: [0-9]* passed, [0-9]* failed' "$log"; then
             counts=$(sum "verify:")
             # shellcheck disable=SC2086
