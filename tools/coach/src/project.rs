@@ -184,7 +184,9 @@ impl Step {
         let slug = folder.file_name()?.to_str()?;
         let (number, _) = slug.split_once('-')?;
         // `parse` alone would take "+5".
-        if !folder.is_dir() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Of a step that has another name by now, files of the learner's may be left.
+        let is_step = folder.join("solution").is_dir();
+        if !is_step || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         Some(Self {
