@@ -477,8 +477,8 @@ async fn first_byte_early() -> Outcome {
     Ok(())
 }
 
-/// Errors that a service can answer with a status: the status of each, and how
-/// often error.rs logs it.
+/// An error that the service can answer with a status, this status, and how often
+/// error.rs logs it.
 type Early = (fn() -> Error, u16, usize);
 const EARLY: [Early; 3] = [
     (|| REFUSED, 400, 0),
