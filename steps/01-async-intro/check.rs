@@ -4,6 +4,7 @@
 //! when no task can go on, so "nothing more happens" is a fact and not a guess,
 //! and an hour passes at once where somebody waits for ever.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -180,14 +181,13 @@ fn panicking() -> Job {
     .boxed()
 }
 
-/// What a call gives in a task of its own, so that a panic which comes through
-/// is a result too.
-async fn caught<T: Send + 'static>(
+/// The result of a call, where a panic that reaches the caller fails the check.
+async fn caught<T>(
     asked: &str,
     expected: impl std::fmt::Display,
-    call: impl Future<Output = T> + Send + 'static,
+    call: impl Future<Output = T>,
 ) -> Result<T, Failure> {
-    match finished(asked, &expected, tokio::spawn(call)).await? {
+    match finished(asked, &expected, AssertUnwindSafe(call).catch_unwind()).await? {
         Ok(result) => Ok(result),
         Err(_) => Err(Failure::new(
             asked,

@@ -5,7 +5,7 @@
 
 use std::process::{ExitCode, Stdio};
 
-use contract::statements::Recording;
+use contract::statements::{Recording, equal_runs};
 use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -359,20 +359,18 @@ async fn total_binds() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
     let recording = Recording::start();
-    for order in [1, 2] {
+    let mut runs = Vec::new();
+    for (order, label) in [(1, "order 1, with 3 items"), (2, "order 2, with 2 items")] {
         get_total_cost_of_an_order(&engine, order)
             .await
             .or_fail("get_total_cost_of_an_order")?;
+        runs.push((label, recording.statements()));
+        recording.clear();
     }
-    let statements = recording.statements();
-    let mut texts: Vec<_> = statements.iter().map(|s| s.sql.as_str()).collect();
-    texts.sort_unstable();
-    texts.dedup();
-    ensure(
-        texts.len() * 2 == statements.len(),
+    equal_runs(
         "the SQL that is run for the totals of order 1 and order 2",
         "the same text for both, with the id bound to $1",
-        format!("different texts:\n{}", texts.join("\n")),
+        &runs,
     )
 }
 
@@ -412,35 +410,22 @@ async fn order_binds() -> Outcome {
     let engine = engine(&database)?;
     // Two orders with as many items and with no value in common, not even
     // their ids.
-    let mut texts = Vec::new();
-    for (customer, of_items) in [(1, [(2, 10), (3, 11)]), (2, [(1, 20), (4, 21)])] {
-        let recording = Recording::start();
+    let recording = Recording::start();
+    let mut runs = Vec::new();
+    for (label, customer, of_items) in [
+        ("the first order", 1, [(2, 10), (3, 11)]),
+        ("the second order", 2, [(1, 20), (4, 21)]),
+    ] {
+        recording.clear();
         add_new_order_for_customer(&engine, customer, &items(&of_items))
             .await
             .or_fail("add_new_order_for_customer")?;
-        let statements = recording.statements();
-        let mut of_order: Vec<_> = statements.into_iter().map(|s| s.sql).collect();
-        of_order.sort_unstable();
-        of_order.dedup();
-        texts.push(of_order);
+        runs.push((label, recording.statements()));
     }
-    let differ = |one: &[String], other: &[String]| {
-        let only_here = |sql: &&String| !other.contains(sql);
-        one.iter()
-            .filter(only_here)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    ensure(
-        texts[0] == texts[1],
+    equal_runs(
         "the SQL that is run for two new orders, each with two items",
         "the same texts for both, with the values bound to $1, $2, …",
-        format!(
-            "different texts:\n{}\n{}",
-            differ(&texts[0], &texts[1]),
-            differ(&texts[1], &texts[0])
-        ),
+        &runs,
     )
 }
 

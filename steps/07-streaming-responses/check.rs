@@ -16,7 +16,7 @@ use contract::statements::Recording;
 use contract::{
     Database, Failure, OrFail, Outcome, Service, StreamReply, Suite, answers, ensure, equal,
 };
-use contract::{equal_json, gate::Gate};
+use contract::{equal_json, gate::Gate, parse_json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -181,10 +181,7 @@ async fn array_is_valid() -> Outcome {
         let rows: Vec<Value> = (1..=count).map(row).collect();
         let body = whole(json_array(stream_of(rows.clone()))).await?;
         let asked = format!("json_array of {count} rows");
-        let got = serde_json::from_slice(&body).map_err(|error| {
-            let got = format!("{error}: {}", String::from_utf8_lossy(&body));
-            Failure::new(&asked, "JSON", got)
-        })?;
+        let got = parse_json(&asked, &body)?;
         equal_json(asked, &Value::Array(rows), &got)?;
     }
     Ok(())
@@ -325,7 +322,7 @@ async fn first_byte_early() -> Outcome {
         body.extend_from_slice(&chunk?);
     }
     let all: Vec<Value> = (1..=total).map(row).collect();
-    let got = serde_json::from_slice(&body).or_fail(&asked)?;
+    let got = parse_json(&asked, &body)?;
     equal_json(asked, &Value::Array(all), &got)
 }
 

@@ -1,5 +1,5 @@
-//! `sqlx::migrate!` reads the migrations while this crate compiles, and cargo
-//! does not see that a new file in their directory is a reason to compile again.
+//! `sqlx::migrate!` reads the migrations while this crate compiles. Without this
+//! build script, cargo would not compile the crate again for a new migration.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../data/migrations");

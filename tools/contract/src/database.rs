@@ -20,24 +20,25 @@ use crate::failure::{Failure, OrFail};
 /// connection is still open.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A fresh SQLite file in WAL mode with the market's schema, in a directory of
-/// its own that is removed on drop.
+/// A fresh SQLite file in WAL mode with the market's schema, in a temporary
+/// directory that is removed on drop.
 ///
-/// Whatever it executes itself is not seen by a [`Recording`](crate::statements::Recording).
+/// A [`Recording`](crate::statements::Recording) does not contain the statements
+/// that these methods execute.
 pub struct Database {
     dir: TempDir,
     path: PathBuf,
 }
 
-/// All rows of all tables, to prove that nothing was changed.
+/// All rows of all tables, to prove that nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Table name to its rows, each as a JSON list, in rowid order.
     tables: BTreeMap<String, Vec<String>>,
 }
 
-/// Files with the schema, made once per process and then copied: much cheaper
-/// than to run the migrations for each check.
+/// Files with the schema, made once per process and then copied, which is much
+/// cheaper than to run the migrations for each check.
 struct Templates {
     empty: Vec<u8>,
     sample: Vec<u8>,
@@ -45,11 +46,12 @@ struct Templates {
 
 static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
 
-/// Directories of databases that live. A check that is abandoned never drops
-/// its database, so the suite removes what is left at its end.
+/// Directories of databases that are not dropped yet. A check that is abandoned
+/// never drops its database, so the suite removes the remaining ones at its end.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// How often a directory in which files still come and go is removed.
+/// How many times the suite tries to remove a directory in which files are still
+/// created and deleted.
 const REMOVALS: u32 = 20;
 
 impl Database {
@@ -100,12 +102,12 @@ impl Database {
         url
     }
 
-    /// The file. `-wal` and `-shm` stand beside it while somebody has it open.
+    /// The file. `-wal` and `-shm` are beside it while a connection is open.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A plain connection to look inside with, foreign keys on. Close it before
+    /// A plain connection with foreign keys on, to inspect the database. Close it before
     /// [`Database::wait_until_closed`].
     ///
     /// # Errors
@@ -123,10 +125,10 @@ impl Database {
     }
 
     /// The single value that `sql` selects. Use `Option<_>` for one that may be
-    /// NULL: sqlx decodes NULL as 0 into an `i64` without a word.
+    /// NULL: sqlx decodes NULL into an `i64` as 0, without an error.
     ///
     /// # Errors
-    /// When the statement fails or gives no row.
+    /// When the statement fails or returns no row.
     pub async fn one<T>(&self, sql: &str) -> Result<T, Failure>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + Send + Unpin,
@@ -155,7 +157,7 @@ impl Database {
     }
 
     /// Adds `count` customers, each with an address, with the ids after the
-    /// highest one. The same call gives the same rows.
+    /// highest one. The same call always adds the same rows.
     ///
     /// # Errors
     /// When SQLite refuses.
@@ -182,12 +184,12 @@ impl Database {
     }
 
     /// Adds `count` orders of `items_each` (1 to 4) different sample items, with
-    /// the ids after the highest one, given to the customers in turn. They are a
-    /// minute apart from `2024-04-01 00:00:00` on, in the order of their ids. The
-    /// same call gives the same rows.
+    /// the ids after the highest one, one customer after another. Their times are a
+    /// minute apart, from `2024-04-01 00:00:00` on, in the order of their ids. The
+    /// same call always adds the same rows.
     ///
     /// # Errors
-    /// When SQLite refuses: the sample items, or customers, are missing.
+    /// When SQLite refuses, because the sample items or customers are missing.
     pub async fn add_orders(&self, count: u32, items_each: u32) -> Result<(), Failure> {
         self.execute(&format!(
             "BEGIN IMMEDIATE;
@@ -215,9 +217,87 @@ impl Database {
         .await
     }
 
-    /// Waits until nobody has the database open any more: SQLite removes the
-    /// `-wal` file when the last connection closes. Waits in real time also
-    /// where time is paused.
+    /// Adds a customer with this id, who lives at address 1.
+    ///
+    /// # Errors
+    /// When SQLite refuses: the id exists, or address 1 does not.
+    pub async fn add_customer(&self, id: i64, name: &str) -> Result<(), Failure> {
+        let name = name.replace('\'', "''");
+        self.execute(&format!("INSERT INTO customer VALUES ({id}, '{name}', 1)"))
+            .await
+    }
+
+    /// Adds an item with this id, without a description.
+    ///
+    /// # Errors
+    /// When SQLite refuses: the id exists, or the price is negative.
+    pub async fn add_item(&self, id: i64, name: &str, price_cents: i64) -> Result<(), Failure> {
+        let name = name.replace('\'', "''");
+        self.execute(&format!(
+            "INSERT INTO item (id, name, price_cents) VALUES ({id}, '{name}', {price_cents})"
+        ))
+        .await
+    }
+
+    /// Adds an order with this id and these items (item id and quantity), in this
+    /// order. Its time is `id` minutes after `2024-04-01 00:00:00`.
+    ///
+    /// # Errors
+    /// When SQLite refuses: the id exists, or the customer or an item does not.
+    pub async fn add_order(
+        &self,
+        id: i64,
+        customer_id: i64,
+        items: &[(i64, i64)],
+    ) -> Result<(), Failure> {
+        let mut sql = format!(
+            "BEGIN IMMEDIATE;
+             INSERT INTO orders VALUES
+                 ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));"
+        );
+        for (item, quantity) in items {
+            // Writing to a String does not fail.
+            let _ = write!(
+                sql,
+                "INSERT INTO order_items VALUES ({id}, {item}, {quantity});"
+            );
+        }
+        self.execute(&format!("{sql} COMMIT;")).await
+    }
+
+    /// Makes SQLite refuse a kind of change from now on, until [`Database::allow`].
+    /// `change` is the head of a trigger: `INSERT ON order_items`,
+    /// `UPDATE ON item`, `DELETE ON orders`, or one with a condition as in
+    /// `INSERT ON order_items WHEN new.item_id = 3`. The statement fails with the
+    /// message "refused by the check".
+    ///
+    /// # Errors
+    /// When SQLite refuses the trigger.
+    pub async fn refuse(&self, change: &str) -> Result<(), Failure> {
+        self.execute(&format!(
+            "CREATE TRIGGER \"refuse {change}\" BEFORE {change}
+             BEGIN SELECT RAISE(ABORT, 'refused by the check'); END"
+        ))
+        .await
+    }
+
+    /// Allows all changes again that [`Database::refuse`] has forbidden.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub async fn allow(&self) -> Result<(), Failure> {
+        let drop_all: Option<String> = self
+            .one(
+                "SELECT group_concat('DROP TRIGGER \"' || name || '\"', ';')
+                 FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'refuse %'",
+            )
+            .await?;
+        self.execute(&drop_all.unwrap_or_default()).await
+    }
+
+    /// Waits until no connection to the database is open: SQLite removes the `-wal`
+    /// file when the last connection closes. It waits in real time even where
+    /// tokio's time is paused.
     ///
     /// # Errors
     /// When after 5 s a connection is still open.
@@ -228,9 +308,9 @@ impl Database {
         let start = Instant::now();
         let mut closed = gone(&wal).await?;
         while !closed && start.elapsed() < CLOSE_LIMIT {
-            // Two connections that close in the same moment each take the other
-            // for open, and the file stays although nobody has it open. Whoever
-            // opens and closes next removes it, if really nobody else has.
+            // When two connections close at the same moment, each takes the other
+            // for open, and the file remains although no connection is open. The
+            // next connection that opens and closes removes it then.
             self.open_and_close().await;
             closed = gone(&wal).await?;
         }
@@ -245,8 +325,8 @@ impl Database {
         )
     }
 
-    /// Reads a little, so that SQLite joins in the `-wal` file. That it may fail,
-    /// for instance while somebody keeps everybody out, does not matter.
+    /// Reads a little, so that SQLite opens the `-wal` file too. A failure, for
+    /// example while another connection holds an exclusive lock, does not matter.
     async fn open_and_close(&self) {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
@@ -260,8 +340,8 @@ impl Database {
         }
     }
 
-    /// Takes the one write lock, as a writer does that is slow to commit. Readers
-    /// go on; other writers wait for their busy timeout, then fail.
+    /// Takes SQLite's only write lock, as a writer that is slow to commit does.
+    /// Readers go on; other writers wait for their busy timeout and then fail.
     ///
     /// # Errors
     /// When another connection holds the lock.
@@ -274,8 +354,8 @@ impl Database {
         Ok(WriteLock { connection })
     }
 
-    /// All rows of all tables as they are now, those of sqlx's own migration
-    /// table aside.
+    /// All rows of all tables as they are now, except those of sqlx's migration
+    /// table.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -314,7 +394,7 @@ impl Database {
     /// Fails unless all rows are as they were at `before`.
     ///
     /// # Errors
-    /// A [`Failure`] that names the rows that are new or gone.
+    /// A [`Failure`] that lists the rows that are new or gone.
     pub async fn expect_unchanged(&self, asked: &str, before: &Snapshot) -> Result<(), Failure> {
         let difference = before.difference(&self.snapshot().await?);
         crate::ensure(
@@ -328,9 +408,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A connection that is just closing makes and removes files in there, and
-        // then the directory may not be empty at the moment when it is removed.
-        // Such a one stays on the list, for the end of the suite.
+        // A connection that is just closing creates and deletes files there, so the
+        // directory may not be empty at the moment of its removal. It then stays on
+        // the list, and the suite removes it at its end.
         if remove(self.dir.path()) {
             directories(|all| all.retain(|path| path != self.dir.path()));
         }
@@ -338,8 +418,8 @@ impl Drop for Database {
 }
 
 impl Snapshot {
-    /// One line for each row that is only in one of the two; empty when they are
-    /// the same.
+    /// One line for each row that is in only one of the two snapshots; empty when
+    /// they are the same.
     pub fn difference(&self, later: &Self) -> String {
         let mut text = String::new();
         let names: std::collections::BTreeSet<_> =
@@ -362,14 +442,14 @@ impl Snapshot {
 }
 
 /// The write lock of a [`Database`], held until [`WriteLock::release`] or drop.
-#[must_use = "the lock is let go as soon as this is dropped"]
+#[must_use = "dropping this releases the lock"]
 pub struct WriteLock {
     connection: SqliteConnection,
 }
 
 impl WriteLock {
-    /// Lets the lock go and has done so when it returns. Dropping does so a
-    /// moment later.
+    /// Releases the lock before it returns. Dropping the lock releases it shortly
+    /// afterwards.
     ///
     /// # Errors
     /// When SQLite refuses.
@@ -411,13 +491,14 @@ async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
         .await
         .or_fail(asked)?;
     sqlx::raw_sql(data).execute(&pool).await.or_fail(asked)?;
-    // Closing the last connection moves everything from the -wal into the file.
+    // Closing the last connection moves all changes from the -wal into the file.
     pool.close().await;
     std::fs::read(&database.path).or_fail(asked)
 }
 
-/// Whether a file goes away within a quarter of a second. On a thread for
-/// blocking work: the file system sends no news, and tokio's clock may be paused.
+/// Whether a file disappears within a quarter of a second. It polls on a thread for
+/// blocking work, since the file system does not notify, and since tokio's clock may
+/// be paused.
 async fn gone(file: &Path) -> Result<bool, Failure> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || {
@@ -450,7 +531,7 @@ fn directories(change: impl FnOnce(&mut Vec<PathBuf>)) {
 pub(crate) fn remove_leftovers() {
     directories(|all| {
         for path in all.drain(..) {
-            // What cannot be removed stays in the system's temporary directory.
+            // A directory that cannot be removed stays in the system's temporary one.
             let _ = (0..REMOVALS).any(|_| remove(&path));
         }
     });

@@ -1,4 +1,4 @@
-//! What a check says when it fails.
+//! What a failed check tells the learner.
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
@@ -11,8 +11,14 @@ pub type Outcome = Result<(), Failure>;
 /// Longest `expected` or `got` in characters; the rest is left out and counted.
 const LONGEST: usize = 600;
 
-/// Why a check failed: what was asked of the code, what should have come, and
-/// what came.
+/// How much of two texts is shown before their first difference, in characters.
+const BEFORE_DIFFERENCE: usize = 100;
+
+/// How much of a text is shown on each side of a JSON error, in bytes.
+const AROUND_ERROR: usize = 250;
+
+/// Why a check failed: what the check asked of the code, what it expected, and
+/// what it got.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     asked: String,
@@ -21,33 +27,43 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// All three are meant for the learner. `expected` and `got` are cut at
-    /// about 600 characters, with a note of how many were left out.
+    /// The learner reads all three. Each is cut at about 600 characters, with a
+    /// note of how many were left out. When `expected` and `got` begin with the
+    /// same long text, both are shown from shortly before their first difference.
     pub fn new(asked: impl Display, expected: impl Display, got: impl Display) -> Self {
+        let (expected, got) = both_shortened(&expected.to_string(), &got.to_string());
         Self {
             asked: shortened(&asked.to_string()),
-            expected: shortened(&expected.to_string()),
-            got: shortened(&got.to_string()),
+            expected,
+            got,
         }
     }
 
-    /// What was asked of the code.
+    /// What the check asked of the code.
     pub fn asked(&self) -> &str {
         &self.asked
     }
 
-    /// What should have come.
+    /// What the check expected.
     pub fn expected(&self) -> &str {
         &self.expected
     }
 
-    /// What came.
+    /// What the check got.
     pub fn got(&self) -> &str {
         &self.got
     }
 
     pub(crate) fn with_got(mut self, got: impl Display) -> Self {
         self.got = shortened(&got.to_string());
+        self
+    }
+
+    /// Adds a paragraph below `got`, which the cut of a long `got` does not hide.
+    pub(crate) fn with_paragraph(mut self, paragraph: &str) -> Self {
+        if !paragraph.is_empty() {
+            self.got = format!("{}\n{paragraph}", self.got);
+        }
         self
     }
 }
@@ -60,8 +76,8 @@ impl Display for Failure {
     }
 }
 
-/// As [`Display`], since this is what a `#[tokio::test]` that returns an
-/// [`Outcome`] prints.
+/// As [`Display`], since a `#[tokio::test]` that returns an [`Outcome`] prints the
+/// `Debug` form.
 impl Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n{self}")
@@ -70,7 +86,7 @@ impl Debug for Failure {
 
 impl Error for Failure {}
 
-/// One line `label  text`, further lines of the text below its first.
+/// Writes `label  text`; further lines of the text are indented as the first.
 pub(crate) fn labelled(out: &mut impl fmt::Write, label: &str, text: &str) -> fmt::Result {
     let mut lines = text.lines();
     writeln!(out, "  {label:<10}{}", lines.next().unwrap_or_default())?;
@@ -80,20 +96,75 @@ pub(crate) fn labelled(out: &mut impl fmt::Write, label: &str, text: &str) -> fm
     Ok(())
 }
 
-fn shortened(text: &str) -> String {
-    let length = text.chars().count();
-    // A little over is printed whole: a note about 20 characters helps nobody.
-    if length <= LONGEST + 60 {
+fn is_long(text: &str) -> bool {
+    // A text that is a little longer is printed whole: a note about 20 missing
+    // characters would not help.
+    text.chars().count() > LONGEST + 60
+}
+
+pub(crate) fn shortened(text: &str) -> String {
+    if !is_long(text) {
         return text.trim_end().to_owned();
     }
+    let length = text.chars().count();
     let kept: String = text.chars().take(LONGEST).collect();
     format!("{kept} … ({} more characters)", length - LONGEST)
+}
+
+/// Cuts both texts so that their first difference is in what is left.
+fn both_shortened(expected: &str, got: &str) -> (String, String) {
+    let pairs = expected.chars().zip(got.chars());
+    let same = pairs.take_while(|(expected, got)| expected == got).count();
+    let from = same.saturating_sub(BEFORE_DIFFERENCE);
+    let late = same > LONGEST / 2 && (is_long(expected) || is_long(got));
+    if expected == got || !late {
+        return (shortened(expected), shortened(got));
+    }
+    let rest = |text: &str| {
+        let rest: String = text.chars().skip(from).collect();
+        format!("({from} characters are the same) … {}", shortened(&rest))
+    };
+    (rest(expected), rest(got))
+}
+
+/// Reads bytes as JSON.
+///
+/// # Errors
+/// A [`Failure`] that shows the text around the error.
+pub fn parse_json(asked: impl Display, bytes: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Failure::new(asked, "JSON", json_error(bytes, &error)))
+}
+
+/// The error, and the text around it.
+pub(crate) fn json_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    let offset = if error.is_eof() {
+        bytes.len()
+    } else {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let before: usize = lines
+            .take(error.line().saturating_sub(1))
+            .map(<[u8]>::len)
+            .sum();
+        // The column counts the byte at which the parser has stopped.
+        (before + error.column().saturating_sub(1)).min(bytes.len())
+    };
+    let start = offset.saturating_sub(AROUND_ERROR);
+    let end = (offset + AROUND_ERROR).min(bytes.len());
+    let text = |range| String::from_utf8_lossy(&bytes[range]).into_owned();
+    format!(
+        "{error}; the text there, with the error at <<here>>:\n{}{}<<here>>{}{}",
+        if start > 0 { "… " } else { "" },
+        text(start..offset),
+        text(offset..end),
+        if end < bytes.len() { " …" } else { "" },
+    )
 }
 
 /// Fails unless `holds`.
 ///
 /// # Errors
-/// The [`Failure`] made of the three texts.
+/// A [`Failure`] made of the three texts.
 pub fn ensure(
     holds: bool,
     asked: impl Display,
@@ -129,37 +200,35 @@ pub fn equal<T: Debug + PartialEq<U>, U: Debug>(
 /// the order of an object's members does not matter, the order of a list does.
 ///
 /// # Errors
-/// A [`Failure`] with both values in compact form and, when they hold other
-/// values, the place of the first difference.
+/// A [`Failure`] with both values in compact form and, for lists and objects, the
+/// path of the first difference.
 pub fn equal_json(asked: impl Display, expected: &Value, got: &Value) -> Outcome {
     let Some(difference) = first_difference("", expected, got) else {
         return Ok(());
     };
-    let place = if difference.is_empty() {
+    let paragraph = if difference.is_empty() {
         String::new()
     } else {
-        format!("\nfirst difference: {difference}")
+        format!("first difference: {difference}")
     };
-    let failure = Failure::new(asked, expected, got);
-    // After the cut, so that a long value does not hide what matters.
-    let got = format!("{}{place}", failure.got);
-    Err(Failure { got, ..failure })
+    Err(Failure::new(asked, expected, got).with_paragraph(&paragraph))
 }
 
-/// `None` when equal; an empty text when there is no place to name.
-fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String> {
+/// `None` when equal; an empty text when the whole value differs, so that there is
+/// no path to name.
+fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String> {
     let here = |what: String| {
-        Some(if place.is_empty() {
+        Some(if path.is_empty() {
             what
         } else {
-            format!("{place}: {what}")
+            format!("{path}: {what}")
         })
     };
     match (expected, got) {
         (Value::Array(expected), Value::Array(got)) => {
             let pairs = expected.iter().zip(got).enumerate();
             for (i, (expected, got)) in pairs {
-                let found = first_difference(&format!("{place}[{i}]"), expected, got);
+                let found = first_difference(&format!("{path}[{i}]"), expected, got);
                 if found.is_some() {
                     return found;
                 }
@@ -167,18 +236,18 @@ fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String
             if expected.len() == got.len() {
                 return None;
             }
-            let counts = format!("{} values expected, {} came", expected.len(), got.len());
+            let counts = format!("expected {} values, got {}", expected.len(), got.len());
             here(match got.get(expected.len()) {
-                Some(surplus) => format!("{counts}: the first too many is {surplus}"),
+                Some(surplus) => format!("{counts}: the first one too many is {surplus}"),
                 None => counts,
             })
         }
         (Value::Object(expected), Value::Object(got)) => {
             for (name, expected) in expected {
                 let Some(got) = got.get(name) else {
-                    return here(format!("no member \"{name}\""));
+                    return here(format!("member \"{name}\" is missing"));
                 };
-                let found = first_difference(&format!("{place}.{name}"), expected, got);
+                let found = first_difference(&format!("{path}.{name}"), expected, got);
                 if found.is_some() {
                     return found;
                 }
@@ -187,8 +256,8 @@ fn first_difference(place: &str, expected: &Value, got: &Value) -> Option<String
             here(format!("member \"{unknown}\" is not expected"))
         }
         _ if same_scalar(expected, got) => None,
-        _ if place.is_empty() => Some(String::new()),
-        _ => here(format!("{expected} expected, {got} came")),
+        _ if path.is_empty() => Some(String::new()),
+        _ => here(format!("expected {expected}, got {got}")),
     }
 }
 
@@ -204,12 +273,10 @@ fn same_scalar(expected: &Value, got: &Value) -> bool {
     }
 }
 
-/// Turns the errors of libraries into failures, so that a check reads straight
-/// down with `?`.
+/// Turns the errors of libraries into failures, so that a check can use `?`.
 pub trait OrFail<T> {
     /// # Errors
-    /// A [`Failure`] that says what was `asked` and which error came, with its
-    /// causes.
+    /// A [`Failure`] with what was `asked`, and with the error and its causes.
     fn or_fail(self, asked: impl Display) -> Result<T, Failure>;
 }
 
@@ -231,8 +298,8 @@ impl<T> OrFail<T> for Option<T> {
     }
 }
 
-/// The error and its causes on one line. A cause that its parent's text already
-/// holds is not said twice.
+/// The error and its causes on one line. A cause that is already part of its
+/// parent's text is not repeated.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

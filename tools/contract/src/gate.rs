@@ -1,14 +1,13 @@
-//! Watching work that is meant to run at the same time: how much of it is in
-//! flight, how much has ended, and what was dropped before its end.
+//! Observes jobs that should run at the same time: how many are in flight, how many
+//! have ended, and how many were dropped before their end.
 //!
-//! Nothing here reads a clock, so it works under paused time as it does under
-//! real time.
+//! It does not read a clock, so it works under paused time and under real time.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Counts jobs that enter it, and can hold them inside until it is opened.
+/// Counts the jobs that enter it, and can hold them inside until it is opened.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -61,17 +60,17 @@ impl Gate {
         }
     }
 
-    /// What a job does: goes in, waits for the gate, goes out.
+    /// Enters the gate, waits until it lets this job through, and leaves it.
     ///
     /// # Cancel safety
-    /// A job dropped inside counts as dropped and not as ended, and takes no
-    /// pass with it.
+    /// A job that is dropped inside counts as dropped and not as ended, and does
+    /// not use up a pass.
     pub async fn pass(&self) {
         let visit = self.enter();
         let mut changes = self.state.subscribe();
         loop {
-            // `wait_for` and the change are two steps, so another job may have
-            // taken the last pass between them: then wait again.
+            // `wait_for` and `take_pass` are two steps, so another job may have
+            // taken the last pass between them. This job then waits again.
             let _ = changes.wait_for(|state| state.passes != Some(0)).await;
             if self.take_pass() {
                 break;
@@ -80,8 +79,8 @@ impl Gate {
         visit.end();
     }
 
-    /// For a job that does something of its own: in flight until the returned
-    /// visit is ended or dropped. Does not wait for the gate.
+    /// For a job with work to do inside: it is in flight until the returned visit
+    /// is ended or dropped. Does not wait for the gate.
     pub fn enter(&self) -> Visit {
         self.state.send_modify(|state| {
             state.entered += 1;
@@ -125,7 +124,7 @@ impl Gate {
         });
     }
 
-    /// Jobs that have gone in so far.
+    /// Jobs that have entered so far.
     pub fn entered(&self) -> usize {
         self.state.borrow().entered
     }
@@ -135,12 +134,12 @@ impl Gate {
         self.state.borrow().in_flight
     }
 
-    /// The most jobs that were inside at one time.
+    /// The largest number of jobs that were inside at the same time.
     pub fn most_in_flight(&self) -> usize {
         self.state.borrow().most_in_flight
     }
 
-    /// Jobs that have gone out at their end.
+    /// Jobs that have ended and left.
     pub fn ended(&self) -> usize {
         self.state.borrow().ended
     }
@@ -150,14 +149,14 @@ impl Gate {
         self.state.borrow().dropped
     }
 
-    /// Waits until at least `jobs` jobs are inside at the same time. Has no
-    /// limit of its own.
+    /// Waits until at least `jobs` jobs are inside at the same time, without a
+    /// limit.
     pub async fn wait_until_in_flight(&self, jobs: usize) {
         self.wait_for(|state| state.in_flight >= jobs).await;
     }
 
-    /// Waits until nobody is inside, that is until each job that went in has
-    /// ended or was dropped. Has no limit of its own.
+    /// Waits until the gate is empty, that is until each job that entered has ended
+    /// or was dropped, without a limit.
     pub async fn wait_until_empty(&self) {
         self.wait_for(|state| state.in_flight == 0).await;
     }
@@ -176,7 +175,7 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// The job has come to its end.
+    /// Counts the job as ended.
     pub fn end(mut self) {
         self.ended = true;
     }

@@ -1,9 +1,9 @@
-//! What a correct service does over HTTP and in the database: the harness in
-//! which the steps and `marketsvc` write their checks.
+//! The check harness: the steps and `marketsvc` use it to check what a service does
+//! over HTTP and in the database.
 //!
 //! A step has one `check.rs`, compiled against its exercise and against its
 //! solution (`[[test]] name = "check", path = "../check.rs", harness = false`).
-//! This is a whole one:
+//! This is a complete one:
 //!
 //! ```no_run
 //! # mod step05 { pub async fn app(url: &str) -> Result<axum::Router, sqlx::Error> {
@@ -52,25 +52,26 @@
 //! ```
 //!
 //! # What a check can use
-//! - [`Suite`] runs the checks, each on a thread and a runtime of its own, one
-//!   after another, each at most 10 s, and reports.
-//! - [`Failure`] says what was asked, expected and got; [`ensure`], [`equal`],
-//!   [`equal_json`] and [`OrFail`] make one.
+//! - [`Suite`] runs the checks one after another, each on its own thread and runtime
+//!   and for at most 10 s, and prints the report.
+//! - [`Failure`] says what was asked, expected and got. [`ensure`], [`equal`],
+//!   [`equal_json`], [`parse_json`] and [`OrFail`] create one.
 //! - [`Database`] is a private SQLite file with the market's schema.
-//! - [`Service`] serves a router on a real socket and asks it.
-//! - [`answers`] are the checks of the HTTP contract, for whichever service.
-//! - [`statements::Recording`] tells what SQL was executed and how many
-//!   connections were opened.
-//! - [`memory::peak_during`] tells how much memory work takes at its peak.
-//! - [`gate::Gate`] counts how many jobs run at once, and holds them.
+//! - [`Service`] serves a router on a real socket and sends requests to it.
+//! - [`answers`] contains the checks of the HTTP contract, for every service that
+//!   follows it.
+//! - [`statements::Recording`] records which SQL was executed, how many connections
+//!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
+//!   queries and values that are written into the SQL.
+//! - [`memory::peak_during`] measures the peak of the memory that some work uses.
+//! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
-//! what runs when (`./run.sh trace`).
+//! which tasks run when (`./run.sh trace`).
 //!
 //! # The report
-//! The binary takes a word to select checks by, `--list`, `--fail-fast`,
-//! `--brief`, `--json`, and `--report FILE`. With `--json` the last line of stdout is one
-//! object, which `--report` writes to a file, whatever is printed:
+//! [`Suite::run`] lists the arguments. With `--json` the last line of stdout is one
+//! object, which `--report FILE` writes to a file in any case:
 //!
 //! ```json
 //! {"step": "05-engine", "passed": 1, "failed": 1, "checks": [
@@ -82,23 +83,28 @@
 //!    "asked": null, "expected": null, "got": null, "file": null, "line": null}]}
 //! ```
 //!
-//! `file` (relative to the workspace) and `line` are where `TODO(05.1)` stands,
-//! and `null` where it stands nowhere. The exit code is 0 when all checks passed
-//! and 1 when one failed.
+//! `file` (relative to the workspace) and `line` say where `TODO(05.1)` is, and are
+//! `null` if the source does not contain it. The `status` of a check is `passed`,
+//! `failed`, or `not-run` after an earlier check of its task that did not end;
+//! `failed` in the object counts the last two. The exit code is 0 when all checks
+//! passed and 1 otherwise.
 
 pub mod answers;
 mod database;
 mod failure;
 pub mod gate;
 pub mod memory;
+mod panics;
 mod service;
+mod source;
 mod starved;
 pub mod statements;
 mod suite;
+mod trail;
 
 pub use database::{Database, Snapshot, WriteLock};
-pub use failure::{Failure, OrFail, Outcome, ensure, equal, equal_json};
+pub use failure::{Failure, OrFail, Outcome, ensure, equal, equal_json, parse_json};
 pub use service::{RawReply, Reply, Service, StreamReply, Then};
 pub use suite::Suite;
-/// Here, so that a step which has this crate needs no other one to be traced.
+/// Re-exported, so that a step needs only this crate for its traced examples.
 pub use timeline;

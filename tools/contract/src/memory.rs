@@ -1,19 +1,19 @@
-//! How much memory a piece of work holds at its peak.
+//! How much memory a piece of work uses at its peak.
 
 use peak_alloc::PeakAlloc;
 
-/// Counts the bytes of every allocation of the process. It stands in this
-/// crate, so each binary that uses `contract` counts without further ado.
+/// Counts the bytes of every allocation of the process, in each binary that uses
+/// this crate.
 #[global_allocator]
 static COUNTER: PeakAlloc = PeakAlloc;
 
-/// Runs `work` and returns its result with the most bytes that the process held
-/// at one time meanwhile, above what it held at the start.
+/// Runs `work`. Returns its result and the largest number of bytes that the process
+/// held meanwhile, above the number at the start.
 ///
-/// The whole process is counted, the test's own buffers included: read a
-/// streamed answer chunk by chunk and drop each. One measurement at a time;
-/// two at once share a peak. Memory of SQLite itself (its page cache) comes from
-/// C and is not counted.
+/// The whole process is counted, including the buffers of the check: read a streamed
+/// answer chunk by chunk and drop each. Measure one piece of work at a time, since
+/// two would share a peak. The memory of SQLite itself (its page cache) is allocated
+/// by C code and not counted.
 pub async fn peak_during<T>(work: impl Future<Output = T>) -> (T, usize) {
     COUNTER.reset_peak_usage();
     let before = COUNTER.current_usage();

@@ -1,7 +1,9 @@
-//! Asking a service over real sockets.
+//! Requests to a service over real sockets.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, heade
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
@@ -18,24 +21,25 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::failure::{Failure, OrFail, equal_json, with_causes};
+use crate::failure::{Failure, OrFail, Outcome, equal_json, json_error, with_causes};
+use crate::trail::{self, Trail};
 
-/// How long each wait for a service may take: longer than any timeout that a
+/// How long each wait for a service may take: longer than every timeout that a
 /// step sets, shorter than the limit of a check.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// Longest body that is kept, in bytes.
+/// The longest body that the client keeps, in bytes.
 const LONGEST_BODY: usize = 64 * 1024 * 1024;
 
-/// Socket buffers in bytes. Small, so that a client that stops reading is felt
-/// by the service after some 100 KiB and not after megabytes.
+/// The size of socket buffers in bytes. They are small, so that a client that
+/// stops reading holds the service back after about 100 KiB and not after
+/// megabytes.
 const SOCKET_BUFFER: u32 = 32 * 1024;
 
-/// The request that was sent last, for a check that does not come to its end: its
-/// code cannot say any more what it has asked.
+/// The request that was sent last. A check that does not end cannot report it.
 static LAST_ASKED: Mutex<Option<String>> = Mutex::new(None);
 
-/// Takes the request that was sent last since this was called, if any.
+/// Takes the last request that was sent since the previous call, if any.
 pub(crate) fn take_last_asked() -> Option<String> {
     LAST_ASKED
         .lock()
@@ -43,14 +47,28 @@ pub(crate) fn take_last_asked() -> Option<String> {
         .take()
 }
 
+/// Whether a wait has taken its whole limit since the last call of
+/// [`take_timed_out`].
+static TIMED_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Whether a wait for a service has taken its whole limit since the previous call.
+pub(crate) fn take_timed_out() -> bool {
+    TIMED_OUT.swap(false, Ordering::Relaxed)
+}
+
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// Each wait is limited to 8 s. Do not use it where time is paused: tokio would
-/// let the limit pass while the socket has nothing to read.
+/// Each wait is limited to 8 s. Do not use it under paused time: tokio would let
+/// the limit pass while the socket has nothing to read.
+///
+/// When a reply with a status of 500 or more was not expected, or when no whole
+/// reply comes, the failure shows the warnings and errors that the service logged
+/// for this request.
 pub struct Service {
     addr: SocketAddr,
-    /// What keeps its server running; `None` when others do.
+    /// Keeps the server running; `None` for a server that something else has
+    /// started.
     _server: Option<AbortOnDrop>,
 }
 
@@ -67,7 +85,7 @@ impl Service {
     /// the requests in flight too.
     ///
     /// # Panics
-    /// Outside a tokio runtime, and when the system gives no port.
+    /// Outside a tokio runtime, and when no port is free.
     pub fn start(router: Router) -> Self {
         let listener = listen().expect("a free port on 127.0.0.1");
         let addr = listener.local_addr().expect("the port that was just bound");
@@ -78,7 +96,7 @@ impl Service {
         }
     }
 
-    /// A service that runs already and that dropping does not end.
+    /// A service that is already running. Dropping this does not end it.
     pub fn at(addr: SocketAddr) -> Self {
         Self {
             addr,
@@ -86,13 +104,12 @@ impl Service {
         }
     }
 
-    /// Where it listens.
+    /// The socket address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `GET path`. The path must be a valid one: for others there is
-    /// [`Service::raw`].
+    /// `GET path`. The path must be valid; use [`Service::raw`] for others.
     ///
     /// # Errors
     /// When no whole answer comes.
@@ -108,7 +125,7 @@ impl Service {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
-    /// `GET path` with a JSON body, as the workshop's clients send it.
+    /// `GET path` with a JSON body, as the market's clients send it.
     ///
     /// # Errors
     /// When no whole answer comes.
@@ -154,8 +171,9 @@ impl Service {
         stream.read_whole().await
     }
 
-    /// `GET path`, to read the body chunk by chunk. Not reading on makes a client
-    /// that has stopped reading; dropping the reply makes one that has gone.
+    /// `GET path`, to read the body chunk by chunk. As long as you do not read on,
+    /// this is a client that has stopped reading; when you drop the reply, it is a
+    /// client that has closed its connection.
     ///
     /// # Errors
     /// When no answer comes.
@@ -201,25 +219,30 @@ impl Service {
         };
         let answer = timeout(LIMIT, async {
             let socket = self.connect().await.or_fail(&asked)?;
+            let trail = Trail::begin(socket.inner().local_addr().or_fail(&asked)?);
             let (mut sender, connection) = hyper::client::conn::http1::handshake(socket)
                 .await
                 .or_fail(&asked)?;
             let connection = AbortOnDrop(tokio::spawn(connection).abort_handle());
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|error| no_answer(&with_causes(&error)))?;
-            Ok((response, connection))
+            let response = sender.send_request(request).await.map_err(|error| {
+                let what = closed_without_status(trail.take_returned_status(), &error);
+                no_answer(&what).with_paragraph(&trail.log())
+            })?;
+            trail.take_returned_status();
+            Ok((response, connection, trail))
         });
-        let (response, connection) = answer
-            .await
-            .map_err(|_| no_answer(&format_args!("none within {} s", LIMIT.as_secs())))??;
+        let (response, connection, trail) = answer.await.map_err(|_| {
+            TIMED_OUT.store(true, Ordering::Relaxed);
+            no_answer(&format_args!("none within {} s", LIMIT.as_secs()))
+        })??;
         let (head, body) = response.into_parts();
         Ok(StreamReply {
             status: head.status.as_u16(),
             headers: head.headers,
             body,
+            received: 0,
             asked,
+            trail,
             _connection: connection,
         })
     }
@@ -233,11 +256,11 @@ impl Service {
         Ok(TokioIo::new(socket.connect(self.addr).await?))
     }
 
-    /// Sends these very bytes over a connection of their own and reads what comes
-    /// back: for requests that no HTTP client would send.
+    /// Sends exactly these bytes over a new connection and reads the reply. Use it
+    /// for requests that an HTTP client would not send.
     ///
-    /// Reads and writes at the same time, and does not mind when the service
-    /// stops reading or cuts the connection: that is an answer too.
+    /// It reads and writes at the same time. It is not an error when the service
+    /// stops reading or closes the connection: the [`RawReply`] says so.
     ///
     /// # Errors
     /// When the service does not accept the connection.
@@ -278,7 +301,8 @@ impl Service {
             Then::ReadFor(limit) => limit,
             Then::CloseWriting | Then::Disconnect => LIMIT,
         };
-        // The end of the limit is no failure: the reply says that it is open.
+        // The end of the limit is not a failure: the reply says that the connection
+        // is still open.
         let _ = timeout(limit, async {
             tokio::select! {
                 () = write => {}
@@ -290,36 +314,36 @@ impl Service {
     }
 }
 
-/// What [`Service::raw`] does when its bytes are written.
+/// What [`Service::raw`] does after its bytes are written.
 #[derive(Debug, Clone, Copy)]
 pub enum Then {
-    /// Read until the service closes the connection, at most this long. To have
-    /// it close at once, send `Connection: close`.
+    /// Read until the service closes the connection, at most this long. A service
+    /// closes it after its answer when the request has `Connection: close`.
     ReadFor(Duration),
-    /// Close the sending half, then read until the service closes. To a service
-    /// this looks like a client that is gone, so there may be no answer.
+    /// Close the sending half, then read until the service closes. A service may
+    /// take this for a client that is gone, and not answer.
     CloseWriting,
     /// Close the connection without reading.
     Disconnect,
 }
 
-/// What came back on a raw connection.
+/// The reply on a raw connection.
 #[derive(Debug, Clone)]
 pub struct RawReply {
-    /// All bytes that came, of at most 64 MiB.
+    /// All bytes that were received, at most 64 MiB.
     pub bytes: Vec<u8>,
     /// Whether the service closed the connection.
     pub closed: bool,
 }
 
 impl RawReply {
-    /// The status of the first answer, if one came.
+    /// The status of the first answer, if there was one.
     pub fn status(&self) -> Option<u16> {
         let status = self.bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
         std::str::from_utf8(status).ok()?.parse().ok()
     }
 
-    /// All that came, as text.
+    /// All bytes that were received, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -335,6 +359,7 @@ pub struct Reply {
     /// The whole body.
     pub body: Bytes,
     asked: String,
+    trail: Trail,
 }
 
 impl Reply {
@@ -359,21 +384,21 @@ impl Reply {
     /// When it is not JSON.
     pub fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let got = format!("status {}, {error}:\n{}", self.status, self.text());
-            Failure::new(&self.asked, "a JSON body", got)
+            let error = json_error(&self.body, &error);
+            let got = format!("status {}, {error}", self.status);
+            self.failed("a JSON body", got)
         })
     }
 
-    /// Fails unless the status is `status`; gives the reply back to go on with.
+    /// Fails unless the status is `status`; returns the reply otherwise.
     ///
     /// # Errors
-    /// A [`Failure`] with the status and the body that came.
+    /// A [`Failure`] with the status and the body of the reply.
     pub fn expect_status(&self, status: u16) -> Result<&Self, Failure> {
         if self.status == status {
             return Ok(self);
         }
-        let expected = format!("status {status}");
-        Err(Failure::new(&self.asked, expected, self.summary()))
+        Err(self.failure(format_args!("status {status}")))
     }
 
     /// Fails unless the status is `status` and the body is the JSON value
@@ -383,18 +408,49 @@ impl Reply {
     /// A [`Failure`] with both sides.
     pub fn expect_json(&self, status: u16, expected: &Value) -> Result<(), Failure> {
         if self.status != status {
-            let expected = format!("status {status}: {expected}");
-            return Err(Failure::new(&self.asked, expected, self.summary()));
+            return Err(self.failure(format_args!("status {status}: {expected}")));
         }
         equal_json(&self.asked, expected, &self.json()?)
     }
 
-    fn summary(&self) -> String {
-        format!("status {}: {}", self.status, self.text())
+    /// The failure of a check that expected something else than this reply. It
+    /// shows status and body, and what the service logged if the status is 500 or
+    /// more.
+    pub fn failure(&self, expected: impl Display) -> Failure {
+        self.failed(expected, format!("status {}: {}", self.status, self.text()))
+    }
+
+    fn failed(&self, expected: impl Display, got: String) -> Failure {
+        let failure = Failure::new(&self.asked, expected, got);
+        with_log_of_fault(failure, self.status, &self.trail)
     }
 }
 
-/// An answer whose body is still on its way. Dropping it closes the connection.
+/// A status of 500 or more hides its cause from the client, and the log has it.
+fn with_log_of_fault(failure: Failure, status: u16, trail: &Trail) -> Failure {
+    if status < 500 {
+        return failure;
+    }
+    failure.with_paragraph(&trail.log())
+}
+
+/// Why a client has not even received a status. `returned` is the status that the
+/// handler had returned.
+fn closed_without_status(returned: Option<u16>, error: &hyper::Error) -> String {
+    let error = with_causes(error);
+    match returned {
+        Some(status) => format!(
+            "the handler had returned status {status}, but then the body failed before its \
+             first bytes and the status line were sent; the client got nothing ({error})"
+        ),
+        None => format!(
+            "the connection was closed before a status line was sent: the handler did not \
+             return a response ({error})"
+        ),
+    }
+}
+
+/// An answer whose body has not been read yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamReply {
     /// The status code.
@@ -402,7 +458,10 @@ pub struct StreamReply {
     /// The headers.
     pub headers: HeaderMap,
     body: Incoming,
+    /// How many bytes of the body were read.
+    received: usize,
     asked: String,
+    trail: Trail,
     _connection: AbortOnDrop,
 }
 
@@ -417,31 +476,54 @@ impl StreamReply {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Fails unless the status is `status`. Does not read the body.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the status that was received.
+    pub fn expect_status(&self, status: u16) -> Outcome {
+        if self.status == status {
+            return Ok(());
+        }
+        let expected = format!("status {status}");
+        let failure = Failure::new(&self.asked, expected, format!("status {}", self.status));
+        Err(with_log_of_fault(failure, self.status, &self.trail))
+    }
+
     /// The next bytes of the body, `None` at its proper end. An error when the
-    /// body breaks off, or when nothing comes within 8 s.
+    /// body breaks off, or when no byte is received for 8 s.
     ///
     /// # Cancel safety
     /// Cancel safe: no bytes are lost.
     pub async fn next_chunk(&mut self) -> Option<Result<Bytes, Failure>> {
-        let failed = |got: String| Failure::new(&self.asked, "the whole body", got);
         loop {
             let Ok(frame) = timeout(LIMIT, self.body.frame()).await else {
-                let got = format!("no further byte of the body within {} s", LIMIT.as_secs());
-                return Some(Err(failed(got)));
+                TIMED_OUT.store(true, Ordering::Relaxed);
+                let what = format!("no further byte was received for {} s", LIMIT.as_secs());
+                return Some(Err(self.incomplete(&what)));
             };
             match frame? {
                 Ok(frame) => {
-                    // Trailers are no part of the body.
+                    // Trailers are not part of the body.
                     if let Ok(data) = frame.into_data() {
+                        self.received += data.len();
                         return Some(Ok(data));
                     }
                 }
                 Err(error) => {
-                    let got = format!("the body broke off: {}", with_causes(&error));
-                    return Some(Err(failed(got)));
+                    let what = format!("the body broke off: {}", with_causes(&error));
+                    return Some(Err(self.incomplete(&what)));
                 }
             }
         }
+    }
+
+    fn incomplete(&self, what: &str) -> Failure {
+        let bytes = if self.received == 1 { "byte" } else { "bytes" };
+        let got = format!(
+            "status {} and {} {bytes} of the body were received, then {what}",
+            self.status, self.received
+        );
+        Failure::new(&self.asked, "the whole body", got).with_paragraph(&self.trail.log())
     }
 
     /// Reads on to the end.
@@ -457,11 +539,13 @@ impl StreamReply {
                 return Err(Failure::new(&self.asked, expected, "a longer one"));
             }
         }
+        self.trail.end();
         Ok(Reply {
             status: self.status,
             headers: self.headers,
             body: body.freeze(),
             asked: self.asked,
+            trail: self.trail,
         })
     }
 }
@@ -488,34 +572,45 @@ fn describe(method: &Method, path: &str, headers: &[(&str, &str)], body: &Bytes)
 
 fn listen() -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    // Accepted connections inherit it.
+    // Accepted connections inherit this size.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     socket.listen(1024)
 }
 
-/// As `axum::serve`, except that the connections end with it and do not live on
-/// as tasks of their own.
+/// As `axum::serve`, except that the connections end together with the server
+/// instead of going on as detached tasks, and that failures know what each of them
+/// did.
 async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let Ok((socket, _)) = accepted else {
-                    // Out of file descriptors: let other tasks give some back.
+                let Ok((socket, client)) = accepted else {
+                    // Out of file descriptors: let other tasks close some.
                     tokio::task::yield_now().await;
                     continue;
                 };
-                // Chunks of a stream leave at once instead of waiting to be full.
+                // Sends each chunk of a stream at once instead of collecting some.
                 let _ = socket.set_nodelay(true);
-                let service = TowerToHyperService::new(router.clone());
-                connections.spawn(async move {
-                    // An error is the client's going away, or a body that broke
-                    // off: the client sees it, and a check asks the client.
+                let router = TowerToHyperService::new(router.clone());
+                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    trail::begin_request(format!("{} {}", request.method(), request.uri()));
+                    let answer = router.call(request);
+                    async move {
+                        let response = answer.await?;
+                        trail::handler_returned(response.status().as_u16());
+                        Ok::<_, Infallible>(response)
+                    }
+                });
+                connections.spawn(trail::serve_connection(client, async move {
+                    // An error means that the client has closed the connection, or
+                    // that a body broke off. The client sees this, and a check
+                    // reads it from the client.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(socket), service)
                         .await;
-                });
+                }));
             }
             Some(_) = connections.join_next() => {}
         }

@@ -1,35 +1,35 @@
-//! Tells a check that hangs from one that is not let to run.
+//! Tells a check that hangs from one that waits for a processor.
 //!
-//! On a machine with twenty busy programs a check of one second may need more
-//! than its limit, and "an await that never comes" would then be a lie.
+//! On a machine with twenty busy programs a check of one second may need longer
+//! than its limit, and "an await that never completes" would then be false.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// How often its limit a check may take that waits for a processor.
+/// How many times its limit a check may take that waits for a processor.
 const PATIENCE: u32 = 6;
 
-/// How long it is watched to see whether it does.
+/// How long the process is observed to see whether it waits for a processor.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// Times of the threads that this process has now.
+/// Processor times, summed over the current threads of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Processor {
-    /// How long they have run.
+    /// How long the threads have run.
     ran: Duration,
-    /// How long they could have run and had no processor.
+    /// How long the threads were ready to run and had no processor.
     waited: Duration,
 }
 
 impl Processor {
-    /// Zero where the system does not tell, as on macOS.
+    /// Zero on systems that do not report it, such as macOS.
     pub(crate) fn read() -> Self {
         let mut sum = Self::default();
         let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
             return sum;
         };
         for thread in threads.flatten() {
-            // A thread may have ended meanwhile.
+            // The thread may have ended meanwhile.
             let text = std::fs::read_to_string(thread.path().join("schedstat"));
             let text = text.unwrap_or_default();
             let mut nanoseconds = text.split_whitespace().map(str::parse);
@@ -42,9 +42,9 @@ impl Processor {
     }
 }
 
-/// Waits for an event, at most `limit`. As long as the process then waits for a
-/// processor it gets more time: until it has run for half of `limit`, which is
-/// more than any check needs, and at most `limit` six times.
+/// Waits for an event, at most `limit`. If the process then waits for a processor,
+/// it gets more time: until it has run for half of `limit`, which is more than a
+/// check needs, and at most six times `limit`.
 pub(crate) fn receive_within<T>(
     receive: &Receiver<T>,
     limit: Duration,
@@ -53,7 +53,8 @@ pub(crate) fn receive_within<T>(
     let slice = SLICE.min(limit / 2);
     let first = processor();
     let mut event = receive.recv_timeout(limit.saturating_sub(slice));
-    // Counted, since one that is starved may see the time of several pass in one.
+    // Slices are counted and not timed: in a starved process, one slice may take as
+    // long as several.
     let mut watched = Duration::ZERO;
     while matches!(event, Err(RecvTimeoutError::Timeout)) {
         let before = processor();
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn one_that_hangs_is_given_up_at_its_limit() {
         assert_eq!(looks(Duration::ZERO, Duration::ZERO), 3);
-        // A loop without an await, with a processor of its own.
+        // A loop without an await that always has a processor.
         assert_eq!(looks(LIMIT, Duration::ZERO), 3);
     }
 

@@ -1,6 +1,7 @@
-//! What SQL the process executes, as sqlx reports it through `tracing`.
+//! The SQL that the process executes, as sqlx reports it through `tracing`, and
+//! what the service logs.
 
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug, Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
 
@@ -9,6 +10,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::failure::{Outcome, ensure};
+use crate::trail;
+
 /// The target under which sqlx reports statements.
 const SQLX: &str = "sqlx::query";
 
@@ -16,11 +20,11 @@ const SQLX: &str = "sqlx::query";
 /// them, since sqlx does not report them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// The level at which it was reported: the echo that the service asked for.
+    /// The level at which sqlx reported it, which the service sets.
     pub level: Level,
     /// The whole SQL text.
     pub sql: String,
-    /// Rows that SQLite produced, whether the service used them or not.
+    /// Rows that SQLite returned, whether the service used them or not.
     pub rows_returned: u64,
     /// Rows inserted, changed or deleted.
     pub rows_affected: u64,
@@ -33,32 +37,32 @@ struct Log {
     messages: Vec<(Level, String)>,
 }
 
-/// The log that is being written, if any.
+/// The log of the current recording, if there is one.
 static ACTIVE: RwLock<Option<Arc<Mutex<Log>>>> = RwLock::new(None);
 
-/// Records what the whole process executes, from [`Recording::start`] until it
-/// is dropped.
+/// Records the SQL that the whole process executes and what it logs, from
+/// [`Recording::start`] until the recording is dropped.
 ///
-/// There is one recording at a time: a later one takes over, and the earlier one
-/// gets nothing more. Checks of a [`Suite`](crate::Suite) run one after another,
-/// so there it is safe; tests that libtest runs side by side belong into a
-/// test binary of their own. What [`Database`](crate::Database) itself executes is not
+/// There is one recording at a time: a later one replaces the earlier one, which
+/// then records nothing more. This is safe in a [`Suite`](crate::Suite), whose
+/// checks run one after another. Tests that libtest runs at the same time need a
+/// test binary each. Statements of [`Database`](crate::Database) itself are not
 /// recorded.
 ///
 /// A statement is recorded when it has ended, before its last result reaches the
-/// code that awaits it. A statement that is dropped half-way is recorded a moment
-/// after; once [`Database::wait_until_closed`](crate::Database::wait_until_closed) has
-/// returned, all are there.
+/// code that awaits it. A statement that is dropped half-way is recorded shortly
+/// afterwards; once [`Database::wait_until_closed`](crate::Database::wait_until_closed)
+/// has returned, all of them are recorded.
 pub struct Recording {
     log: Arc<Mutex<Log>>,
 }
 
 impl Recording {
-    /// Starts with an empty record.
+    /// Starts an empty recording.
     ///
     /// # Panics
     /// When other code has installed a global `tracing` subscriber, which would
-    /// take all events.
+    /// receive all events.
     pub fn start() -> Self {
         install();
         let log = Arc::new(Mutex::new(Log::default()));
@@ -77,12 +81,41 @@ impl Recording {
         self.log().connections_opened
     }
 
-    /// What was logged at exactly `level` (ERROR, WARN or INFO) by code other
-    /// than sqlx's statement log: the message, then its fields as
-    /// `name=value`, on one line each.
+    /// What was logged at exactly `level` (ERROR, WARN or INFO), without sqlx's
+    /// log of statements. Each entry is the message, followed by its fields as
+    /// `name=value`.
     pub fn logged(&self, level: Level) -> Vec<String> {
         let of_level = |(at, message): &(Level, String)| (*at == level).then(|| message.clone());
         self.log().messages.iter().filter_map(of_level).collect()
+    }
+
+    /// Fails unless an event of exactly `level` contains `part`, in its message or
+    /// in a field: `error=Database(`.
+    ///
+    /// # Errors
+    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
+    pub fn expect_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
+        let logged = self.logged(level);
+        ensure(
+            logged.iter().any(|event| event.contains(part)),
+            asked,
+            format_args!("an event of level {level} with \"{part}\" in the log"),
+            events(level, &logged),
+        )
+    }
+
+    /// Fails if an event of exactly `level` contains `part`.
+    ///
+    /// # Errors
+    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
+    pub fn expect_not_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
+        let logged = self.logged(level);
+        ensure(
+            !logged.iter().any(|event| event.contains(part)),
+            asked,
+            format_args!("no event of level {level} with \"{part}\" in the log"),
+            events(level, &logged),
+        )
     }
 
     /// Forgets what was recorded so far.
@@ -93,6 +126,74 @@ impl Recording {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn events(level: Level, logged: &[String]) -> String {
+    if logged.is_empty() {
+        return format!("no event of level {level}");
+    }
+    logged
+        .iter()
+        .map(|event| format!("{level} {event}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Fails unless several runs of the same code have executed the same statements,
+/// in whichever order. `runs` are the statements of each with its label, for
+/// example `("order 1, with 3 items", recording.statements())`. Let the runs
+/// differ in size, so that one statement for each item is noticed, and in every
+/// value, so that a value written into the SQL is noticed.
+///
+/// # Errors
+/// A [`Failure`](crate::Failure) that says which of the two it is and shows the
+/// statements.
+pub fn equal_runs(
+    asked: impl Display,
+    expected: impl Display,
+    runs: &[(&str, Vec<Statement>)],
+) -> Outcome {
+    let counts: Vec<_> = runs.iter().map(|(_, run)| run.len()).collect();
+    let same_count = counts.windows(2).all(|pair| pair[0] == pair[1]);
+    let same = runs
+        .windows(2)
+        .all(|pair| sorted(&pair[0].1) == sorted(&pair[1].1));
+    let got = if same_count {
+        "the values are part of the SQL text, so the texts differ:"
+    } else {
+        "the number of statements grows with the amount of data:"
+    };
+    let shown: String = runs.iter().map(|(label, run)| shown(label, run)).collect();
+    ensure(same, asked, expected, format_args!("{got}{shown}"))
+}
+
+fn sorted(run: &[Statement]) -> Vec<String> {
+    let mut texts: Vec<_> = run
+        .iter()
+        .map(|statement| on_one_line(&statement.sql))
+        .collect();
+    texts.sort_unstable();
+    texts
+}
+
+fn on_one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A paragraph for one run: how many statements, then each text once.
+fn shown(label: &str, run: &[Statement]) -> String {
+    let texts = sorted(run);
+    let statements = if texts.len() == 1 {
+        "statement"
+    } else {
+        "statements"
+    };
+    let mut text = format!("\n{label}: {} {statements}", texts.len());
+    for same in texts.chunk_by(|one, other| one == other) {
+        // Writing to a String does not fail.
+        let _ = write!(text, "\n  {} × {}", same.len(), same[0]);
+    }
+    text
 }
 
 impl Drop for Recording {
@@ -115,8 +216,8 @@ pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         tracing::subscriber::set_global_default(Recorder::default()).expect(
-            "the check harness reads SQL from tracing events, but other code has installed a \
-             global tracing subscriber first; do that in main, not in the library",
+            "the check harness reads SQL from tracing events, but other code has already \
+             installed a global tracing subscriber; install yours in main, not in the library",
         );
     });
 }
@@ -127,10 +228,15 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Whether such an event could ever be recorded. sqlx asks first, by a
+    /// Whether such an event could ever be recorded. sqlx asks this first, with a
     /// callsite that is neither a span nor an event.
     fn wants(metadata: &Metadata<'_>) -> bool {
         !metadata.is_span() && (metadata.target() == SQLX || *metadata.level() <= Level::INFO)
+    }
+
+    /// Whether a failure may have to show such an event, recording or not.
+    fn is_kept(metadata: &Metadata<'_>) -> bool {
+        metadata.target() != SQLX && *metadata.level() <= Level::WARN
     }
 
     fn is_recording() -> bool {
@@ -144,7 +250,7 @@ impl Recorder {
 impl Subscriber for Recorder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // `sometimes` makes tracing ask `enabled` each time, so that nothing is
-        // formatted while nobody records.
+        // formatted while there is no recording.
         if Self::wants(metadata) {
             Interest::sometimes()
         } else {
@@ -153,33 +259,41 @@ impl Subscriber for Recorder {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        Self::wants(metadata) && Self::is_recording()
+        Self::wants(metadata) && (Self::is_kept(metadata) || Self::is_recording())
     }
 
     fn event(&self, event: &Event<'_>) {
         // Cloned, so that no lock is held while the fields format themselves,
-        // which may log in turn.
+        // which may log events themselves.
         let active = ACTIVE
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let Some(log) = active else { return };
-        let level = *event.metadata().level();
+        let metadata = event.metadata();
+        let level = *metadata.level();
 
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        if event.metadata().target() != SQLX {
-            log.messages.push((level, fields.message()));
+        if metadata.target() != SQLX {
+            let message = fields.message();
+            if Self::is_kept(metadata) {
+                trail::keep_log_line(level, metadata.target(), &message);
+            }
+            if let Some(log) = active {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.messages.push((level, message));
+            }
             return;
         }
-        // A statement of up to four words stands in `summary` alone.
+        let Some(log) = active else { return };
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        // sqlx reports a statement of up to four words in `summary` alone.
         let sql = match fields.sql.trim() {
             "" => fields.summary,
             sql => sql.to_owned(),
         };
-        // The first thing that sqlx does on a new connection: all its settings in
-        // one text, each with a semicolon at its end.
+        // The first statement of sqlx on a new connection: all its settings in one
+        // text, each with a semicolon at its end.
         if sql.starts_with("PRAGMA") && sql.contains("PRAGMA foreign_keys") && sql.ends_with(';') {
             log.connections_opened += 1;
             return;
@@ -192,7 +306,7 @@ impl Subscriber for Recorder {
         });
     }
 
-    // Spans are never enabled, yet a span must have an id to be made.
+    // Spans are never enabled, but tracing needs an id for each.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed) + 1)
     }

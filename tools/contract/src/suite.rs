@@ -1,14 +1,14 @@
-//! Runs the checks of a step one after another and reports.
+//! Runs the checks of a step one after another and reports the results.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,13 +16,14 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 
 use crate::failure::{Failure, Outcome, labelled};
-use crate::{database, service, starved, statements};
+use crate::source::{Source, SourceLine, section};
+use crate::{database, panics, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a check that has reached its limit may take to notice it, and how
-/// long tasks that go on after their check are waited for.
+/// How long a check may go on after it has reached its limit, and how long the
+/// suite waits for tasks that go on after their check.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The checks of one step. See the [crate documentation](crate) for a whole one.
@@ -40,11 +41,13 @@ struct Check {
     start: Box<dyn FnOnce() -> Work + Send>,
 }
 
-type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// Not `Send`: a check is made on the thread that runs it, so that the learner's
+/// futures need not be `Send` either.
+type Work = Pin<Box<dyn Future<Output = Outcome>>>;
 
 impl Suite {
     /// `step` is the step's directory name, `manifest_dir` must be
-    /// `env!("CARGO_MANIFEST_DIR")`: it says which source the learner edits.
+    /// `env!("CARGO_MANIFEST_DIR")`, the folder of the crate under test.
     pub fn new(step: &str, manifest_dir: &str) -> Self {
         Self {
             step: step.to_owned(),
@@ -55,24 +58,25 @@ impl Suite {
     }
 
     /// Adds a check that proves the learner's `TODO(todo)`. `what` completes the
-    /// sentence "the check proves that ...".
+    /// sentence "the check proves that ...". The future need not be `Send`.
     #[must_use]
     pub fn check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
     where
         F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + Send + 'static,
+        W: Future<Output = Outcome> + 'static,
     {
         self.add(todo, what, false, check)
     }
 
-    /// As [`Suite::check`], on a runtime of one thread whose clock stands still
-    /// and jumps to the next timer whenever nothing else can run. For code
-    /// without sockets and databases: waiting for those would let the clock jump.
+    /// As [`Suite::check`], on a runtime of one thread with tokio's paused clock:
+    /// it stands still, and jumps to the next timer whenever no task can run. Use
+    /// it for code without sockets and databases, since the clock would also jump
+    /// while a task waits for one of those.
     #[must_use]
     pub fn paused_check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
     where
         F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + Send + 'static,
+        W: Future<Output = Outcome> + 'static,
     {
         self.add(todo, what, true, check)
     }
@@ -80,7 +84,7 @@ impl Suite {
     fn add<F, W>(mut self, todo: &'static str, what: &'static str, paused: bool, check: F) -> Self
     where
         F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + Send + 'static,
+        W: Future<Output = Outcome> + 'static,
     {
         self.checks.push(Check {
             todo,
@@ -98,19 +102,24 @@ impl Suite {
         self
     }
 
-    /// Runs the checks that the command line asks for and prints the report:
-    /// `--json` for JSON, `--list` for names only, `--report FILE` for the JSON
-    /// object in a file besides what is printed, `--fail-fast` to stop after the
-    /// first failure, `--brief` for numbers in place of the other checks' names,
-    /// any other word for the checks whose number or text contains it.
+    /// Runs the checks that the command line selects and prints the report. The
+    /// arguments are `--json` for JSON, `--list` for the names only, `--report FILE`
+    /// to write the JSON object into a file as well, `--fail-fast` to stop after the
+    /// first failure, and `--brief` to count the checks beside the first failure
+    /// instead of naming them. Any other word selects the checks whose number or
+    /// text contains it.
     ///
-    /// Returns 0 when all passed and 1 when one failed or the file of `--report`
-    /// cannot be written, which stderr says. Return it from `main`: a
-    /// check that never ends is abandoned, and its thread ends with the process.
+    /// Once a check of a task has hung, the later checks of this task are not run
+    /// and count as failed, since each would take its whole limit.
+    ///
+    /// Returns 0 when all checks passed. Returns 1 when one failed, or when the file
+    /// of `--report` cannot be written, which stderr then says. Return it from
+    /// `main`: a check that never ends is abandoned, and its thread ends with the
+    /// process.
     ///
     /// # Panics
-    /// When the library under test installs a global `tracing` subscriber before
-    /// `main` gets here.
+    /// When the library under test has installed a global `tracing` subscriber
+    /// before `main` calls this.
     pub fn run(mut self) -> ExitCode {
         let arguments = Arguments::parse(std::env::args().skip(1));
         self.checks
@@ -123,20 +132,29 @@ impl Suite {
         }
 
         statements::install();
-        std::panic::set_hook(Box::new(record_panic));
+        panics::install_panic_hook();
         let source = Source::new(&self.manifest_dir);
         let checks = std::mem::take(&mut self.checks);
         let mut results = Vec::with_capacity(checks.len());
+        let mut hung = HashSet::new();
         for (number, check) in checks.into_iter().enumerate() {
             let (todo, what) = (check.todo, check.what);
-            let failure = run_check(check, number, self.limit, &source).err();
+            let result = if ids(todo).any(|id| hung.contains(id)) {
+                CheckResult::NotRun
+            } else {
+                run_check(check, number, self.limit, &source)
+            };
+            if matches!(result, CheckResult::Hung(_)) {
+                hung.extend(ids(todo));
+            }
+            let failed = !matches!(result, CheckResult::Passed);
             results.push(Verdict {
                 todo,
                 what,
-                place: failure.is_some().then(|| source.find_todo(todo)).flatten(),
-                failure,
+                line: failed.then(|| source.find_todo(todo)).flatten(),
+                result,
             });
-            if arguments.fail_fast && results.last().is_some_and(|last| last.failure.is_some()) {
+            if arguments.fail_fast && failed {
                 break;
             }
         }
@@ -151,7 +169,7 @@ impl Suite {
         if arguments.output == Output::Json {
             println!("{}", report.json());
         } else {
-            // A program that passes our output on to a terminal says so.
+            // Set by a program that passes this output on to a terminal.
             let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
             let colour = (forced || std::io::stdout().is_terminal())
                 && std::env::var_os("NO_COLOR").is_none();
@@ -163,7 +181,7 @@ impl Suite {
             eprintln!("cannot write the report: {}: {error}", file.display());
             return ExitCode::FAILURE;
         }
-        if results.iter().all(|result| result.failure.is_none()) {
+        if report.passed() == results.len() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -171,17 +189,17 @@ impl Suite {
     }
 }
 
-/// What the command line asks for. `cargo test` hands the arguments of libtest
-/// to every test binary, so those are taken without a word.
+/// The arguments of the command line. `cargo test` hands the arguments of libtest
+/// to every test binary, so those are accepted and ignored.
 #[derive(Default)]
 struct Arguments {
     output: Output,
     exact: bool,
-    /// No check is an ignored one, so this asks for none.
+    /// libtest's `--ignored`. It selects no check, since none is ignored.
     ignored: bool,
-    /// Nothing is run after the first check that fails.
+    /// Stop after the first check that fails.
     fail_fast: bool,
-    /// Where the JSON object goes besides what is printed.
+    /// The file into which the JSON object is written as well.
     report: Option<PathBuf>,
     filters: Vec<String>,
 }
@@ -190,7 +208,7 @@ struct Arguments {
 enum Output {
     #[default]
     Text,
-    /// Beside a failure, the other checks are counted and not named.
+    /// Beside the first failure, the other checks are counted and not named.
     Brief,
     Json,
     /// Names only; nothing is run.
@@ -232,46 +250,33 @@ impl Arguments {
     }
 }
 
-/// A panic that was seen while a check ran.
-#[derive(Debug, Clone)]
-struct Panic {
-    thread: String,
-    file: String,
-    line: u32,
-    message: String,
-}
-
-static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
-
-/// The panic hook while checks run: keeps what the default one would print, for
-/// the report.
-fn record_panic(info: &PanicHookInfo<'_>) {
-    let location = info.location();
-    let panic = Panic {
-        thread: std::thread::current().name().unwrap_or_default().to_owned(),
-        file: location.map_or_else(String::new, |at| at.file().to_owned()),
-        line: location.map_or(0, std::panic::Location::line),
-        message: info.payload_as_str().unwrap_or("(no message)").to_owned(),
-    };
-    PANICS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(panic);
-}
-
-fn take_panics() -> Vec<Panic> {
-    std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// The name of the threads of a check, by which its panics are told from those
-/// of an earlier check that was abandoned and goes on.
+/// The name of the threads of a check. It tells the check's panics from those of
+/// an earlier check that was abandoned and still runs.
 fn thread_name(number: usize) -> String {
     format!("check-{number}")
 }
 
-fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> Outcome {
-    take_panics();
+/// The tasks that a check names: "05.1, 05.2" are two.
+fn ids(todo: &str) -> impl Iterator<Item = &str> {
+    todo.split(',').map(str::trim)
+}
+
+/// How a check ended.
+enum CheckResult {
+    Passed,
+    Failed(Failure),
+    /// It failed since something did not end within its limit.
+    Hung(Failure),
+    /// An earlier check of its task hung.
+    NotRun,
+}
+
+const NOT_RUN: &str = "not run: an earlier check of this task did not end";
+
+fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> CheckResult {
+    panics::take();
     service::take_last_asked();
+    service::take_timed_out();
     let (what, paused, start) = (check.what, check.paused, check.start);
     let (stop, stopped) = oneshot::channel();
     let (send, receive) = channel();
@@ -287,25 +292,36 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> O
                 }
             })
         }));
-        // An error would mean that nobody waits any more.
+        // An error would mean that the suite does not wait any more.
         let _ = send.send(Event::Outcome(outcome));
         // Ends the tasks that the check has left, and with them their servers
         // and connections, so that the next check starts with a quiet process.
         runtime.shutdown_timeout(GRACE);
         let _ = send.send(Event::Ended);
     });
-    let outcome = match thread {
-        Ok(_detached) => wait_for_outcome(&receive, stop, limit, what),
-        Err(error) => Err(Failure::new(what, "a thread for the check", error)),
+    let result = match thread {
+        Ok(_detached) => wait_for_result(&receive, stop, limit, what),
+        Err(error) => CheckResult::Failed(Failure::new(what, "a thread for the check", error)),
     };
+    explained(result, number, source)
+}
 
-    let mine =
-        |panic: &Panic| panic.thread == thread_name(number) || !panic.thread.starts_with("check-");
-    let panics: Vec<_> = take_panics().into_iter().filter(mine).collect();
-    outcome.map_err(|failure| match source.explain(&panics) {
+/// A panic of the check's threads is the cause of its failure, so it replaces
+/// what the check itself has observed.
+fn explained(result: CheckResult, number: usize, source: &Source) -> CheckResult {
+    let of_this_check = |panic: &panics::Panic| {
+        panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
+    };
+    let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
+    let explain = |failure: Failure| match panics::explain(&panics, source, failure.asked()) {
         Some(explanation) => failure.with_got(explanation),
         None => failure,
-    })
+    };
+    match result {
+        CheckResult::Failed(failure) => CheckResult::Failed(explain(failure)),
+        CheckResult::Hung(failure) => CheckResult::Hung(explain(failure)),
+        CheckResult::Passed | CheckResult::NotRun => result,
+    }
 }
 
 enum Event {
@@ -314,44 +330,57 @@ enum Event {
     Ended,
 }
 
-fn wait_for_outcome(
+fn wait_for_result(
     receive: &Receiver<Event>,
     stop: oneshot::Sender<()>,
     limit: Duration,
     what: &str,
-) -> Outcome {
-    let expected = format!("an end within {} s", limit.as_secs_f32());
-    let hung = |why: &str| {
-        let asked = match service::take_last_asked() {
-            Some(request) => format!("{what}\nthe last request: {request}"),
-            None => what.to_owned(),
-        };
-        Err(Failure::new(asked, &expected, why))
-    };
-
+) -> CheckResult {
     let mut event = starved::receive_within(receive, limit, starved::Processor::read);
     if matches!(event, Err(RecvTimeoutError::Timeout)) {
         // An error would mean that it has ended just now.
         let _ = stop.send(());
         event = receive.recv_timeout(GRACE);
     }
-    let outcome = match event {
-        Ok(Event::Outcome(Ok(Some(outcome)))) => outcome,
-        Ok(Event::Outcome(Ok(None))) => {
-            hung("no end: an await that never comes, or a loop that does not stop")
+    let result = match event {
+        Ok(Event::Outcome(Ok(Some(Ok(()))))) => CheckResult::Passed,
+        Ok(Event::Outcome(Ok(Some(Err(failure))))) if service::take_timed_out() => {
+            CheckResult::Hung(failure)
         }
-        Ok(Event::Outcome(Err(_))) => Err(Failure::new(what, "no panic", "a panic")),
-        Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => hung("no outcome"),
+        Ok(Event::Outcome(Ok(Some(Err(failure))))) => CheckResult::Failed(failure),
+        Ok(Event::Outcome(Ok(None))) => hung(
+            what,
+            limit,
+            "no end: an await that never completes, or a loop that does not stop",
+        ),
+        Ok(Event::Outcome(Err(_))) => {
+            CheckResult::Failed(Failure::new(what, "no panic", "a panic"))
+        }
+        Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
+            hung(what, limit, "the check's thread ended without a result")
+        }
         Err(RecvTimeoutError::Timeout) => {
             return hung(
-                "no end, and the thread does not give way: a blocking call, or a loop \
-                 without .await",
+                what,
+                limit,
+                "no end, and the thread is never free for other tasks: a blocking call, or a \
+                 loop without .await",
             );
         }
     };
-    // Twice what the shutdown allows itself; a thread that takes longer is left.
+    // Twice as long as the shutdown may take; a thread that takes longer is left
+    // behind.
     let _ = receive.recv_timeout(GRACE * 2);
-    outcome
+    result
+}
+
+fn hung(what: &str, limit: Duration, got: &str) -> CheckResult {
+    let asked = match service::take_last_asked() {
+        Some(request) => format!("{what}\nthe last request: {request}"),
+        None => what.to_owned(),
+    };
+    let expected = format!("an end within {} s", limit.as_secs_f32());
+    CheckResult::Hung(Failure::new(asked, expected, got))
 }
 
 fn build_runtime(number: usize, paused: bool) -> runtime::Runtime {
@@ -366,120 +395,15 @@ fn build_runtime(number: usize, paused: bool) -> runtime::Runtime {
         .enable_all()
         .start_paused(paused)
         .build()
-        .expect("the system gives threads for a runtime")
-}
-
-/// The source under test: places in it, as the learner knows them.
-struct Source {
-    /// What the paths in a report are relative to.
-    root: PathBuf,
-    manifest_dir: PathBuf,
-}
-
-/// A line of the source.
-struct Place {
-    /// Relative to the workspace's root.
-    file: String,
-    line: usize,
-    text: String,
-}
-
-impl Source {
-    fn new(manifest_dir: &Path) -> Self {
-        let is_root = |dir: &&Path| {
-            std::fs::read_to_string(dir.join("Cargo.toml"))
-                .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-        };
-        let root = manifest_dir
-            .ancestors()
-            .find(is_root)
-            .unwrap_or(manifest_dir);
-        Self {
-            root: root.to_owned(),
-            manifest_dir: manifest_dir.to_owned(),
-        }
-    }
-
-    fn relative(&self, path: &Path) -> String {
-        let path = path.strip_prefix(&self.root).unwrap_or(path);
-        path.display().to_string()
-    }
-
-    /// The line that opens `TODO(todo)`: a place to go to, never a judgement.
-    fn find_todo(&self, todo: &str) -> Option<Place> {
-        let mark = format!("TODO({todo})");
-        let end = format!("END {mark}");
-        let mut files = Vec::new();
-        rust_files(&self.manifest_dir.join("src"), &mut files);
-        files.sort();
-        files.iter().find_map(|path| {
-            let content = std::fs::read_to_string(path).ok()?;
-            let opens = |line: &&str| line.contains(&mark) && !line.contains(&end);
-            let (index, line) = content.lines().enumerate().find(|(_, line)| opens(line))?;
-            Some(Place {
-                file: self.relative(path),
-                line: index + 1,
-                text: line.trim().trim_start_matches('/').trim().to_owned(),
-            })
-        })
-    }
-
-    /// The panic that most likely is behind a failure: the first in the source
-    /// under test, else the first at all.
-    fn explain(&self, panics: &[Panic]) -> Option<String> {
-        // rustc names the files of workspace members relative to the root.
-        let is_here = |panic: &&Panic| self.root.join(&panic.file).starts_with(&self.manifest_dir);
-        let here = panics.iter().find(is_here);
-        let panic = here.or(panics.first())?;
-        let who = if here.is_some() {
-            "your code panicked at"
-        } else {
-            "panic at"
-        };
-        let file = self.relative(&self.root.join(&panic.file));
-        Some(format!("{who} {file}:{}: {}", panic.line, panic.message))
-    }
-}
-
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return;
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-/// The section of a chapter that a task belongs to, heading and line: the one
-/// below `## Tasks` that first names `TODO(todo)`.
-fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
-    let mark = format!("TODO({todo})");
-    let (mut tasks, mut fenced, mut heading) = (false, false, None);
-    for (index, line) in chapter.lines().enumerate() {
-        fenced ^= line.trim_start().starts_with("```");
-        if !fenced && line.starts_with("## ") {
-            tasks = line.trim() == "## Tasks";
-        }
-        if tasks && !fenced && line.starts_with("##") {
-            let title = line.trim_start_matches('#').trim().replace('`', "");
-            heading = Some((title, index + 1));
-        }
-        if tasks && line.contains(&mark) {
-            return heading;
-        }
-    }
-    None
+        .expect("threads for the check's runtime")
 }
 
 struct Verdict {
     todo: &'static str,
     what: &'static str,
-    failure: Option<Failure>,
-    place: Option<Place>,
+    result: CheckResult,
+    /// Where the task's marker is, for a check that has not passed.
+    line: Option<SourceLine>,
 }
 
 struct Report<'a> {
@@ -491,8 +415,7 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn passed(&self) -> usize {
-        let passed = |result: &&Verdict| result.failure.is_none();
-        self.results.iter().filter(passed).count()
+        self.results.iter().filter(|result| result.passed()).count()
     }
 
     fn json(&self) -> Value {
@@ -519,10 +442,7 @@ impl Report<'_> {
         let head = format!("{}: {passed} of {all} {checks} passed", self.step);
         let mut text = format!("{}\n", paint(code, &head));
 
-        let mut failed = self
-            .results
-            .iter()
-            .filter(|result| result.failure.is_some());
+        let mut failed = self.results.iter().filter(|result| result.failed());
         if let Some(first) = failed.next() {
             let _ = write!(
                 text,
@@ -533,35 +453,32 @@ impl Report<'_> {
                 self.details(first)
             );
         }
+        let not_run = self.results.iter().filter(|result| result.not_run());
         if self.brief && passed < all {
-            let _ = writeln!(text, "also failed: {}, passed: {passed}", failed.count());
+            let _ = write!(text, "also failed: {}, ", failed.count());
+            if let number @ 1.. = not_run.count() {
+                let _ = write!(text, "not run: {number}, ");
+            }
+            let _ = writeln!(text, "passed: {passed}");
             return text;
         }
-        let line = |result: &Verdict| format!("  {}  {}\n", result.todo, result.what);
-        let others: String = failed.map(line).collect();
-        if !others.is_empty() {
-            let _ = write!(text, "also failed\n{others}");
-        }
-        if 0 < passed && passed < all {
-            text.push_str("passed\n");
-        }
-        let fine = self
-            .results
-            .iter()
-            .filter(|result| result.failure.is_none());
-        text.extend(fine.map(line));
+        text.push_str(&list("also failed", failed));
+        text.push_str(&list(NOT_RUN, not_run));
+        let heading = if passed < all { "passed" } else { "" };
+        let fine = self.results.iter().filter(|result| result.passed());
+        text.push_str(&list(heading, fine));
         text
     }
 
-    /// Everything there is to say about one failure.
+    /// The failure, and where the learner reads on.
     fn details(&self, result: &Verdict) -> String {
-        let Some(failure) = &result.failure else {
+        let Some(failure) = result.failure() else {
             return String::new();
         };
         let mut text = failure.to_string();
-        if let Some(place) = &result.place {
-            let place = format!("{}:{}  {}", place.file, place.line, place.text);
-            let _ = labelled(&mut text, "where", &place);
+        if let Some(line) = &result.line {
+            let line = format!("{}:{}  {}", line.file, line.line, line.text);
+            let _ = labelled(&mut text, "where", &line);
         }
         let readme = self
             .source
@@ -569,8 +486,8 @@ impl Report<'_> {
             .parent()
             .map(|dir| dir.join("README.md"));
         if let Some(readme) = readme.filter(|path| path.is_file()) {
-            // A check may name several tasks, "05.1, 05.2": the first comes first.
-            let todo = result.todo.split(',').next().unwrap_or_default().trim();
+            // Of the tasks that a check names, the first is the one to do first.
+            let todo = ids(result.todo).next().unwrap_or_default();
             let file = self.source.relative(&readme);
             let read = match section(&std::fs::read_to_string(&readme).unwrap_or_default(), todo) {
                 Some((heading, line)) => format!("\"{heading}\" in {file}:{line}"),
@@ -583,19 +500,54 @@ impl Report<'_> {
     }
 }
 
+/// One line for each check below a heading; empty when there are no checks.
+fn list<'a>(heading: &str, checks: impl Iterator<Item = &'a Verdict>) -> String {
+    let mut text = String::new();
+    for check in checks {
+        if text.is_empty() && !heading.is_empty() {
+            text = format!("{heading}\n");
+        }
+        let _ = writeln!(text, "  {}  {}", check.todo, check.what);
+    }
+    text
+}
+
 impl Verdict {
+    fn passed(&self) -> bool {
+        matches!(self.result, CheckResult::Passed)
+    }
+
+    fn failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    fn not_run(&self) -> bool {
+        matches!(self.result, CheckResult::NotRun)
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match &self.result {
+            CheckResult::Failed(failure) | CheckResult::Hung(failure) => Some(failure),
+            CheckResult::Passed | CheckResult::NotRun => None,
+        }
+    }
+
     fn json(&self) -> Value {
-        let failure = self.failure.as_ref();
-        let place = self.place.as_ref();
+        let failure = self.failure();
+        let status = match &self.result {
+            CheckResult::Passed => "passed",
+            CheckResult::Failed(_) | CheckResult::Hung(_) => "failed",
+            CheckResult::NotRun => "not-run",
+        };
         json!({
             "todo": self.todo,
             "name": self.what,
-            "status": if failure.is_some() { "failed" } else { "passed" },
+            "status": status,
             "asked": failure.map(Failure::asked),
             "expected": failure.map(Failure::expected),
-            "got": failure.map(Failure::got),
-            "file": place.map(|place| &place.file),
-            "line": place.map(|place| place.line),
+            "got": if self.not_run() { Some(NOT_RUN) } else { failure.map(Failure::got) },
+            "file": self.line.as_ref().map(|line| &line.file),
+            "line": self.line.as_ref().map(|line| line.line),
         })
     }
 }

@@ -14,9 +14,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use contract::gate::Gate;
-use contract::statements::Recording;
+use contract::statements::{Recording, equal_runs};
 use contract::{
     Database, Failure, OrFail, Outcome, Service, Suite, Then, ensure, equal, equal_json, memory,
+    parse_json,
 };
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -47,6 +48,13 @@ fn main() -> ExitCode {
             "a snapshot tells new, gone and changed rows",
             snapshot,
         )
+        .check("database", "rows are added with chosen ids", chosen_ids)
+        .check("database", "a kind of change is refused", refused)
+        .check(
+            "statements",
+            "runs with other statements are told apart",
+            runs,
+        )
         .check(
             "statements",
             "statements are recorded with their rows",
@@ -64,6 +72,16 @@ fn main() -> ExitCode {
             "service",
             "a handler that panics gives no answer",
             no_answer,
+        )
+        .check(
+            "service",
+            "a status that never left is told from a handler without one",
+            unsent_status,
+        )
+        .check(
+            "service",
+            "a failed request shows its lines of the log, and no other's",
+            log_of_request,
         )
         .check("service", "a body comes chunk by chunk", chunks)
         .check("service", "a body that breaks off is an error", broken_body)
@@ -87,6 +105,12 @@ fn main() -> ExitCode {
         .paused_check("gate", "a gate counts and holds jobs", gate)
         .paused_check("gate", "a gate knows dropped jobs", gate_drops)
         .check("failure", "JSON differences are named", differences)
+        .check("failure", "a JSON error is shown where it is", json_errors)
+        .check(
+            "failure",
+            "long texts are cut where they differ",
+            long_texts,
+        )
         .run()
 }
 
@@ -312,7 +336,14 @@ async fn logged() -> Outcome {
         "debug",
         Vec::<String>::new(),
         recording.logged(Level::DEBUG),
-    )
+    )?;
+    recording.expect_logged("the log", Level::ERROR, "order=7")?;
+    recording.expect_not_logged("the log", Level::WARN, "order=7")?;
+    let failure = recording.expect_logged("the log", Level::WARN, "order=7");
+    equal("what was logged", "WARN slow", failure.unwrap_err().got())?;
+    let failure = recording.expect_not_logged("the log", Level::ERROR, "order=7");
+    let event = "ERROR no such item order=7";
+    equal("what was logged", event, failure.unwrap_err().got())
 }
 
 fn echo() -> Router {
@@ -372,7 +403,7 @@ async fn reply_failures() -> Outcome {
     let reply = service.get("/one").await?;
     reply.expect_json(200, &json!({"a": [1.0, 2]}))?;
     let failure = reply.expect_json(200, &json!({"a": [1, 3]})).unwrap_err();
-    let got = "{\"a\":[1,2.0]}\nfirst difference: .a[1]: 3 expected, 2.0 came";
+    let got = "{\"a\":[1,2.0]}\nfirst difference: .a[1]: expected 3, got 2.0";
     equal("got", got, failure.got())?;
     let failure = reply.expect_json(201, &json!({"a": [1, 2]})).unwrap_err();
     equal("got", "status 200: {\"a\":[1,2.0]}", failure.got())
@@ -386,7 +417,8 @@ async fn no_answer() -> Outcome {
     let failure = service.get("/").await.map(drop).unwrap_err();
     equal(
         "got",
-        "no answer: connection closed before message completed",
+        "no answer: the connection was closed before a status line was sent: the handler did \
+         not return a response (connection closed before message completed)",
         failure.got(),
     )?;
     service.get("/echo").await?.expect_status(200).map(drop)
@@ -447,7 +479,9 @@ async fn broken_body() -> Outcome {
         ));
     };
     ensure(
-        failure.got().starts_with("the body broke off"),
+        failure.got().starts_with(
+            "status 200 and 1 byte of the body were received, then the body broke off",
+        ),
         "GET /broken",
         "the body broke off",
         failure.got(),
@@ -628,12 +662,12 @@ async fn differences() -> Outcome {
         (
             json!([1]),
             json!([1, 2]),
-            "[1,2]\nfirst difference: 1 values expected, 2 came: the first too many is 2",
+            "[1,2]\nfirst difference: expected 1 values, got 2: the first one too many is 2",
         ),
         (
             json!({"a": 1}),
             json!({}),
-            "{}\nfirst difference: no member \"a\"",
+            "{}\nfirst difference: member \"a\" is missing",
         ),
         (
             json!({}),
@@ -643,7 +677,7 @@ async fn differences() -> Outcome {
         (
             json!([{"a": "1"}]),
             json!([{"a": 1}]),
-            "[{\"a\":1}]\nfirst difference: [0].a: \"1\" expected, 1 came",
+            "[{\"a\":1}]\nfirst difference: [0].a: expected \"1\", got 1",
         ),
         (json!(null), json!(0), "0"),
     ];
@@ -652,4 +686,191 @@ async fn differences() -> Outcome {
         equal(format!("{expected} against {got}"), text, failure.got())?;
     }
     Ok(())
+}
+
+async fn json_errors() -> Outcome {
+    // The comma between two of the objects is missing.
+    let objects = vec!["{\"id\":1}"; 1000].join(",");
+    let text = format!(
+        "[\n{}]",
+        objects
+            .replacen("},{", "}{", 500)
+            .replacen("}{", "},{", 499)
+    );
+    let failure = parse_json("a list", text.as_bytes()).unwrap_err();
+    equal("asked", "a list", failure.asked())?;
+    let around = "{\"id\":1},{\"id\":1}<<here>>{\"id\":1},{\"id\":1}";
+    ensure(
+        failure.got().contains(around) && failure.got().len() < 700,
+        "a list without a comma",
+        around,
+        failure.got(),
+    )?;
+    let failure = parse_json("a list", b"[1, 2").unwrap_err();
+    ensure(
+        failure.got().ends_with("\n[1, 2<<here>>"),
+        "a list without its end",
+        "all of it",
+        failure.got(),
+    )?;
+    equal("a list", json!([1]), parse_json("a list", b"[1]")?)
+}
+
+async fn long_texts() -> Outcome {
+    let same = "x".repeat(1000);
+    let failure = Failure::new("?", format!("{same}one"), format!("{same}two{same}"));
+    let begin = format!("(900 characters are the same) … {}", "x".repeat(100));
+    equal(
+        "expected",
+        format!("{begin}one").as_str(),
+        failure.expected(),
+    )?;
+    ensure(
+        failure.got().starts_with(&format!("{begin}twoxxx")) && failure.got().len() < 700,
+        "got",
+        "the text around the difference",
+        failure.got(),
+    )?;
+    let failure = Failure::new("?", "short", &same);
+    equal("expected", "short", failure.expected())?;
+    let cut = format!("{} … (400 more characters)", "x".repeat(600));
+    equal("got", cut.as_str(), failure.got())
+}
+
+async fn runs() -> Outcome {
+    let database = Database::sample().await?;
+    let pool = SqlitePool::connect(&database.url())
+        .await
+        .or_fail("a pool")?;
+    let recording = Recording::start();
+    let run = async |statements: &[&'static str]| {
+        recording.clear();
+        for sql in statements {
+            let done = sqlx::query(*sql).execute(&pool).await;
+            done.or_fail(sql)?;
+        }
+        Ok::<_, Failure>(recording.statements())
+    };
+    let (one, other) = ("SELECT 1 FROM item", "SELECT 2 FROM item");
+    let of = async |first: &[&'static str], second: &[&'static str]| {
+        let runs = [("a", run(first).await?), ("b", run(second).await?)];
+        Ok::<_, Failure>(equal_runs("two runs", "the same", &runs).map_err(|f| f.got().to_owned()))
+    };
+    equal(
+        "in another order",
+        Ok(()),
+        of(&[one, other], &[other, one]).await?,
+    )?;
+    let got = "the number of statements grows with the amount of data:\n\
+               a: 2 statements\n  2 × SELECT 1 FROM item\n\
+               b: 1 statement\n  1 × SELECT 1 FROM item";
+    equal("N + 1", Err(got.to_owned()), of(&[one, one], &[one]).await?)?;
+    let got = "the values are part of the SQL text, so the texts differ:\n\
+               a: 1 statement\n  1 × SELECT 1 FROM item\n\
+               b: 1 statement\n  1 × SELECT 2 FROM item";
+    equal("values", Err(got.to_owned()), of(&[one], &[other]).await?)
+}
+
+async fn chosen_ids() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_customer(20, "Zoë O'Neil").await?;
+    database.add_item(30, "Farmer's Cheese", 250).await?;
+    database.add_order(70, 20, &[(30, 2), (1, 1)]).await?;
+    let row: String = database
+        .one(
+            "SELECT order_time || ' ' || customer.name || ' '
+                 || group_concat(item.name || ' × ' || quantity, ', ' ORDER BY order_items.rowid)
+             FROM orders JOIN customer ON customer.id = customer_id
+                 JOIN order_items ON order_id = orders.id JOIN item ON item.id = item_id
+             WHERE orders.id = 70",
+        )
+        .await?;
+    let expected = "2024-04-01 01:10:00 Zoë O'Neil Farmer's Cheese × 2, Milk × 1";
+    equal("order 70", expected, row.as_str())
+}
+
+async fn refused() -> Outcome {
+    let database = Database::sample().await?;
+    let before = database.snapshot().await?;
+    database
+        .refuse("INSERT ON order_items WHEN new.item_id = 3")
+        .await?;
+    database.refuse("UPDATE ON item").await?;
+    let update = "UPDATE item SET price_cents = 1";
+    for sql in ["INSERT INTO order_items VALUES (3, 3, 1)", update] {
+        let failure = database.execute(sql).await.unwrap_err();
+        ensure(
+            failure.got().contains("refused by the check"),
+            sql,
+            "an error",
+            failure.got(),
+        )?;
+    }
+    database.expect_unchanged("both", &before).await?;
+    database
+        .execute("INSERT INTO order_items VALUES (3, 2, 1)")
+        .await?;
+    database.allow().await?;
+    database.execute(update).await
+}
+
+/// Sends its status and a first byte together with what follows, which fails.
+async fn unsent_status() -> Outcome {
+    async fn fails_at_once() -> impl IntoResponse {
+        Body::from_stream(async_stream::stream! {
+            yield Ok(Bytes::from_static(b"["));
+            tracing::error!("the first row has failed");
+            yield Err(std::io::Error::other("no such table"));
+        })
+    }
+    let service = Service::start(Router::new().route("/", get(fails_at_once)));
+    let failure = service.get("/").await.map(drop).unwrap_err();
+    ensure(
+        failure.got().contains("had returned status 200")
+            && failure.got().ends_with("parts: the first row has failed"),
+        "GET /",
+        "the status that the handler had returned, and the log",
+        failure.got(),
+    )
+}
+
+async fn log_of_request() -> Outcome {
+    async fn fails() -> (StatusCode, &'static str) {
+        tracing::error!(error = "ColumnNotFound(\"price\")", "a request failed");
+        let in_task = tokio::spawn(async { tracing::warn!("from a task of the handler") });
+        in_task.await.expect("the task ends");
+        (StatusCode::INTERNAL_SERVER_ERROR, "oops")
+    }
+    async fn warns(State(gate): State<Gate>) -> StatusCode {
+        tracing::warn!("another request's");
+        gate.pass().await;
+        StatusCode::BAD_REQUEST
+    }
+    let gate = Gate::closed();
+    let app = Router::new()
+        .route("/fails", get(fails))
+        .route("/warns", get(warns))
+        .with_state(gate.clone());
+    let service = Service::start(app);
+    let failing = async {
+        gate.wait_until_in_flight(1).await;
+        let failing = service.get("/fails").await;
+        gate.open();
+        failing
+    };
+    let (warned, failed) = futures::future::join(service.get("/warns"), failing).await;
+    let got = "status 500: oops\nthe service's log of this request:\n  \
+               ERROR parts: a request failed error=ColumnNotFound(\"price\")\n  \
+               WARN parts: from a task of the handler";
+    let failed = failed?;
+    for failure in [
+        failed.expect_status(200).map(drop).unwrap_err(),
+        failed.expect_json(200, &json!(1)).unwrap_err(),
+        failed.failure("another one"),
+    ] {
+        equal("the failure of /fails", got, failure.got())?;
+    }
+    // Nothing is hidden in an answer below 500.
+    let failure = warned?.expect_status(200).map(drop).unwrap_err();
+    equal("the failure of /warns", "status 400:", failure.got())
 }
