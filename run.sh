@@ -6,6 +6,10 @@
 # 3 the environment is at fault (no cargo, port taken, no service running).
 set -euo pipefail
 
+# Settings of the caller's shell that change what our commands print.
+unset CDPATH GREP_OPTIONS
+unset -f cd 2>/dev/null || true
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 shell_verbs="run test customers custorders ordertotal orderstotal ordersbet neworder seed bench help"
@@ -66,10 +70,11 @@ The steps
                                  ./run.sh list
   checkout [NN]                make a step the current one and show its page
                                  ./run.sh checkout 05
-  check [NN|NN.K] [--solution] [--brief] [--json] [FILTER]
-                               check a step
+  check [NN|NN.K] [--solution] [--brief] [--all] [--json] [FILTER]
+                               check a step, or one task of it
                                  ./run.sh check 05
-  watch [NN] [--poll]          check a step at every save; keys for hint, diff, next step
+                                 ./run.sh check 05.2
+  watch [NN] [--poll] [--all]  check a step at every save; keys for hint, diff, next step
                                  ./run.sh watch 05
   hint [NN|NN.K] [more]        help with a task, a little more each time
                                  ./run.sh hint 05.2 more
@@ -119,19 +124,56 @@ need_cargo() {
 # a whole. With `-p` cargo would resolve them for that package alone and, where
 # the result differs, build the same dependencies a second time.
 build() {
-    local bin=$1 profile=debug quiet=-q messages
+    local bin=$1 messages colour=never
     shift
     need_cargo
-    if [ "${1:-}" = --release ]; then profile=release; fi
-    if ! [ -d "${CARGO_TARGET_DIR:-$root/target}/$profile/deps" ]; then
-        say "building $bin; the first $profile build takes a minute or two"
-        quiet=
-    fi
-    # shellcheck disable=SC2086 # $quiet is one word or none
-    messages=$(cd "$root" && cargo build $quiet --workspace --bin "$bin" "$@" \
-        --message-format=json-render-diagnostics) || return 1
+    if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then colour=always; fi
+    # Not `-q`: cargo would then wait for another cargo without a word.
+    messages=$(cd "$root" && {
+        CARGO_TERM_QUIET=false CARGO_TERM_VERBOSE=false CARGO_TERM_PROGRESS_WHEN=never \
+            cargo build --color $colour --workspace --bin "$bin" "$@" \
+            --message-format=json-render-diagnostics 2>&1 1>&3 | concerns_us "$bin"
+    } 3>&1) || {
+        left_over
+        return 1
+    }
     # Cargo names the file, so that no setting of the target folder needs to be guessed.
     exe=$(printf '%s\n' "$messages" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+}
+
+# A newer version may have renamed a step while a file of the learner's own was in
+# its folder. Git leaves that there, and cargo takes it for a package.
+left_over() {
+    local folder
+    for folder in "$root"/steps/*/exercise; do
+        [ -f "$folder/Cargo.toml" ] && continue
+        folder=${folder#"$root"/}
+        folder=${folder%/exercise}
+        say "$folder is left of an older version of the project, with files of yours; cargo cannot"
+        say "build while it is there. Move it away: mv $folder ../${folder##*/}-of-before"
+    done
+}
+
+# concerns_us BIN: passes cargo's messages on to stderr, without its lines of
+# status unless the build is a long one.
+concerns_us() {
+    local line compiled=0
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+        # Held for a moment only.
+        *' Blocking'*'package cache'*) ;;
+        *' Blocking'*'waiting for file lock'*)
+            say "another cargo is building (an editor's, or one in a second terminal): waiting for it"
+            ;;
+        *' Compiling'*' v'[0-9]*)
+            compiled=$((compiled + 1))
+            [ $compiled -ne 3 ] || say "building $1; the first build takes a minute or two"
+            [ $compiled -lt 3 ] || say "$line"
+            ;;
+        *' Finished'*' profile '* | *') generated '*' warning'*) ;;
+        *) say "$line" ;;
+        esac
+    done
 }
 
 # step_folder TEXT: sets $slug ("05-engine") for 5, 05, 05-engine, steps/05-engine/exercise.
@@ -241,13 +283,22 @@ bench() {
 # better than none.
 rescue_verbs="reset solve restore doctor clean"
 
+# Where cargo builds: its configuration may name any folder.
+target_folder() {
+    local folder
+    folder=$(cd "$root" && cargo metadata --no-deps --offline --format-version 1 2>/dev/null |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p') || true
+    printf '%s' "${folder:-${CARGO_TARGET_DIR:-$root/target}}"
+}
+
 coach() {
-    local exe built="${CARGO_TARGET_DIR:-$root/target}/debug/coach"
-    if [ "$1" = clean ] && ! [ -d "${CARGO_TARGET_DIR:-$root/target}" ]; then
+    local exe built
+    if [ "$1" = clean ] && ! [ -d "$(target_folder)" ]; then
         echo "nothing to clean: nothing has been built"
         exit 0
     fi
     if ! command -v cargo >/dev/null 2>&1 || ! build coach; then
+        built=$(target_folder)/debug/coach
         if ! is_one_of "$1" "$rescue_verbs" || ! [ -x "$built" ]; then
             if [ "$1" = doctor ]; then shell_doctor; fi
             need_cargo
@@ -365,7 +416,8 @@ quoted() {
 
 # ask SECONDS PATH [CURL OPTIONS…]
 # The curl line goes to stderr, so that the answer alone reaches a pipe. What
-# the line leaves out is only the time limit, the proxy rule and the status.
+# the line leaves out is only the time limit, the proxy rule, the status, and -q:
+# curl then does not read the caller's ~/.curlrc.
 ask() {
     local limit=$1 path=$2 address line word report status code
     shift 2
@@ -381,7 +433,7 @@ ask() {
     status=0
     # The body goes straight to our stdout (fd 3); curl's complaints and, on the
     # last line, the HTTP status are collected.
-    report=$({ curl -sS --noproxy '*' --globoff --max-time "$limit" -w '%{stderr}\n%{http_code}' \
+    report=$({ curl -q -sS --noproxy '*' --globoff --max-time "$limit" -w '%{stderr}\n%{http_code}' \
         "$@" "http://$address$path" 2>&1 1>&3; }) || status=$?
     code=${report##*$'\n'}
     report=${report%$'\n'*}
@@ -529,6 +581,7 @@ test_all() {
     fi
     if is_one_of tutorial "$wanted"; then
         part "the tutorial" verify_all
+        if grep -q 'diagrams: not run' "$log"; then parts_not_run="$parts_not_run diagrams"; fi
         if grep -q '^verify: [0-9]* passed, [0-9]* failed' "$log"; then
             counts=$(sum "verify:")
             # shellcheck disable=SC2086

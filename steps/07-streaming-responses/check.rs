@@ -296,6 +296,7 @@ async fn respond_formats() -> Outcome {
         reply.header("content-type"),
     )?;
     same_lines(reply.asked(), &[row(1), row(2)], &reply.body)?;
+    answers::format_by_accept(&service, "/").await?;
 
     let service = serve(|| stream_of(Vec::new()));
     service.get("/").await?.expect_json(200, &json!([]))?;

@@ -1008,6 +1008,7 @@ async fn new_order_dropped() -> Outcome {
 async fn other_answers() -> Outcome {
     let (service, database) = fresh().await?;
     answers::welcome(&service).await?;
+    answers::format_by_accept(&service, "/api/customers").await?;
     answers::new_order_refusals(&service, &database).await?;
     let (service, database) = fresh().await?;
     answers::order_total_null_when_unknown(&service).await?;

@@ -38,12 +38,12 @@ const PAGE: &str = "
                ) AS customer
         FROM customer
         JOIN address ON address.id = customer.address_id
-        WHERE customer.id > $2
+        WHERE customer.id >= $2
         ORDER BY customer.id
         LIMIT +$3
     )";
 
-/// At most `limit` customers whose ids are above `after`, or `None` when there
+/// At most `limit` customers whose ids are `from` or above, or `None` when there
 /// are none. One statement, so one moment of the database; the connection is
 /// free again when this returns.
 ///
@@ -53,14 +53,14 @@ const PAGE: &str = "
 /// [`Error::Database`].
 pub async fn page(
     db: &Db,
-    after: i64,
+    from: i64,
     limit: u32,
     separator: &'static str,
 ) -> Result<Option<CustomerPage>, Error> {
     trace::statement();
     let row = sqlx::query(PAGE)
         .bind(separator)
-        .bind(after)
+        .bind(from)
         .bind(limit)
         .fetch_one(&db.readers)
         .await?;

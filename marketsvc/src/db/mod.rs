@@ -63,8 +63,7 @@ impl Db {
     /// Opens the pools over a database that is known to be a current market.
     async fn connect(path: &Path, limits: &Limits) -> Result<Self, sqlx::Error> {
         let options = connect_options(path, limits);
-        // The writer comes first: it puts the file into WAL mode, in which
-        // readers and the writer do not wait for each other.
+        // In WAL mode readers and the writer do not wait for each other.
         let writer = pool_options(1, limits)
             .connect_with(
                 options

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Db;
 use crate::Limits;
+use crate::error::sqlite_code;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../data/migrations");
 const SAMPLE: &str = include_str!("../../../data/sample.sql");
@@ -55,6 +56,10 @@ pub enum OpenError {
     Changed { path: PathBuf, version: i64 },
     #[error("{path} stopped halfway through migration {version}; restore it from a backup")]
     HalfMigrated { path: PathBuf, version: i64 },
+    #[error("another program has {0} open and locked; end that program, or wait until it is done")]
+    InUse(PathBuf),
+    #[error("the path {0} is too long for SQLite, which takes about 500 bytes; name a shorter one")]
+    TooLong(PathBuf),
     #[error("cannot {action} {path}: {cause}")]
     Io {
         action: &'static str,
@@ -89,17 +94,49 @@ impl OpenError {
 
     fn sqlite(action: &'static str, path: &Path) -> impl FnOnce(sqlx::Error) -> Self {
         let path = path.to_owned();
-        move |cause| Self::Sqlite {
-            action,
-            path,
-            cause,
+        move |cause| {
+            // 14 is SQLITE_CANTOPEN.
+            if sqlite_code(&cause) == Some(14) && is_too_long(&path) {
+                Self::TooLong(path)
+            } else if is_locked(&cause) {
+                Self::InUse(path)
+            } else {
+                Self::Sqlite {
+                    action,
+                    path,
+                    cause,
+                }
+            }
         }
     }
 
     fn migrate(path: &Path) -> impl FnOnce(MigrateError) -> Self {
         let path = path.to_owned();
-        move |cause| Self::Migrate { path, cause }
+        move |cause| match &cause {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+                if is_locked(error) =>
+            {
+                Self::InUse(path)
+            }
+            _ => Self::Migrate { path, cause },
+        }
     }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED.
+    matches!(sqlite_code(error), Some(5 | 6))
+}
+
+/// Whether SQLite may find the path too long: it takes 512 bytes after links are
+/// followed, of which it needs some for the names of its other files, and
+/// [`create`] for its temporary one.
+fn is_too_long(path: &Path) -> bool {
+    let folder = path
+        .parent()
+        .and_then(|folder| fs::canonicalize(folder).ok());
+    let real = fs::canonicalize(path).ok().or(folder);
+    real.is_some_and(|real| real.as_os_str().len() > 512 - 32)
 }
 
 impl Db {
@@ -119,17 +156,31 @@ impl Db {
             Err(error) => return Err(OpenError::io("look at", &path)(error)),
             Ok(_) => {}
         }
-        recognise(&path).await?;
+        recognise(&path, limits).await?;
+        into_wal_mode(&path, limits)
+            .await
+            .map_err(OpenError::sqlite("open", &path))?;
 
         let db = Self::connect(&path, limits)
             .await
             .map_err(OpenError::sqlite("open", &path))?;
         if let Err(cause) = migrate(&db).await {
             db.close().await;
-            return Err(OpenError::Migrate { path, cause });
+            return Err(OpenError::migrate(&path)(cause));
         }
         Ok(db)
     }
+}
+
+/// WAL mode stays in the file. Without a pool, which may give up first and then
+/// cannot say that the database was locked.
+async fn into_wal_mode(path: &Path, limits: &Limits) -> Result<(), sqlx::Error> {
+    super::connect_options(path, limits)
+        .journal_mode(SqliteJournalMode::Wal)
+        .connect()
+        .await?
+        .close()
+        .await
 }
 
 /// Brings an older database up to date.
@@ -203,7 +254,7 @@ async fn create(path: &Path) -> Result<(), OpenError> {
 
 /// Makes sure that the file is a market's database of a known version,
 /// without writing to it.
-async fn recognise(path: &Path) -> Result<(), OpenError> {
+async fn recognise(path: &Path, limits: &Limits) -> Result<(), OpenError> {
     let kind = match fs::metadata(path) {
         Ok(kind) => kind,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -246,12 +297,12 @@ async fn recognise(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotSqlite(path.to_owned()));
     }
     drop(file);
-    check_migrations(path).await
+    check_migrations(path, limits).await
 }
 
 /// Compares the migrations that the database has seen with those that this
 /// program knows.
-async fn check_migrations(path: &Path) -> Result<(), OpenError> {
+async fn check_migrations(path: &Path, limits: &Limits) -> Result<(), OpenError> {
     // SQLite follows links, and keeps its other files beside the real one.
     let real = fs::canonicalize(path).map_err(OpenError::io("find", path))?;
     let beside = |suffix: &str| {
@@ -264,19 +315,24 @@ async fn check_migrations(path: &Path) -> Result<(), OpenError> {
     // database open, that is, while there is no log beside it.
     let alone = || !beside("-wal") && !beside("-journal");
     if alone() {
-        let compared = compare_migrations(path, true).await;
+        let compared = compare_migrations(path, limits, true).await;
         // What was read while somebody opened it may not fit together.
         if compared.is_ok() || alone() {
             return compared;
         }
     }
-    compare_migrations(path, false).await
+    compare_migrations(path, limits, false).await
 }
 
-async fn compare_migrations(path: &Path, immutable: bool) -> Result<(), OpenError> {
+async fn compare_migrations(
+    path: &Path,
+    limits: &Limits,
+    immutable: bool,
+) -> Result<(), OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
+        .busy_timeout(limits.lock_wait)
         .immutable(immutable);
     let mut connection = SqliteConnection::connect_with(&options)
         .await

@@ -68,8 +68,8 @@ impl After {
     pub fn start_of(time: UtcTime) -> Self {
         Self {
             order_time: time,
-            order_id: 0,
-            position: 0,
+            order_id: i64::MIN,
+            position: i64::MIN,
         }
     }
 }
@@ -186,8 +186,8 @@ pub async fn page_of_customer(
     trace::statement();
     let page = sqlx::query_scalar(OF_CUSTOMER)
         .bind(customer.get())
-        .bind(after.map_or(0, |after| after.order_id))
-        .bind(after.map_or(0, |after| after.position))
+        .bind(after.map_or(i64::MIN, |after| after.order_id))
+        .bind(after.map_or(i64::MIN, |after| after.position))
         .bind(limit)
         .fetch_one(&db.readers)
         .await?;

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::Invalid;
 
-const RULE: Invalid = Invalid("a whole number from 1 to 9223372036854775807");
+const RULE: Invalid =
+    Invalid("a whole number from 1 to 9223372036854775807, without a point or exponent");
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {

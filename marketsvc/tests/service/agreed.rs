@@ -35,6 +35,19 @@ agreed! {
     new_order_overflow_422(service, database);
 }
 
+#[tokio::test]
+async fn format_by_accept() -> Outcome {
+    let market = Market::sample().await?;
+    for path in [
+        "/api/customers",
+        "/api/orders/1",
+        "/api/orders_between_dates/2024-03-22/2024-03-17",
+    ] {
+        answers::format_by_accept(&market.service, path).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_input() -> Outcome {
     let database = Database::sample().await?;

@@ -609,3 +609,74 @@ async fn a_newer_database_with_a_log_is_left_as_it_is() -> Outcome {
         "changed",
     )
 }
+
+#[tokio::test]
+async fn a_database_that_another_program_has_locked_is_said_to_be_in_use() -> Outcome {
+    for (what, lock) in [
+        (
+            "a reader of a database that is not in WAL mode",
+            "PRAGMA journal_mode = DELETE; BEGIN; SELECT * FROM item",
+        ),
+        (
+            "a writer of a database that is not in WAL mode",
+            "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE",
+        ),
+        (
+            "a program that keeps the database to itself",
+            "PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE",
+        ),
+        (
+            "a writer of a database that has to be brought up to date",
+            "BEGIN IMMEDIATE",
+        ),
+    ] {
+        let database = older_database().await?;
+        let mut other = database.connect().await?;
+        sqlx::raw_sql(lock)
+            .execute(&mut other)
+            .await
+            .or_fail(what)?;
+        let mut command = binary(&std::env::temp_dir());
+        command.env("DATABASE_URL", database.url());
+        command.env("MARKETSVC_LOCK_WAIT", "100ms");
+        let output = output(&mut command).await?;
+        let words = ["another program has", "market.sqlite"];
+        expect_refusal(what, &output, 3, &words)?;
+    }
+    Ok(())
+}
+
+/// SQLite's limit is lower than the system's.
+#[tokio::test]
+async fn a_path_that_is_too_long_is_said_to_be_too_long() -> Outcome {
+    let sample = Database::sample().await?;
+    let market = fs::read(sample.path()).or_fail("a market's database")?;
+    let folder = folder()?;
+    let root = fs::canonicalize(folder.path()).or_fail("the folder")?;
+    for length in [470, 480, 490, 500, 510, 520, 700] {
+        for exists in [false, true] {
+            let mut long = root.join(format!("{exists}")).join("x".repeat(200));
+            let rest = length - long.as_os_str().len() - "/market.sqlite".len() - 1;
+            let rest = "x".repeat(rest);
+            long.extend([&rest[..rest.len() / 2], &rest[rest.len() / 2..]]);
+            fs::create_dir_all(&long).or_fail("a long folder")?;
+            let path = long.join("market.sqlite");
+            if exists {
+                fs::write(&path, &market).or_fail("a database")?;
+            }
+            let mut command = binary(folder.path());
+            let url = format!("sqlite://{}", path.display());
+            command
+                .env("DATABASE_URL", url)
+                .args(["seed", "--customers", "1"]);
+            let output = output(&mut command).await?;
+            if length < 480 {
+                equal(format!("{output:?}"), Some(0), output.status.code())?;
+            } else if length > 512 || output.status.code() != Some(0) {
+                let words = ["is too long", "market.sqlite"];
+                expect_refusal(&format!("{length} bytes"), &output, 3, &words)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -57,7 +60,7 @@ pub enum Built {
         /// Cargo's target folder, where what is only for a moment may be put.
         target: PathBuf,
     },
-    /// The step's code does not compile, which the learner has been shown.
+    /// The step's code does not compile. The errors are not shown yet.
     Broken(Vec<CodeError>),
 }
 
@@ -66,8 +69,11 @@ pub enum Built {
 pub struct CodeError {
     /// Its first line, without the word `error`.
     pub message: String,
-    /// The file in which it is, from the project's folder, and the line from 1.
-    pub place: Option<(PathBuf, usize)>,
+    /// As rustc shows it.
+    pub rendered: String,
+    /// The files in the step's folder that it points to, from the project's
+    /// folder, and the lines from 1: first where it is, then those of its notes.
+    pub places: Vec<(PathBuf, usize)>,
 }
 
 /// The part of `cargo metadata` that we read.
@@ -118,6 +124,9 @@ struct Diagnostic {
     rendered: Option<String>,
     #[serde(default)]
     spans: Vec<Span>,
+    /// Its notes.
+    #[serde(default)]
+    children: Vec<Diagnostic>,
 }
 
 #[derive(Deserialize)]
@@ -134,8 +143,8 @@ struct Expansion {
     span: Span,
 }
 
-/// Builds one of the step's programs. The compiler's messages go to stderr as
-/// cargo shows them.
+/// Builds one of the step's programs. Warnings go to stderr as cargo shows them;
+/// errors in the step's code are left to the caller.
 ///
 /// # Errors
 /// Cargo is missing, or fails for another reason than the step's code (exit
@@ -176,18 +185,22 @@ pub fn build(
             command.args(["-p", &package.name]);
         }
     }
-    if metadata.target_directory.join("debug/deps").is_dir() {
-        command.arg("--quiet");
-    } else {
-        eprintln!("building; the first time takes a minute or two");
-    }
+    // Not `--quiet`: cargo would then wait for another cargo without a word.
     let mut child = command
+        .args(["--color", "never"])
+        .env("CARGO_TERM_QUIET", "false")
+        .env("CARGO_TERM_VERBOSE", "false")
+        .env("CARGO_TERM_PROGRESS_WHEN", "never")
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| no_cargo(&error))?;
+    let heard = child.stderr.take().map(|it| thread::spawn(|| listen(it)));
     let mut program = None;
     let mut broken = BTreeSet::new();
     let mut errors = Vec::new();
+    let mut warnings = String::new();
+    let mut env_file = None;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
@@ -198,13 +211,18 @@ pub fn build(
             let ours = message.package_id.as_deref() == Some(&package.id);
             match message.diagnostic {
                 Some(diagnostic) if message.reason == "compiler-message" => {
-                    if diagnostic.level.starts_with("error") && !is_linker_missing(&diagnostic) {
+                    let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
+                    if diagnostic.is_summary() {
+                    } else if let Some(file) = diagnostic.env_file() {
+                        env_file = Some(file);
+                    } else if !diagnostic.level.starts_with("error") {
+                        warnings.push_str(if ours { rendered } else { "" });
+                    } else if ours && !is_linker_missing(&diagnostic) {
                         broken.insert(message.package_id.unwrap_or_default());
-                        if ours && !diagnostic.is_summary() {
-                            errors.push(diagnostic.code_error(project, step));
-                        }
+                        errors.push(diagnostic.code_error(project, step));
+                    } else {
+                        eprint!("{rendered}");
                     }
-                    diagnostic.show(ours);
                 }
                 _ => {
                     let is_wanted = message.target.is_some_and(|target| wanted.is(&target));
@@ -218,8 +236,11 @@ pub fn build(
     let status = child
         .wait()
         .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
+    // All that cargo says comes before what we say.
+    let _ = heard.map(thread::JoinHandle::join);
     match program {
         Some(program) if status.success() => {
+            eprint!("{warnings}");
             if let Some(debug) = program.parent().and_then(Path::parent) {
                 prune::prune(debug, &program);
             }
@@ -228,6 +249,11 @@ pub fn build(
                 target: metadata.target_directory,
             })
         }
+        _ if env_file.is_some() => Err(Trouble::environment(format!(
+            "sqlx reads every file called .env in the project's folder and in those above it, \
+             and cannot read {}\n{ENV_FILE_ADVICE}",
+            env_file.unwrap_or_default()
+        ))),
         _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
         _ => Err(Trouble::environment(
             "the build failed, and not for the step's code: see cargo's message above \
@@ -236,16 +262,78 @@ pub fn build(
     }
 }
 
-impl Diagnostic {
-    /// Shows it as cargo would. Warnings only of the step itself.
-    fn show(&self, ours: bool) {
-        let wanted = ours || self.level.starts_with("error");
-        if let Some(rendered) = &self.rendered
-            && wanted
-            && !self.is_summary()
-        {
-            eprint!("{rendered}");
+/// What to do about a `.env` file that sqlx cannot read.
+pub const ENV_FILE_ADVICE: &str = "write each of its lines as NAME=\"value\" or NAME=value without blanks, \
+     or move the project to a folder that is not below it";
+
+/// Shows errors of the compiler: all of them, or the first in full and how many
+/// more there are.
+pub fn show_errors(errors: &[CodeError], all: bool) {
+    let shown = if all { errors.len() } else { 1 };
+    for error in errors.iter().take(shown) {
+        eprint!("{}", error.rendered);
+    }
+    match errors.len().saturating_sub(shown) {
+        0 => {}
+        1 => eprintln!("and 1 more error (--all shows it)"),
+        more => eprintln!("and {more} more errors (--all shows them)"),
+    }
+}
+
+/// How long cargo may wait for another cargo before that is worth a word.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Passes on what cargo says besides its JSON: that it waits for another cargo,
+/// the progress of a long build, and what went wrong besides the code.
+fn listen(stderr: impl Read) {
+    let mut compiled = 0;
+    let mut waits = None;
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        // Whatever comes next, the wait is over: the thread hears that this is gone.
+        drop(waits.take());
+        let status = line.trim_start().split(' ').next().unwrap_or_default();
+        match status {
+            "Blocking" => {
+                let (over, is_over) = mpsc::channel::<()>();
+                waits = Some(over);
+                thread::spawn(move || {
+                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
+                        eprintln!(
+                            "another cargo is building (an editor's, or one in a second \
+                             terminal): waiting for it"
+                        );
+                    }
+                });
+            }
+            "Compiling" => {
+                compiled += 1;
+                if compiled == 3 {
+                    eprintln!("building; the first time takes a minute or two");
+                }
+                if compiled >= 3 {
+                    eprintln!("{line}");
+                }
+            }
+            "Finished" => {}
+            _ if COUNTS.iter().any(|start| line.starts_with(start)) => {}
+            _ => eprintln!("{line}"),
         }
+    }
+}
+
+/// What cargo adds to messages of the compiler, which have been shown.
+const COUNTS: [&str; 3] = [
+    "error: could not compile",
+    "warning: build failed",
+    "warning: `",
+];
+
+impl Diagnostic {
+    /// The file that sqlx cannot read, if that is the error.
+    fn env_file(&self) -> Option<String> {
+        let file = self.message.strip_prefix("error reading dotenv file ")?;
+        Some(file.trim_matches('"').to_owned())
     }
 
     fn is_summary(&self) -> bool {
@@ -253,11 +341,13 @@ impl Diagnostic {
             || (self.level == "warning" && self.message.ends_with("emitted"))
     }
 
-    /// What it says and where in the step's folder it is: at its primary span
-    /// or, if that is in a macro of somebody else, where the macro was called.
+    /// What it says, and where in the step's folder. A span in a macro of somebody
+    /// else stands for the line that calls the macro.
     fn code_error(&self, project: &Project, step: &Step) -> CodeError {
-        let primary = self.spans.iter().filter(|span| span.is_primary);
-        let place = primary.chain(&self.spans).find_map(|span| {
+        let mut spans: Vec<&Span> = self.spans.iter().collect();
+        spans.sort_by_key(|span| !span.is_primary);
+        spans.extend(self.children.iter().flat_map(|note| &note.spans));
+        let place = |span: &Span| {
             let mut span = span;
             loop {
                 // rustc names the files of workspace members from its root.
@@ -267,10 +357,11 @@ impl Diagnostic {
                 }
                 span = &span.expansion.as_ref()?.span;
             }
-        });
+        };
         CodeError {
             message: self.message.clone(),
-            place,
+            rendered: self.rendered.clone().unwrap_or_default(),
+            places: spans.into_iter().filter_map(place).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! chapter and the hints. `tools/coach/README.md` describes the object of
 //! `--json`, `tools/coach/check.schema.json` is its schema.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -13,14 +14,16 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use serde::{Deserialize, Serialize};
 
 use crate::cargo::{self, Built, CodeError};
+use crate::last::Last;
 use crate::progress::Progress;
 use crate::project::{Project, Side, Step};
 use crate::prose;
 use crate::screen;
-use crate::tasks::{self, regions, section, typed};
+use crate::tasks::{self, Task, regions, section, typed};
 use crate::trouble::Trouble;
 
 /// What the learner asked for.
+#[expect(clippy::struct_excessive_bools, reason = "the verb's flags")]
 pub struct Request {
     /// Without it, the step whose folder we are in, else the current one.
     pub step: Option<String>,
@@ -31,6 +34,8 @@ pub struct Request {
     pub json: bool,
     /// Beside a failure, the other checks are counted and not named.
     pub brief: bool,
+    /// All errors of the compiler, not only the first.
+    pub all: bool,
 }
 
 /// What the check program reports, `contract`'s object.
@@ -107,13 +112,13 @@ struct Error {
     message: String,
     file: Option<String>,
     line: Option<usize>,
-    /// The task in whose region it is.
+    /// The task that it leads to.
     todo: Option<String>,
     reread: Option<Reread>,
     hint: Option<String>,
-    /// The marker's sentence, for people.
+    /// The task for people: `, in TODO(05.1): what to do`.
     #[serde(skip)]
-    title: Option<String>,
+    because: String,
 }
 
 #[derive(Serialize)]
@@ -164,12 +169,19 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         next: None,
         diff: format!("./run.sh diff {}", step.label()),
     };
+    let mut last = Last::load(project, &step);
     match cargo::build(project, &step, side, &cargo::Wanted::Check)? {
-        Built::Broken(errors) => {
+        Built::Broken(mut errors) => {
             report.status = Status::DoesNotCompile;
+            // What a task points to comes before what only follows from it.
+            errors.sort_by_key(|error| task_of(project, error).is_none());
+            cargo::show_errors(&errors, request.all);
+            let changed = (side == Side::Exercise)
+                .then(|| last.notice(project, &step))
+                .flatten();
             report.errors = errors
                 .into_iter()
-                .map(|error| trace(project, &step, error))
+                .map(|error| lead(project, &step, error, changed.as_ref()))
                 .collect();
         }
         Built::Program { program, target } => {
@@ -187,6 +199,12 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     }
     if side == Side::Exercise {
         remember(project, &step, &report, whole);
+        last.notice(project, &step);
+        let failed = report.checks.iter().filter(|check| check.failed());
+        last.failed = failed
+            .map(|check| (check.todo.clone(), check.name.clone()))
+            .collect();
+        last.store(project);
     }
     if request.json {
         let text = serde_json::to_string(&report)
@@ -292,7 +310,7 @@ impl Report {
     fn what_next(&mut self, project: &Project, step: &Step) -> Result<(), Trouble> {
         let chapter = step.chapter();
         self.now_works = chapter.now_works;
-        self.r#try = chapter.try_by_hand;
+        self.r#try = chapter.try_by_hand.map(|line| at_our_address(&line));
         self.next = project
             .steps()?
             .into_iter()
@@ -341,22 +359,19 @@ impl Report {
         screen::print(&lines.join("\n"));
     }
 
-    /// For each task with errors, and for what is outside of all, where the
-    /// first of them is and where to read on.
+    /// For each task that errors lead to, where the first of them is and what to
+    /// read. An error that leads to none is only spoken of if all do.
     fn show_errors(&self, step: &Step) {
         let mut seen = Vec::new();
         for error in &self.errors {
-            if seen.contains(&&error.todo) {
+            if seen.contains(&&error.todo) || (error.todo.is_none() && !seen.is_empty()) {
                 continue;
             }
             seen.push(&error.todo);
             let (Some(file), Some(line)) = (&error.file, error.line) else {
                 continue;
             };
-            match &error.title {
-                Some(title) => eprintln!("  where     {file}:{line}, in {title}"),
-                None => eprintln!("  where     {file}:{line}, outside every TODO"),
-            }
+            eprintln!("  where     {file}:{line}{}", error.because);
             if let Some(reread) = &error.reread {
                 eprintln!(
                     "  read      \"{}\" in {}:{}",
@@ -365,6 +380,9 @@ impl Report {
             }
             if let Some(hint) = &error.hint {
                 eprintln!("  hint      {hint}");
+            }
+            if error.message.contains(NO_CACHED_DATA) {
+                eprintln!("  sqlx      {}", ask_a_database(step, &self.side));
             }
             if error.todo.is_none() && self.side == "exercise" {
                 let label = step.label();
@@ -377,6 +395,39 @@ impl Report {
             }
         }
     }
+}
+
+/// What sqlx says of a query that it has no file for. Its advice does not fit a
+/// project with several crates.
+const NO_CACHED_DATA: &str = "there is no cached data for this query";
+
+/// The command that works here.
+fn ask_a_database(step: &Step, side: &str) -> String {
+    let (slug, label) = (&step.slug, step.label());
+    format!(
+        "this query is new: let the macro ask a database once, and write down what it learns:\n  \
+         {0:10}DATABASE_URL=sqlite://marketdb.sqlite SQLX_OFFLINE=false \\\n  \
+         {0:10}SQLX_OFFLINE_DIR=$PWD/steps/{slug}/{side}/.sqlx \\\n  \
+         {0:10}cargo build -q --workspace --bin step{label}-{side}\n  \
+         {0:10}(no marketdb.sqlite yet? ./run.sh run {label} --solution makes it)",
+        ""
+    )
+}
+
+/// Where the service listens unless it is told otherwise, as chapters write it.
+const ADDRESS: &str = "127.0.0.1:9090";
+
+/// A command line of a chapter for the service that the learner has started.
+fn at_our_address(line: &str) -> String {
+    let address = env::var("MARKETSVC_ADDR").unwrap_or_default();
+    let address = address
+        .replace("0.0.0.0:", "127.0.0.1:")
+        .replace("[::]:", "[::1]:");
+    // With port 0 the system picks the port.
+    if address.is_empty() || address.ends_with(":0") {
+        return line.to_owned();
+    }
+    line.replace(ADDRESS, &address)
 }
 
 /// Writes down what the check means for the learner's way.
@@ -419,17 +470,38 @@ fn reread(project: &Project, step: &Step, todo: &str) -> Option<Reread> {
     })
 }
 
-/// Finds the task in whose region an error is.
-fn trace(project: &Project, step: &Step, error: CodeError) -> Error {
-    let region = error.place.as_ref().and_then(|(file, line)| {
-        let text = fs::read_to_string(project.root.join(file)).ok()?;
-        regions(&text)
-            .iter()
-            .find(|region| (region.start + 1..=region.end + 1).contains(line))
-            .map(|region| (region.id.to_owned(), region.title.to_owned()))
-    });
-    let (todo, title) = region.unzip();
-    let (file, line) = error.place.unzip();
+/// The task in whose region an error or one of its notes is: id and title, and
+/// whether it is the error itself.
+fn task_of(project: &Project, error: &CodeError) -> Option<(String, String, bool)> {
+    error
+        .places
+        .iter()
+        .enumerate()
+        .find_map(|(index, (file, line))| {
+            let text = fs::read_to_string(project.root.join(file)).ok()?;
+            regions(&text)
+                .iter()
+                .find(|region| (region.start + 1..=region.end + 1).contains(line))
+                .map(|region| (region.id.to_owned(), region.title.to_owned(), index == 0))
+        })
+}
+
+/// Leads from an error to a task: the one in whose region it or one of its notes
+/// is, else the one that was changed last.
+fn lead(project: &Project, step: &Step, error: CodeError, changed: Option<&Task>) -> Error {
+    let (todo, because) = match (task_of(project, &error), changed) {
+        (Some((id, title, true)), _) => (Some(id), format!(", in {title}")),
+        (Some((id, title, false)), _) => (Some(id), format!(", because of {title}")),
+        (None, Some(task)) => (
+            Some(task.id.clone()),
+            format!(
+                "; you changed {}:{} last, TODO({}): {}",
+                task.file, task.line, task.id, task.what
+            ),
+        ),
+        (None, None) => (None, ", in what the step gave you".to_owned()),
+    };
+    let (file, line) = error.places.into_iter().next().unzip();
     Error {
         message: error.message,
         file: file.map(|file| typed(&file)),
@@ -437,6 +509,6 @@ fn trace(project: &Project, step: &Step, error: CodeError) -> Error {
         reread: todo.as_deref().and_then(|todo| reread(project, step, todo)),
         hint: todo.as_ref().map(|todo| format!("./run.sh hint {todo}")),
         todo,
-        title,
+        because,
     }
 }

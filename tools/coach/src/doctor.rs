@@ -12,7 +12,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, SystemTime};
 use std::{env, fs, process};
 
-use crate::cargo::cargo;
+use percent_encoding::percent_decode_str;
+
+use crate::cargo::{ENV_FILE_ADVICE, cargo};
 use crate::machine::{self, existing, human, writable};
 use crate::project::Project;
 use crate::screen;
@@ -86,6 +88,7 @@ pub fn doctor(project: &Project) -> ExitCode {
         packages(project),
         port(),
     ];
+    findings.extend(env_files(project));
     findings.extend(folders(project, &target));
     findings.push(disk(project, &target));
     findings.push(clock(project, SystemTime::now()));
@@ -330,6 +333,28 @@ fn packages(project: &Project) -> Finding {
     }
 }
 
+/// The `.env` files that sqlx reads while it compiles queries, and cannot.
+fn env_files(project: &Project) -> Vec<Finding> {
+    let trouble = |folder: &Path| {
+        let file = folder.join(".env");
+        let lines = match dotenvy::from_path_iter(&file) {
+            Ok(lines) => lines,
+            Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return None;
+            }
+            Err(error) => return Some((file, error)),
+        };
+        Some((file, lines.into_iter().find_map(Result::err)?))
+    };
+    let found = project.root.ancestors().filter_map(trouble);
+    found
+        .map(|(file, error)| {
+            let found = format!("sqlx reads {} and cannot: {error}", file.display());
+            Finding::fix(".env", found, ENV_FILE_ADVICE)
+        })
+        .collect()
+}
+
 // ---- the port
 
 fn port() -> Finding {
@@ -461,10 +486,18 @@ fn folders(project: &Project, target: &Path) -> Vec<Finding> {
         ),
     ];
     let url = env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite://marketdb.sqlite".into());
-    if let Some(file) = database_file(&url) {
+    let advice =
+        "let DATABASE_URL name another file, like sqlite:///tmp/marketdb.sqlite, or unset it";
+    let file = match database_file(&url) {
+        Ok(file) => file,
+        Err(wrong) => {
+            let found = format!("DATABASE_URL is {url}: {wrong}");
+            findings.push(Finding::fix("database", found, advice));
+            None
+        }
+    };
+    if let Some(file) = file {
         let file = project.root.join(file);
-        let advice =
-            "let DATABASE_URL name another file, like sqlite:///tmp/marketdb.sqlite, or unset it";
         let folder = file.parent().unwrap_or(&file);
         findings.push(if !folder.is_dir() {
             let found = format!("there is no folder {}", folder.display());
@@ -491,12 +524,21 @@ fn can_write(check: &'static str, folder: &Path, advice: &str) -> Finding {
     }
 }
 
-/// The file of a URL of SQLite; `None` for a database in memory or elsewhere.
-fn database_file(url: &str) -> Option<PathBuf> {
-    let rest = url.strip_prefix("sqlite:")?;
+/// The file of a URL of SQLite, as sqlx and the service read it; `None` for a
+/// database in memory or elsewhere.
+fn database_file(url: &str) -> Result<Option<PathBuf>, &'static str> {
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return Ok(None);
+    };
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let path = rest.split('?').next().unwrap_or(rest);
-    (!path.is_empty() && path != ":memory:").then(|| path.into())
+    let wrong = "each % must be followed by two hexadecimal digits of UTF-8 text";
+    let digits = |it: &str| it.len() > 1 && it.bytes().take(2).all(|it| it.is_ascii_hexdigit());
+    if !path.split('%').skip(1).all(digits) {
+        return Err(wrong);
+    }
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| wrong)?;
+    Ok((!path.is_empty() && path != ":memory:").then(|| path.as_ref().into()))
 }
 
 fn disk(project: &Project, target: &Path) -> Finding {
@@ -856,10 +898,21 @@ mod tests {
             ("sqlite://marketdb.sqlite", Some("marketdb.sqlite")),
             ("sqlite:///tmp/x.sqlite?mode=rwc", Some("/tmp/x.sqlite")),
             ("sqlite:x.sqlite", Some("x.sqlite")),
+            (
+                "sqlite:///a%20b/caf%C3%A9%3F.sqlite",
+                Some("/a b/café?.sqlite"),
+            ),
             ("sqlite::memory:", None),
             ("postgres://localhost/x", None),
         ] {
-            assert_eq!(database_file(url), file.map(PathBuf::from), "{url}");
+            assert_eq!(database_file(url), Ok(file.map(PathBuf::from)), "{url}");
+        }
+        for url in [
+            "sqlite://50%off.sqlite",
+            "sqlite://a%",
+            "sqlite://%ff.sqlite",
+        ] {
+            assert!(database_file(url).is_err(), "{url}");
         }
     }
 

@@ -1,12 +1,15 @@
 //! `hint`: help with one task, a little more each time it is asked for.
 //!
 //! The hints stand in `steps/NN-slug/hints.md`: `## 05.1` for each task, in it
-//! `### Nudge`, `### Pointer` and `### Near-answer`.
+//! `### Nudge`, `### Pointer` and `### Near-answer`. A part `### If "…" fails`
+//! before the three is for one frequent mistake: it is shown first when the last
+//! check failed with a name that contains the words in quotes.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::{fs, io};
 
+use crate::last::Last;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::prose;
@@ -90,6 +93,21 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     let place = task.map_or_else(|| format!("TODO({id})"), Task::place);
     let _ = writeln!(out, "{id}, hint {level} of 3: {}", name.to_lowercase());
     let _ = writeln!(out, "{place}\n");
+    for (_, name) in Last::load(project, &step)
+        .failed
+        .iter()
+        .filter(|(todo, _)| {
+            todo.split(',')
+                .any(|it| tasks::number(it.trim()) == Some(number))
+        })
+    {
+        if let Some(body) = if_it_fails(section, name) {
+            let _ = writeln!(out, "\"{name}\" failed.");
+            out.push_str(&prose::render(body, colour));
+            out.push('\n');
+            break;
+        }
+    }
     out.push_str(&prose::render(body, colour));
     let _ = match (level, more && before == 3) {
         (1 | 2, _) => writeln!(out, "\nMore: ./run.sh hint {id} more"),
@@ -159,6 +177,13 @@ fn part<'a>(section: &'a str, level: &str) -> Option<&'a str> {
         .into_iter()
         .find_map(|(heading, body)| heading.eq_ignore_ascii_case(level).then_some(body))
         .filter(|body| !body.trim().is_empty())
+}
+
+/// The part for a failed check of this name.
+fn if_it_fails<'a>(section: &'a str, name: &str) -> Option<&'a str> {
+    split(section, "### ")
+        .into_iter()
+        .find_map(|(heading, body)| name.contains(starter::condition(heading)?).then_some(body))
 }
 
 fn join(numbers: &[u32], step: &str) -> String {

@@ -113,8 +113,9 @@ fn summary(rows: &[Row]) -> String {
     text
 }
 
-/// `30` or `20 to 30` as the least and the most; `None` for other text.
+/// `about 30` or `20 to 30` as the least and the most; `None` for other text.
 fn minutes(text: &str) -> Option<(u32, u32)> {
+    let text = text.trim_start_matches("about ");
     let (least, most) = ["to", "-", "–"]
         .iter()
         .find_map(|word| text.split_once(word))
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn minutes_as_chapters_write_them() {
-        assert_eq!(minutes("30"), Some((30, 30)));
+        assert_eq!(minutes("about 30"), Some((30, 30)));
         assert_eq!(minutes("20 to 30"), Some((20, 30)));
         assert_eq!(minutes("20–30"), Some((20, 30)));
         assert_eq!(minutes("an hour"), None);

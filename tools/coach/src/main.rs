@@ -18,6 +18,7 @@ mod clean;
 mod diff;
 mod doctor;
 mod hint;
+mod last;
 mod list;
 mod machine;
 mod prefetch;
@@ -70,12 +71,12 @@ enum Verb {
     },
     /// Check a step: builds it, runs its checks, shows the first failure in full
     #[command(
-        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose task or name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --all       every error of the compiler, not only the first\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
     )]
     Check {
         /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
         step: Option<String>,
-        /// Run only the checks whose task or name contains this
+        /// Run only the checks whose name contains this
         filter: Option<String>,
         /// Check the solution instead of the exercise
         #[arg(long)]
@@ -86,6 +87,9 @@ enum Verb {
         /// The first failure, and how many others; not their names
         #[arg(long)]
         brief: bool,
+        /// Show every error of the compiler; without it, the first in full
+        #[arg(long)]
+        all: bool,
     },
     /// Check a step now and after every save, with keys for hint, diff and next step
     #[command(
@@ -97,6 +101,9 @@ enum Verb {
         /// Look at the files again and again instead of having the system tell of saves
         #[arg(long)]
         poll: bool,
+        /// Show every error of the compiler; without it, the first in full
+        #[arg(long)]
+        all: bool,
     },
     /// Help with a task: a nudge, then a pointer, then nearly the answer
     #[command(
@@ -206,6 +213,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             solution,
             json,
             brief,
+            all,
         } => {
             return check::check(
                 &project,
@@ -215,11 +223,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
                     solution,
                     json,
                     brief,
+                    all,
                 },
             );
         }
-        Verb::Watch { step, poll } => {
-            return watch::watch(&project, &watch::Request { step, poll });
+        Verb::Watch { step, poll, all } => {
+            return watch::watch(&project, &watch::Request { step, poll, all });
         }
         // `hint more` means the current step.
         Verb::Hint { target, more } => match target.as_deref() {

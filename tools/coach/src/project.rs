@@ -184,7 +184,9 @@ impl Step {
         let slug = folder.file_name()?.to_str()?;
         let (number, _) = slug.split_once('-')?;
         // `parse` alone would take "+5".
-        if !folder.is_dir() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Of a step that has another name by now, files of the learner's may be left.
+        let is_step = folder.join("solution").is_dir();
+        if !is_step || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         Some(Self {
@@ -231,7 +233,7 @@ impl Step {
 
 impl Chapter {
     /// Reads the head of a chapter, `# 05 · The engine`, `Goal: …` and
-    /// `Minutes: 30 · Files: …`, up to the first section, and of the section
+    /// `Minutes: about 30 (an estimate) · Files: …`, up to the first section, and of the section
     /// `## Done when` the lines `Now works: …` and `Try by hand: …`.
     fn parse(text: &str) -> Self {
         let mut chapter = Self::default();
@@ -249,7 +251,10 @@ impl Chapter {
                     } else if let Some(goal) = line.strip_prefix("Goal:") {
                         (&mut chapter.goal, goal)
                     } else if let Some(rest) = line.strip_prefix("Minutes:") {
-                        (&mut chapter.minutes, rest.split('·').next().unwrap_or(rest))
+                        (
+                            &mut chapter.minutes,
+                            rest.split(['·', '(']).next().unwrap_or(rest),
+                        )
                     } else {
                         continue;
                     }
@@ -285,13 +290,13 @@ mod tests {
 
     #[test]
     fn the_head_of_a_chapter() {
-        let text = "# 05 · The engine\n\nGoal: share connections.\nMinutes: 30 · Files: `a.rs`\n\n## Start\nGoal: not this.\n";
+        let text = "# 05 · The engine\n\nGoal: share connections.\nMinutes: about 30 (an estimate) · Files: `a.rs`\n\n## Start\nGoal: not this.\n";
         assert_eq!(
             Chapter::parse(text),
             Chapter {
                 title: Some("The engine".into()),
                 goal: Some("share connections.".into()),
-                minutes: Some("30".into()),
+                minutes: Some("about 30".into()),
                 ..Chapter::default()
             }
         );

@@ -91,18 +91,7 @@ impl<D: Disk> Keeper<'_, D> {
     pub fn reset(&mut self, step: &str) -> Result<(), Trouble> {
         let project = self.project;
         let (step, _) = project.resolve(step)?;
-        let starter = read_starter(project, &step)?;
-        let files = starter
-            .apply(&solution(project, &step, &starter)?)
-            .map_err(|wrong| {
-                let folder = step.crate_folder(Side::Solution);
-                let folder = project.short(&folder).display();
-                Trouble::environment(format!(
-                    "the exercise is made from the solution's, and there {} is not as published: \
-                     git checkout -- {folder}, or download the project again\nnothing was changed",
-                    wrong.join(", ")
-                ))
-            })?;
+        let files = as_published(project, &step)?;
         self.put(&step, &published(files), "as published")
     }
 
@@ -256,6 +245,25 @@ fn rename(
         }
     }
     Ok(())
+}
+
+/// The exercise's files as they were published.
+///
+/// # Errors
+/// The solution, or the patch on it, is not as published (exit code 3).
+pub fn as_published(project: &Project, step: &Step) -> Result<Files, Trouble> {
+    let starter = read_starter(project, step)?;
+    starter
+        .apply(&solution(project, step, &starter)?)
+        .map_err(|wrong| {
+            let folder = step.crate_folder(Side::Solution);
+            let folder = project.short(&folder).display();
+            Trouble::environment(format!(
+                "the exercise is made from the solution's, and there {} is not as published: \
+                 git checkout -- {folder}, or download the project again\nnothing was changed",
+                wrong.join(", ")
+            ))
+        })
 }
 
 fn read_starter(project: &Project, step: &Step) -> Result<Starter, Trouble> {

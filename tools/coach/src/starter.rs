@@ -64,6 +64,14 @@ pub fn package_names(manifest: &str) -> Option<(String, String)> {
     })
 }
 
+/// The words in quotes of a heading `If "…" fails` in a step's hints.
+pub fn condition(heading: &str) -> Option<&str> {
+    heading
+        .strip_prefix("If \"")?
+        .strip_suffix("\" fails")
+        .filter(|words| !words.is_empty())
+}
+
 /// The text of a `starter.patch`. Both crates name their package
 /// `…-exercise`: see [`package_names`].
 pub fn write(exercise: &Files, solution: &Files) -> String {

@@ -17,6 +17,8 @@ pub struct Region<'a> {
     pub start: usize,
     /// Index of the end marker's line; that of the marker if there is none.
     pub end: usize,
+    /// What stands between the two.
+    pub text: String,
 }
 
 /// All regions of a text, in order.
@@ -31,6 +33,8 @@ pub fn regions(text: &str) -> Vec<Region<'_>> {
         if comment.starts_with("END TODO(") {
             if let Some(open) = found.last_mut() {
                 open.end = index;
+                let inner = text.lines().take(index).skip(open.start + 1);
+                open.text = inner.collect::<Vec<_>>().join("\n");
             }
         } else if let Some(rest) = comment.strip_prefix("TODO(")
             && let Some((id, _)) = rest.split_once(')')
@@ -40,6 +44,7 @@ pub fn regions(text: &str) -> Vec<Region<'_>> {
                 id,
                 start: index,
                 end: index,
+                text: String::new(),
             });
         }
     }
@@ -58,6 +63,8 @@ pub struct Task {
     /// Lines of the marker and of the end marker, from 1.
     pub line: usize,
     pub end: usize,
+    /// What stands between the markers.
+    pub text: String,
 }
 
 impl Task {
@@ -105,6 +112,7 @@ pub fn tasks(project: &Project, step: &Step) -> Vec<Task> {
                 file: file.clone(),
                 line: region.start + 1,
                 end: region.end + 1,
+                text: region.text,
             });
         }
     }
@@ -151,7 +159,7 @@ pub fn tidy(path: &Path) -> PathBuf {
     tidy
 }
 
-/// The section of a chapter that a task belongs to.
+/// What to read again for a task.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {
     /// The heading without `#` and backquotes: `2 · The pool`.
@@ -160,34 +168,40 @@ pub struct Section {
     pub line: usize,
 }
 
-/// The section below `## Tasks` that first names `TODO(id)`, in its heading or
-/// its text; `None` where none does.
+/// The section that explains what a task needs: the one that the line
+/// `Read first: [heading](#…)` of the task's own section leads to. Without such a
+/// line it is the task's section: the one below `## Tasks` that first names
+/// `TODO(id)`, in its heading or its text. `None` where none does.
 pub fn section(chapter: &str, id: &str) -> Option<Section> {
     let mark = format!("TODO({id})");
-    let mut fenced = false;
-    let mut below = false;
-    let mut heading = None;
+    let (mut fenced, mut below) = (false, false);
+    // Each with the heading that is to be read first.
+    let mut sections: Vec<(Section, Option<String>)> = Vec::new();
+    let mut own = None;
     for (index, line) in chapter.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        }
-        if !fenced && line.starts_with("## ") {
-            below = line.trim() == "## Tasks";
-        }
-        if !below {
-            continue;
-        }
+        fenced ^= line.trim_start().starts_with("```");
         if !fenced && (line.starts_with("### ") || line.starts_with("## ")) {
-            heading = Some(Section {
-                heading: line.trim_start_matches('#').trim().replace('`', ""),
-                line: index + 1,
-            });
+            if line.starts_with("## ") {
+                below = line.trim() == "## Tasks";
+            }
+            let heading = line.trim_start_matches('#').trim().replace('`', "");
+            let line = index + 1;
+            sections.push((Section { heading, line }, None));
         }
-        if line.contains(&mark) {
-            return heading;
+        let Some((_, concept)) = sections.last_mut() else {
+            continue;
+        };
+        if let Some(rest) = line.strip_prefix("Read first: [") {
+            *concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
+        }
+        if below && own.is_none() && line.contains(&mark) {
+            own = Some(sections.len() - 1);
         }
     }
-    None
+    let own = own?;
+    let concept = sections[own].1.take();
+    let concept = concept.and_then(|it| sections.iter().position(|(s, _)| s.heading == it));
+    Some(sections.swap_remove(concept.unwrap_or(own)).0)
 }
 
 #[cfg(test)]
@@ -221,6 +235,22 @@ mod tests {
         assert_eq!(section("05.2"), Some(("2. TODO(05.2): two".into(), 11)));
         assert_eq!(section("05.3"), None);
         assert_eq!(section("05.9"), None);
+        // The concept, if the section names one that there is.
+        let read = |line: &str| {
+            let chapter = format!(
+                "## Concepts\n\n### A `pool`\n\n## Tasks\n\n### 1 · One\n\nTODO(05.1)\n\n{line}\n\n### 2 · Two\n\nTODO(05.2)\n"
+            );
+            let heading = |id| super::section(&chapter, id).map(|it| it.heading);
+            (heading("05.1").unwrap(), heading("05.2").unwrap())
+        };
+        let own = || "2 · Two".to_owned();
+        assert_eq!(
+            read("Read first: [A `pool`](#a-pool)"),
+            ("A pool".into(), own())
+        );
+        for line in ["", "Read first: nothing", "Read first: [A queue](#a-queue)"] {
+            assert_eq!(read(line), ("1 · One".into(), own()), "{line}");
+        }
         assert_eq!(
             super::section("## Tasks\nTODO(05.1)\n", "05.1")
                 .unwrap()

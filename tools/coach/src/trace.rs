@@ -61,8 +61,12 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             step.slug
         )));
     }
-    let Built::Program { program, target } = cargo::build(project, &step, side, &wanted)? else {
-        return Ok(ExitCode::FAILURE);
+    let (program, target) = match cargo::build(project, &step, side, &wanted)? {
+        Built::Program { program, target } => (program, target),
+        Built::Broken(errors) => {
+            cargo::show_errors(&errors, true);
+            return Ok(ExitCode::FAILURE);
+        }
     };
     let here = env::current_dir().unwrap_or_else(|_| project.root.clone());
     let svg = match &request.svg {

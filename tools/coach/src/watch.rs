@@ -40,6 +40,8 @@ pub struct Request {
     /// Look at the files again and again instead of asking the system to tell
     /// of saves.
     pub poll: bool,
+    /// Show every error of the compiler.
+    pub all: bool,
 }
 
 /// Checks a step now and after every save, until the learner ends it: exit code
@@ -67,6 +69,7 @@ pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         step,
         side,
         poll: request.poll,
+        all: request.all,
         coach,
         notice,
         keys: Keys::start(&sender),
@@ -113,6 +116,7 @@ struct Watch<'a> {
     step: Step,
     side: Side,
     poll: bool,
+    all: bool,
     /// Our own program, for the other verbs.
     coach: PathBuf,
     notice: Notice,
@@ -255,6 +259,9 @@ impl Watch<'_> {
         let mut command = self.verb(&["check", &self.step.slug, "--brief"]);
         if self.side == Side::Solution {
             command.arg("--solution");
+        }
+        if self.all {
+            command.arg("--all");
         }
         command
     }

@@ -5,13 +5,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use starter::Files;
-use support::{Project, outcome, real_root, text};
+use support::{Project, outcome, real_root, snapshot};
 
 const EXERCISE: &str = "steps/05-engine/exercise";
 const LIB: &str = "steps/05-engine/exercise/src/lib.rs";
@@ -29,36 +28,8 @@ fn run(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
 /// The small project, with the patch that reset needs, for step 05.
 fn project() -> Project {
     let project = Project::new();
-    let read = |side: &str| -> Files {
-        snapshot(&project.path(&format!("steps/05-engine/{side}")))
-            .into_iter()
-            .map(|(file, bytes)| {
-                let text = text(&bytes).replace("step05-solution", "step05-exercise");
-                (file.to_str().unwrap().to_owned(), text)
-            })
-            .collect()
-    };
-    let patch = starter::write(&read("exercise"), &read("solution"));
-    project.write("steps/05-engine/starter.patch", &patch);
+    project.publish_05();
     project
-}
-
-/// The files below a folder.
-fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(next) = waiting.pop() {
-        for entry in fs::read_dir(next).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                let name = path.strip_prefix(folder).unwrap().to_path_buf();
-                files.insert(name, fs::read(path).unwrap());
-            }
-        }
-    }
-    files
 }
 
 /// The complete backups.

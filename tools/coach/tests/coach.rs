@@ -280,7 +280,7 @@ fn what_is_not_the_learners_code_is_3() {
 }
 
 #[test]
-fn an_error_in_a_task_leads_to_its_chapter_and_one_outside_to_diff() {
+fn an_error_in_a_task_leads_to_its_chapter_and_one_in_given_code_to_diff() {
     let project = Project::new();
     let lib = project.read("steps/05-engine/exercise/src/lib.rs");
     project.write(
@@ -300,7 +300,10 @@ fn an_error_in_a_task_leads_to_its_chapter_and_one_outside_to_diff() {
     // The task is remembered as the one that failed.
     assert!(project.read(".progress").contains("engine failed=1"));
 
-    // What the check needs and is no longer there: the error is in check.rs.
+    // What the check needs and is no longer there: the error is in check.rs, and
+    // no task has been changed.
+    project.write("steps/05-engine/exercise/src/lib.rs", &lib);
+    project.publish_05();
     for text in [
         lib.replace("    1\n}", "    one\n}"),
         lib.replace("answer()", "reply()"),
@@ -310,7 +313,7 @@ fn an_error_in_a_task_leads_to_its_chapter_and_one_outside_to_diff() {
         assert_eq!(code, Some(1));
         let (_, ours) = err.split_once("no check has run\n").unwrap();
         assert!(ours.starts_with("  where     steps/05-engine/"), "{err}");
-        assert!(ours.contains(", outside every TODO\n"), "{err}");
+        assert!(ours.contains(", in what the step gave you\n"), "{err}");
         assert!(ours.contains("./run.sh diff 05"), "{err}");
         assert!(ours.contains("./run.sh reset 05"), "{err}");
         assert!(!ours.contains("hint"), "{err}");

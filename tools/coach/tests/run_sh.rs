@@ -19,9 +19,7 @@ use snapbox::{assert_data_eq, str};
 use support::{Project, outcome, text};
 
 fn run_sh(project: &Project, arguments: &[&str]) -> Command {
-    let mut command = project.command(project.path("run.sh"));
-    command.args(arguments);
-    command
+    project.run_sh(arguments)
 }
 
 fn run(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {

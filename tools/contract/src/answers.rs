@@ -16,6 +16,7 @@
 
 mod hostile;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use self::hostile::expect_no_leak;
@@ -31,6 +32,52 @@ pub async fn welcome(service: &Service) -> Outcome {
     let reply = service.get("/").await?;
     reply.expect_json(200, &json!("Welcome to Marketplace!"))?;
     expect_content_type(&reply, "application/json")
+}
+
+/// In the problem for a number such as 2.0 or 1e2.
+const WHOLE_NUMBER: &str = "without a point or exponent";
+
+/// Bodies that a client gets wrong without meaning to: each of `wrong`, and
+/// `good` in encodings that are not UTF-8 alone. Each answer is a 400 or 422
+/// that says why: it has the words that stand beside the body, or "once" for a
+/// key that is given twice.
+async fn misread(
+    service: &Service,
+    (method, path): (Method, &str),
+    good: &str,
+    wrong: &[(&str, &str)],
+) -> Outcome {
+    let utf16 = |bytes: fn(u16) -> [u8; 2]| good.encode_utf16().flat_map(bytes).collect();
+    let little: Vec<u8> = utf16(u16::to_le_bytes);
+    let big: Vec<u8> = utf16(u16::to_be_bytes);
+    let mut bodies: Vec<_> = wrong
+        .iter()
+        .map(|(body, words)| ((*body).into(), *words))
+        .collect();
+    bodies.push((
+        [b"\xef\xbb\xbf", good.as_bytes()].concat(),
+        "byte order mark",
+    ));
+    bodies.push(([&b"\xff\xfe"[..], &little].concat(), "UTF-8"));
+    bodies.push(([&b"\xfe\xff"[..], &big].concat(), "UTF-8"));
+    bodies.push((little, "UTF-8"));
+    bodies.push((big, "UTF-8"));
+    for (body, words) in bodies {
+        let sent = body.escape_ascii().to_string();
+        let json = [("content-type", "application/json")];
+        let reply = service.send(method.clone(), path, &json, body).await?;
+        let status = if reply.status == 422 { 422 } else { 400 };
+        expect_problem(&reply, status)?;
+        let text = reply.text();
+        let once = words.starts_with('`') && text.contains("once");
+        ensure(
+            text.contains(words) || once,
+            format_args!("{} with the body {sent}", reply.asked()),
+            format_args!("a problem that says why, with the words: {words}"),
+            text,
+        )?;
+    }
+    Ok(())
 }
 
 /// Fails unless the answer is a problem document (RFC 9457) with this status,
@@ -135,14 +182,17 @@ async fn customers(
     ];
     expect_list(service, "/api/customers", format, &expected).await?;
 
-    // A customer's id is not that of the address, an address may be shared, and
-    // a name may need escapes.
+    // A customer's id is not that of the address and may be below 1, an address
+    // may be shared, and a name may need escapes.
     database
         .execute(
             "INSERT INTO address VALUES (5, 404, 10404);
-             INSERT INTO customer VALUES (8, 'Zoë \"Z\" \\ O''Neil', 5), (7, 'Dana', 1);",
+             INSERT INTO customer VALUES (8, 'Zoë \"Z\" \\ O''Neil', 5), (7, 'Dana', 1),
+                                         (0, 'Finn', 2), (-5, 'Eve', 2);",
         )
         .await?;
+    expected.insert(0, row(-5, "Eve", 2, 201, 10002));
+    expected.insert(1, row(0, "Finn", 2, 201, 10002));
     expected.push(row(7, "Dana", 1, 101, 10001));
     expected.push(row(8, "Zoë \"Z\" \\ O'Neil", 5, 404, 10404));
     expect_list(service, "/api/customers", format, &expected).await?;
@@ -193,6 +243,75 @@ async fn expect_list(service: &Service, path: &str, format: Format, expected: &[
     }
 }
 
+/// `GET path` has the format that `Accept` prefers (RFC 9110, 12.5.1):
+/// lines for a client that wants them more than an array, else an array, also
+/// for one that accepts neither. Names are case-insensitive, a range with a
+/// malformed weight counts for nothing, and of the ranges that cover a format the
+/// most specific one says its weight.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
+    let lines = [
+        &["application/x-ndjson"][..],
+        &["Application/X-NDJSON; Q=0.5"],
+        &["text/html, application/x-ndjson"],
+        &["text/html", "application/x-ndjson"],
+        &["text/html;x=\"a,b\", application/x-ndjson"],
+        &["application/json;q=0.5, application/x-ndjson"],
+        &["application/json;Q=0.5", "application/x-ndjson;q=0.501"],
+        &["application/x-ndjson, */*;q=0.5"],
+        &["*/*;q=0.5, application/*;q=0.2, application/x-ndjson;q=0.3"],
+        // All else is as welcome as the lines, yet they are named.
+        &["application/x-ndjson, */*"],
+        &["*/*, application/json;q=0"],
+        &["application/x-ndjson;q=0.1, application/json;q=1.5"],
+        &["no range, application/x-ndjson"],
+    ];
+    let array = [
+        &[][..],
+        &[""],
+        &["*/*"],
+        &["application/*"],
+        &["application/json"],
+        &["text/html"],
+        &["text/html;x=\", application/x-ndjson\""],
+        &["application/json, application/x-ndjson"],
+        &["application/x-ndjson, application/json"],
+        &["application/x-ndjson;q=0"],
+        &["application/x-ndjson;Q=0"],
+        &["application/x-ndjson ; Q=0.000"],
+        &["*/*, application/x-ndjson;q=0"],
+        &["application/x-ndjson;q=1.5"],
+        &["application/x-ndjson;q=inf"],
+        &["application/x-ndjson;q=NaN"],
+        &["application/x-ndjson;q=-1"],
+        &["application/x-ndjson;q=much"],
+        &["application/x-ndjson;q="],
+        &["application/x-ndjson;q=0.1, application/json;q=0.2"],
+        &["application/x-ndjson;q=0.5, */*"],
+        &["application/*;q=0.9, application/x-ndjson;q=0.5"],
+        &["application/x-ndjsonx"],
+        &["application/x-ndjson+json"],
+        &[",;q="],
+    ];
+    let lines = lines.map(|accept| (accept, "application/x-ndjson"));
+    let array = array.map(|accept| (accept, "application/json"));
+    for (accept, expected) in lines.into_iter().chain(array) {
+        let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
+        let reply = service.get_with(path, &headers).await?;
+        reply.expect_status(200)?;
+        let got = reply.header("content-type").unwrap_or("none");
+        ensure(
+            got == expected,
+            reply.asked(),
+            format_args!("content type {expected}"),
+            format_args!("content type {got}"),
+        )?;
+    }
+    Ok(())
+}
+
 // ---- orders of a customer
 
 /// Items whose totals and order show mistakes: one without a description, two
@@ -222,7 +341,8 @@ pub async fn orders_of_customer_flat(service: &Service, database: &Database) -> 
     // Customer 2 has an order without items.
     expect_list(service, "/api/orders/2", Format::Array, &[]).await?;
 
-    add_second_order_of_alex(database).await?;
+    add_orders_of_alex(database).await?;
+    of_alex.insert(0, row("Onion", Some("an onion"), 2.0, 6.0));
     of_alex.push(row("Mint", Some("a leaf of mint"), 0.2, 0.2));
     of_alex.push(row("Salt", None, 0.1, 0.7));
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
@@ -261,10 +381,12 @@ pub async fn orders_of_customer_nested(service: &Service, database: &Database) -
     expect_list(service, "/api/orders/2", Format::Array, &of_blake).await?;
     expect_list(service, "/api/orders/3", Format::Array, &of_cam).await?;
 
-    add_second_order_of_alex(database).await?;
+    add_orders_of_alex(database).await?;
     database
         .execute("INSERT INTO customer VALUES (4, 'Dana', 1);")
         .await?;
+    let items = [item("Onion", 2.0, 3, 6.0)];
+    of_alex.insert(0, order(-5, "Alex", "2024-03-02 08:00:00", &items));
     let items = [item("Mint", 0.2, 1, 0.2), item("Salt", 0.1, 7, 0.7)];
     of_alex.push(order(10, "Alex", "2024-03-01 08:00:00", &items));
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
@@ -273,13 +395,15 @@ pub async fn orders_of_customer_nested(service: &Service, database: &Database) -
     malformed_ids_400(service, "/api/orders/").await
 }
 
-/// Placed later than order 1, though its time is earlier, with its items not by
-/// id and not by name.
-async fn add_second_order_of_alex(database: &Database) -> Outcome {
+/// One placed later than order 1, though its time is earlier, with its items not
+/// by id and not by name; and one whose id is below 1.
+async fn add_orders_of_alex(database: &Database) -> Outcome {
     database.execute(MORE_ITEMS).await?;
     database
         .execute(
-            "INSERT INTO orders VALUES (10, 1, '2024-03-01 08:00:00');
+            "INSERT INTO orders VALUES (10, 1, '2024-03-01 08:00:00'),
+                                       (-5, 1, '2024-03-02 08:00:00');
+             INSERT INTO order_items VALUES (-5, 4, 3);
              INSERT INTO order_items VALUES (10, 12, 1);
              INSERT INTO order_items VALUES (10, 11, 7);",
         )
@@ -405,6 +529,7 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
         "orders=1,,2",
         "orders=1.5",
         "orders=9223372036854775808",
+        "orders=1&orders=2",
     ] {
         expect_problem(&service.get(&format!("{PATH}?{query}")).await?, 400)?;
     }
@@ -415,6 +540,17 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
     ] {
         expect_problem(&service.get_json_body(PATH, &body).await?, 400)?;
     }
+    misread(
+        service,
+        (Method::GET, PATH),
+        r#"{"orders":[1]}"#,
+        &[
+            (r#"{"orders":[1],"orders":[2]}"#, "`orders`"),
+            (r#"{"orders":[1.0]}"#, WHOLE_NUMBER),
+            (r#"{"orders":[1e0]}"#, WHOLE_NUMBER),
+        ],
+    )
+    .await?;
     // Neither a query nor a body.
     expect_problem(&service.get(PATH).await?, 400)
 }
@@ -507,12 +643,14 @@ async fn between_dates(service: &Service, database: &Database, format: Format) -
         expect_list(service, &path, format, expected).await?;
     }
 
-    // A later order with an earlier time, and one of the same second as order 2
-    // with its items neither by id nor by name.
+    // A later order with an earlier time, one of the same second as order 2 with
+    // its items neither by id nor by name, and one whose id is below 1.
     database
         .execute(
             "INSERT INTO orders VALUES (10, 2, '2024-03-19 09:00:00'),
-                                       (11, 2, '2024-03-20 11:00:00');
+                                       (11, 2, '2024-03-20 11:00:00'),
+                                       (-5, 2, '2024-03-18 10:30:00');
+             INSERT INTO order_items VALUES (-5, 3, 2);
              INSERT INTO order_items VALUES (11, 4, 1);
              INSERT INTO order_items VALUES (11, 1, 2);
              INSERT INTO order_items VALUES (11, 2, 1);
@@ -525,9 +663,14 @@ async fn between_dates(service: &Service, database: &Database, format: Format) -
         row("Blake", "Kit Kat", 1.0, 1.0),
     ];
     let earlier = [row("Blake", "Bread", 10.5, 10.5)];
-    let all = [&of_alex[..], &earlier, &of_cam, &of_blake].concat();
-    let path = "/api/orders_between_dates/2024-03-22/2024-03-17";
-    expect_list(service, path, format, &all).await
+    let first = [row("Blake", "Bread", 10.5, 21.0)];
+    let all = [&first[..], &of_alex, &earlier, &of_cam, &of_blake].concat();
+    // The first time is that of the two first orders.
+    for after in ["2024-03-17", "2024-03-18%2010:30:00"] {
+        let path = format!("/api/orders_between_dates/2024-03-22/{after}");
+        expect_list(service, &path, format, &all).await?;
+    }
+    Ok(())
 }
 
 // ---- a new order
@@ -544,7 +687,18 @@ pub async fn new_order_stored(service: &Service, database: &Database) -> Outcome
     // Customer 2 first: who stores every order under customer 1 is found out.
     place_order(service, database, 2, &[(4, 3), (1, 2)], 16.0).await?;
     place_order(service, database, 3, &[(3, 1)], 10.5).await?;
-    place_order(service, database, 1, &[(2, 4), (3, 6)], 67.0).await
+    place_order(service, database, 1, &[(2, 4), (3, 6)], 67.0).await?;
+
+    let body = r#"{"customer_id":1,"items":[{"id":2,"quantity":4}]}"#;
+    let kind = "Application/JSON; Charset=UTF-8";
+    let reply = service.post(NEW_ORDER, kind, body).await?;
+    let status = reply.status;
+    ensure(
+        status == 201,
+        format_args!("{} with the content type {kind}", reply.asked()),
+        "status 201",
+        format_args!("status {status}: {}", reply.text()),
+    )
 }
 
 async fn place_order(
@@ -747,7 +901,65 @@ async fn malformed_orders(service: &Service, database: &Database) -> Outcome {
         expect_problem(&reply, status)?;
         database.expect_unchanged(reply.asked(), &before).await?;
     }
-    Ok(())
+
+    let good = r#"{"customer_id":2,"items":[{"id":2,"quantity":4}]}"#;
+    misread(
+        service,
+        (Method::POST, NEW_ORDER),
+        good,
+        &[
+            (
+                r#"{"customer_id":1,"customer_id":2,"items":[{"id":2,"quantity":4}]}"#,
+                "`customer_id`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":3,"quantity":4}],"items":[{"id":2,"quantity":4}]}"#,
+                "`items`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":3,"id":2,"quantity":4}]}"#,
+                "`id`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":1,"quantity":9}]}"#,
+                "`quantity`",
+            ),
+            (
+                r#"{"customer_id":2.0,"items":[{"id":2,"quantity":4}]}"#,
+                WHOLE_NUMBER,
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":1e2}]}"#,
+                WHOLE_NUMBER,
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2E0,"quantity":4}]}"#,
+                WHOLE_NUMBER,
+            ),
+            // Python's writer makes these; they are not JSON.
+            (r#"{"customer_id":NaN,"items":[{"id":2,"quantity":4}]}"#, "JSON"),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":Infinity}]}"#,
+                "JSON",
+            ),
+        ],
+    )
+    .await?;
+    database
+        .expect_unchanged("the bodies before, then all rows", &before)
+        .await?;
+
+    // A body that is an order, but is not said to be JSON.
+    let reply = service.post(NEW_ORDER, "text/plain", good).await?;
+    let status = if reply.status == 415 { 415 } else { 400 };
+    expect_problem(&reply, status)?;
+    ensure(
+        reply.text().contains("application/json"),
+        format_args!("{} with the content type text/plain", reply.asked()),
+        "a problem that names application/json",
+        reply.text(),
+    )?;
+    database.expect_unchanged(reply.asked(), &before).await
 }
 
 /// `POST /api/add_new_order` with a quantity whose total leaves the range of an

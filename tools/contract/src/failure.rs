@@ -236,7 +236,7 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
             if expected.len() == got.len() {
                 return None;
             }
-            let counts = format!("expected {} values, got {}", expected.len(), got.len());
+            let counts = format!("{} values expected, {} received", expected.len(), got.len());
             here(match got.get(expected.len()) {
                 Some(surplus) => format!("{counts}: the first one too many is {surplus}"),
                 None => counts,

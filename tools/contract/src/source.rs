@@ -72,23 +72,62 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Heading and line of the section of a chapter that describes a task: the first
-/// section below `## Tasks` that contains `TODO(todo)`.
+/// What to read for a task, heading and line: the section that the line `Read
+/// first: [heading](#…)` of the task's section leads to. Without such a line it is
+/// the task's section, the one below `## Tasks` that first names `TODO(todo)`.
 pub(crate) fn section(chapter: &str, todo: &str) -> Option<(String, usize)> {
     let mark = format!("TODO({todo})");
-    let (mut tasks, mut fenced, mut heading) = (false, false, None);
+    let (mut tasks, mut fenced, mut own) = (false, false, None);
+    // Heading, line, and the heading that is to be read first.
+    let mut sections: Vec<(String, usize, Option<String>)> = Vec::new();
     for (index, line) in chapter.lines().enumerate() {
         fenced ^= line.trim_start().starts_with("```");
-        if !fenced && line.starts_with("## ") {
-            tasks = line.trim() == "## Tasks";
-        }
-        if tasks && !fenced && line.starts_with("##") {
+        if !fenced && line.starts_with("##") {
+            if line.starts_with("## ") {
+                tasks = line.trim() == "## Tasks";
+            }
             let title = line.trim_start_matches('#').trim().replace('`', "");
-            heading = Some((title, index + 1));
+            sections.push((title, index + 1, None));
         }
-        if tasks && line.contains(&mark) {
-            return heading;
+        let Some((.., concept)) = sections.last_mut() else {
+            continue;
+        };
+        if let Some(rest) = line.strip_prefix("Read first: [") {
+            *concept = rest.split_once(']').map(|it| it.0.replace('`', ""));
+        }
+        if tasks && own.is_none() && line.contains(&mark) {
+            own = Some(sections.len() - 1);
         }
     }
-    None
+    let own = own?;
+    let concept = sections[own].2.take();
+    let concept = concept.and_then(|it| sections.iter().position(|section| section.0 == it));
+    let (title, line, _) = sections.swap_remove(concept.unwrap_or(own));
+    Some((title, line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::section;
+
+    #[test]
+    fn what_a_task_says_to_read_first_comes_before_the_task() {
+        let read = |line: &str| {
+            let chapter = format!(
+                "# 05\n\n## Concepts\n\n### A `pool`\n\n## Tasks\n\n### 1 · One\n\n{line}\n\nTODO(05.1)\n\n### 2 · Two\n\nTODO(05.2)\n"
+            );
+            (section(&chapter, "05.1"), section(&chapter, "05.2"))
+        };
+        let own = || Some(("2 · Two".to_owned(), 15));
+        let concept = Some(("A pool".to_owned(), 5));
+        assert_eq!(read("Read first: [A `pool`](#a-pool)"), (concept, own()));
+        for line in ["", "Read first: [A queue](#a-queue)"] {
+            assert_eq!(
+                read(line),
+                (Some(("1 · One".to_owned(), 9)), own()),
+                "{line}"
+            );
+        }
+        assert_eq!(section("TODO(05.1)", "05.1"), None);
+    }
 }

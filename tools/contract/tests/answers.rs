@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use axum::{Router, body};
 use contract::answers::{self, Surface};
 use contract::{Database, Failure, Outcome, Service};
+use mediatype::{MediaType, MediaTypeList, ReadParams};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, SqlitePool};
@@ -36,6 +37,12 @@ enum Fault {
     AddressOfCustomerId,
     CustomersByName,
     NdjsonAsArray,
+    WeightByCase,
+    AnyWeight,
+    NoWildcards,
+    IdsFromOne,
+    Unexplained,
+    LastKeyWins,
     NdjsonWithoutLastLineFeed,
     ContentType,
     TotalZeroForNull,
@@ -99,10 +106,7 @@ impl App {
     }
 
     fn list(&self, rows: Vec<Value>, headers: &HeaderMap) -> Response {
-        let lines = headers
-            .get(header::ACCEPT)
-            .is_some_and(|accept| accept == "application/x-ndjson");
-        if !lines {
+        if !self.wants_lines(headers) {
             return self.json(200, &json!(rows));
         }
         let mut text = String::new();
@@ -117,6 +121,39 @@ impl App {
             return (kind, "[]\n").into_response();
         }
         (kind, text).into_response()
+    }
+
+    fn wants_lines(&self, headers: &HeaderMap) -> bool {
+        let values = headers.get_all(header::ACCEPT).iter();
+        let accept: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
+        let ranges: Vec<_> = accept
+            .iter()
+            .flat_map(|value| MediaTypeList::new(value))
+            .flatten()
+            .collect();
+        // What a format is worth, and by how special a range.
+        let worth = |format: &str| {
+            let covering = ["*/*", "application/*", format];
+            let weights = ranges.iter().filter_map(|range| {
+                let kind = range.essence().to_string().to_lowercase();
+                let special = covering.iter().position(|covering| *covering == kind)?;
+                let weight = range.params().find(|(name, _)| match self.fault {
+                    Fault::WeightByCase => name.as_str() == "q",
+                    _ => *name == "q",
+                });
+                let weight: f32 = weight.map_or(Some(1.0), |(_, q)| q.as_str().parse().ok())?;
+                let sound = (0.0..=1.0).contains(&weight) || self.is(Fault::AnyWeight);
+                sound.then_some((special, weight))
+            });
+            let most = weights.max_by_key(|(special, _)| *special);
+            most.filter(|(_, weight)| *weight > 0.0)
+                .map(|(special, weight)| (weight, special))
+        };
+        let array = match self.fault {
+            Fault::NoWildcards => worth("application/json").filter(|(_, special)| *special == 2),
+            _ => worth("application/json"),
+        };
+        worth("application/x-ndjson") > array
     }
 
     fn json(&self, status: u16, value: &Value) -> Response {
@@ -138,8 +175,11 @@ impl App {
         };
         let detail = if self.is(Fault::LeaksCause) {
             "error returned from database: (code: 787) FOREIGN KEY constraint failed"
-        } else {
+        } else if self.is(Fault::Unexplained) {
             "no"
+        } else {
+            "not application/json in UTF-8 without a byte order mark, each key once, \
+             not JSON numbers without a point or exponent"
         };
         let mut problem = json!({
             "type": "about:blank", "title": "No", "status": status, "detail": detail,
@@ -259,7 +299,14 @@ async fn customers(State(app): Shared, headers: HeaderMap) -> Response {
     } else {
         "c.id"
     };
-    let sql = format!("SELECT json_object({row}) FROM customer c {on} ORDER BY {by}");
+    let from = if app.is(Fault::IdsFromOne) {
+        1
+    } else {
+        i64::MIN
+    };
+    let sql = format!(
+        "SELECT json_object({row}) FROM customer c {on} WHERE c.id >= {from} ORDER BY {by}"
+    );
     app.list(app.rows(&sql).await, &headers)
 }
 
@@ -354,8 +401,7 @@ async fn totals(
         None if app.form == Form::Late && !body.is_empty() && !is_json(&headers) => {
             return app.problem(415, None);
         }
-        None => serde_json::from_slice::<Value>(&body)
-            .ok()
+        None => read_json(&app, &body)
             .and_then(|body| body["orders"].as_array().cloned())
             .and_then(|ids| ids.iter().map(Value::as_i64).collect()),
     };
@@ -396,7 +442,24 @@ async fn read(app: &App, body: Body) -> Option<Bytes> {
 fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/json")
+        .and_then(|kind| MediaType::parse(kind.to_str().ok()?).ok())
+        .is_some_and(|kind| kind.essence() == MediaType::parse("application/json").unwrap())
+}
+
+/// `None` for what is not JSON, or has a key twice in one object.
+fn read_json(app: &App, body: &[u8]) -> Option<Value> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    // The bodies of the contract have no other texts than keys.
+    let keys = std::str::from_utf8(body).ok()?.matches("\":").count();
+    (app.is(Fault::LastKeyWins) || keys == keys_of(&value)).then_some(value)
+}
+
+fn keys_of(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.len() + members.values().map(keys_of).sum::<usize>(),
+        Value::Array(items) => items.iter().map(keys_of).sum(),
+        _ => 0,
+    }
 }
 
 async fn between(
@@ -475,7 +538,7 @@ async fn add(State(app): Shared, headers: HeaderMap, body: Body) -> Response {
     if !is_json(&headers) && !app.is(Fault::AnyContentType) {
         return app.problem(415, None);
     }
-    let Ok(order) = serde_json::from_slice::<Value>(&body) else {
+    let Some(order) = read_json(&app, &body) else {
         if app.is(Fault::CountsVisitors) {
             let sql = "INSERT INTO address (flat_number, post_code) VALUES (1, 1)";
             sqlx::query(sql).execute(&app.pool).await.unwrap();
@@ -574,6 +637,10 @@ macro_rules! checks {
                     let (service, database) = start(form, fault).await?;
                     answers::$name(&service, &database).await
                 }),)*
+                "format_by_accept" => Box::pin(async move {
+                    let (service, _database) = start(form, fault).await?;
+                    answers::format_by_accept(&service, "/api/customers").await
+                }),
                 "hostile_input" => Box::pin(async move {
                     let (service, database) = start(form, fault).await?;
                     if fault == Fault::None {
@@ -619,6 +686,7 @@ checks! {
 async fn a_right_service_passes() {
     let both = [
         "welcome",
+        "format_by_accept",
         "order_total",
         "orders_total",
         "orders_between_dates",
@@ -683,9 +751,23 @@ async fn each_fault_is_found() {
             "customers_nested",
             "flat_number",
         ),
-        (F::CustomersByName, Early, "customers_flat", "[1]"),
-        (F::CustomersByName, Early, "customers_flat_ndjson", "[1]"),
+        (F::CustomersByName, Early, "customers_flat", "[0]"),
+        (F::CustomersByName, Early, "customers_flat_ndjson", "[0]"),
         (F::NdjsonAsArray, Early, "customers_flat_ndjson", "[0]"),
+        (F::WeightByCase, Early, "format_by_accept", "Q=0"),
+        (F::AnyWeight, Late, "format_by_accept", "q=1.5"),
+        (F::NoWildcards, Early, "format_by_accept", "*/*"),
+        (F::IdsFromOne, Early, "customers_flat", "Eve"),
+        (F::IdsFromOne, Late, "customers_nested_ndjson", "Eve"),
+        (
+            F::LastKeyWins,
+            Early,
+            "new_order_refusals_400",
+            "customer_id\":2",
+        ),
+        (F::LastKeyWins, Late, "orders_total", "orders"),
+        (F::Unexplained, Early, "orders_total", "`orders`"),
+        (F::Unexplained, Late, "new_order_refusals", "`customer_id`"),
         (
             F::NdjsonWithoutLastLineFeed,
             Late,

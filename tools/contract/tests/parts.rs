@@ -662,7 +662,7 @@ async fn differences() -> Outcome {
         (
             json!([1]),
             json!([1, 2]),
-            "[1,2]\nfirst difference: expected 1 values, got 2: the first one too many is 2",
+            "[1,2]\nfirst difference: 1 values expected, 2 received: the first one too many is 2",
         ),
         (
             json!({"a": 1}),

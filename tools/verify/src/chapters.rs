@@ -6,8 +6,10 @@ use crate::cargo;
 use crate::console;
 use crate::document::{Block, Document, TRY};
 use crate::exercises::todo_ids;
+use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
+use crate::questions;
 use crate::regions::{Place, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
@@ -43,12 +45,7 @@ pub fn prove(
         let path = step.chapter();
         match Document::read(tree, &path) {
             Err(failure) => report.prove(&path, || Err(failure)),
-            Ok(document) => {
-                report.prove(&format!("{path} has the form of a chapter"), || {
-                    form(tree, &document, step)
-                });
-                prove_document(tree, sandbox, &document, Some(step), report)?;
-            }
+            Ok(document) => prove_document(tree, sandbox, &document, Some(step), report)?,
         }
     }
     if whole {
@@ -99,8 +96,8 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
     Ok(())
 }
 
-/// Title, goal, minutes, files and sections of a chapter.
-fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
+/// Title, goal, minutes, files, sections and questions of a chapter.
+pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     let mut failures = Vec::new();
     let title = format!("# {} · ", step.number);
     if !chapter.text.starts_with(&title) {
@@ -119,16 +116,19 @@ fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         Some(goal) if !goal.trim().is_empty() => {}
         _ => failures.push("a line `Goal: …` is missing below the title".into()),
     }
-    match field("Minutes: ").and_then(|line| line.split_once(" · Files: ")) {
-        Some((minutes, files)) => {
-            if minutes.trim().parse::<u32>().is_err() {
-                failures.push(format!("Minutes: `{minutes}` is no number"));
+    let wanted = Estimate::of(tree, chapter, step)?.stated();
+    match field(LABEL).and_then(|line| line.split_once(FILES)) {
+        Some((stated, files)) => {
+            if stated != wanted {
+                failures.push(format!(
+                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`; `verify minutes --write` sets it"
+                ));
             }
             failures.extend(touched_files(tree, step, files).err());
         }
-        None => failures.push(
-            "a line `Minutes: 30 · Files: `exercise/src/…`, …` is missing below the title".into(),
-        ),
+        None => failures.push(format!(
+            "a line `{LABEL}{wanted}{FILES}`exercise/src/…`, …` is missing below the title"
+        )),
     }
 
     for (index, wanted) in SECTIONS.iter().enumerate() {
@@ -159,16 +159,8 @@ fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
             failures.push(format!("`## Tasks` does not mention TODO({id})"));
         }
     }
-    let questions = chapter
-        .section("Test your understanding")
-        .unwrap_or_default()
-        .matches("<details>")
-        .count();
-    if questions < 3 {
-        failures.push(format!(
-            "`## Test your understanding` has {questions} folded answers, at least 3 are needed"
-        ));
-    }
+    failures.extend(questions::form(chapter, "Predict", 2, true).err());
+    failures.extend(questions::form(chapter, "Test your understanding", 3, false).err());
     all_of(&failures)
 }
 

@@ -332,7 +332,7 @@ fn addresses(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The anchor that GitHub gives to a heading.
-fn slug(heading: &str) -> String {
+pub fn slug(heading: &str) -> String {
     heading
         .trim()
         .to_lowercase()

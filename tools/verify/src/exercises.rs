@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::Env;
 use crate::cargo::{self, Compiled, Verdict};
 use crate::document::Document;
+use crate::hints;
 use crate::regions::Source;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
@@ -67,6 +68,16 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
                 &format!("{} exercise fails as its chapter announces", step.slug),
                 || as_announced(&Document::read(tree, &step.chapter())?, &verdict),
             );
+            if let Ok(hints) = Document::read(tree, &hints::path(step))
+                && hints
+                    .headings
+                    .iter()
+                    .any(|it| hints::condition(it).is_some())
+            {
+                report.prove(&format!("{} hints name its checks", step.slug), || {
+                    hints::conditions(&hints, &verdict)
+                });
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use proc_macro2::TokenStream;
 
+use crate::cargo::{self, Verdict};
 use crate::document::{Block, Document, Heading};
 use crate::exercises::todo_ids;
 use crate::regions::Source;
@@ -67,6 +68,34 @@ pub fn prove(tree: &Tree, step: &Step) -> Outcome {
     all_of(&failures)
 }
 
+/// Each `### If "…" fails` names a check of its task.
+pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
+    let mut failures = Vec::new();
+    let mut id = "";
+    for heading in &hints.headings {
+        if heading.level == 2 {
+            id = &heading.text;
+        }
+        let Some(words) = condition(heading) else {
+            continue;
+        };
+        let of_the_task = |todo: &str| cargo::ids(todo).any(|it| it == id);
+        let named = |check: &&cargo::Check| of_the_task(&check.todo) && check.name.contains(words);
+        if !verdict.checks.iter().any(|check| named(&check)) {
+            failures.push(format!(
+                "{}:{}: no check of {id} has \"{words}\" in its name",
+                hints.path, heading.line
+            ));
+        }
+    }
+    all_of(&failures)
+}
+
+/// The words of `### If "…" fails`, which may stand before the levels of a task.
+pub fn condition(heading: &Heading) -> Option<&str> {
+    starter::condition(&heading.text).filter(|_| heading.level == 3)
+}
+
 /// The title, a section for each TODO in order, and in it the three levels.
 fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, String> {
     let mut expected = vec![(1, format!("Hints for step {}", step.number))];
@@ -76,9 +105,22 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, Strin
     }
     let mark = |level: usize| "#".repeat(level);
     let shown = |heading: &Heading| format!("{} {}", mark(heading.level), heading.text);
+    let mut found: Vec<&Heading> = Vec::new();
+    for heading in &hints.headings {
+        if condition(heading).is_none() {
+            found.push(heading);
+        } else if found.last().is_none_or(|before| before.level != 2) {
+            return Ok(vec![format!(
+                "line {}: `{}` must stand before the levels of a task",
+                heading.line,
+                shown(heading)
+            )]);
+        }
+    }
+    let headings = found;
     for (index, (level, text)) in expected.iter().enumerate() {
         let wanted = format!("{} {text}", mark(*level));
-        match hints.headings.get(index) {
+        match headings.get(index) {
             Some(found) if found.level == *level && found.text == *text => {}
             Some(found) => {
                 return Ok(vec![format!(
@@ -90,7 +132,7 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, Strin
             None => return Ok(vec![format!("`{wanted}` is missing at the end")]),
         }
     }
-    let more = hints.headings.get(expected.len());
+    let more = headings.get(expected.len());
     Ok(more
         .map(|found| {
             format!(
@@ -189,6 +231,31 @@ mod tests {
             info: info.into(),
             text: text.into(),
             line: 7,
+        }
+    }
+
+    #[test]
+    fn a_condition_names_a_check_of_its_task() {
+        let verdict = serde_json::from_str(
+            r#"{"passed":1,"failed":1,"checks":[
+                {"todo":"05.1","name":"one","status":"passed"},
+                {"todo":"05.2, 05.3","name":"two of them","status":"failed"}]}"#,
+        )
+        .expect("a verdict");
+        let judge = |id: &str, heading: &str| {
+            let text = format!("# Hints for step 05\n\n## {id}\n\n### {heading}\n\ntext\n");
+            conditions(&Document::parse("hints.md", text), &verdict)
+        };
+        for (id, good) in [
+            ("05.1", "If \"one\" fails"),
+            ("05.3", "If \"two of\" fails"),
+            ("05.1", "Nudge"),
+        ] {
+            assert_eq!(judge(id, good), Ok(()), "{good}");
+        }
+        for (id, bad) in [("05.1", "If \"two\" fails"), ("05.2", "If \"One\" fails")] {
+            let failure = judge(id, bad).expect_err(bad);
+            assert!(failure.contains("hints.md:5: no check of"), "{failure}");
         }
     }
 

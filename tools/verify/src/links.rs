@@ -1,6 +1,6 @@
 //! Links lead somewhere, and a page shows what its text says.
 
-use crate::document::Document;
+use crate::document::{Document, slug};
 use crate::report::{Outcome, all_of};
 use crate::tree::{Tree, has_extension};
 
@@ -41,7 +41,37 @@ pub fn resolve(tree: &Tree, document: &Document) -> Outcome {
     for (name, line) in &document.undefined {
         failures.push(format!("line {line}: nothing defines [{name}]"));
     }
+    failures.extend(concepts(document));
     all_of(&failures)
+}
+
+/// The coach and the checks find what `Read first: [heading](#heading)` names by
+/// the heading's text.
+fn concepts(document: &Document) -> Vec<String> {
+    let names_a_heading = |rest: &str| {
+        let (text, target) = rest
+            .trim_end()
+            .strip_prefix('[')?
+            .strip_suffix(')')?
+            .split_once("](#")?;
+        let text = text.replace('`', "");
+        document
+            .headings
+            .iter()
+            .any(|heading| heading.text == text && slug(&text) == target)
+            .then_some(())
+    };
+    let lines = document.text.lines().enumerate();
+    lines
+        .filter_map(|(index, line)| Some((index, line.strip_prefix("Read first: ")?)))
+        .filter(|(_, rest)| names_a_heading(rest).is_none())
+        .map(|(index, rest)| {
+            format!(
+                "line {}: `{rest}` is not a link to a heading of this page with the heading's words",
+                index + 1
+            )
+        })
+        .collect()
 }
 
 /// Nothing vanishes from the page, and no path is of one machine only.
@@ -166,6 +196,29 @@ mod tests {
         ] {
             let (scheme, rest) = bad.split_once("://").expect("an address");
             assert!(web_address(scheme, rest).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_to_read_first_is_a_heading_of_the_page() {
+        let faults = |line: &str| {
+            let text = format!("## Concepts\n\n### A `pool` of two\n\n{line}\n");
+            concepts(&Document::parse("a.md", text)).len()
+        };
+        for good in [
+            "Read first: [A `pool` of two](#a-pool-of-two)",
+            "Read it first: x",
+        ] {
+            assert_eq!(faults(good), 0, "{good}");
+        }
+        for bad in [
+            "Read first: A pool of two",
+            "Read first: [The pool](#a-pool-of-two)",
+            "Read first: [A `pool` of two](#concepts)",
+            "Read first: [A `pool` of two](../a.md#a-pool-of-two)",
+            "Read first: [A `pool` of two](#a-pool-of-two), then go on.",
+        ] {
+            assert_eq!(faults(bad), 1, "{bad}");
         }
     }
 

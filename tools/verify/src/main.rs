@@ -14,9 +14,12 @@ mod flaky;
 mod hints;
 mod links;
 mod matching;
+mod mermaid;
+mod minutes;
 mod parity;
 mod process;
 mod queries;
+mod questions;
 mod regions;
 mod report;
 mod sandbox;
@@ -72,15 +75,17 @@ enum Part {
     /// An exercise equals its solution, and the solution before it, outside the TODO regions
     Parity(Only),
     /// Wrong answers are rejected for the right TODO, other right ones are accepted
-    Wrong(Only),
+    Wrong(wrong::Settings),
     /// What the chapters and the README show is true
     Chapters(Only),
     /// What `.sqlx` says about the queries is what the database says
     Queries(Only),
-    /// Links lead somewhere, and each TODO has its hints
+    /// Links lead somewhere, chapters have their form, and each TODO has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
     Starters(Only),
+    /// How long each chapter takes, estimated from its words and tasks
+    Minutes(minutes::Settings),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
     /// How long a learner waits from an edit to the verdict, and the size of target/
@@ -94,11 +99,12 @@ impl Part {
             Self::All(only)
             | Self::Exercises(only)
             | Self::Parity(only)
-            | Self::Wrong(only)
             | Self::Chapters(only)
             | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
+            Self::Wrong(settings) => settings.step.as_deref(),
+            Self::Minutes(settings) => settings.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
             Self::Speed(settings) => settings.step.as_deref(),
         }
@@ -136,6 +142,9 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
     if matches!(cli.part, Part::Starters(_)) {
         return starters::write(&tree, &steps);
     }
+    if let Part::Minutes(settings) = &cli.part {
+        return minutes::print(&tree, &steps, settings);
+    }
 
     let mut totals = Totals::default();
     let all = matches!(cli.part, Part::All(_));
@@ -160,7 +169,11 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
         if all || matches!(cli.part, Part::Wrong(_)) {
             let mut report = Report::new("wrong");
-            wrong::prove(&tree, &sandbox, &steps, &mut report)?;
+            let settings = match &cli.part {
+                Part::Wrong(settings) => settings,
+                _ => &wrong::Settings::default(),
+            };
+            wrong::prove(&tree, &sandbox, &steps, settings, &mut report)?;
             totals.add(report.finish());
         }
         if all || matches!(cli.part, Part::Chapters(_)) {

@@ -1,8 +1,10 @@
-//! What the project's pages say can be followed: links, hints.
+//! What the project's pages say can be followed: links, chapters' forms, hints.
 
+use crate::chapters;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::links;
+use crate::mermaid;
 use crate::report::{Outcome, Report, all_of};
 use crate::tree::{Step, Tree, has_extension};
 
@@ -15,6 +17,7 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                 .any(|step| file.starts_with(&format!("{}/", step.dir())));
         selected && has_extension(file, "md")
     });
+    let mut read = Vec::new();
     for page in pages {
         match Document::read(tree, page) {
             Err(failure) => report.prove(page, || Err(failure)),
@@ -33,10 +36,16 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                             .collect::<Vec<_>>(),
                     )
                 });
+                read.push(document);
             }
         }
     }
+    mermaid::prove(tree, &read, report);
     for step in steps {
+        let path = step.chapter();
+        report.prove(&format!("{path} has the form of a chapter"), || {
+            chapters::form(tree, &Document::read(tree, &path)?, step)
+        });
         let path = hints::path(step);
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)

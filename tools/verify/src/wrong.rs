@@ -3,15 +3,29 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-use crate::cargo;
-use crate::exercises::todo_ids;
+use clap::Args;
+
+use crate::cargo::{self, Check};
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
 use crate::tree::{Side, Step, Tree, has_extension};
 use crate::{Env, Environment};
+
+#[derive(Args, Default)]
+pub struct Settings {
+    /// One step only: 5, 05 or 05-engine
+    pub step: Option<String>,
+    /// All wrong answers, not only the first for each check
+    #[arg(long)]
+    all: bool,
+    /// Write into the patches which check of their task fails first
+    #[arg(long, requires = "all")]
+    write: bool,
+}
 
 /// What an answer is expected to come to.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,13 +52,16 @@ impl Kind {
     }
 }
 
+/// Between the id of a check and its name.
+const SEPARATOR: &str = " · ";
+
 /// A patch on a solution.
 struct Answer {
     text: String,
     /// Which misconception, or which other style.
     label: String,
-    /// TODO ids of which the first failed check names one. Empty for a right answer.
-    rejected_by: Vec<String>,
+    /// The check that fails first: `06.3 · its name`. Empty for a right answer.
+    rejected_by: String,
 }
 
 /// One patch to try.
@@ -53,18 +70,35 @@ struct Trial<'a> {
     kind: Kind,
     /// Relative to the root.
     path: String,
+    answer: Result<Answer, String>,
+}
+
+impl Trial<'_> {
+    /// The check that is said to fail first, of which step.
+    fn check(&self) -> Option<(&str, &str)> {
+        let named = &self.answer.as_ref().ok()?.rejected_by;
+        named
+            .contains(SEPARATOR)
+            .then_some((&self.step.slug, named))
+    }
 }
 
 /// An answer that compiles.
-struct Built {
-    answer: Answer,
+struct Built<'a> {
+    answer: &'a Answer,
     /// Its check binary, which the next build does not replace.
     check: PathBuf,
     started: Instant,
 }
 
 /// Proves the patches of `steps`.
-pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report) -> Env<()> {
+pub fn prove(
+    tree: &Tree,
+    sandbox: &Sandbox,
+    steps: &[Step],
+    settings: &Settings,
+    report: &mut Report,
+) -> Env<()> {
     let wrong = trials(tree, steps, Kind::Wrong);
     let right = trials(tree, steps, Kind::Right);
     for (kind, trials) in [(Kind::Wrong, &wrong), (Kind::Right, &right)] {
@@ -80,10 +114,41 @@ pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report
     for folder in ["wrong", "right"] {
         report_strays(tree, folder, report);
     }
-    let rejected = prove_all(tree, sandbox, &wrong, report)?;
-    let accepted = prove_all(tree, sandbox, &right, report)?;
-    println!("wrong answers rejected: {rejected}/{}", wrong.len());
+    let mut named = BTreeSet::new();
+    // A patch that does not name its check is tried, and told which it is.
+    let (tried, left): (Vec<&Trial>, Vec<&Trial>) = wrong.iter().partition(|trial| {
+        let first = trial.check().is_none_or(|check| named.insert(check));
+        first || settings.all
+    });
+    for trial in &left {
+        let path = tree.root.join(&trial.path);
+        if let Err(git) = sandbox.git(&["apply", "--check", &path.to_string_lossy()]) {
+            report.prove(&trial.path, || Err(no_longer_applies(&git)));
+        }
+    }
+    let prover = Prover {
+        tree,
+        sandbox,
+        write: settings.write,
+        checks: Mutex::default(),
+    };
+    let rejected = prove_all(&prover, &tried, report)?;
+    let accepted = prove_all(&prover, &right.iter().collect::<Vec<_>>(), report)?;
+    println!("wrong answers rejected: {rejected}/{}", tried.len());
     println!("right answers accepted: {accepted}/{}", right.len());
+    if !left.is_empty() {
+        println!("wrong answers left to --all: {}", left.len());
+    }
+    if settings.write {
+        return Ok(()); // The headers have changed under what follows.
+    }
+    let mut alone = prover.checks.into_inner().unwrap_or_default();
+    alone.retain(|(slug, check)| !named.contains(&(slug.as_str(), check.as_str())));
+    let count = alone.len();
+    println!("checks without a wrong answer of their own: {count}");
+    for (_, check) in alone.iter().filter(|_| settings.all) {
+        println!("        {check}");
+    }
     Ok(())
 }
 
@@ -93,10 +158,12 @@ fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
         let folder = format!("tools/verify/{}/{}", kind.folder(), step.slug);
         for file in tree.below(&folder) {
             if has_extension(file, "patch") {
+                let path = format!("{folder}/{file}");
                 trials.push(Trial {
                     step,
                     kind,
-                    path: format!("{folder}/{file}"),
+                    answer: tree.read(&path).and_then(|text| parse(step, kind, &text)),
+                    path,
                 });
             }
         }
@@ -106,7 +173,7 @@ fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
 
 /// Tries answers; returns how many came to what they should. While the check
 /// of one runs, and mostly waits, the next is built.
-fn prove_all(tree: &Tree, sandbox: &Sandbox, trials: &[Trial], report: &mut Report) -> Env<usize> {
+fn prove_all(prover: &Prover, trials: &[&Trial], report: &mut Report) -> Env<usize> {
     let mut good = 0;
     let mut settle = |trial: &Trial, started: Instant, outcome: Result<String, String>| {
         good += usize::from(outcome.is_ok());
@@ -120,8 +187,8 @@ fn prove_all(tree: &Tree, sandbox: &Sandbox, trials: &[Trial], report: &mut Repo
     std::thread::scope(|scope| -> Env<()> {
         let mut running = None;
         for (index, trial) in trials.iter().enumerate() {
-            let built = build(tree, sandbox, trial, index)?;
-            sandbox.restore().map_err(Environment)?;
+            let built = build(prover.sandbox, trial, index)?;
+            prover.sandbox.restore().map_err(Environment)?;
             if let Some((before, started, judged)) = running.take() {
                 settle(before, started, joined(judged));
             }
@@ -129,7 +196,7 @@ fn prove_all(tree: &Tree, sandbox: &Sandbox, trials: &[Trial], report: &mut Repo
                 Err(failure) => settle(trial, Instant::now(), Err(failure)),
                 Ok(built) => {
                     let started = built.started;
-                    let judged = scope.spawn(move || judge(sandbox, trial, &built));
+                    let judged = scope.spawn(move || prover.judge(trial, &built));
                     running = Some((trial, started, judged));
                 }
             }
@@ -175,25 +242,20 @@ fn report_strays(tree: &Tree, folder: &str, report: &mut Report) {
     }
 }
 
+fn no_longer_applies(git: &str) -> String {
+    format!("it no longer applies:\n{git}")
+}
+
 /// Applies an answer and builds its check.
-fn build(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    trial: &Trial,
-    index: usize,
-) -> Env<Result<Built, String>> {
+fn build<'a>(sandbox: &Sandbox, trial: &'a Trial, index: usize) -> Env<Result<Built<'a>, String>> {
     let started = Instant::now();
     let step = trial.step;
-    let prepare = || -> Result<Answer, String> {
-        let answer = parse(step, trial.kind, &tree.read(&trial.path)?)?;
-        let ids = todo_ids(tree, step)?;
-        if let Some(unknown) = answer.rejected_by.iter().find(|id| !ids.contains(*id)) {
-            return Err(format!("rejected-by: the step has no TODO({unknown})"));
-        }
+    let prepare = || -> Result<&Answer, String> {
+        let answer = trial.answer.as_ref().map_err(Clone::clone)?;
         sandbox
             .apply(&answer.text)
-            .map_err(|git| format!("it no longer applies:\n{git}"))?;
-        leave_program_out(sandbox, step, &answer)?;
+            .map_err(|git| no_longer_applies(&git))?;
+        leave_program_out(sandbox, step, answer)?;
         Ok(answer)
     };
     let answer = match prepare() {
@@ -231,37 +293,65 @@ fn leave_program_out(sandbox: &Sandbox, step: &Step, answer: &Answer) -> Outcome
     leave_out().map_err(|error| error.to_string())
 }
 
-/// Runs the check of an answer; `Ok` holds the answer's label.
-fn judge(sandbox: &Sandbox, trial: &Trial, built: &Built) -> Result<String, String> {
-    let answer = &built.answer;
-    // Which check fails first is all that counts.
-    let verdict = cargo::run_check(
-        sandbox,
-        trial.step,
-        Side::Solution,
-        &built.check,
-        &["--fail-fast"],
-    )?;
-    match (trial.kind, verdict.first_failed()) {
-        (Kind::Right, None) => Ok(answer.label.clone()),
-        (Kind::Right, Some(_)) => Err(format!(
-            "a right answer ({}) is rejected:\n{}",
-            answer.label,
-            verdict.failures()
-        )),
-        (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
-        (Kind::Wrong, Some(first)) => {
-            if cargo::ids(&first.todo).any(|id| answer.rejected_by.iter().any(|by| by == id)) {
-                return Ok(answer.label.clone());
+/// What is needed to run checks.
+struct Prover<'a> {
+    tree: &'a Tree,
+    sandbox: &'a Sandbox,
+    /// Whether to correct the name of the check in a patch.
+    write: bool,
+    /// The checks of each step, as its right answers tell.
+    checks: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl Prover<'_> {
+    /// Runs the check of an answer; `Ok` holds the answer's label.
+    fn judge(&self, trial: &Trial, built: &Built) -> Result<String, String> {
+        let answer = built.answer;
+        // Which check fails first is all that counts.
+        let verdict = cargo::run_check(
+            self.sandbox,
+            trial.step,
+            Side::Solution,
+            &built.check,
+            &["--fail-fast"],
+        )?;
+        let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
+        match (trial.kind, verdict.first_failed().map(name)) {
+            (Kind::Right, None) => {
+                let checks = verdict.checks.iter().map(name);
+                if let Ok(mut known) = self.checks.lock() {
+                    known.extend(checks.map(|check| (trial.step.slug.clone(), check)));
+                }
+                Ok(answer.label.clone())
             }
-            Err(format!(
-                "rejected first by {}, not by {}:\n{}",
-                first.todo,
-                answer.rejected_by.join(" or "),
+            (Kind::Right, Some(_)) => Err(format!(
+                "a right answer ({}) is rejected:\n{}",
+                answer.label,
                 verdict.failures()
-            ))
+            )),
+            (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
+            (Kind::Wrong, Some(first)) if first == answer.rejected_by => Ok(answer.label.clone()),
+            (Kind::Wrong, Some(first)) if self.write && id(&first) == id(&answer.rejected_by) => {
+                let old = format!("rejected-by: {}\n", answer.rejected_by);
+                let text = answer
+                    .text
+                    .replacen(&old, &format!("rejected-by: {first}\n"), 1);
+                std::fs::write(self.tree.root.join(&trial.path), text)
+                    .map_err(|error| error.to_string())?;
+                Ok(format!("wrote {first}"))
+            }
+            (Kind::Wrong, Some(first)) => Err(format!(
+                "rejected first by `{first}`, not by `{}`:\n{}",
+                answer.rejected_by,
+                verdict.failures()
+            )),
         }
     }
+}
+
+/// `06.3` of `06.3 · the name`.
+fn id(check: &str) -> &str {
+    check.split_once(SEPARATOR).map_or(check, |(id, _)| id)
 }
 
 /// Reads the leading lines of a patch and the files that it changes.
@@ -278,13 +368,8 @@ fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
             .ok_or_else(|| format!("its first lines need `{name} …`"))
     };
     let (label, rejected_by) = match kind {
-        Kind::Wrong => (
-            field("misconception:")?,
-            cargo::ids(field("rejected-by:")?)
-                .map(str::to_owned)
-                .collect(),
-        ),
-        Kind::Right => (field("style:")?, Vec::new()),
+        Kind::Wrong => (field("misconception:")?, field("rejected-by:")?),
+        Kind::Right => (field("style:")?, ""),
     };
     let solution = format!("{}/", step.side(Side::Solution));
     let lines: Vec<&str> = text.lines().collect();
@@ -308,7 +393,7 @@ fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
     Ok(Answer {
         text: text.to_owned(),
         label: label.to_owned(),
-        rejected_by,
+        rejected_by: rejected_by.to_owned(),
     })
 }
 
@@ -334,12 +419,12 @@ mod tests {
 
     #[test]
     fn the_head_of_a_patch_is_read() {
-        let head = "misconception: one pool per query\nrejected-by: 05.1, 05.2\n\n";
+        let head = "misconception: one pool per query\nrejected-by: 05.1 · a name\n\n";
         let Ok(answer) = read(Kind::Wrong, &format!("{head}{DIFF}")) else {
             panic!("refused");
         };
         assert_eq!(answer.label, "one pool per query");
-        assert_eq!(answer.rejected_by, ["05.1", "05.2"]);
+        assert_eq!(answer.rejected_by, "05.1 · a name");
         assert!(read(Kind::Right, &format!("style: a loop\n{DIFF}")).is_ok());
     }
 

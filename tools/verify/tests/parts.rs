@@ -29,12 +29,14 @@ fn everything_holds_and_nothing_is_touched() {
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 5 passed, 0 failed",
-        "verify texts: 7 passed, 0 failed",
+        "verify texts: 9 passed, 0 failed",
         "try by hand $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
-        "wrong answers rejected: 10/10",
+        "wrong answers rejected: 2/2",
         "right answers accepted: 4/4",
-        "verify wrong: 18 passed, 0 failed",
+        "wrong answers left to --all: 8",
+        "checks without a wrong answer of their own: 2",
+        "verify wrong: 10 passed, 0 failed",
         " server stops",
         "\nverify: ",
     ] {
@@ -43,7 +45,7 @@ fn everything_holds_and_nothing_is_touched() {
     assert_eq!(git(&["status", "--porcelain"]), "");
     // A second run starts from what the first has built, and one step will do.
     let output = fixture.holds(&["all", "2"]);
-    assert!(output.contains("wrong answers rejected: 5/5"), "{output}");
+    assert!(output.contains("wrong answers rejected: 1/1"), "{output}");
     assert!(!output.contains("01-first has"), "{output}");
 }
 
@@ -338,22 +340,17 @@ fn wrong_answers_fail() {
     let wrong = |file: &str, from: &str, to: &str, reason: &str| {
         fixture.breaks(&["wrong", "2"], file, from, to, reason);
     };
-    let patch = "tools/verify/wrong/02-second/3.patch";
+    let patch = "tools/verify/wrong/02-second/1.patch";
+    let other = "tools/verify/wrong/02-second/3.patch";
     let right = "tools/verify/right/02-second/sum.patch";
-    wrong(patch, "+    48", "+    42", "accepted, though: off by 3");
+    wrong(patch, "+    44", "+    42", "accepted, though: off by 1");
     wrong(
         patch,
-        "rejected-by: 02.1",
-        "rejected-by: 02.2",
-        "rejected first by 02.1, not by 02.2",
+        "02.1 · the answer",
+        "02.1 · an answer",
+        "rejected first by `02.1 · the answer is 42`, not by `02.1 · an answer is 42`",
     );
-    wrong(
-        patch,
-        "rejected-by: 02.1",
-        "rejected-by: 02.4",
-        "the step has no TODO(02.4)",
-    );
-    wrong(patch, "+    48", "+    48.5", "it does not compile");
+    wrong(patch, "+    44", "+    44.5", "it does not compile");
     wrong(patch, "-    42", "-    43", "it no longer applies");
     wrong(patch, "misconception: ", "", "need `misconception:");
     wrong(
@@ -362,6 +359,22 @@ fn wrong_answers_fail() {
         "40 + 1",
         "a right answer (a sum) is rejected",
     );
+    // Those that are not tried must apply and name their check.
+    wrong(other, "-    42", "-    43", "it no longer applies");
+    wrong(
+        other,
+        "the answer is",
+        "the sum is",
+        "not by `02.1 · the sum is 42`",
+    );
+    // The name is filled in, the id is not.
+    let text = fixture.read(other);
+    fixture.write(other, &text.replace(" · the answer is 42", ""));
+    let write = ["wrong", "2", "--all", "--write"];
+    fixture.holds(&write);
+    assert_eq!(fixture.read(other), text);
+    fixture.breaks(&write, other, "02.1 · ", "02.2 · ", "not by `02.2 · the");
+
     fixture.write("tools/verify/wrong/lost.patch", "");
     let verified = fixture.verify(&["wrong", "2"]);
     assert!(
@@ -372,7 +385,7 @@ fn wrong_answers_fail() {
         verified.output
     );
     std::fs::remove_file(fixture.path("tools/verify/wrong/lost.patch")).expect("removed");
-    std::fs::remove_file(fixture.path(patch)).expect("removed");
+    std::fs::remove_file(fixture.path(other)).expect("removed");
     let verified = fixture.verify(&["wrong", "2"]);
     assert!(
         verified.output.contains("at least 5 are needed"),
@@ -389,7 +402,7 @@ fn wrong_answers_fail() {
         verified.output
     );
     assert!(
-        verified.output.contains("wrong answers rejected: 4/4"),
+        verified.output.contains("wrong answers rejected: 1/1"),
         "{}",
         verified.output
     );
@@ -398,20 +411,19 @@ fn wrong_answers_fail() {
 #[test]
 fn chapters_fail_for_their_form() {
     let fixture = Fixture::new();
-    // Its commands are another test's matter.
-    let text = fixture.read(CHAPTER);
-    fixture.write(
-        CHAPTER,
-        &text
-            .replace("```console", "```text")
-            .replace("<!-- verify: stop -->", ""),
-    );
     let chapters = |from: &str, to: &str, reason: &str| {
-        fixture.breaks(&["chapters", "2"], CHAPTER, from, to, reason);
+        fixture.breaks(&["texts", "2"], CHAPTER, from, to, reason);
     };
     chapters("# 02 · A", "# 2 · A", "must begin with `# 02 · `");
     chapters("Goal: learn", "learn", "a line `Goal: …` is missing");
-    chapters("Minutes: 5", "Minutes: few", "`few` is no number");
+    let minutes = "Minutes: about 25 (an estimate)";
+    chapters(minutes, "Minutes: 5", &format!("must be `{minutes}`"));
+    fixture.write(
+        CHAPTER,
+        &fixture.read(CHAPTER).replace(minutes, "Minutes: 5"),
+    );
+    assert!(fixture.holds(&["minutes", "--write"]).contains("\n02  "));
+    assert!(fixture.read(CHAPTER).contains(minutes));
     chapters(
         "`exercise/src/lib.rs`",
         "`exercise/src/nil.rs`",
@@ -427,7 +439,8 @@ fn chapters_fail_for_their_form() {
         "## Guess",
         "`## Guess` where `## Predict` is expected",
     );
-    chapters("<details>2</details>", "", "has 2 folded answers");
+    chapters("**3.**", "3.", "has 2 questions `**1.** …`");
+    chapters("**b.** See", "See", "question 1: the answer must begin");
     chapters("TODO(02.1) and ", "", "does not mention TODO(02.1)");
     let try_it = "Try by hand: `./run.sh run 02`, and in a second terminal `./run.sh get`\n";
     chapters(
@@ -444,16 +457,10 @@ fn chapters_fail_for_their_form() {
     chapters(try_it, "", "has 0 lines `Try by hand: …`");
     chapters(try_it, "Try by hand: something.\n", "names no command");
     chapters(
-        "<!-- verify: solved -->\n\n```text\n$ ./run.sh check 02\n...\n```",
+        "```console\n$ ./run.sh check 02\n...\n```",
         "",
         "must follow the passing check",
     );
-    chapters(
-        "// solution/src/lib.rs\n",
-        "",
-        "a rust block without a file",
-    );
-    chapters("    42\n", "    43\n", "does not hold these lines");
 }
 
 #[test]
@@ -584,6 +591,35 @@ fn texts_fail() {
 }
 
 #[test]
+fn diagrams_fail() {
+    let fixture = Fixture::new();
+    let page = |second: &str| {
+        let diagram = |text: &str| format!("```mermaid\n{text}\n```\n\n");
+        let first = diagram("sequenceDiagram\n  A->>B: hello");
+        fixture.write("data/README.md", &format!("{first}{}", diagram(second)));
+    };
+    page("flowchart LR\n  a[\"a <b>b</b>\"] --> b");
+    let verified = fixture.verify(&["texts"]);
+    let said = "not run: mermaid, which .ci/run installs";
+    assert!(verified.output.contains(said), "{}", verified.output);
+    let gate = std::env::var_os("CI").is_some();
+    assert_eq!(verified.code, Some(i32::from(gate)));
+
+    let installed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/mermaid");
+    if !installed.exists() && !gate {
+        return;
+    }
+    std::fs::create_dir_all(fixture.path("target")).expect("created");
+    std::os::unix::fs::symlink(installed, fixture.path("target/mermaid")).expect("linked");
+    assert!(fixture.holds(&["texts"]).contains("ok      2 diagrams"));
+    page("flowchart LR\n  a -->");
+    let verified = fixture.verify(&["texts"]);
+    assert_eq!(verified.code, Some(1));
+    let failure = "        data/README.md:6: Parse error on line ";
+    assert!(verified.output.contains(failure), "{}", verified.output);
+}
+
+#[test]
 fn chapters_fail_for_what_they_show() {
     let fixture = Fixture::new();
     let chapters = |from: &str, to: &str, reason: &str| {
@@ -594,6 +630,12 @@ fn chapters_fail_for_what_they_show() {
         "02: 1 of 2 checks",
         "+02: 0 of 2 checks",
     );
+    chapters(
+        "// solution/src/lib.rs\n",
+        "",
+        "a rust block without a file",
+    );
+    chapters("    42\n", "    43\n", "does not hold these lines");
     chapters("```console exit=1", "```console", "expected exit code 0");
     chapters("\nhi\n", "\nho\n", "-ho\n        +hi");
     chapters(

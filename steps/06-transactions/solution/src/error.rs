@@ -122,13 +122,18 @@ impl IntoResponse for Error {
 
 impl From<PathRejection> for Error {
     fn from(_: PathRejection) -> Self {
-        Self::BadRequest("the path has a value of the wrong kind; an id is a whole number")
+        Self::BadRequest(
+            "the path has a value of the wrong kind; an id is a whole number without a \
+             point or exponent",
+        )
     }
 }
 
 impl From<QueryRejection> for Error {
     fn from(_: QueryRejection) -> Self {
-        Self::BadRequest("the part after `?` is not of the form that this address takes")
+        Self::BadRequest(
+            "the part after `?` is not of the form that this endpoint takes, each name once",
+        )
     }
 }
 
@@ -139,7 +144,19 @@ impl From<BytesRejection> for Error {
 }
 
 impl From<JsonRejection> for Error {
-    fn from(_: JsonRejection) -> Self {
-        Self::BadRequest("the body is not JSON of the form that this address takes")
+    fn from(rejection: JsonRejection) -> Self {
+        Self::BadRequest(match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                "the body must be sent with the header `Content-Type: application/json`"
+            }
+            JsonRejection::BytesRejection(_) => {
+                "the body could not be read, or is larger than 2 MB"
+            }
+            _ => {
+                "the body is not JSON of the form that this endpoint takes: UTF-8 text \
+                 without a byte order mark, each key once, whole numbers without a \
+                 point or exponent"
+            }
+        })
     }
 }

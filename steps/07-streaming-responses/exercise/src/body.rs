@@ -5,6 +5,8 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
+use mediatype::names::{_STAR, APPLICATION, JSON, Q};
+use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 use serde::Serialize;
 
 use crate::db::base::Rows;
@@ -21,17 +23,19 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the client asks for in `Accept`; an array unless it asks for
-    /// `application/x-ndjson`.
+    /// The format that the client prefers by `Accept` (RFC 9110, 12.5.1). It gets
+    /// lines only if it prefers them to an array: a client that accepts both
+    /// equally gets an array, and so does one that accepts neither, since an
+    /// answer is of more use to it than a refusal.
     pub fn accepted(headers: &HeaderMap) -> Self {
-        let ndjson = headers
+        let ranges: Vec<MediaType> = headers
             .get_all(header::ACCEPT)
             .iter()
             .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|media| media.split(';').next())
-            .any(|media| media.trim() == "application/x-ndjson");
-        if ndjson {
+            .flat_map(MediaTypeList::new)
+            .flatten()
+            .collect();
+        if preference(&ranges, X_NDJSON) > preference(&ranges, JSON) {
             Self::NdJson
         } else {
             Self::JsonArray
@@ -45,6 +49,33 @@ impl Format {
             Self::NdJson => "application/x-ndjson",
         }
     }
+}
+
+const X_NDJSON: Name = Name::new_unchecked("x-ndjson");
+
+/// How much a client that accepts these ranges wants `application/{subtype}`:
+/// the weight of the most specific range that covers it, then how specific that
+/// range is. `None` if no range covers it, or the weight is 0.
+fn preference(ranges: &[MediaType], subtype: Name) -> Option<(f32, usize)> {
+    let covering = [
+        MediaType::new(_STAR, _STAR),
+        MediaType::new(APPLICATION, _STAR),
+        MediaType::new(APPLICATION, subtype),
+    ];
+    let weighted = ranges.iter().filter_map(|range| {
+        let specificity = covering.iter().position(|kind| *kind == range.essence())?;
+        // A range with a malformed weight counts for nothing.
+        let weight = match range.get_param(Q) {
+            Some(weight) => weight.as_str().parse().ok()?,
+            None => 1.0,
+        };
+        (0.0..=1.0)
+            .contains(&weight)
+            .then_some((weight, specificity))
+    });
+    weighted
+        .max_by_key(|(_, specificity)| *specificity)
+        .filter(|(weight, _)| *weight > 0.0)
 }
 
 /// About how many bytes each piece of a body has. A piece for each row would

@@ -125,7 +125,8 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
 const MAX_ORDERS: usize = 1_000;
 
 const MALFORMED_ORDERS: Error = Error::BadRequest(
-    "give the order ids as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]}",
+    "give the order ids once, as ?orders=1,2,3 or as the JSON body {\"orders\":[1,2,3]} in UTF-8 \
+     without a byte order mark; an id is a whole number without a point or exponent",
 );
 
 /// In the path, the later of the two times comes first.

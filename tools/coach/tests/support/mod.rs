@@ -2,6 +2,7 @@
 //! builds it for real, in a second or two and without a network.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
@@ -9,6 +10,7 @@ use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
+use starter::Files;
 use tempfile::TempDir;
 
 /// For all tests of a program together; they take seconds.
@@ -66,6 +68,19 @@ impl Project {
         project
     }
 
+    /// As [`Self::new`], where the coach that `run.sh` builds is ours.
+    pub fn with_coach() -> Self {
+        let project = Self::new();
+        let main = format!(
+            "use std::os::unix::process::CommandExt;\n\nfn main() {{\n    \
+             let error = std::process::Command::new({:?})\n        \
+             .args(std::env::args_os().skip(1))\n        .exec();\n    panic!(\"{{error}}\");\n}}\n",
+            env!("CARGO_BIN_EXE_coach")
+        );
+        project.write("tools/coach/src/main.rs", &main);
+        project
+    }
+
     pub fn root(&self) -> PathBuf {
         // As the system names it: on macOS /var is a link.
         self.folder.path().canonicalize().unwrap()
@@ -83,6 +98,29 @@ impl Project {
 
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
+    }
+
+    /// Writes the patch that makes the exercise of 05, as it is now, out of the
+    /// solution.
+    pub fn publish_05(&self) {
+        self.publish_in(".", "05-engine", "step05");
+    }
+
+    /// As [`Self::publish_05`], for any step and the name of its packages, of the
+    /// project in a folder below.
+    pub fn publish_in(&self, folder: &str, slug: &str, package: &str) {
+        let read = |side: &str| -> Files {
+            snapshot(&self.path(&format!("{folder}/steps/{slug}/{side}")))
+                .into_iter()
+                .map(|(file, bytes)| {
+                    let (old, new) = (format!("{package}-solution"), format!("{package}-exercise"));
+                    let text = text(&bytes).replace(&old, &new);
+                    (file.to_str().unwrap().to_owned(), text)
+                })
+                .collect()
+        };
+        let patch = starter::write(&read("exercise"), &read("solution"));
+        self.write(&format!("{folder}/steps/{slug}/starter.patch"), &patch);
     }
 
     /// Writes the solution of 05 over its exercise.
@@ -130,6 +168,13 @@ impl Project {
         );
     }
 
+    /// `./run.sh` with these arguments.
+    pub fn run_sh(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(self.path("run.sh"));
+        command.args(arguments);
+        command
+    }
+
     /// A program in the project's folder, with nothing of our own surroundings
     /// that would change what it does.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -153,6 +198,24 @@ impl Project {
         }
         command
     }
+}
+
+/// The files below a folder.
+pub fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(next) = waiting.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_path_buf();
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    files
 }
 
 pub fn text(bytes: &[u8]) -> String {

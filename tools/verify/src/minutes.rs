@@ -1,0 +1,83 @@
+//! How long a chapter takes, estimated from its length and its tasks.
+
+use std::fs;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::document::Document;
+use crate::exercises::todo_ids;
+use crate::tree::{Step, Tree};
+use crate::{Env, Environment};
+
+/// Fitted to the minutes that readers needed: see the README.
+const PER_THOUSAND_WORDS: usize = 15;
+const PER_TASK: usize = 10;
+
+/// Begins and ends the estimate in the line below the goal.
+pub const LABEL: &str = "Minutes: ";
+pub const FILES: &str = " · Files: ";
+
+#[derive(Args)]
+pub struct Settings {
+    /// One step only: 5, 05 or 05-engine
+    pub step: Option<String>,
+    /// Set the line `Minutes: …` of the chapters
+    #[arg(long)]
+    write: bool,
+}
+
+pub struct Estimate {
+    words: usize,
+    tasks: usize,
+}
+
+impl Estimate {
+    pub fn of(tree: &Tree, chapter: &Document, step: &Step) -> Result<Self, String> {
+        let count = |text: &str| text.split_whitespace().count();
+        // The estimate must not depend on itself.
+        let lines = chapter.text.lines().filter(|line| !line.starts_with(LABEL));
+        let code = chapter.blocks_between(0, usize::MAX);
+        // The fences are words too.
+        let code = code.map(|block| count(&block.text) + count(&block.info).max(1) + 1);
+        Ok(Self {
+            words: lines.map(count).sum::<usize>() - code.sum::<usize>(),
+            tasks: todo_ids(tree, step)?.len(),
+        })
+    }
+
+    fn minutes(&self) -> usize {
+        let exact = self.words * PER_THOUSAND_WORDS + self.tasks * PER_TASK * 1000;
+        (exact + 2500) / 5000 * 5
+    }
+
+    /// What the chapter says.
+    pub fn stated(&self) -> String {
+        format!("about {} (an estimate)", self.minutes())
+    }
+}
+
+/// Prints the estimates of `steps`, and writes them into the chapters if that
+/// is asked for.
+///
+/// # Errors
+/// A chapter cannot be read or written.
+pub fn print(tree: &Tree, steps: &[Step], settings: &Settings) -> Env<ExitCode> {
+    println!("step  words  tasks  minutes");
+    for step in steps {
+        let path = step.chapter();
+        let chapter = Document::read(tree, &path).map_err(Environment)?;
+        let estimate = Estimate::of(tree, &chapter, step).map_err(Environment)?;
+        let Estimate { words, tasks } = estimate;
+        let minutes = estimate.minutes();
+        println!("{:4}  {words:5}  {tasks:5}  {minutes:7}", step.number);
+        if settings.write
+            && let Some((head, rest)) = chapter.text.split_once(LABEL)
+            && let Some((_, rest)) = rest.split_once(FILES)
+        {
+            let text = format!("{head}{LABEL}{}{FILES}{rest}", estimate.stated());
+            fs::write(tree.root.join(path), text)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
