@@ -954,10 +954,7 @@ async fn refused_items() -> Outcome {
         {"id": 1, "quantity": 1}, {"id": 3, "quantity": 1}, {"id": 4, "quantity": 1},
     ]});
     let reply = service.post_json("/api/add_new_order", &order).await?;
-    let asked = format!(
-        "{}\n(a trigger of the check refuses item 3)",
-        reply.asked()
-    );
+    let asked = format!("{}\n(a trigger of the check refuses item 3)", reply.asked());
     if reply.status != 500 {
         return Err(reply.failure(
             "status 500: the item exists, but a trigger of the check refuses to store it, \
