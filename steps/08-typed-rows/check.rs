@@ -1287,7 +1287,7 @@ async fn on_demand<T>(
         executed
     };
     let mut rows = read(&engine);
-    other_queries(&engine, asked).await?;
+    other_queries(&engine, asked, 10).await?;
     let before = executed().len();
     ensure(
         before == 0,
@@ -1297,7 +1297,7 @@ async fn on_demand<T>(
     )?;
     let asked = format!("{asked}; the first one is taken");
     rows.next().await.or_fail(&asked)?.or_fail(&asked)?;
-    other_queries(&engine, &asked).await?;
+    other_queries(&engine, &asked, 200).await?;
     drop((rows, engine));
     // A task that was begun in the background has ended then, too.
     database.wait_until_closed().await?;
@@ -1317,10 +1317,10 @@ async fn on_demand<T>(
 
 const OTHER_QUERY: &str = "SELECT 1";
 
-/// Uses the pool's one connection several times. A task in the background that
-/// waits for the connection gets it in between.
-async fn other_queries(engine: &Engine, asked: &str) -> Outcome {
-    for _ in 0..10 {
+/// Uses the pool's one connection so often that a task in the background can
+/// handle a page and ask for the next one. It gets the connection in between.
+async fn other_queries(engine: &Engine, asked: &str, times: u32) -> Outcome {
+    for _ in 0..times {
         tokio::task::yield_now().await;
         let other = engine.execute_query(sqlx::query(OTHER_QUERY)).await;
         without_wait(
