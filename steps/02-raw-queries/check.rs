@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use contract::statements::{Recording, equal_runs};
 use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
 use futures::future::{Either, join_all, select};
@@ -155,6 +156,11 @@ fn main() -> ExitCode {
         )
         .check(
             "02.5",
+            "POST /api/add_new_order refuses bad orders with 400 and a problem",
+            refusals_over_http,
+        )
+        .check(
+            "02.5",
             "POST /api/add_new_order answers 201 with the order's id",
             order_over_http,
         )
@@ -198,7 +204,13 @@ async fn query_returns_rows() -> Outcome {
         "execute_query(SELECT id, name FROM item ORDER BY id)",
         vec!["Milk", "Kit Kat", "Bread", "Onion"],
         names,
-    )
+    )?;
+
+    let asked = "the number of rows of a query with 3000 rows";
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                SELECT i FROM n";
+    let rows = engine(&database)?.execute_query(sqlx::query(many)).await;
+    equal(asked, 3000, rows.or_fail(asked)?.len())
 }
 
 async fn query_binds() -> Outcome {
@@ -459,7 +471,19 @@ async fn inserts_all_or_none() -> Outcome {
         expect_closed(&database, "INSERTs of which one was refused").await?;
         database.expect_unchanged(&asked, &before).await?;
     }
-    Ok(())
+
+    // No constraint is violated, and yet it fails.
+    let database = Database::sample().await?;
+    let change = "INSERT ON address WHEN new.flat_number = 2";
+    database.refuse(change).await?;
+    let before = database.snapshot().await?;
+    let asked =
+        "execute_insert_queries: 3 × INSERT INTO address, of which a trigger refuses the 2nd";
+    let inserts = (1..=3).map(insert_address).collect();
+    let done = engine(&database)?.execute_insert_queries(inserts).await;
+    expect_database_error(asked, done.map(|()| "Ok(())"))?;
+    expect_closed(&database, asked).await?;
+    database.expect_unchanged(asked, &before).await
 }
 
 async fn inserts_commit_refused() -> Outcome {
@@ -596,6 +620,11 @@ async fn total_binds() -> Outcome {
             .await
             .or_fail("get_total_cost_of_an_order")?;
         runs.push((label, recording.statements()));
+        equal(
+            format!("connections opened for the total of {label}"),
+            1,
+            recording.connections_opened(),
+        )?;
         recording.clear();
     }
     equal_runs(
@@ -713,6 +742,13 @@ async fn order_binds() -> Outcome {
             .await
             .or_fail("add_new_order_for_customer")?;
         runs.push((label, recording.statements()));
+        let opened = recording.connections_opened();
+        ensure(
+            opened <= 2,
+            format!("connections opened for {label}"),
+            "2, one for the order and one for its items",
+            opened,
+        )?;
     }
     equal_runs(
         "the SQL that is run for two new orders, each with two items",
@@ -786,6 +822,7 @@ async fn order_refused() -> Outcome {
     let engine = engine(&database)?;
     for (what, customer, of_items) in [
         ("customer 77, who does not exist", 77, vec![(1, 1)]),
+        ("customer 77, who does not exist, without items", 77, vec![]),
         (
             "item 1 and item 2222, which does not exist",
             1,
@@ -802,16 +839,30 @@ async fn order_refused() -> Outcome {
     ] {
         let asked = format!("add_new_order_for_customer: {what}");
         let id = add_new_order_for_customer(&engine, customer, &items(&of_items)).await;
-        expect_database_error(&asked, id.map(|id| format!("order {id}")))?;
+        expect_error_status(&asked, 400, id)?;
     }
     for table in ["orders", "order_items"] {
         database.refuse(&format!("INSERT ON {table}")).await?;
         let asked = format!("add_new_order_for_customer while INSERTs into `{table}` fail");
         let id = add_new_order_for_customer(&engine, 1, &items(&[(1, 1)])).await;
-        expect_database_error(&asked, id.map(|id| format!("order {id}")))?;
+        expect_error_status(&asked, 500, id)?;
         database.allow().await?;
     }
     Ok(())
+}
+
+/// Fails unless there is an error, and the client will see it with this status.
+fn expect_error_status(asked: &str, status: u16, id: Result<i64, Error>) -> Outcome {
+    let expected = format!("an Err that is answered with status {status}");
+    match id {
+        Ok(id) => Err(Failure::new(asked, expected, format!("Ok({id})"))),
+        Err(error) => {
+            let shown = format!("Err({error:?})");
+            let got = error.into_response().status().as_u16();
+            let shown = format!("{shown}, which is answered with status {got}");
+            ensure(got == status, asked, expected, shown)
+        }
+    }
 }
 
 async fn order_items_all_or_none() -> Outcome {
@@ -820,7 +871,7 @@ async fn order_items_all_or_none() -> Outcome {
     let id =
         add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1), (2, 1)]))
             .await;
-    expect_database_error(asked, id.map(|id| format!("order {id}")))?;
+    expect_error_status(asked, 400, id)?;
     expect_closed(&database, asked).await?;
     let stored: i64 = database
         .one("SELECT count(*) FROM order_items WHERE order_id > 3")
@@ -830,6 +881,12 @@ async fn order_items_all_or_none() -> Outcome {
         0,
         stored,
     )
+}
+
+async fn refusals_over_http() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals_400(&service, &database).await?;
+    expect_closed(&database, "POST /api/add_new_order").await
 }
 
 async fn dropped_order_ends() -> Outcome {
@@ -888,6 +945,13 @@ async fn bad_id_over_http() -> Outcome {
         format!("connections opened for {}", reply.asked()),
         0,
         recording.connections_opened(),
+    )?;
+    let reply = service.get("/api/order_total/1").await?;
+    reply.expect_json(200, &json!({"Order Total": 30.0}))?;
+    equal(
+        format!("connections opened for {}", reply.asked()),
+        1,
+        recording.connections_opened(),
     )
 }
 
@@ -908,8 +972,6 @@ async fn failure_over_http() -> Outcome {
 async fn orders_over_http() -> Outcome {
     let (service, database) = fresh().await?;
     answers::new_order_stored(&service, &database).await?;
-    let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await?;
     expect_closed(&database, "POST /api/add_new_order").await
 }
 
