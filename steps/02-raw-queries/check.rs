@@ -270,7 +270,7 @@ async fn query_has_own_connection() -> Outcome {
 }
 
 /// How long a query may take that has nothing to wait for.
-const NO_WAIT: Duration = Duration::from_secs(3);
+const NO_WAIT: Duration = Duration::from_secs(4);
 
 async fn query_does_not_wait() -> Outcome {
     let database = Database::sample().await?;
@@ -419,7 +419,18 @@ async fn insert_refused() -> Outcome {
     let id = engine.execute_insert_query(insert_customer(77)).await;
     expect_database_error(asked, id.map(|id| format!("id {id}")))?;
     database.expect_unchanged(asked, &before).await?;
-    expect_closed(&database, "an INSERT that was refused").await
+    expect_closed(&database, "an INSERT that was refused").await?;
+
+    let asked = "execute_insert_query over a database file that does not exist";
+    let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
+    let id = nowhere.execute_insert_query(insert_address(1)).await;
+    expect_database_error(asked, id.map(|id| format!("id {id}")))?;
+
+    // No constraint is violated, and yet it fails.
+    database.refuse("INSERT ON address").await?;
+    let asked = "execute_insert_query: an address that a trigger refuses";
+    let id = engine.execute_insert_query(insert_address(1)).await;
+    expect_database_error(asked, id.map(|id| format!("id {id}")))
 }
 
 async fn dropped_insert_closes() -> Outcome {
@@ -483,7 +494,12 @@ async fn inserts_all_or_none() -> Outcome {
     let done = engine(&database)?.execute_insert_queries(inserts).await;
     expect_database_error(asked, done.map(|()| "Ok(())"))?;
     expect_closed(&database, asked).await?;
-    database.expect_unchanged(asked, &before).await
+    database.expect_unchanged(asked, &before).await?;
+
+    let asked = "execute_insert_queries over a database file that does not exist";
+    let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
+    let done = nowhere.execute_insert_queries(vec![insert_address(1)]).await;
+    expect_database_error(asked, done.map(|()| "Ok(())"))
 }
 
 async fn inserts_commit_refused() -> Outcome {
