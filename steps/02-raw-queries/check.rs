@@ -498,7 +498,9 @@ async fn inserts_all_or_none() -> Outcome {
 
     let asked = "execute_insert_queries over a database file that does not exist";
     let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
-    let done = nowhere.execute_insert_queries(vec![insert_address(1)]).await;
+    let done = nowhere
+        .execute_insert_queries(vec![insert_address(1)])
+        .await;
     expect_database_error(asked, done.map(|()| "Ok(())"))
 }
 
