@@ -951,6 +951,10 @@ async fn total_over_http() -> Outcome {
     let (service, database) = fresh().await?;
     answers::order_total_null_when_unknown(&service).await?;
     answers::order_total(&service, &database).await?;
+    database.add_item(9, "Leaflet", 0).await?;
+    database.add_order(80, 1, &[(9, 2)]).await?;
+    let reply = service.get("/api/order_total/80").await?;
+    reply.expect_json(200, &json!({"Order Total": 0.0}))?;
     expect_closed(&database, "GET /api/order_total/…").await
 }
 
