@@ -287,7 +287,7 @@ async fn query_does_not_wait() -> Outcome {
     let expected = "one row, at once";
     ensure(begun.is_pending(), asked, expected, "the other calls ended")?;
     let reader = pin!(engine.execute_query(count_items()));
-    match tokio::time::timeout(NO_WAIT, select(reader, writers)).await {
+    let writers = match tokio::time::timeout(NO_WAIT, select(reader, writers)).await {
         Err(_) => {
             return Err(Failure::new(
                 asked,
@@ -298,13 +298,19 @@ async fn query_does_not_wait() -> Outcome {
                 ),
             ));
         }
-        Ok(Either::Left((rows, _))) => equal(asked, 1, rows.or_fail(asked)?.len())?,
+        Ok(Either::Left((rows, writers))) => {
+            equal(asked, 1, rows.or_fail(asked)?.len())?;
+            writers
+        }
         Ok(Either::Right((others, _))) => {
             let got = format!("the other calls ended first: {} of them", others.len());
             return Err(Failure::new(asked, expected, got));
         }
-    }
-    lock.release().await
+    };
+    lock.release().await?;
+    // Their statements must not appear in a later check's recording.
+    writers.await;
+    expect_closed(&database, asked).await
 }
 
 async fn query_closes() -> Outcome {
