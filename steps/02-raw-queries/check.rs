@@ -1,12 +1,18 @@
-//! What step 02 has to do: `./run.sh check 02`.
+//! What step 02 must do: `./run.sh check 02`.
 //!
 //! The checks come in the order of the tasks: the first that fails belongs to
 //! the task to do next.
 
+use std::fmt::Debug;
+use std::pin::pin;
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
+use axum::response::IntoResponse;
 use contract::statements::{Recording, equal_runs};
 use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
+use futures::future::{Either, join_all, select};
+use futures::poll;
 use serde_json::{Value, json};
 use sqlx::Row;
 use step02::db::base::{Engine, SqlQuery};
@@ -14,21 +20,32 @@ use step02::db_accessor::{add_new_order_for_customer, get_total_cost_of_an_order
 use step02::error::Error;
 use step02::server;
 use step02::types::{Money, NewOrderItem};
+use tokio::runtime::Handle;
+use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
 fn main() -> ExitCode {
     Suite::new("02-raw-queries", env!("CARGO_MANIFEST_DIR"))
-        .check("02.1", "a query gives all of its rows", query_gives_rows)
         .check(
             "02.1",
-            "a value is bound to its place in the SQL",
+            "a query returns all of its rows",
+            query_returns_rows,
+        )
+        .check(
+            "02.1",
+            "a value is bound to its placeholder in the SQL",
             query_binds,
         )
-        .check("02.1", "a query that fails gives its error", query_fails)
+        .check("02.1", "a query that fails returns its error", query_fails)
         .check(
             "02.1",
             "each query has a connection of its own",
             query_has_own_connection,
+        )
+        .check(
+            "02.1",
+            "a query does not wait for other queries",
+            query_does_not_wait,
         )
         .check(
             "02.1",
@@ -37,7 +54,7 @@ fn main() -> ExitCode {
         )
         .check(
             "02.1",
-            "a query that nobody waits for any more is given up",
+            "dropping the call gives the query up and closes its connection",
             dropped_query_closes,
         )
         .check(
@@ -47,15 +64,24 @@ fn main() -> ExitCode {
         )
         .check(
             "02.2",
-            "an INSERT gives the id of its row, and the row is stored",
-            insert_gives_id,
+            "an INSERT returns the id of its row, and the row is stored",
+            insert_returns_id,
         )
         .check(
             "02.2",
-            "an INSERT that is refused gives its error; its connection is closed",
+            "an INSERT that is refused returns its error and closes its connection",
             insert_refused,
         )
-        .check("02.3", "many INSERTs are all stored", inserts_stored)
+        .check(
+            "02.2",
+            "dropping the call closes the connection of the INSERT",
+            dropped_insert_closes,
+        )
+        .check(
+            "02.3",
+            "many INSERTs are all stored, in their order",
+            inserts_stored,
+        )
         .check(
             "02.3",
             "of many INSERTs none is stored when one is refused",
@@ -63,14 +89,34 @@ fn main() -> ExitCode {
         )
         .check(
             "02.3",
+            "a commit that is refused is an error, and nothing is stored",
+            inserts_commit_refused,
+        )
+        .check(
+            "02.3",
             "many INSERTs share one connection, which is closed in the end",
             inserts_share_connection,
+        )
+        .check(
+            "02.3",
+            "dropping the call leaves nothing stored",
+            dropped_inserts_roll_back,
         )
         .check("02.4", "an order's total is the sum over its items", total)
         .check(
             "02.4",
             "the total of an order without items is None, not 0",
             total_is_none,
+        )
+        .check(
+            "02.4",
+            "the total of an order whose items are free is 0, not None",
+            total_is_zero,
+        )
+        .check(
+            "02.4",
+            "a total that cannot be read is an error, not None",
+            total_fails,
         )
         .check(
             "02.4",
@@ -84,19 +130,34 @@ fn main() -> ExitCode {
         )
         .check(
             "02.5",
+            "a new order's id is that of its own row, whatever other orders exist",
+            order_id_is_its_own,
+        )
+        .check(
+            "02.5",
             "the values of a new order are bound, not written into the SQL",
             order_binds,
         )
         .check("02.5", ORDER_TIME_IS_UTC, order_time_is_utc)
         .check(
             "02.5",
-            "an item that does not exist gives an error",
-            order_with_bad_item,
+            "an order that the database does not accept is an error",
+            order_refused,
         )
         .check(
             "02.5",
             "of a new order's items none is stored when one is refused",
             order_items_all_or_none,
+        )
+        .check(
+            "02.5",
+            "dropping the call ends all of its work",
+            dropped_order_ends,
+        )
+        .check(
+            "02.5",
+            "POST /api/add_new_order refuses bad orders with 400 and a problem",
+            refusals_over_http,
         )
         .check(
             "02.5",
@@ -110,7 +171,12 @@ fn main() -> ExitCode {
         )
         .check(
             "02.6",
-            "a database that fails is answered with 500 and a problem, no SQL",
+            "an id that is not a whole number is refused before a connection is opened",
+            bad_id_over_http,
+        )
+        .check(
+            "02.6",
+            "a database that fails is logged and answered with 500 and a problem, no SQL",
             failure_over_http,
         )
         .check(
@@ -123,7 +189,7 @@ fn main() -> ExitCode {
 
 // ---- 02.1 execute_query
 
-async fn query_gives_rows() -> Outcome {
+async fn query_returns_rows() -> Outcome {
     let database = Database::sample().await?;
     let rows = engine(&database)?
         .execute_query(sqlx::query("SELECT id, name FROM item ORDER BY id"))
@@ -138,7 +204,13 @@ async fn query_gives_rows() -> Outcome {
         "execute_query(SELECT id, name FROM item ORDER BY id)",
         vec!["Milk", "Kit Kat", "Bread", "Onion"],
         names,
-    )
+    )?;
+
+    let asked = "the number of rows of a query with 3000 rows";
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                SELECT i FROM n";
+    let rows = engine(&database)?.execute_query(sqlx::query(many)).await;
+    equal(asked, 3000, rows.or_fail(asked)?.len())
 }
 
 async fn query_binds() -> Outcome {
@@ -163,6 +235,17 @@ async fn query_fails() -> Outcome {
         .await;
     expect_database_error(asked, rows.map(|rows| format!("{} rows", rows.len())))?;
 
+    // Item 3 comes after two rows and before one, item 4 is the last: rows that
+    // were read before an error are not the answer.
+    for item in [3, 4] {
+        let asked = format!("execute_query with a query that fails at row {item} of 4");
+        let query = "SELECT abs(iif(id = $1, -9223372036854775807 - 1, id)) FROM item ORDER BY id";
+        let rows = engine(&database)?
+            .execute_query(sqlx::query(query).bind(item))
+            .await;
+        expect_database_error(&asked, rows.map(|rows| format!("{} rows", rows.len())))?;
+    }
+
     let asked = "execute_query over a database file that does not exist";
     let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
     let rows = nowhere.execute_query(sqlx::query("SELECT 1")).await;
@@ -186,6 +269,50 @@ async fn query_has_own_connection() -> Outcome {
     )
 }
 
+/// How long a query may take that has nothing to wait for.
+const NO_WAIT: Duration = Duration::from_secs(4);
+
+async fn query_does_not_wait() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    let lock = database.lock_exclusively().await?;
+    // SQLite lets readers go on while a writer waits for the lock.
+    let insert = "INSERT INTO address (flat_number, post_code) VALUES (1, 10009) RETURNING id";
+    let mut writers = pin!(join_all(
+        (0..12).map(|_| engine.execute_query(sqlx::query(insert)))
+    ));
+    let begun = poll!(&mut writers);
+    let asked = "execute_query(SELECT count(*) FROM item) while 12 other calls of execute_query \
+                 wait for a lock";
+    let expected = "one row, at once";
+    ensure(begun.is_pending(), asked, expected, "the other calls ended")?;
+    let reader = pin!(engine.execute_query(count_items()));
+    let writers = match tokio::time::timeout(NO_WAIT, select(reader, writers)).await {
+        Err(_) => {
+            return Err(Failure::new(
+                asked,
+                expected,
+                format!(
+                    "nothing within {} s: it waits for the other calls",
+                    NO_WAIT.as_secs()
+                ),
+            ));
+        }
+        Ok(Either::Left((rows, writers))) => {
+            equal(asked, 1, rows.or_fail(asked)?.len())?;
+            writers
+        }
+        Ok(Either::Right((others, _))) => {
+            let got = format!("the other calls ended first: {} of them", others.len());
+            return Err(Failure::new(asked, expected, got));
+        }
+    };
+    lock.release().await?;
+    // Their statements must not appear in a later check's recording.
+    writers.await;
+    expect_closed(&database, asked).await
+}
+
 async fn query_closes() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
@@ -206,27 +333,38 @@ async fn query_closes() -> Outcome {
 async fn dropped_query_closes() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
-    // Never ends, and each row takes a moment, so that few are kept.
-    let endless = sqlx::query(
+    let asked = "execute_query with a query that never ends, dropped while it runs";
+    drop_while_open(&database, asked, engine.execute_query(endless())).await
+}
+
+/// A query that never ends. Each row takes a moment, so that few are kept.
+fn endless() -> SqlQuery {
+    sqlx::query(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
          SELECT (WITH RECURSIVE m(j) AS (SELECT n.i UNION ALL SELECT j + 1 FROM m WHERE j < n.i + 5000)
                  SELECT count(*) FROM m)
          FROM n",
-    );
-    let asked = "execute_query with a query that never ends, dropped while it runs";
+    )
+}
+
+async fn drop_while_open<T>(
+    database: &Database,
+    asked: &str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Outcome {
     tokio::select! {
-        rows = engine.execute_query(endless) => {
-            let got = rows.map_or_else(|error| format!("{error:?}"), |rows| format!("{} rows", rows.len()));
-            return Err(Failure::new(asked, "a query that goes on", got));
+        done = call => {
+            let got = done.map_or_else(|error| format!("Err({error:?})"), |_| "Ok(…)".to_owned());
+            return Err(Failure::new(asked, "a call that goes on until it is dropped", got));
         }
         () = async {
-            // Only now is the query at work.
-            while !is_open(&database) {
+            // Only now is the query running.
+            while !is_open(database) {
                 tokio::task::yield_now().await;
             }
         } => {}
     }
-    expect_closed(&database, asked).await
+    expect_closed(database, asked).await
 }
 
 async fn lists_over_http() -> Outcome {
@@ -242,29 +380,41 @@ async fn lists_over_http() -> Outcome {
 
 // ---- 02.2 execute_insert_query
 
-async fn insert_gives_id() -> Outcome {
+async fn insert_returns_id() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
     // The sample has three addresses; one inserted row is not id 1, nor is the
     // number of rows.
     for id in [4, 5] {
-        let given = engine
-            .execute_insert_query(insert_address(100 + id))
-            .await
-            .or_fail("execute_insert_query(INSERT INTO address …)")?;
-        equal(
-            "the id that execute_insert_query returns for a new row of the table `address`",
-            id,
-            given,
-        )?;
-        let stored: i64 = database
-            .one(&format!(
-                "SELECT count(*) FROM address WHERE id = {id} AND flat_number = 100 + {id}"
-            ))
-            .await?;
-        equal(format!("rows in `address` with id {id}"), 1, stored)?;
+        let asked = "the id that execute_insert_query returns for a new row of the table `address`";
+        let insert = insert_address(100 + id);
+        let returned = engine.execute_insert_query(insert).await.or_fail(asked)?;
+        equal(asked, id, returned)?;
+        expect_address(&database, id, 100 + id).await?;
+    }
+    // The id is neither the highest one nor below 2³².
+    for id in [-7, 5_000_000_000] {
+        let asked = format!("the id that execute_insert_query returns for a new address {id}");
+        let insert = "INSERT INTO address (id, flat_number, post_code) VALUES ($1, 1, 10009)";
+        let insert = sqlx::query(insert).bind(id);
+        let returned = engine.execute_insert_query(insert).await.or_fail(&asked)?;
+        equal(asked, id, returned)?;
+        expect_address(&database, id, 1).await?;
     }
     expect_closed(&database, "an INSERT").await
+}
+
+async fn expect_address(database: &Database, id: i64, flat_number: i64) -> Outcome {
+    let stored: Option<i64> = database
+        .one(&format!(
+            "SELECT sum(flat_number) FROM address WHERE id = {id}"
+        ))
+        .await?;
+    equal(
+        format!("the flat_number of the new address {id}"),
+        Some(flat_number),
+        stored,
+    )
 }
 
 async fn insert_refused() -> Outcome {
@@ -275,39 +425,119 @@ async fn insert_refused() -> Outcome {
     let id = engine.execute_insert_query(insert_customer(77)).await;
     expect_database_error(asked, id.map(|id| format!("id {id}")))?;
     database.expect_unchanged(asked, &before).await?;
-    expect_closed(&database, "an INSERT that was refused").await
+    expect_closed(&database, "an INSERT that was refused").await?;
+
+    let asked = "execute_insert_query over a database file that does not exist";
+    let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
+    let id = nowhere.execute_insert_query(insert_address(1)).await;
+    expect_database_error(asked, id.map(|id| format!("id {id}")))?;
+
+    // No constraint is violated, and yet it fails.
+    database.refuse("INSERT ON address").await?;
+    let asked = "execute_insert_query: an address that a trigger refuses";
+    let id = engine.execute_insert_query(insert_address(1)).await;
+    expect_database_error(asked, id.map(|id| format!("id {id}")))
+}
+
+async fn dropped_insert_closes() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    let asked = "execute_insert_query with a statement that never ends, dropped while it runs";
+    drop_while_open(&database, asked, engine.execute_insert_query(endless())).await
 }
 
 // ---- 02.3 execute_insert_queries
 
 async fn inserts_stored() -> Outcome {
     let database = Database::sample().await?;
-    let asked = "execute_insert_queries: 3 × INSERT INTO address";
-    engine(&database)?
-        .execute_insert_queries((1..=3).map(insert_address).collect())
+    let engine = engine(&database)?;
+    let asked = "execute_insert_queries: new addresses with the flat_numbers 12, 11 and 13";
+    engine
+        .execute_insert_queries([12, 11, 13].map(insert_address).into())
         .await
         .or_fail(asked)?;
-    let stored: i64 = database
-        .one("SELECT count(*) FROM address WHERE id > 3")
+    let stored: Option<String> = database
+        .one("SELECT group_concat(flat_number, ', ' ORDER BY id) FROM address WHERE id > 3")
         .await?;
     equal(
-        format!("{asked}, then the number of new addresses"),
-        3,
-        stored,
-    )
+        format!("{asked}, then the new addresses in the order of their ids"),
+        "12, 11, 13",
+        stored.unwrap_or_else(|| "none".to_owned()),
+    )?;
+
+    let asked = "execute_insert_queries without any query";
+    engine
+        .execute_insert_queries(Vec::new())
+        .await
+        .or_fail(asked)
 }
 
 async fn inserts_all_or_none() -> Outcome {
+    for (which, refused) in [("the 2nd", 1), ("the 1st", 0), ("the last", 39)] {
+        let database = Database::sample().await?;
+        let before = database.snapshot().await?;
+        let asked = format!(
+            "execute_insert_queries: 40 customers, of which {which} is at address 77, which does \
+             not exist"
+        );
+        let address = |i: i64| if i == refused { 77 } else { 1 + i % 3 };
+        let inserts = (0..40).map(|i| insert_customer(address(i))).collect();
+        let done = engine(&database)?.execute_insert_queries(inserts).await;
+        expect_database_error(&asked, done.map(|()| "Ok(())"))?;
+        // Closed means that nothing is left that could still be rolled back.
+        expect_closed(&database, "INSERTs of which one was refused").await?;
+        database.expect_unchanged(&asked, &before).await?;
+    }
+
+    // No constraint is violated, and yet it fails.
     let database = Database::sample().await?;
+    let change = "INSERT ON address WHEN new.flat_number = 2";
+    database.refuse(change).await?;
     let before = database.snapshot().await?;
-    let asked = "execute_insert_queries: two good customers, one at address 77, which does not \
-                 exist, one more good one";
+    let asked =
+        "execute_insert_queries: 3 × INSERT INTO address, of which a trigger refuses the 2nd";
+    let inserts = (1..=3).map(insert_address).collect();
+    let done = engine(&database)?.execute_insert_queries(inserts).await;
+    expect_database_error(asked, done.map(|()| "Ok(())"))?;
+    expect_closed(&database, asked).await?;
+    database.expect_unchanged(asked, &before).await?;
+
+    let asked = "execute_insert_queries over a database file that does not exist";
+    let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
+    let done = nowhere
+        .execute_insert_queries(vec![insert_address(1)])
+        .await;
+    expect_database_error(asked, done.map(|()| "Ok(())"))
+}
+
+async fn inserts_commit_refused() -> Outcome {
+    let database = Database::sample().await?;
+    database
+        .execute(
+            "CREATE TABLE visit (
+                 customer_id INTEGER REFERENCES customer (id) DEFERRABLE INITIALLY DEFERRED
+             )",
+        )
+        .await?;
+    let before = database.snapshot().await?;
+    let asked = "execute_insert_queries: a new address, and a row whose foreign key SQLite checks \
+                 only at COMMIT and then refuses";
+    let insert = "INSERT INTO visit (customer_id) VALUES (77)";
     let done = engine(&database)?
-        .execute_insert_queries([1, 2, 77, 3].map(insert_customer).into())
+        .execute_insert_queries(vec![insert_address(1), sqlx::query(insert)])
         .await;
     expect_database_error(asked, done.map(|()| "Ok(())"))?;
-    // Closed means that nothing is left that could still be rolled back.
-    expect_closed(&database, "INSERTs of which one was refused").await?;
+    expect_closed(&database, "a COMMIT that was refused").await?;
+    database.expect_unchanged(asked, &before).await
+}
+
+async fn dropped_inserts_roll_back() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    let before = database.snapshot().await?;
+    let asked = "execute_insert_queries: 3 × INSERT INTO address, dropped before the commit";
+    let inserts = (1..=3).map(insert_address).collect();
+    drop_while_locked(&database, asked, engine.execute_insert_queries(inserts)).await?;
     database.expect_unchanged(asked, &before).await
 }
 
@@ -335,7 +565,17 @@ async fn total() -> Outcome {
     for (order, cents) in [(1, 3000), (2, 1200)] {
         expect_total(&engine, order, Some(Money(cents))).await?;
     }
-    Ok(())
+    // One Milk costs as much as five Kit Kat, and both lines count.
+    database.add_order(-5, 2, &[(2, 5), (1, 1)]).await?;
+    expect_total(&engine, -5, Some(Money(1000))).await?;
+    // 2⁵³ + 1, which an f64 does not hold.
+    let much = 9_007_199_254_740_993;
+    database.add_item(-9, "Gold", much - 1).await?;
+    database.add_item(70, "Mint", 1).await?;
+    database
+        .add_order(3_000_000_000, 1, &[(-9, 1), (70, 1)])
+        .await?;
+    expect_total(&engine, 3_000_000_000, Some(Money(much))).await
 }
 
 async fn total_is_none() -> Outcome {
@@ -355,6 +595,45 @@ async fn expect_total(engine: &Engine, order: i64, expected: Option<Money>) -> O
     equal(asked, expected, total)
 }
 
+async fn total_is_zero() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_item(9, "Leaflet", 0).await?;
+    database.add_order(8, 1, &[(9, 3)]).await?;
+    expect_total(&engine(&database)?, 8, Some(Money(0))).await
+}
+
+async fn total_fails() -> Outcome {
+    let database = Database::sample().await?;
+    let asked = "get_total_cost_of_an_order(1) over a database file that does not exist";
+    let nowhere = Engine::new(&nowhere(&database)).or_fail(asked)?;
+    let total = get_total_cost_of_an_order(&nowhere, 1).await;
+    expect_database_error(asked, total.map(|total| format!("Ok({total:?})")))?;
+
+    // The product of one line, and the sum of two lines.
+    let half = i64::MAX / 2 + 1;
+    database.add_item(10, "Ore", half).await?;
+    database.add_item(11, "Oil", half).await?;
+    database.add_order(20, 1, &[(10, 3)]).await?;
+    database.add_order(21, 1, &[(10, 1), (11, 1)]).await?;
+    let engine = engine(&database)?;
+    for order in [20, 21] {
+        let asked =
+            format!("get_total_cost_of_an_order({order}), whose total is too large for an i64");
+        if let Ok(total) = get_total_cost_of_an_order(&engine, order).await {
+            return Err(Failure::new(
+                asked,
+                "an Err, and no panic",
+                format!("Ok({total:?})"),
+            ));
+        }
+    }
+
+    database.execute("ALTER TABLE item RENAME TO gone").await?;
+    let asked = "get_total_cost_of_an_order(1) without the table `item`";
+    let total = get_total_cost_of_an_order(&engine, 1).await;
+    expect_database_error(asked, total.map(|total| format!("Ok({total:?})")))
+}
+
 async fn total_binds() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database)?;
@@ -365,6 +644,11 @@ async fn total_binds() -> Outcome {
             .await
             .or_fail("get_total_cost_of_an_order")?;
         runs.push((label, recording.statements()));
+        equal(
+            format!("connections opened for the total of {label}"),
+            1,
+            recording.connections_opened(),
+        )?;
         recording.clear();
     }
     equal_runs(
@@ -378,31 +662,92 @@ async fn total_binds() -> Outcome {
 
 async fn order_stored() -> Outcome {
     let database = Database::sample().await?;
+    let engine = engine(&database)?;
     let asked = "add_new_order_for_customer: customer 2, 4 of item 3, 6 of item 2";
-    let id = add_new_order_for_customer(&engine(&database)?, 2, &items(&[(3, 4), (2, 6)]))
+    let id = add_new_order_for_customer(&engine, 2, &items(&[(3, 4), (2, 6)]))
         .await
         .or_fail(asked)?;
     equal(format!("{asked}: the id"), 4, id)?;
-    let customer: Option<i64> = database
-        .one("SELECT max(customer_id) FROM orders WHERE id = 4")
+    expect_order(&database, asked, id, 2, "item 3 × 4, item 2 × 6").await?;
+
+    database.add_customer(-40, "O'Neil").await?;
+    database.add_item(6_000_000_000, "Salt", 10).await?;
+    database.add_item(-8, "Mint", 20).await?;
+    let asked = "add_new_order_for_customer: customer -40, with the items 2, -8 and 6000000000";
+    let of_items = items(&[(2, 7), (6_000_000_000, 1), (-8, 4_294_967_297)]);
+    let id = add_new_order_for_customer(&engine, -40, &of_items)
+        .await
+        .or_fail(asked)?;
+    let stored = "item 2 × 7, item 6000000000 × 1, item -8 × 4294967297";
+    expect_order(&database, asked, id, -40, stored).await?;
+
+    let asked = "add_new_order_for_customer: customer 3, without items";
+    let id = add_new_order_for_customer(&engine, 3, &[])
+        .await
+        .or_fail(asked)?;
+    expect_order(&database, asked, id, 3, "none").await?;
+    expect_closed(&database, asked).await
+}
+
+/// Fails unless order `id` is one of `customer` and has these items, in the order
+/// in which they were inserted.
+async fn expect_order(
+    database: &Database,
+    asked: &str,
+    id: i64,
+    customer: i64,
+    expected: &str,
+) -> Outcome {
+    let stored: Option<i64> = database
+        .one(&format!(
+            "SELECT max(customer_id) FROM orders WHERE id = {id}"
+        ))
         .await?;
     equal(
         format!("{asked}: customer_id of the order"),
-        Some(2),
-        customer,
+        Some(customer),
+        stored,
     )?;
     let stored: Option<String> = database
-        .one(
+        .one(&format!(
             "SELECT group_concat('item ' || item_id || ' × ' || quantity, ', ' ORDER BY rowid)
-             FROM order_items WHERE order_id = 4",
-        )
+             FROM order_items WHERE order_id = {id}"
+        ))
         .await?;
     equal(
-        format!("{asked}: the rows in `order_items`"),
-        "item 3 × 4, item 2 × 6",
+        format!("{asked}: the rows of order {id} in `order_items`"),
+        expected,
         stored.unwrap_or_else(|| "none".to_owned()),
-    )?;
-    expect_closed(&database, asked).await
+    )
+}
+
+async fn order_id_is_its_own() -> Outcome {
+    // As if somebody else stored an order for the same customer at that moment.
+    let database = Database::sample().await?;
+    database
+        .execute(
+            "CREATE TRIGGER another AFTER INSERT ON orders WHEN new.id < 1000
+             BEGIN INSERT INTO orders VALUES (new.id + 1000, new.customer_id, new.order_time); END",
+        )
+        .await?;
+    let asked = "add_new_order_for_customer while another order with a higher id is stored";
+    let id = add_new_order_for_customer(&engine(&database)?, 2, &items(&[(3, 4)]))
+        .await
+        .or_fail(asked)?;
+    equal(format!("{asked}: the id"), 4, id)?;
+    expect_order(&database, asked, 4, 2, "item 3 × 4").await?;
+
+    // SQLite then chooses a free id by itself; the highest one plus 1 is not one.
+    let database = Database::sample().await?;
+    database.add_order(9, 1, &[]).await?;
+    database
+        .execute("UPDATE orders SET id = 9223372036854775807 WHERE id = 9")
+        .await?;
+    let asked = "add_new_order_for_customer after an order with the highest id that there can be";
+    let id = add_new_order_for_customer(&engine(&database)?, 2, &items(&[(3, 4)]))
+        .await
+        .or_fail(asked)?;
+    expect_order(&database, asked, id, 2, "item 3 × 4").await
 }
 
 async fn order_binds() -> Outcome {
@@ -421,6 +766,13 @@ async fn order_binds() -> Outcome {
             .await
             .or_fail("add_new_order_for_customer")?;
         runs.push((label, recording.statements()));
+        let opened = recording.connections_opened();
+        ensure(
+            opened <= 2,
+            format!("connections opened for {label}"),
+            "2, one for the order and one for its items",
+            opened,
+        )?;
     }
     equal_runs(
         "the SQL that is run for two new orders, each with two items",
@@ -489,11 +841,52 @@ async fn order_time_is_now() -> Outcome {
     )
 }
 
-async fn order_with_bad_item() -> Outcome {
+async fn order_refused() -> Outcome {
     let database = Database::sample().await?;
-    let asked = "add_new_order_for_customer: item 1 and item 2222, which does not exist";
-    let id = add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1)])).await;
-    expect_database_error(asked, id.map(|id| format!("order {id}")))
+    let engine = engine(&database)?;
+    for (what, customer, of_items) in [
+        ("customer 77, who does not exist", 77, vec![(1, 1)]),
+        ("customer 77, who does not exist, without items", 77, vec![]),
+        (
+            "item 1 and item 2222, which does not exist",
+            1,
+            vec![(1, 1), (2222, 1)],
+        ),
+        ("item 2 twice", 1, vec![(2, 4), (2, 4)]),
+        (
+            "item 2 twice with different quantities",
+            1,
+            vec![(2, 4), (1, 1), (2, 5)],
+        ),
+        ("quantity 0 of item 1", 1, vec![(1, 0)]),
+        ("quantity -4 of item 1", 1, vec![(2, 1), (1, -4)]),
+    ] {
+        let asked = format!("add_new_order_for_customer: {what}");
+        let id = add_new_order_for_customer(&engine, customer, &items(&of_items)).await;
+        expect_error_status(&asked, 400, id)?;
+    }
+    for table in ["orders", "order_items"] {
+        database.refuse(&format!("INSERT ON {table}")).await?;
+        let asked = format!("add_new_order_for_customer while INSERTs into `{table}` fail");
+        let id = add_new_order_for_customer(&engine, 1, &items(&[(1, 1)])).await;
+        expect_error_status(&asked, 500, id)?;
+        database.allow().await?;
+    }
+    Ok(())
+}
+
+/// Fails unless there is an error, and the client will see it with this status.
+fn expect_error_status(asked: &str, status: u16, id: Result<i64, Error>) -> Outcome {
+    let expected = format!("an Err that is answered with status {status}");
+    match id {
+        Ok(id) => Err(Failure::new(asked, expected, format!("Ok({id})"))),
+        Err(error) => {
+            let shown = format!("Err({error:?})");
+            let got = error.into_response().status().as_u16();
+            let shown = format!("{shown}, which is answered with status {got}");
+            ensure(got == status, asked, expected, shown)
+        }
+    }
 }
 
 async fn order_items_all_or_none() -> Outcome {
@@ -502,13 +895,37 @@ async fn order_items_all_or_none() -> Outcome {
     let id =
         add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1), (2, 1)]))
             .await;
-    expect_database_error(asked, id.map(|id| format!("order {id}")))?;
+    expect_error_status(asked, 400, id)?;
     expect_closed(&database, asked).await?;
     let stored: i64 = database
         .one("SELECT count(*) FROM order_items WHERE order_id > 3")
         .await?;
     equal(
         format!("{asked}, then the number of new rows in `order_items`"),
+        0,
+        stored,
+    )
+}
+
+async fn refusals_over_http() -> Outcome {
+    let (service, database) = fresh().await?;
+    answers::new_order_refusals_400(&service, &database).await?;
+    expect_closed(&database, "POST /api/add_new_order").await
+}
+
+async fn dropped_order_ends() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    let asked = "add_new_order_for_customer, dropped before its first INSERT is done";
+    let of_items = items(&[(3, 4), (2, 6)]);
+    let call = add_new_order_for_customer(&engine, 2, &of_items);
+    drop_while_locked(&database, asked, call).await?;
+    // Whether the order is stored, nobody can tell. Its items were not begun.
+    let stored: i64 = database
+        .one("SELECT count(*) FROM order_items WHERE order_id > 3")
+        .await?;
+    equal(
+        format!("{asked}: the number of new rows in `order_items`"),
         0,
         stored,
     )
@@ -540,26 +957,49 @@ async fn total_over_http() -> Outcome {
     let (service, database) = fresh().await?;
     answers::order_total_null_when_unknown(&service).await?;
     answers::order_total(&service, &database).await?;
+    database.add_item(9, "Leaflet", 0).await?;
+    database.add_order(80, 1, &[(9, 2)]).await?;
+    let reply = service.get("/api/order_total/80").await?;
+    reply.expect_json(200, &json!({"Order Total": 0.0}))?;
     expect_closed(&database, "GET /api/order_total/…").await
 }
 
+async fn bad_id_over_http() -> Outcome {
+    let (service, _database) = fresh().await?;
+    let recording = Recording::start();
+    let reply = service.get("/api/order_total/one").await?;
+    answers::expect_problem(&reply, 400)?;
+    equal(
+        format!("connections opened for {}", reply.asked()),
+        0,
+        recording.connections_opened(),
+    )?;
+    let reply = service.get("/api/order_total/1").await?;
+    reply.expect_json(200, &json!({"Order Total": 30.0}))?;
+    equal(
+        format!("connections opened for {}", reply.asked()),
+        1,
+        recording.connections_opened(),
+    )
+}
+
 async fn failure_over_http() -> Outcome {
-    let database = Database::sample().await?;
+    let (_, database) = fresh().await?;
     let asked = "GET /api/order_total/1, on purpose without the database's file";
     let engine = Engine::new(&nowhere(&database)).or_fail(asked)?;
     let service = Service::start(server::app(engine));
     // Without these words, "unable to open database file" looks like a fault of
     // the machine.
     let say_so = |failure: Failure| Failure::new(asked, failure.expected(), failure.got());
+    let recording = Recording::start();
     let reply = service.get("/api/order_total/1").await.map_err(say_so)?;
-    answers::expect_problem(&reply, 500).map_err(say_so)
+    answers::expect_problem(&reply, 500).map_err(say_so)?;
+    recording.expect_logged(asked, Level::ERROR, "Database(")
 }
 
 async fn orders_over_http() -> Outcome {
     let (service, database) = fresh().await?;
     answers::new_order_stored(&service, &database).await?;
-    let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await?;
     expect_closed(&database, "POST /api/add_new_order").await
 }
 
@@ -613,6 +1053,35 @@ fn is_open(database: &Database) -> bool {
     let mut wal = database.path().as_os_str().to_owned();
     wal.push("-wal");
     std::path::Path::new(&wal).exists()
+}
+
+/// Polls `call` until it has a connection, drops it there, and returns when nothing
+/// of it goes on. Another writer has the lock until then, so nothing that the call
+/// writes can have been committed before the drop.
+async fn drop_while_locked<T: Debug>(
+    database: &Database,
+    asked: &str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Outcome {
+    let recording = Recording::start();
+    let lock = database.lock_exclusively().await?;
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    tokio::select! {
+        done = call => {
+            return Err(Failure::new(asked, "a call that waits for the lock", format!("{done:?}")));
+        }
+        () = async {
+            while recording.connections_opened() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    lock.release().await?;
+    // A task that the call has left behind has the time to do its harm.
+    while Handle::current().metrics().num_alive_tasks() > tasks {
+        tokio::task::yield_now().await;
+    }
+    expect_closed(database, asked).await
 }
 
 async fn expect_closed(database: &Database, after: &str) -> Outcome {
