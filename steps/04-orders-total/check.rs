@@ -56,7 +56,11 @@ fn main() -> ExitCode {
         .paused_check("04.1", "after a failure no task begins", none_begins)
         .paused_check("04.1", "a panic in a task is Error::Task", panic)
         .paused_check("04.1", "dropping the call aborts its tasks", dropped_call)
-        .check("04.2", "a total for each order, in the order asked", totals)
+        .check(
+            "04.2",
+            "a total for each order, in the order of the ids",
+            totals,
+        )
         .check(
             "04.2",
             "10 queries at a time, and not more",
@@ -326,8 +330,8 @@ where
         return Err(Failure::new(
             asked,
             format_args!("{expected} at once"),
-            "still waiting; is a failed task collected while others are being spawned, \
-             and while others have not ended?",
+            "the call never returns: it has to look at each result as soon as the task ends, \
+             even while inputs are left and other tasks run",
         ));
     };
     match result {
