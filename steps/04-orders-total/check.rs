@@ -143,20 +143,25 @@ async fn through(gate: &Gate, inputs: usize, limit: usize) -> Result<Vec<usize>,
 }
 
 fn in_flight<T>(gate: &Gate, returned: Option<&Result<Vec<T>, Error>>) -> String {
-    let mut text = format!("begun: {}, in flight: {}", gate.entered(), gate.in_flight());
-    match returned {
-        Some(Ok(results)) => text += &format!("; the call has returned {} results", results.len()),
-        Some(Err(error)) => text += &format!("; the call has returned Err({error:?})"),
-        None => {}
-    }
-    text
+    let returned = match returned {
+        Some(Ok(results)) => format!("; the call has returned {} results", results.len()),
+        Some(Err(error)) => format!("; the call has returned Err({error:?})"),
+        None => String::new(),
+    };
+    format!(
+        "begun: {}, in flight: {}{returned}",
+        gate.entered(),
+        gate.in_flight()
+    )
 }
 
 async fn all_results() -> Outcome {
     for (inputs, limit) in [(3, 100), (1, 100), (0, 100), (10, 3), (3, 1)] {
         let asked = format!("map_concurrently over {inputs} inputs, limit {limit}");
         let gate = Gate::opened();
-        let results = results(&asked, through(&gate, inputs, limit)).await?;
+        let mut results = results(&asked, through(&gate, inputs, limit)).await?;
+        // Another check is about their order.
+        results.sort_unstable();
         equal(&asked, (0..inputs).collect::<Vec<_>>(), results)?;
     }
     Ok(())
@@ -626,18 +631,21 @@ async fn one_order_fails() -> Outcome {
 async fn no_task_left(asked: &str, over: impl Fn() -> bool) -> Outcome {
     let metrics = Handle::current().metrics();
     let gone = async {
-        while metrics.num_alive_tasks() > 0 && !over() {
+        loop {
+            if metrics.num_alive_tasks() == 0 || over() {
+                break !over();
+            }
             sleep(Duration::from_millis(1)).await;
         }
     };
-    let in_time = timeout(Duration::from_secs(2), gone).await;
+    let gone = timeout(Duration::from_secs(2), gone).await;
     ensure(
-        in_time.is_ok() && !over(),
+        gone == Ok(true),
         format_args!("{asked}; and afterwards"),
         "no task is left: each was aborted at its `.await`",
-        match metrics.num_alive_tasks() {
-            0 => "the tasks have gone on to the end of their queries".to_owned(),
-            left => format!("{left} tasks still run"),
+        match gone {
+            Ok(_) => "the tasks have gone on to the end of their queries".to_owned(),
+            Err(_) => format!("{} tasks still run", metrics.num_alive_tasks()),
         },
     )
 }
