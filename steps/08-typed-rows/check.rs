@@ -1338,9 +1338,10 @@ async fn fails_after<T>(
     good: std::ops::RangeInclusive<usize>,
 ) -> Result<Error, Failure> {
     let (first, last) = (good.start(), good.end());
-    let expected = match first == last {
-        true => format!("{first} good rows, then an error"),
-        false => format!("{first} to {last} good rows, then an error"),
+    let expected = if first == last {
+        format!("{first} good rows, then an error")
+    } else {
+        format!("{first} to {last} good rows, then an error")
     };
     let mut rows = rows.take(FAR_TOO_MANY);
     let mut seen = 0;
