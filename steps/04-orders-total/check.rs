@@ -5,9 +5,12 @@
 //! more happens" is a fact and not a guess. The queries are checked by holding
 //! the database's lock while they run and counting their connections.
 
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -15,7 +18,8 @@ use axum::middleware::{Next, from_fn};
 use contract::gate::Gate;
 use contract::statements::Recording;
 use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
-use serde_json::json;
+use futures::FutureExt;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use step04::db::base::Engine;
 use step04::db_accessor::{MAX_QUERIES_IN_FLIGHT, get_total_cost_of_orders};
@@ -23,33 +27,56 @@ use step04::error::Error;
 use step04::server::app;
 use step04::tasks::map_concurrently;
 use step04::types::Money;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
 fn main() -> ExitCode {
     Suite::new("04-orders-total", env!("CARGO_MANIFEST_DIR"))
+        .paused_check("04.1", "all results are returned", all_results)
         .paused_check("04.1", "tasks run at the same time", same_time)
+        .paused_check("04.1", "each input has a task of its own", own_tasks)
         .paused_check("04.1", "never more than `limit` at a time", limit)
-        .paused_check("04.1", "when one task ends, the next begins", next_begins)
         .paused_check("04.1", "results come in the order of the inputs", order)
-        .paused_check("04.1", "few inputs and none", few_inputs)
+        .paused_check("04.1", "when one task ends, the next begins", next_begins)
+        .paused_check("04.1", "slow tasks do not hold up the others", slow_tasks)
         .paused_check(
             "04.1",
             "the first failure is returned at once",
             first_failure,
         )
+        .paused_check(
+            "04.1",
+            "a failure of any input is returned",
+            failure_anywhere,
+        )
         .paused_check("04.1", "a failure aborts the other tasks", others_aborted)
         .paused_check("04.1", "after a failure no task begins", none_begins)
         .paused_check("04.1", "a panic in a task is Error::Task", panic)
         .paused_check("04.1", "dropping the call aborts its tasks", dropped_call)
-        .check("04.2", "a total for each order, in the order asked", totals)
+        .check(
+            "04.2",
+            "a total for each order, in the order of the ids",
+            totals,
+        )
         .check(
             "04.2",
             "10 queries at a time, and not more",
             queries_in_flight,
         )
         .check("04.2", "one order fails: the call fails", one_order_fails)
+        .check(
+            "04.2",
+            "a failure does not wait for slow queries",
+            slow_query,
+        )
+        .check(
+            "04.2",
+            "dropping the call leaves no task running",
+            dropped_queries,
+        )
         .check("04.3", "GET /api/orders_total?orders=3,1,2,1,99", by_query)
         .check("04.3", "GET /api/orders_total with a JSON body", by_body)
         .check(
@@ -57,15 +84,20 @@ fn main() -> ExitCode {
             "1000 orders are answered, other requests refused",
             all_requests,
         )
-        .check("04.3", "a client that hangs up ends its queries", hang_up)
+        .check(
+            "04.3",
+            "a request runs 10 queries at a time, and not more",
+            queries_of_a_request,
+        )
         .check(
             "04.3",
             "one order fails: one problem, status 500",
             one_problem,
         )
+        .check("04.3", "a client that hangs up ends its queries", hang_up)
         .check(
             "04.3",
-            "the other addresses answer as before",
+            "the other endpoints answer as before",
             others_unchanged,
         )
         .run()
@@ -74,18 +106,18 @@ fn main() -> ExitCode {
 // ---- 04.1, under paused time
 
 /// Goes on with `call` until neither it nor a task can do anything more.
-/// Returns what it gave, if it came to its end.
+/// Returns its output if it has completed.
 async fn settle<F: Future>(call: &mut Pin<&mut F>) -> Option<F::Output> {
     timeout(Duration::from_millis(1), call.as_mut()).await.ok()
 }
 
-/// What a call gives that should end by itself. What it should give is
-/// `expected`.
+/// The output of a call that should complete by itself. `expected` says what
+/// its output should be.
 async fn finished<F: Future>(asked: &str, expected: &str, call: F) -> Result<F::Output, Failure> {
     // An hour of the paused clock, which passes at once when nothing moves.
     timeout(Duration::from_hours(1), call)
         .await
-        .map_err(|_| Failure::new(asked, expected, "still waiting"))
+        .map_err(|_| Failure::new(asked, expected, "the call never returns"))
 }
 
 /// The results of a call in which no task fails.
@@ -110,32 +142,102 @@ async fn through(gate: &Gate, inputs: usize, limit: usize) -> Result<Vec<usize>,
     .await
 }
 
-fn in_flight(gate: &Gate) -> String {
-    format!("begun: {}, in flight: {}", gate.entered(), gate.in_flight())
+fn in_flight<T>(gate: &Gate, returned: Option<&Result<Vec<T>, Error>>) -> String {
+    let returned = match returned {
+        Some(Ok(results)) => format!("; the call has returned {} results", results.len()),
+        Some(Err(error)) => format!("; the call has returned Err({error:?})"),
+        None => String::new(),
+    };
+    format!(
+        "begun: {}, in flight: {}{returned}",
+        gate.entered(),
+        gate.in_flight()
+    )
+}
+
+async fn all_results() -> Outcome {
+    for (inputs, limit) in [(3, 100), (1, 100), (0, 100), (10, 3), (3, 1)] {
+        let asked = format!("map_concurrently over {inputs} inputs, limit {limit}");
+        let gate = Gate::opened();
+        let mut results = results(&asked, through(&gate, inputs, limit)).await?;
+        // Another check is about their order.
+        results.sort_unstable();
+        equal(&asked, (0..inputs).collect::<Vec<_>>(), results)?;
+    }
+    Ok(())
 }
 
 async fn same_time() -> Outcome {
+    for inputs in [5, 200] {
+        let gate = Gate::closed();
+        let mut call = pin!(through(&gate, inputs, inputs));
+        let returned = settle(&mut call).await;
+        ensure(
+            gate.in_flight() == inputs && returned.is_none(),
+            format_args!(
+                "map_concurrently over {inputs} inputs, limit {inputs}, while no task can end"
+            ),
+            format_args!("begun: {inputs}, in flight: {inputs}"),
+            in_flight(&gate, returned.as_ref()),
+        )?;
+    }
+    Ok(())
+}
+
+async fn own_tasks() -> Outcome {
     let gate = Gate::closed();
-    let mut call = pin!(through(&gate, 5, 5));
+    let tasks = Arc::new(Mutex::new(HashSet::new()));
+    let mut call = pin!(map_concurrently(vec![(); 5], 5, |()| {
+        let (gate, tasks) = (gate.clone(), tasks.clone());
+        async move {
+            let id = task::try_id();
+            tasks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(id);
+            gate.pass().await;
+            Ok(())
+        }
+    }));
     settle(&mut call).await;
+    let tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner).len();
     ensure(
-        gate.in_flight() == 5,
-        "map_concurrently over 5 inputs, limit 5, while no task can end",
-        "begun: 5, in flight: 5",
-        in_flight(&gate),
+        tasks == 5,
+        "map_concurrently over 5 inputs, limit 5: how many tasks are there?",
+        "5: each input runs in a task that was spawned for it",
+        format_args!("{tasks}: futures that were not spawned run inside the call itself"),
     )
 }
 
 async fn limit() -> Outcome {
-    let gate = Gate::closed();
-    let mut call = pin!(through(&gate, 10, 3));
-    settle(&mut call).await;
-    ensure(
-        gate.in_flight() == 3,
-        "map_concurrently over 10 inputs, limit 3, while no task can end",
-        "begun: 3, in flight: 3",
-        in_flight(&gate),
-    )
+    for (inputs, limit) in [(10, 3), (10, 1), (200, 20)] {
+        let gate = Gate::closed();
+        let mut call = pin!(through(&gate, inputs, limit));
+        let returned = settle(&mut call).await;
+        ensure(
+            gate.in_flight() == limit && gate.entered() == limit,
+            format_args!(
+                "map_concurrently over {inputs} inputs, limit {limit}, while no task can end"
+            ),
+            format_args!("begun: {limit}, in flight: {limit}"),
+            in_flight(&gate, returned.as_ref()),
+        )?;
+    }
+    Ok(())
+}
+
+async fn order() -> Outcome {
+    let shuffled = (1..=40).map(|i| i * 17 % 41).collect();
+    for (inputs, limit) in [(vec![5, 4, 3, 2, 1], 5), (shuffled, 7)] {
+        let asked = format!("map_concurrently over {inputs:?}, limit {limit}; task n takes n ms");
+        let expected: Vec<u64> = inputs.iter().map(|input| input * 10).collect();
+        let call = map_concurrently(inputs, limit, |input| async move {
+            sleep(Duration::from_millis(input)).await;
+            Ok(input * 10)
+        });
+        equal(&asked, expected, results(&asked, call).await?)?;
+    }
+    Ok(())
 }
 
 async fn next_begins() -> Outcome {
@@ -144,12 +246,12 @@ async fn next_begins() -> Outcome {
     let mut call = pin!(through(&gate, 10, 3));
     settle(&mut call).await;
     gate.let_through(1);
-    settle(&mut call).await;
+    let returned = settle(&mut call).await;
     ensure(
         gate.entered() == 4 && gate.in_flight() == 3,
         format_args!("{asked}; one of the first 3 has ended, the other two go on"),
         "begun: 4, in flight: 3",
-        in_flight(&gate),
+        in_flight(&gate, returned.as_ref()),
     )?;
     gate.open();
     let results = results(asked, call).await?;
@@ -161,27 +263,36 @@ async fn next_begins() -> Outcome {
     )
 }
 
-async fn order() -> Outcome {
-    for limit in [5, 2] {
-        let asked =
-            format!("map_concurrently over [5, 4, 3, 2, 1], limit {limit}; task n takes n ms");
-        let call = map_concurrently(vec![5, 4, 3, 2, 1], limit, |input| async move {
-            sleep(Duration::from_millis(input)).await;
-            Ok(input * 10)
-        });
+async fn slow_tasks() -> Outcome {
+    for slow in [[0, 1], [3, 4], [2, 9]] {
+        let [first, second] = slow;
+        let asked = format!(
+            "map_concurrently over 10 inputs, 0, 1, 2 and so on, limit 3; \
+             {first} and {second} go on, the others end at once"
+        );
+        let (held, others) = (Gate::closed(), Gate::opened());
+        let mut call = pin!(map_concurrently((0..10).collect(), 3, |input| {
+            let gate = if slow.contains(&input) {
+                &held
+            } else {
+                &others
+            };
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok(input)
+            }
+        }));
+        settle(&mut call).await;
+        ensure(
+            others.ended() == 8,
+            &asked,
+            "ended: 8, in flight: 2",
+            format_args!("ended: {}, in flight: {}", others.ended(), held.in_flight()),
+        )?;
+        held.open();
         let results = results(&asked, call).await?;
-        equal(&asked, vec![50, 40, 30, 20, 10], results)?;
-    }
-    Ok(())
-}
-
-async fn few_inputs() -> Outcome {
-    let gate = Gate::opened();
-    for inputs in [3, 1, 0] {
-        let asked = format!("map_concurrently over {inputs} inputs, limit 100");
-        let call = through(&gate, inputs, 100);
-        let results = results(&asked, call).await?;
-        equal(&asked, (0..inputs).collect::<Vec<_>>(), results)?;
+        equal(&asked, (0..10).collect::<Vec<_>>(), results)?;
     }
     Ok(())
 }
@@ -224,8 +335,8 @@ where
         return Err(Failure::new(
             asked,
             format_args!("{expected} at once"),
-            "still waiting; is a failed task collected while others are being spawned, \
-             and while others have not ended?",
+            "the call never returns: it has to look at each result as soon as the task ends, \
+             even while inputs are left and other tasks run",
         ));
     };
     match result {
@@ -257,16 +368,61 @@ async fn first_failure() -> Outcome {
     Ok(())
 }
 
+/// A call over 0 to 9, of which `failing` fails. Each goes through `gate`, which
+/// is open, and ends after 1 ms.
+async fn with_failing(gate: &Gate, failing: usize, limit: usize) -> Result<Vec<usize>, Error> {
+    map_concurrently((0..10).collect(), limit, |input| {
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            sleep(Duration::from_millis(1)).await;
+            if input == failing {
+                Err(Error::BadRequest("this one failed"))
+            } else {
+                Ok(input)
+            }
+        }
+    })
+    .await
+}
+
+async fn failure_anywhere() -> Outcome {
+    for limit in [1, 3, 20] {
+        for failing in 0..10 {
+            let asked = format!(
+                "map_concurrently over 10 inputs, 0, 1, 2 and so on, limit {limit}; \
+                 {failing} fails, the others end"
+            );
+            let expected = "Err(BadRequest(\"this one failed\"))";
+            let call = with_failing(&Gate::opened(), failing, limit).await;
+            ensure(
+                matches!(call, Err(Error::BadRequest("this one failed"))),
+                &asked,
+                expected,
+                format_args!("{call:?}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
 async fn others_aborted() -> Outcome {
-    let asked = "map_concurrently over 4 inputs, limit 4; one fails, the others have not ended";
-    let gate = Gate::closed();
-    failed(asked, "Err", with_failures(&gate, 4, 4)).await?;
-    none_left(asked, &gate).await?;
-    equal(
-        format_args!("{asked}: how many were aborted"),
-        3,
-        gate.dropped(),
-    )
+    for (inputs, limit) in SHAPES {
+        let asked = format!(
+            "map_concurrently over {inputs} inputs, limit {limit}; one fails, \
+             the others have not ended"
+        );
+        let gate = Gate::closed();
+        failed(&asked, "Err", with_failures(&gate, inputs, limit)).await?;
+        none_left(&asked, &gate).await?;
+        ensure(
+            gate.ended() == 1,
+            &asked,
+            "only the task that failed has ended",
+            format_args!("{} tasks have ended", gate.ended()),
+        )?;
+    }
+    Ok(())
 }
 
 /// Aborted tasks end when the runtime next looks at them: waits for that.
@@ -284,17 +440,52 @@ async fn none_left(asked: &str, gate: &Gate) -> Outcome {
 async fn none_begins() -> Outcome {
     let asked = "map_concurrently over 10 inputs, limit 3; the third fails";
     let gate = Gate::closed();
-    failed(asked, "Err", with_failures(&gate, 10, 3)).await?;
+    let called = Arc::new(AtomicUsize::new(0));
+    let called_before = Arc::new(AtomicUsize::new(0));
+    let call = map_concurrently((0..10).collect(), 3, |input| {
+        called.fetch_add(1, Ordering::Relaxed);
+        let (gate, called, called_before) = (gate.clone(), called.clone(), called_before.clone());
+        async move {
+            if input != 2 {
+                gate.pass().await;
+                return Ok(());
+            }
+            let visit = gate.enter();
+            sleep(Duration::from_millis(10)).await;
+            called_before.store(called.load(Ordering::Relaxed), Ordering::Relaxed);
+            visit.end();
+            Err(Error::BadRequest("2 failed"))
+        }
+    });
+    failed(asked, "Err", call).await?;
     none_left(asked, &gate).await?;
-    let begun = gate.entered();
     gate.open();
     sleep(Duration::from_millis(100)).await;
     ensure(
-        gate.entered() == begun && begun < 10,
+        gate.entered() == 3,
         asked,
-        "after the failure no other task begins",
-        format_args!("{} of 10 have begun", gate.entered()),
-    )
+        "3 tasks have begun",
+        format_args!("{} tasks have begun", gate.entered()),
+    )?;
+    equal(
+        format_args!("{asked}: how often was `task` called after the failure?"),
+        0,
+        called.load(Ordering::Relaxed) - called_before.load(Ordering::Relaxed),
+    )?;
+    for failing in 0..10 {
+        let gate = Gate::opened();
+        failed(asked, "Err", with_failing(&gate, failing, 1)).await?;
+        sleep(Duration::from_millis(100)).await;
+        equal(
+            format_args!(
+                "map_concurrently over 10 inputs, 0, 1, 2 and so on, limit 1; {failing} fails: \
+                 how many tasks have begun?"
+            ),
+            failing + 1,
+            gate.entered(),
+        )?;
+    }
+    Ok(())
 }
 
 async fn panic() -> Outcome {
@@ -310,26 +501,22 @@ async fn panic_among(inputs: u64, limit: usize) -> Outcome {
          the task of 1 panics, the others never end"
     );
     let gate = Gate::closed();
-    let inside = gate.clone();
-    // In a task of its own: a panic that comes through is a result too.
-    let call = tokio::spawn(async move {
-        map_concurrently((0..inputs).collect(), limit, |input| {
-            let gate = inside.clone();
-            async move {
-                if input == 1 {
-                    // Lets the others begin, then panics without a message.
-                    sleep(Duration::from_millis(1)).await;
-                    std::panic::resume_unwind(Box::new(()));
-                }
-                gate.pass().await;
-                Ok(input)
+    let call = map_concurrently((0..inputs).collect(), limit, |input| {
+        let gate = gate.clone();
+        async move {
+            if input == 1 {
+                // Lets the others begin, then panics without a message.
+                sleep(Duration::from_millis(1)).await;
+                std::panic::resume_unwind(Box::new(()));
             }
-        })
-        .await
+            gate.pass().await;
+            Ok(input)
+        }
     });
-    let expected = "Err(Task(..))";
-    match finished(&asked, expected, call).await? {
-        Ok(Err(Error::Task(_))) => none_left(&asked, &gate).await,
+    let expected = "Err(Task(..)), with the JoinError of the panic";
+    // A panic of the call itself is a result too.
+    match finished(&asked, expected, AssertUnwindSafe(call).catch_unwind()).await? {
+        Ok(Err(Error::Task(error))) if error.is_panic() => none_left(&asked, &gate).await,
         Ok(other) => Err(Failure::new(asked, expected, format_args!("{other:?}"))),
         Err(_) => Err(Failure::new(
             asked,
@@ -340,25 +527,25 @@ async fn panic_among(inputs: u64, limit: usize) -> Outcome {
 }
 
 async fn dropped_call() -> Outcome {
-    let asked = "map_concurrently over 10 inputs, limit 3, dropped while 3 are in flight";
-    let gate = Gate::closed();
-    {
-        let mut call = pin!(through(&gate, 10, 3));
-        settle(&mut call).await;
+    for (inputs, limit) in [(10, 3), (3, 3), (3, 5)] {
+        let asked =
+            format!("map_concurrently over {inputs} inputs, limit {limit}, dropped while 3 run");
+        let gate = Gate::closed();
+        {
+            let mut call = pin!(through(&gate, inputs, limit));
+            settle(&mut call).await;
+        }
+        none_left(&asked, &gate).await?;
+        gate.open();
+        sleep(Duration::from_millis(100)).await;
+        ensure(
+            gate.entered() == 3 && gate.ended() == 0,
+            asked,
+            "3 have begun, none has ended",
+            format_args!("{} have begun, {} have ended", gate.entered(), gate.ended()),
+        )?;
     }
-    none_left(asked, &gate).await?;
-    gate.open();
-    sleep(Duration::from_millis(100)).await;
-    ensure(
-        gate.entered() == 3 && gate.ended() == 0,
-        asked,
-        "3 have begun, none came to its end",
-        format_args!(
-            "{} have begun, {} came to their end",
-            gate.entered(),
-            gate.ended()
-        ),
-    )
+    Ok(())
 }
 
 // ---- 04.2, without HTTP
@@ -373,50 +560,168 @@ async fn totals() -> Outcome {
     let asked = "get_total_cost_of_orders for 3, 1, 2, 1, 99 (3 is empty, 99 unknown)";
     let order_1 = Some(Money(3000));
     let expected = vec![None, order_1, Some(Money(1200)), order_1, None];
-    // In a task of its own, so that a panic is told together with what should
-    // have come.
-    let call =
-        tokio::spawn(async move { get_total_cost_of_orders(&engine, vec![3, 1, 2, 1, 99]).await });
-    match call.await {
-        Ok(totals) => equal(asked, expected, totals.or_fail(asked)?),
-        Err(_) => Err(Failure::new(
-            asked,
-            format_args!("Ok({expected:?})"),
-            "a panic",
-        )),
-    }
+    let totals = get_total_cost_of_orders(&engine, vec![3, 1, 2, 1, 99]).await;
+    equal(asked, expected, totals.or_fail(asked)?)?;
+
+    database.add_item(8, "Salt", 75).await?;
+    database.add_item(9, "Air", 0).await?;
+    database.add_order(-7, 1, &[(8, 3), (9, 1)]).await?;
+    database.add_order(0, 1, &[(9, 2)]).await?;
+    database.add_order(5_000_000, 2, &[(8, 1)]).await?;
+    let asked = "get_total_cost_of_orders for 5000000, 0, -7, 4, 0 (the item of 0 is free)";
+    let free = Some(Money(0));
+    let expected = vec![Some(Money(75)), free, Some(Money(225)), None, free];
+    let totals = get_total_cost_of_orders(&engine, vec![5_000_000, 0, -7, 4, 0]).await;
+    equal(asked, expected, totals.or_fail(asked)?)?;
+
+    let asked = "get_total_cost_of_orders for no orders";
+    let totals = get_total_cost_of_orders(&engine, Vec::new()).await;
+    equal(asked, Vec::<Option<Money>>::new(), totals.or_fail(asked)?)
 }
 
-/// The sample data and order 4, whose total is too large for SQLite's integers,
-/// so that the query for its total fails and no other does.
-async fn with_failing_order() -> Result<Database, Failure> {
+/// The sample data and two orders whose totals cannot be queried: the sum of
+/// order 4 is too large for SQLite's integers, so its query fails. One line of
+/// order 5 is so large that SQLite returns a float, which is not `Money`.
+async fn with_failing_orders() -> Result<Database, Failure> {
     let database = Database::sample().await?;
+    let large = 9_000_000_000_000_000_000;
+    database.add_item(5, "Moon", large).await?;
+    database.add_item(6, "Mars", large).await?;
+    database.add_order(4, 2, &[(5, 1), (6, 1)]).await?;
+    database.add_order(5, 2, &[(5, 2)]).await?;
+    Ok(database)
+}
+
+async fn one_order_fails() -> Outcome {
+    let database = with_failing_orders().await?;
+    let engine = engine(&database)?;
+    for (failing, why) in [(4, "overflows"), (5, "is not an integer")] {
+        for orders in [
+            vec![failing, 1, 2],
+            vec![1, failing, 2],
+            vec![1, 2, failing],
+        ] {
+            let asked =
+                format!("get_total_cost_of_orders for {orders:?}; the total of {failing} {why}");
+            let result = get_total_cost_of_orders(&engine, orders).await;
+            ensure(
+                matches!(result, Err(Error::Database(_))),
+                asked,
+                "Err(Database(..))",
+                format_args!("{result:?}"),
+            )?;
+        }
+    }
+    database
+        .execute("ALTER TABLE order_items RENAME TO gone")
+        .await?;
+    let result = get_total_cost_of_orders(&engine, vec![1, 2, 3]).await;
+    ensure(
+        matches!(result, Err(Error::Database(_))),
+        "get_total_cost_of_orders for 1, 2, 3, without the table order_items",
+        "Err(Database(..))",
+        format_args!("{result:?}"),
+    )?;
+    // The aborted queries must not be counted by a later check.
+    database.wait_until_closed().await
+}
+
+/// Waits until the tasks of a call are gone, those that it has left running
+/// included. `over` says when they would end by themselves.
+async fn no_task_left(asked: &str, over: impl Fn() -> bool) -> Outcome {
+    let metrics = Handle::current().metrics();
+    let gone = async {
+        loop {
+            if metrics.num_alive_tasks() == 0 || over() {
+                break !over();
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let gone = timeout(Duration::from_secs(2), gone).await;
+    ensure(
+        gone == Ok(true),
+        format_args!("{asked}; and afterwards"),
+        "no task is left: each was aborted at its `.await`",
+        match gone {
+            Ok(_) => "the tasks have gone on to the end of their queries".to_owned(),
+            Err(_) => format!("{} tasks still run", metrics.num_alive_tasks()),
+        },
+    )
+}
+
+/// Makes `order_items` a view in which order 7 has so many rows that its total
+/// takes a while. The queries for other orders do not visit those rows.
+async fn with_slow_order() -> Result<Database, Failure> {
+    let database = with_failing_orders().await?;
     database
         .execute(
-            "INSERT INTO item (id, name, price_cents) VALUES
-                 (5, 'Moon', 9000000000000000000), (6, 'Mars', 9000000000000000000);
-             INSERT INTO orders (id, customer_id, order_time) VALUES
-                 (4, 2, '2024-04-01 10:00:00');
-             INSERT INTO order_items (order_id, item_id, quantity) VALUES (4, 5, 1), (4, 6, 1);",
+            "ALTER TABLE order_items RENAME TO stored;
+             CREATE VIEW order_items AS
+             SELECT order_id, item_id, quantity FROM stored
+             UNION ALL
+             SELECT 7, 1, i FROM (
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)
+                 SELECT i FROM n
+             )",
         )
         .await?;
     Ok(database)
 }
 
-async fn one_order_fails() -> Outcome {
-    let database = with_failing_order().await?;
-    let result = get_total_cost_of_orders(&engine(&database)?, vec![1, 4, 2]).await;
+async fn slow_query() -> Outcome {
+    let asked = "get_total_cost_of_orders for 7, 4; the query for 7 is slow, the one for 4 fails";
+    let database = with_slow_order().await?;
+    let engine = engine(&database)?;
+    let recording = Recording::start();
+    let result = get_total_cost_of_orders(&engine, vec![7, 4]).await;
+    let slow_has_ended = || recording.statements().len() == 2;
+    ensure(
+        !slow_has_ended(),
+        asked,
+        "Err while the query for 7 still runs",
+        format_args!("{result:?} after the query for 7 has ended"),
+    )?;
     ensure(
         matches!(result, Err(Error::Database(_))),
-        "get_total_cost_of_orders for 1, 4, 2; the sum of order 4 overflows",
+        asked,
         "Err(Database(..))",
         format_args!("{result:?}"),
     )?;
-    // The aborted queries shall not be counted by a later check.
-    database.wait_until_closed().await
+    no_task_left(asked, slow_has_ended).await?;
+    // SQLite itself goes on until it has the sum. A later check must not count it.
+    let ended = async {
+        while !slow_has_ended() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let _ = timeout(Duration::from_secs(5), ended).await;
+    Ok(())
+}
+
+async fn dropped_queries() -> Outcome {
+    let asked =
+        format!("get_total_cost_of_orders for {MANY} orders, dropped while its queries run");
+    let database = Database::sample().await?;
+    let engine = engine(&database)?;
+    let lock = lock_readers_out(&database).await?;
+    let recording = Recording::start();
+    tokio::select! {
+        // The lock keeps the result back.
+        result = get_total_cost_of_orders(&engine, many()) => { result.or_fail(&asked)?; }
+        () = wait_until_opened(&recording, MAX_QUERIES_IN_FLIGHT) => {}
+    }
+    no_task_left(&asked, || false).await?;
+    unlock(lock).await
 }
 
 const MANY: usize = 40;
+
+/// The ids of `MANY` orders: 1 and 2 of the sample, 3 without items, and others
+/// that do not exist.
+fn many() -> Vec<i64> {
+    (1..).take(MANY).collect()
+}
 
 /// Keeps every query of other connections waiting, as a checkpoint or a backup
 /// may: an exclusive lock keeps even readers out unless the journal is a WAL.
@@ -446,36 +751,48 @@ async fn wait_until_opened(recording: &Recording, count: usize) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    // Who has opened fewer by then is told so by the check.
+    // The check says how many were opened if there are fewer by then.
     let _ = timeout(Duration::from_secs(3), opened).await;
+}
+
+/// Runs `call` while no query can end, and returns how many connections it has
+/// opened by then, and its output.
+async fn opened_while_locked<F: Future>(
+    database: &Database,
+    call: F,
+) -> Result<(usize, F::Output), Failure> {
+    let lock = lock_readers_out(database).await?;
+    let engine = engine(database)?;
+    let recording = Recording::start();
+    let count = async {
+        wait_until_opened(&recording, MAX_QUERIES_IN_FLIGHT).await;
+        // If more were wanted they would be opened by the time that as many have
+        // been opened here, one after another.
+        for _ in 0..MANY {
+            engine.connect().await.or_fail("Engine::connect")?;
+        }
+        let opened = recording.connections_opened() - MANY;
+        unlock(lock).await?;
+        Ok(opened)
+    };
+    let (opened, output) = tokio::join!(count, call);
+    Ok((opened?, output))
 }
 
 async fn queries_in_flight() -> Outcome {
     let database = Database::sample().await?;
-    let lock = lock_readers_out(&database).await?;
     let engine = engine(&database)?;
-    let recording = Recording::start();
-    let call = tokio::spawn({
-        let engine = engine.clone();
-        async move { get_total_cost_of_orders(&engine, vec![1; MANY]).await }
-    });
-    wait_until_opened(&recording, MAX_QUERIES_IN_FLIGHT).await;
-    // If more were wanted they would be opened by the time that as many have
-    // been opened here, one after another.
-    for _ in 0..MANY {
-        engine.connect().await.or_fail("Engine::connect")?;
-    }
-    let opened = recording.connections_opened() - MANY;
-    unlock(lock).await?;
-
     let asked = format!("get_total_cost_of_orders for {MANY} orders, while no query can end");
+    let (opened, totals) =
+        opened_while_locked(&database, get_total_cost_of_orders(&engine, many())).await?;
     equal(
         format_args!("{asked}: how many connections are open?"),
         MAX_QUERIES_IN_FLIGHT,
         opened,
     )?;
-    let totals = call.await.or_fail(&asked)?.or_fail(&asked)?;
-    equal("and when they can", vec![Some(Money(3000)); MANY], totals)
+    let mut expected = vec![Some(Money(3000)), Some(Money(1200))];
+    expected.resize(MANY, None);
+    equal("and when they can", expected, totals.or_fail(&asked)?)
 }
 
 // ---- 04.3, over HTTP
@@ -507,36 +824,73 @@ async fn all_requests() -> Outcome {
     answers::orders_total(&service(&database)?, &database).await
 }
 
-async fn one_problem() -> Outcome {
-    let database = with_failing_order().await?;
+/// `/api/orders_total` for the orders of [`many`].
+fn path_for_many() -> String {
+    let ids: Vec<String> = many().iter().map(ToString::to_string).collect();
+    format!("/api/orders_total?orders={}", ids.join(","))
+}
+
+async fn queries_of_a_request() -> Outcome {
+    let database = Database::sample().await?;
     let service = service(&database)?;
-    let recording = Recording::start();
-    let reply = service.get("/api/orders_total?orders=1,4,2").await?;
-    reply.expect_status(500)?;
+    let path = path_for_many();
+    let (opened, reply) = opened_while_locked(&database, service.get(&path)).await?;
     equal(
-        format_args!("{}: the content type", reply.asked()),
-        Some("application/problem+json"),
-        reply.header("content-type"),
+        format_args!(
+            "GET /api/orders_total for {MANY} orders, while no query can end: \
+             how many connections are open?"
+        ),
+        MAX_QUERIES_IN_FLIGHT,
+        opened,
     )?;
-    equal(
-        format_args!("{}: the member \"status\"", reply.asked()),
-        Some(500),
-        reply.json()?["status"].as_u64(),
-    )?;
-    let text = reply.text();
-    ensure(
-        !text.contains("overflow") && !text.contains("SELECT"),
-        reply.asked(),
-        "a text without the cause: that belongs into the log",
-        &text,
-    )?;
-    let logged = recording.logged(Level::ERROR);
-    ensure(
-        logged.len() == 1 && logged[0].contains("overflow"),
-        format_args!("{}: what is in the log?", reply.asked()),
-        "the cause, once",
-        format_args!("{logged:?}"),
-    )
+    let mut expected = vec![json!(30.0), json!(12.0)];
+    expected.resize(MANY, Value::Null);
+    reply?.expect_json(200, &expected.into())
+}
+
+async fn one_problem() -> Outcome {
+    let database = with_failing_orders().await?;
+    let service = service(&database)?;
+    for (orders, cause) in [
+        ("1,4,2", "overflow"),
+        ("1,5,2", "ColumnDecode"),
+        ("1,2,3", "no such table"),
+    ] {
+        if cause == "no such table" {
+            database
+                .execute("ALTER TABLE order_items RENAME TO gone")
+                .await?;
+        }
+        let recording = Recording::start();
+        let path = format!("/api/orders_total?orders={orders}");
+        let reply = service.get(&path).await?;
+        reply.expect_status(500)?;
+        equal(
+            format_args!("{}: the content type", reply.asked()),
+            Some("application/problem+json"),
+            reply.header("content-type"),
+        )?;
+        equal(
+            format_args!("{}: the member \"status\"", reply.asked()),
+            Some(500),
+            reply.json()?["status"].as_u64(),
+        )?;
+        let text = reply.text();
+        ensure(
+            !text.contains(cause) && !text.contains("SELECT") && !text.contains("total_cents"),
+            reply.asked(),
+            "a text without the cause, which belongs in the log",
+            &text,
+        )?;
+        let logged = recording.logged(Level::ERROR);
+        ensure(
+            logged.len() == 1 && logged[0].contains(cause),
+            format_args!("{}: what is in the log?", reply.asked()),
+            "the cause, once",
+            format_args!("{logged:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Tells when the handler is dropped.
@@ -563,8 +917,7 @@ async fn hang_up() -> Outcome {
             }
         },
     )));
-    let ids = vec!["1"; MANY].join(",");
-    let path = format!("/api/orders_total?orders={ids}");
+    let path = path_for_many();
     let recording = Recording::start();
     {
         let mut request = pin!(service.get(&path));
@@ -575,9 +928,13 @@ async fn hang_up() -> Outcome {
         }
     }
     let asked = format!("GET /api/orders_total for {MANY} orders, by a client that hangs up");
-    timeout(Duration::from_secs(5), dropped.notified())
-        .await
-        .or_fail(&asked)?;
+    let in_time = timeout(Duration::from_secs(5), dropped.notified()).await;
+    ensure(
+        in_time.is_ok(),
+        &asked,
+        "axum drops the handler",
+        "the handler goes on: it blocks its thread instead of waiting at an `.await`",
+    )?;
     unlock(lock).await?;
     // While a second client gets its 40 answers, 40 queries of the first would
     // have run too.
