@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, answers, ensure, equal};
 use futures::future::join_all;
+use futures::join;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -727,12 +728,6 @@ async fn one_connection() -> Outcome {
 }
 
 async fn deleted_meanwhile() -> Outcome {
-    let database = Database::sample().await?;
-    let engine = engine(&database, EngineConfig::default())?;
-    engine
-        .execute_query(sqlx::query("SELECT 1"))
-        .await
-        .or_fail("SELECT 1")?;
     for (what, delete, field) in [
         (
             "customer 70",
@@ -741,48 +736,55 @@ async fn deleted_meanwhile() -> Outcome {
         ),
         ("item 80", "DELETE FROM item WHERE id = 80", "items[1].id"),
     ] {
-        // Each round deletes one await later than the round before.
-        for polls in 1..=100 {
-            database
-                .execute(
-                    "DELETE FROM order_items
-                     WHERE order_id IN (SELECT id FROM orders WHERE customer_id = 70);
-                     DELETE FROM orders WHERE customer_id = 70;
-                     INSERT OR IGNORE INTO customer VALUES (70, 'Dana', 1);
-                     INSERT OR IGNORE INTO item (id, name, price_cents) VALUES (80, 'Rye', 300)",
-                )
-                .await?;
+        for queries_before in 0..=3 {
+            let database = Database::sample().await?;
+            database.add_customer(70, "Dana").await?;
+            database.add_item(80, "Rye", 300).await?;
+            let engine = engine(
+                &database,
+                EngineConfig {
+                    acquire_timeout: Duration::from_secs(5),
+                    ..small()
+                },
+            )?;
             let items = new_items(&[(2, 1), (80, 3)]);
-            let mut call = pin!(add_new_order_for_customer(&engine, 70, &items));
-            let early = poll_at_most(polls, call.as_mut()).await;
-            let ended = early.is_some();
-            // Not if the order has the write lock, or is stored already.
-            let deleted = other_writer(&database, Duration::ZERO, delete).await?;
-            let result = match early {
-                Some(result) => result,
-                None => call.await,
+
+            // The only connection of the pool goes to those who wait for it in
+            // their order. So if the order gives it back and takes it again, the
+            // other client has it in between.
+            let taken = engine.begin().await.or_fail("engine.begin()")?;
+            let call = add_new_order_for_customer(&engine, 70, &items);
+            let other_client = async {
+                for _ in 0..queries_before {
+                    engine.execute_query(sqlx::query("SELECT 1")).await?;
+                }
+                let mut transaction = engine.begin().await?;
+                // An order that is stored already protects its customer and items.
+                let deleted = sqlx::query(delete).execute(&mut *transaction).await.is_ok();
+                transaction.commit().await?;
+                Ok::<_, Error>(deleted)
             };
-            let (when, expected) = if deleted {
-                ("deleted while the order was on its way", blame(field))
+            let (result, deleted, ()) = join!(call, other_client, async { drop(taken) });
+            let deleted = deleted.or_fail(delete)?;
+            let (when, right, expected) = if deleted {
+                let expected = blame(field);
+                ("has deleted", blamed(&result) == expected, expected)
             } else {
-                ("not deleted", String::from("the order's number"))
+                (
+                    "could not delete",
+                    result.is_ok(),
+                    "the order's number".to_owned(),
+                )
             };
             ensure(
-                if deleted {
-                    blamed(&result) == expected
-                } else {
-                    result.is_ok()
-                },
+                right,
                 format!(
-                    "add_new_order_for_customer(&engine, 70, [2 x 1, 80 x 3]); {what} existed when \
-                     the call began, and was {when}"
+                    "with a pool of 1: add_new_order_for_customer(&engine, 70, [2 x 1, 80 x 3])\n\
+                     {what} existed when the call began; another client {when} it meanwhile"
                 ),
                 expected,
                 blamed(&result),
             )?;
-            if ended {
-                break;
-            }
         }
     }
     Ok(())
@@ -843,6 +845,17 @@ async fn fifty_at_once() -> Outcome {
 
 async fn dropped_half_way() -> Outcome {
     let database = Database::sample().await?;
+    // Each INSERT takes some milliseconds, so that its await does have to wait.
+    for table in ["orders", "order_items"] {
+        database
+            .execute(&format!(
+                "CREATE TABLE IF NOT EXISTS digits AS
+                 SELECT value FROM json_each('[0,1,2,3,4,5,6,7,8,9]');
+                 CREATE TRIGGER slow_{table} BEFORE INSERT ON {table}
+                 BEGIN SELECT count(*) FROM digits a, digits b, digits c, digits d; END"
+            ))
+            .await?;
+    }
     let engine = engine(&database, small())?;
     // Opens the connection, so that each round has the same awaits before it.
     engine
