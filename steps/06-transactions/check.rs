@@ -376,6 +376,12 @@ async fn duplicates_are_refused() -> Outcome {
 
 async fn rules_are_not_too_strict() -> Outcome {
     let twin = (1_i64 << 32) + 2;
+    let database = Database::sample().await?;
+    for id in [twin, -2, 0] {
+        database.add_item(id, "Rye's \"best\"", 300).await?;
+    }
+    let many = many_lines(&database).await?;
+    let service = service(&database, EngineConfig::default())?;
     for lines in [
         vec![(2, 1)],
         vec![(2, MAX_QUANTITY)],
@@ -384,12 +390,8 @@ async fn rules_are_not_too_strict() -> Outcome {
         vec![(1, 5), (2, 5), (3, 5), (4, 5)],
         // The ids differ, although their lower 32 bits do not.
         vec![(2, 3), (twin, 4), (-2, 2), (0, 1)],
+        many,
     ] {
-        let database = Database::sample().await?;
-        for id in [twin, -2, 0] {
-            database.add_item(id, "Rye's \"best\"", 300).await?;
-        }
-        let service = service(&database, EngineConfig::default())?;
         let reply = service.post_json(NEW_ORDER, &order(2, &lines)).await?;
         reply.expect_status(201)?;
     }
@@ -430,14 +432,7 @@ async fn answered_is_stored() -> Outcome {
         database.add_customer(id, "Dana O'Hara").await?;
         database.add_item(id, "Rye", 300).await?;
     }
-    // More lines than an order of the sample has, and in no order of their ids.
-    database
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 299)
-             INSERT INTO item (id, name, price_cents) SELECT i, 'Item ' || i, i FROM n",
-        )
-        .await?;
-    let many: Vec<_> = (0..200).map(|i| (100 + i * 77 % 200, 1 + i)).collect();
+    let many = many_lines(&database).await?;
     let service = service(&database, EngineConfig::default())?;
     for (customer, lines) in [
         (1, vec![(4, 3), (1, 7), (3, 1)]),
@@ -1056,6 +1051,17 @@ fn order(customer: i64, lines: &[(i64, i64)]) -> Value {
 fn new_items(lines: &[(i64, i64)]) -> Vec<NewOrderItem> {
     let item = |&(id, quantity)| NewOrderItem { id, quantity };
     lines.iter().map(item).collect()
+}
+
+/// 200 lines, in no order of their ids, and the items for them.
+async fn many_lines(database: &Database) -> Result<Vec<(i64, i64)>, Failure> {
+    database
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 299)
+             INSERT INTO item (id, name, price_cents) SELECT i, 'Item ' || i, i FROM n",
+        )
+        .await?;
+    Ok((0..200).map(|i| (100 + i * 77 % 200, 1 + i)).collect())
 }
 
 /// The order as [`stored`] shows it.
