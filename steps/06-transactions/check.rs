@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             "a transaction that has begun keeps other writers out, but not readers",
             begin_takes_the_lock,
         )
-        .check(
+        .paused_check(
             "06.1",
             "a transaction that cannot have the lock or a connection does not begin",
             begin_fails_when_busy,
@@ -189,6 +189,7 @@ async fn begin_takes_the_lock() -> Outcome {
 }
 
 async fn begin_fails_when_busy() -> Outcome {
+    tokio::time::resume();
     let database = Database::sample().await?;
     let lock = database.lock_exclusively().await?;
     let begun = engine(&database, impatient())?.begin().await;
@@ -198,15 +199,14 @@ async fn begin_fails_when_busy() -> Outcome {
         begun,
     )?;
 
-    let engine = engine(
-        &database,
-        EngineConfig {
-            acquire_timeout: Duration::from_millis(50),
-            ..small()
-        },
-    )?;
+    let engine = engine(&database, small())?;
     let first = engine.begin().await.or_fail("engine.begin()")?;
-    let second = engine.begin().await;
+    let mut begin = pin!(engine.begin());
+    let early = after(2 * small().acquire_timeout, begin.as_mut()).await;
+    let second = match early {
+        Some(early) => early,
+        None => begin.await,
+    };
     drop(first);
     busy_error(
         "engine.begin() while the only connection of the pool is in use",
@@ -267,7 +267,6 @@ async fn begin_then_drop_or_commit() -> Outcome {
 }
 
 async fn begin_is_patient() -> Outcome {
-    // The clock runs, except for a moment below.
     tokio::time::resume();
     let database = Database::sample().await?;
     let hour = Duration::from_secs(3600);
@@ -281,14 +280,7 @@ async fn begin_is_patient() -> Outcome {
     )?;
     let lock = database.lock_exclusively().await?;
     let mut begin = pin!(engine.begin());
-    let mut early = poll_at_most(1, begin.as_mut()).await;
-    // The runtime's clock jumps ahead; SQLite's does not.
-    tokio::time::pause();
-    if early.is_none() {
-        tokio::time::advance(hour / 2).await;
-        early = poll_now(begin.as_mut()).await;
-    }
-    tokio::time::resume();
+    let early = after(hour / 2, begin.as_mut()).await;
     lock.release().await?;
     let begun = match early {
         Some(early) => early,
@@ -1083,7 +1075,7 @@ fn service(database: &Database, config: EngineConfig) -> Result<Service, Failure
 fn small() -> EngineConfig {
     EngineConfig {
         max_connections: 1,
-        acquire_timeout: Duration::from_secs(1),
+        acquire_timeout: Duration::from_secs(3),
         ..EngineConfig::default()
     }
 }
@@ -1170,8 +1162,18 @@ async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Polls once, whether or not somebody has woken the task.
-async fn poll_now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+/// Begins `future` and lets the runtime's clock jump ahead, for a check that
+/// begins with a paused clock and lets it run otherwise. SQLite's clock does not
+/// jump. Returns what the future has come to by then.
+async fn after<F: Future>(jump: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let early = poll_at_most(1, future.as_mut()).await;
+    if early.is_some() {
+        return early;
+    }
+    tokio::time::pause();
+    tokio::time::advance(jump).await;
+    tokio::time::resume();
     poll_at_most(1, future).await
 }
 
