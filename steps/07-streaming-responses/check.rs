@@ -1,6 +1,8 @@
-//! What step 07 asks for: lists that are written while they are read, and that
-//! hold no connection while they wait for their client.
+//! The checks of step 07: lists are written while they are being read, and they do
+//! not hold a connection while they wait for their client.
 
+use std::fmt::Display;
+use std::future::ready;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +20,8 @@ use contract::{
 };
 use contract::{equal_json, gate::Gate, parse_json};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sqlx::Row;
 use step07::body::{Format, json_array, ndjson, respond};
@@ -35,33 +39,47 @@ fn main() -> ExitCode {
     Suite::new("07-streaming-responses", env!("CARGO_MANIFEST_DIR"))
         .check(
             "07.1",
-            "the rows are one JSON array, however many there are",
+            "the rows are one JSON array, however many there are and however long they are",
             array_is_valid,
         )
         .paused_check(
             "07.1",
-            "the array is handed on in pieces, while the rows are read",
+            "the array is yielded in pieces, while the rows are read",
             array_in_pieces,
         )
         .check(
             "07.1",
-            "an error breaks the array off: it is not closed",
+            "an error of the rows ends the array: nothing follows it, not even `]`",
             array_breaks_off,
         )
         .check(
+            "07.1",
+            "a row that cannot be written as JSON is an error and is not left out",
+            array_of_unwritable,
+        )
+        .check(
             "07.2",
-            "each row is a line of its own, however many there are",
+            "each row is a line of its own, however many there are and however long they are",
             lines_are_valid,
         )
         .paused_check(
             "07.2",
-            "the lines are handed on in pieces, while the rows are read",
+            "the lines are yielded in pieces, while the rows are read",
             lines_in_pieces,
         )
-        .check("07.2", "an error breaks the lines off", lines_break_off)
+        .check(
+            "07.2",
+            "an error of the rows ends the lines",
+            lines_break_off,
+        )
+        .check(
+            "07.2",
+            "a row that cannot be written as a line is an error and is not left out",
+            lines_of_unwritable,
+        )
         .check(
             "07.3",
-            "the answer has the format that was asked for",
+            "the response has the format that the client asked for",
             respond_formats,
         )
         .check(
@@ -76,7 +94,12 @@ fn main() -> ExitCode {
         )
         .check(
             "07.3",
-            "an error midway breaks the body off and is logged",
+            "an error that has become a status is not logged as a body that broke off",
+            early_error_logged,
+        )
+        .check(
+            "07.3",
+            "a later error breaks the body off and is logged with its cause",
             late_error,
         )
         .paused_check(
@@ -96,27 +119,27 @@ fn main() -> ExitCode {
         )
         .check(
             "07.4",
+            "no connection is held while the caller handles the rows",
+            pages_hold_nothing,
+        )
+        .check(
+            "07.4",
             "a page is read when its first row is asked for, and not before",
             pages_on_demand,
         )
         .check(
             "07.4",
-            "no connection is held while the caller is busy with its rows",
-            pages_hold_nothing,
-        )
-        .check(
-            "07.4",
-            "an error comes after the good rows, as the last item",
+            "an error comes after all good rows before it, and is the last item",
             pages_fail,
         )
         .check(
             "07.5",
-            "the customers are complete at every page border",
+            "the customers are complete and in order of their ids, whatever the ids are",
             customers_are_complete,
         )
         .check(
             "07.5",
-            "the list of customers holds no connection between its pages",
+            "the list of customers is read in pages, on demand, without holding a connection",
             customers_hold_nothing,
         )
         .check(
@@ -136,7 +159,7 @@ fn main() -> ExitCode {
         )
         .check(
             "07.5",
-            "a database that fails midway is seen by the client",
+            "a customer who cannot be read is an error that the client sees",
             customers_break_off,
         )
         .check(
@@ -146,12 +169,12 @@ fn main() -> ExitCode {
         )
         .check(
             "07.6",
-            "orders of the same time are complete at every page border",
+            "the orders are complete and sorted at every page border",
             orders_are_complete,
         )
         .check(
             "07.6",
-            "the list of orders holds no connection between its pages",
+            "the list of orders is read in pages, on demand, without holding a connection",
             orders_hold_nothing,
         )
         .check(
@@ -164,23 +187,71 @@ fn main() -> ExitCode {
             "ten times the orders take no more memory",
             orders_flat_memory,
         )
-        .check("07.6", "all other answers are as before", other_answers)
+        .check(
+            "07.6",
+            "an order that cannot be read is an error after the orders before it",
+            orders_break_off,
+        )
+        .check(
+            "07.6",
+            "all other endpoints answer as before",
+            other_answers,
+        )
         .run()
 }
 
-/// How long an answer that should come at once may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long something that should happen at once may take: a watch for answers
+/// that hang.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// More bytes than any list of the checks has.
 const FAR_TOO_LONG: usize = 16 * 1024 * 1024;
 
+/// How much memory a list may take, however long it is. A hundred pieces between
+/// the rows and the client fit into it.
+const LIST_BYTES: usize = 2 * 1024 * 1024;
+
 // 07.1 and 07.2: the two formats
 
+/// Lists of different lengths, with short and with long rows. A long row is longer
+/// than `PIECE_BYTES`, so a piece may end after it and leave nothing for the next.
+fn lists() -> Vec<(String, Vec<Value>)> {
+    let mut lists = Vec::new();
+    for (count, name_bytes) in [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (501, 0),
+        (1000, 0),
+        (1, 10_000),
+        (3, 10_000),
+        (4, 5_000),
+    ] {
+        let rows: Vec<Value> = (1..=count).map(|id| long_row(id, name_bytes)).collect();
+        let long = match name_bytes {
+            0 => String::new(),
+            _ => format!(" of {name_bytes} bytes"),
+        };
+        lists.push((format!("{count} rows{long}"), rows));
+    }
+    let odd = [
+        "",
+        "\"",
+        "\\",
+        "\r\n\t\u{1}",
+        "é 日本 🛒 \u{2028}",
+        "], [",
+        "null",
+    ];
+    let odd = odd.iter().map(|name| json!({ "name": name })).collect();
+    lists.push(("rows with unusual names".to_owned(), odd));
+    lists
+}
+
 async fn array_is_valid() -> Outcome {
-    for count in [0, 1, 2, 501, 1000] {
-        let rows: Vec<Value> = (1..=count).map(row).collect();
+    for (what, rows) in lists() {
         let body = whole(json_array(stream_of(rows.clone()))).await?;
-        let asked = format!("json_array of {count} rows");
+        let asked = format!("json_array of {what}");
         let got = parse_json(&asked, &body)?;
         equal_json(asked, &Value::Array(rows), &got)?;
     }
@@ -188,10 +259,9 @@ async fn array_is_valid() -> Outcome {
 }
 
 async fn lines_are_valid() -> Outcome {
-    for count in [0, 1, 2, 501, 1000] {
-        let rows: Vec<Value> = (1..=count).map(row).collect();
+    for (what, rows) in lists() {
         let body = whole(ndjson(stream_of(rows.clone()))).await?;
-        same_lines(&format!("ndjson of {count} rows"), &rows, &body)?;
+        same_lines(&format!("ndjson of {what}"), &rows, &body)?;
     }
     Ok(())
 }
@@ -204,14 +274,16 @@ async fn lines_in_pieces() -> Outcome {
     in_pieces("ndjson", ndjson).await
 }
 
-/// The first piece is there after few rows, and all of them together take
-/// little memory.
+/// The first piece is there after few rows, and all of them together take little
+/// memory, whether the rows are short or long.
 async fn in_pieces(name: &str, write: fn(Rows<Value>) -> Rows<Bytes>) -> Outcome {
-    let total = 20_000;
+    let total = 10_000;
     let source = Source::new(total);
     let mut pieces = write(source.rows());
+    // The clock is paused: it moves on when no task has anything to do.
+    sleep(Duration::from_hours(1)).await;
     equal(
-        format!("{name} of {total} rows, and nobody asks for a piece; how many rows were read?"),
+        format!("{name} of {total} rows, before its first piece is asked for: rows read"),
         0,
         source.read(),
     )?;
@@ -219,42 +291,109 @@ async fn in_pieces(name: &str, write: fn(Rows<Value>) -> Rows<Bytes>) -> Outcome
     pieces.next().await.or_fail(&asked)?.or_fail(&asked)?;
     let read = source.read();
     ensure(
-        read <= 2_000,
+        read <= 1_000,
         asked,
-        "at most 2000 rows read",
+        "at most 1000 rows read",
         format!("{read} rows read"),
     )?;
     // The pieces are dropped as they come.
     let (rest, peak) = peak_during(pieces.count()).await;
     let asked = format!("{name} of {total} rows, one piece after another");
     small_memory(asked.clone(), peak)?;
-    // Of `PIECE_BYTES` there would be about 110.
+    // Of `PIECE_BYTES` there would be about 55.
     ensure(
-        rest < 2_000,
+        rest < 1_000,
         asked,
         "rows put together until a piece has about PIECE_BYTES",
         format!("{} pieces", rest + 1),
+    )?;
+
+    let (total, bytes) = (40, 100_000);
+    let pieces = write(Source::of(total, bytes).rows());
+    let (_, peak) = peak_during(pieces.count()).await;
+    small_memory(
+        format!("{name} of {total} rows of {bytes} bytes, one piece after another"),
+        peak,
     )
 }
 
 async fn array_breaks_off() -> Outcome {
-    let pieces = json_array(broken_after(1000)).collect().await;
-    let body = broken_off("json_array of 1000 rows and then an error", pieces)?;
+    for count in [0, 1, 1000] {
+        let asked = format!("json_array of {count} rows and then an error");
+        let pieces = json_array(broken_after(count)).collect().await;
+        let (body, error) = broken_off(&asked, count, pieces)?;
+        same_error(&asked, &error)?;
+        unclosed(asked, &body)?;
+    }
+    Ok(())
+}
+
+/// The bytes before an error must not look like a whole array.
+fn unclosed(asked: impl Display, body: &[u8]) -> Outcome {
     ensure(
-        serde_json::from_slice::<Value>(&body).is_err(),
-        "json_array of 1000 rows and then an error: the bytes before the error",
-        "a text that is no JSON array, since `]` is missing",
-        end_of(&body),
+        serde_json::from_slice::<Value>(body).is_err(),
+        format!("{asked}: the bytes before the error"),
+        "an array without its `]`",
+        end_of(body),
     )
 }
 
-async fn lines_break_off() -> Outcome {
-    let pieces = ndjson(broken_after(1000)).collect().await;
-    broken_off("ndjson of 1000 rows and then an error", pieces).map(drop)
+async fn array_of_unwritable() -> Outcome {
+    for count in [0, 1, 1000] {
+        let asked = format!("json_array of {count} rows and then one that cannot be written");
+        let pieces = json_array(unwritable_after(count)).collect().await;
+        let (body, error) = broken_off(&asked, count, pieces)?;
+        json_error(&asked, &error)?;
+        unclosed(asked, &body)?;
+    }
+    Ok(())
 }
 
-/// The last of the pieces must be the error; gives the bytes before it.
-fn broken_off(asked: &str, mut pieces: Vec<Result<Bytes, Error>>) -> Result<Vec<u8>, Failure> {
+async fn lines_break_off() -> Outcome {
+    for count in [0, 1, 1000] {
+        let asked = format!("ndjson of {count} rows and then an error");
+        let pieces = ndjson(broken_after(count)).collect().await;
+        let (_, error) = broken_off(&asked, count, pieces)?;
+        same_error(&asked, &error)?;
+    }
+    Ok(())
+}
+
+async fn lines_of_unwritable() -> Outcome {
+    for count in [0, 1, 1000] {
+        let asked = format!("ndjson of {count} rows and then one that cannot be written");
+        let pieces = ndjson(unwritable_after(count)).collect().await;
+        let (_, error) = broken_off(&asked, count, pieces)?;
+        json_error(&asked, &error)?;
+    }
+    Ok(())
+}
+
+fn same_error(asked: &str, error: &Error) -> Outcome {
+    ensure(
+        matches!(error, Error::BadRequest(_)),
+        asked,
+        "the error that the rows had",
+        format!("error: {error:?}"),
+    )
+}
+
+fn json_error(asked: &str, error: &Error) -> Outcome {
+    ensure(
+        matches!(error, Error::Json(_)),
+        asked,
+        "Error::Json",
+        format!("error: {error:?}"),
+    )
+}
+
+/// The last of the pieces must be the error; returns the bytes before it and the
+/// error. Without a row before the error, it must be the first piece, too.
+fn broken_off(
+    asked: &str,
+    rows: usize,
+    mut pieces: Vec<Result<Bytes, Error>>,
+) -> Result<(Vec<u8>, Error), Failure> {
     let last = pieces.pop();
     let mut body = Vec::new();
     for piece in &pieces {
@@ -263,15 +402,23 @@ fn broken_off(asked: &str, mut pieces: Vec<Result<Bytes, Error>>) -> Result<Vec<
             Err(_) => {
                 return Err(Failure::new(
                     asked,
-                    "nothing more after the error",
-                    "more after the error",
+                    "the error as the last item of the stream",
+                    "more items after the error",
                 ));
             }
         }
     }
     let expected = "the error as the last item of the stream";
     match last {
-        Some(Err(_)) => Ok(body),
+        Some(Err(_)) if rows == 0 && !pieces.is_empty() => Err(Failure::new(
+            asked,
+            "the error as the first item: `respond` looks at the first piece only",
+            format!(
+                "a piece before the error: `{}`",
+                String::from_utf8_lossy(&body)
+            ),
+        )),
+        Some(Err(error)) => Ok((body, error)),
         Some(Ok(piece)) => Err(Failure::new(asked, expected, end_of(&piece))),
         None => Err(Failure::new(asked, expected, "an empty stream")),
     }
@@ -306,40 +453,54 @@ async fn respond_formats() -> Outcome {
 }
 
 async fn first_byte_early() -> Outcome {
-    let total = 4_000;
-    let gate = Gate::closed();
-    let held = gate.clone();
-    let service = serve(move || {
-        let rest = (total / 2 + 1..=total).map(|id| Ok(row(id)));
-        held_after(total / 2, &held, rest.collect())
-    });
-    let asked = format!("a list of {total} rows, of which the second half is not there yet");
+    for (format, headers) in FORMATS {
+        let total = 2_000;
+        let gate = Gate::closed();
+        let held = gate.clone();
+        let service = serve(move || {
+            let rest = (total / 2 + 1..=total).map(|id| Ok(row(id)));
+            held_after(total / 2, &held, rest.collect())
+        });
+        let asked =
+            format!("respond({format:?}, {total} rows, of which the second half is not read yet)");
 
-    let mut reply = opened(&asked, &service).await?;
-    let first = next(&asked, &mut reply).await?;
-    gate.open();
-    let mut body = first.to_vec();
-    while let Some(chunk) = reply.next_chunk().await {
-        body.extend_from_slice(&chunk?);
+        let mut reply = opened_with(&asked, &service, "/", headers).await?;
+        let first = next(&asked, &mut reply).await?;
+        gate.open();
+        let mut body = first.to_vec();
+        while let Some(chunk) = reply.next_chunk().await {
+            body.extend_from_slice(&chunk?);
+        }
+        let all: Vec<Value> = (1..=total).map(row).collect();
+        same_rows(&asked, *format, &all, &body)?;
     }
-    let all: Vec<Value> = (1..=total).map(row).collect();
-    let got = parse_json(&asked, &body)?;
-    equal_json(asked, &Value::Array(all), &got)
+    Ok(())
 }
 
+/// An error that the service can answer with a status, this status, and how often
+/// error.rs logs it.
+type Early = (fn() -> Error, u16, usize);
+const EARLY: [Early; 3] = [
+    (|| REFUSED, 400, 0),
+    (|| Error::Database(sqlx::Error::PoolTimedOut), 503, 1),
+    (damaged, 500, 1),
+];
+
 async fn early_error() -> Outcome {
-    let errors: [(fn() -> Error, u16); 3] = [
-        (|| REFUSED, 400),
-        (|| Error::Database(sqlx::Error::PoolTimedOut), 503),
-        (damaged, 500),
-    ];
-    for (error, status) in errors {
+    for (error, status, _) in EARLY {
         let service = serve(move || stream::once(async move { Err(error()) }).boxed());
-        for headers in [&[][..], &[NDJSON]] {
+        for (format, headers) in FORMATS {
             let reply = service.get_with("/", headers).await;
-            let asked = format!("a list whose first row is an error with status {status}");
+            let asked = format!("respond({format:?}, rows that begin with an error {status})");
             let expected = format!("status {status}, application/problem+json");
-            let reply = reply.map_err(|failure| Failure::new(&asked, &expected, failure.got()))?;
+            let reply = reply.map_err(|failure| {
+                let got = format!(
+                    "status 200 was sent before the first row was known, and then the body \
+                     broke off ({})",
+                    failure.got()
+                );
+                Failure::new(&asked, &expected, got)
+            })?;
             let content_type = reply.header("content-type").unwrap_or("none");
             ensure(
                 reply.status == status && content_type == "application/problem+json",
@@ -352,33 +513,54 @@ async fn early_error() -> Outcome {
     Ok(())
 }
 
+async fn early_error_logged() -> Outcome {
+    for (error, status, times) in EARLY {
+        let recording = Recording::start();
+        let service = serve(move || stream::once(async move { Err(error()) }).boxed());
+        service.get("/").await?;
+        let logged = recording.logged(Level::ERROR);
+        ensure(
+            logged.len() == times,
+            format!("rows that begin with an error {status}: lines of level ERROR in the log"),
+            match times {
+                0 => "none: the client has been told what is wrong".to_owned(),
+                _ => format!("{times}, which `Error::into_response` writes"),
+            },
+            match logged.len() {
+                0 => "none".to_owned(),
+                lines => format!("{lines}:\n{}", logged.join("\n")),
+            },
+        )?;
+    }
+    Ok(())
+}
+
 async fn late_error() -> Outcome {
-    let recording = Recording::start();
-    let gate = Gate::closed();
-    let held = gate.clone();
-    let service = serve(move || held_after(2_000, &held, vec![Err(damaged())]));
-    let asked = "a list of 2000 rows and then an error";
-    let mut reply = opened(asked, &service).await?;
-    let first = next(asked, &mut reply).await?;
-    gate.open();
-    let body = read_until_broken(asked, &mut reply, first).await?;
-    ensure(
-        serde_json::from_slice::<Value>(&body).is_err(),
-        asked,
-        "a body that breaks off and is no JSON array",
-        end_of(&body),
-    )?;
-    logged_with_cause(&recording, asked, "taken_by_the_check")
+    for (format, headers) in FORMATS {
+        let recording = Recording::start();
+        let gate = Gate::closed();
+        let held = gate.clone();
+        let service = serve(move || held_after(2_000, &held, vec![Err(damaged())]));
+        let asked = format!("respond({format:?}, 2000 rows and then an error)");
+        let mut reply = opened_with(&asked, &service, "/", headers).await?;
+        let first = next(&asked, &mut reply).await?;
+        gate.open();
+        let body = read_until_broken(&asked, &mut reply, first).await?;
+        unclosed(&asked, &body)?;
+        logged_with_cause(&recording, &asked, "taken_by_the_check")?;
+    }
+    Ok(())
 }
 
 async fn reads_on_demand() -> Outcome {
-    let total = 30_000;
-    for format in [Format::JsonArray, Format::NdJson] {
-        let source = Source::new(total);
+    // A piece has some 20 of these rows.
+    let (total, bytes) = (8_000, 400);
+    for (format, _) in FORMATS {
+        let source = Source::of(total, bytes);
         let rows = source.rows();
         let work = async {
-            let asked = format!("respond({format:?}, {total} rows)");
-            let response = respond(format, rows).await.or_fail(&asked)?;
+            let asked = format!("respond({format:?}, {total} rows of {bytes} bytes)");
+            let response = respond(*format, rows).await.or_fail(&asked)?;
             let mut pieces = response.into_body().into_data_stream();
             let asked = format!("{asked}, and the client takes one piece and stops");
             pieces.next().await.or_fail(&asked)?.or_fail(&asked)?;
@@ -386,9 +568,9 @@ async fn reads_on_demand() -> Outcome {
             sleep(Duration::from_hours(1)).await;
             let read = source.read();
             ensure(
-                read <= 10_000,
+                read <= 4_000,
                 asked,
-                "at most 10000 rows read",
+                "at most 4000 rows read, which is some 200 pieces",
                 format!("{read} rows read"),
             )?;
             while let Some(piece) = pieces.next().await {
@@ -399,7 +581,7 @@ async fn reads_on_demand() -> Outcome {
         let (outcome, peak) = peak_during(work).await;
         outcome?;
         small_memory(
-            format!("respond({format:?}, {total} rows), piece by piece"),
+            format!("respond({format:?}, {total} rows of {bytes} bytes), piece by piece"),
             peak,
         )?;
     }
@@ -407,8 +589,8 @@ async fn reads_on_demand() -> Outcome {
 }
 
 async fn gone_client() -> Outcome {
-    let total = 200_000;
-    let source = Source::new(total);
+    let total = 100_000;
+    let source = Source::of(total, 400);
     let served = source.clone();
     let (guard, dropped) = oneshot::channel::<()>();
     let guard = std::sync::Mutex::new(Some(guard));
@@ -469,7 +651,7 @@ async fn pages_are_complete() -> Outcome {
 async fn pages_on_demand() -> Outcome {
     let database = Database::empty().await?;
     database.add_customers(10).await?;
-    let engine = engine(&database, EngineConfig::default())?;
+    let engine = engine(&database, small())?;
     let recording = Recording::start();
 
     let mut ids = ids_in_pages(&engine, 4);
@@ -480,15 +662,40 @@ async fn pages_on_demand() -> Outcome {
             ids.next().await.or_fail(&asked)?.or_fail(&asked)?;
             taken += 1;
         }
-        let read = recording.statements().len();
-        ensure(
-            read == expected,
-            asked,
-            format!("pages read: {expected}"),
-            format!("pages read: {read}"),
-        )?;
+        pages_read(&engine, &recording, &asked, expected).await?;
     }
-    Ok(())
+    ids.next()
+        .await
+        .or_fail("row 10 of 10")?
+        .or_fail("row 10 of 10")?;
+    drop(ids);
+    let asked = "stream_pages over 10 rows, in pages of 4, dropped after row 10";
+    pages_read(&engine, &recording, asked, 3).await
+}
+
+/// Compares the number of pages that were read. A task that reads ahead would have
+/// had the time to do so: the pool has one connection, which a waiting task gets
+/// before later queries.
+async fn pages_read(
+    engine: &Engine,
+    recording: &Recording,
+    asked: &str,
+    expected: usize,
+) -> Outcome {
+    for _ in 0..3 {
+        other_query(engine, &format!("{asked}; then another query")).await?;
+    }
+    let statements = recording.statements();
+    let read = statements
+        .iter()
+        .filter(|statement| statement.sql.contains("FROM customer"))
+        .count();
+    ensure(
+        read == expected,
+        asked,
+        format!("pages read: {expected}"),
+        format!("pages read: {read}"),
+    )
 }
 
 async fn pages_hold_nothing() -> Outcome {
@@ -508,13 +715,20 @@ async fn pages_fail() -> Outcome {
     let database = Database::empty().await?;
     database.add_customers(6).await?;
     let engine = engine(&database, EngineConfig::default())?;
-    // Of the 6 rows the fifth cannot be read.
-    let ids = engine.stream_pages(i64::MIN, ids_after(2), |row| {
-        let id = row.try_get("id")?;
-        if id == 5 { Err(REFUSED) } else { Ok((id, id)) }
-    });
-    let items: Vec<Result<i64, Error>> = ids.take(100).collect().await;
-    last_is_error("stream_pages whose `read` fails at row 5", &items, 4)?;
+    for bad in 1..=6 {
+        let ids = engine.stream_pages(i64::MIN, ids_after(2), move |row| {
+            let id: i64 = row.try_get("id")?;
+            if id == bad {
+                Err(REFUSED)
+            } else {
+                Ok((id, id))
+            }
+        });
+        let items: Vec<Result<i64, Error>> = ids.take(100).collect().await;
+        let asked =
+            format!("stream_pages over 6 rows, in pages of 2, whose `read` fails at row {bad}");
+        last_is_error(&asked, &items, bad - 1)?;
+    }
 
     // The second page cannot be read.
     let ids = engine.stream_pages(
@@ -526,7 +740,8 @@ async fn pages_fail() -> Outcome {
         |row| Ok((row.try_get("id")?, row.try_get("id")?)),
     );
     let items: Vec<Result<i64, Error>> = ids.take(100).collect().await;
-    last_is_error("stream_pages whose second page is not valid SQL", &items, 2)
+    let asked = "stream_pages in pages of 2, whose second query is not valid SQL";
+    last_is_error(asked, &items, 2)
 }
 
 // 07.5: customers
@@ -544,7 +759,30 @@ async fn customers_are_complete() -> Outcome {
     let gaps = "DELETE FROM customer WHERE id > 3 AND id % 3 = 0;
                 DELETE FROM customer WHERE id BETWEEN 500 AND 1200;";
     database.execute(gaps).await?;
-    customers_as_stored(&database, "customers whose ids have gaps", formats(true)).await
+    customers_as_stored(&database, "customers whose ids have gaps", formats(true)).await?;
+
+    let database = Database::empty().await?;
+    database.add_customers(1_100).await?;
+    // As if at random, and the smallest ones and the largest one that there can be.
+    let ids = "CREATE TABLE other AS
+                   SELECT id * 7919 % 10007 - 5000 AS id, name, address_id FROM customer;
+               UPDATE other SET id = 9223372036854775807 WHERE rowid = 1;
+               UPDATE other SET id = -9223372036854775807 WHERE rowid = 2;
+               UPDATE other SET id = 0 WHERE rowid = 3 AND 0 NOT IN (SELECT id FROM other);
+               DELETE FROM customer;
+               INSERT INTO customer SELECT id, name, address_id FROM other;";
+    database.execute(ids).await?;
+    let what = "customers with negative and very large ids";
+    customers_as_stored(&database, what, formats(false)).await?;
+
+    // Without `ORDER BY`, these come as the view has them.
+    let view = "ALTER TABLE customer RENAME TO stored;
+                CREATE VIEW customer AS
+                    SELECT * FROM stored WHERE id % 2 = 0
+                    UNION ALL SELECT * FROM stored WHERE id % 2 <> 0;";
+    database.execute(view).await?;
+    let what = "customers that SQLite does not find in the order of their ids";
+    customers_as_stored(&database, what, formats(false)).await
 }
 
 async fn customers_as_stored(database: &Database, what: &str, formats: &[Format]) -> Outcome {
@@ -561,8 +799,10 @@ async fn customers_hold_nothing() -> Outcome {
     let database = Database::sample().await?;
     database.add_customers(2_000).await?;
     let engine = engine(&database, small())?;
-    let customers = get_customers(&engine).map_ok(drop);
-    held_by(&engine, "get_customers", customers.boxed()).await
+    held_by(&engine, "get_customers", || {
+        get_customers(&engine).map_ok(drop).boxed()
+    })
+    .await
 }
 
 async fn customers_are_not_skipped() -> Outcome {
@@ -639,23 +879,57 @@ async fn flat_memory() -> Outcome {
 async fn customers_break_off() -> Outcome {
     let database = Database::empty().await?;
     database.add_customers(2_000).await?;
-    // Text that is not UTF-8: the row is there, and cannot be read.
-    let damage = "UPDATE customer SET name = CAST(x'ff' AS TEXT) WHERE id = 1800";
-    database.execute(damage).await?;
-    let recording = Recording::start();
+    let engine = engine(&database, EngineConfig::default())?;
+    // Of the last page, of the first one, of its last row, and of its first row.
+    for id in [1800, 502, 501, 500, 1] {
+        // Text that is not UTF-8: the row is there, and cannot be read.
+        let damage = format!("UPDATE customer SET name = CAST(x'ff' AS TEXT) WHERE id = {id}");
+        database.execute(&damage).await?;
+        let customers = get_customers(&engine).map_ok(drop);
+        let asked = format!("get_customers of 2000 customers; the one with id {id} is damaged");
+        good_before_error(&asked, customers.boxed(), id - 1).await?;
+    }
     let service = service(&database, EngineConfig::default())?;
-    let asked = "GET /api/customers of 2000, of which the one with id 1800 cannot be read";
-    let mut reply = opened_at(asked, &service, "/api/customers").await?;
+    let reply = service.get("/api/customers").await?;
+    ensure(
+        reply.status == 500,
+        "GET /api/customers; the first customer is damaged",
+        "status 500",
+        format!("status {}", reply.status),
+    )?;
+
+    let restore = "UPDATE customer SET name = 'restored' WHERE id < 1800";
+    database.execute(restore).await?;
+    let recording = Recording::start();
+    let asked = "GET /api/customers of 2000 customers; the one with id 1800 is damaged";
+    let mut reply = opened_with(asked, &service, "/api/customers", &[]).await?;
     let first = next(asked, &mut reply).await?;
     let body = read_until_broken(asked, &mut reply, first).await?;
-    ensure(
-        serde_json::from_slice::<Value>(&body).is_err(),
-        asked,
-        "a body that breaks off and is no JSON array",
-        end_of(&body),
-    )?;
+    unclosed(asked, &body)?;
     // `ColumnDecode` or "error occurred while decoding column".
     logged_with_cause(&recording, asked, "decod")
+}
+
+/// So many good rows, and then an error.
+async fn good_before_error(asked: &str, rows: Rows<()>, expected: usize) -> Outcome {
+    let good = AtomicUsize::new(0);
+    let error = rows
+        .inspect_ok(|()| _ = good.fetch_add(1, Ordering::Relaxed))
+        .take(10_000)
+        .filter_map(|row| ready(row.err()))
+        .boxed()
+        .next()
+        .await;
+    let good = good.into_inner();
+    ensure(
+        error.is_some() && good == expected,
+        asked,
+        format!("{expected} rows and then an error"),
+        match error {
+            Some(_) => format!("{good} rows and then an error"),
+            None => format!("{good} rows and no error"),
+        },
+    )
 }
 
 // 07.6: orders between two dates
@@ -729,7 +1003,44 @@ async fn orders_are_complete() -> Outcome {
         database.add_orders(count, items_each).await?;
         let sql = format!("UPDATE orders SET order_time = {times} WHERE id > 3");
         database.execute(&sql).await?;
-        let sql = "SELECT json_group_array(json_object('customer', customer, 'name', name,
+        let formats = formats(count == 501 || items_each == 4);
+        let path = "/api/orders_between_dates/2025-01-01/2023-01-01";
+        orders_as_stored(&database, what, path, formats).await?;
+    }
+
+    let database = Database::sample().await?;
+    // Ids and lines as if at random, negative ones too, and most orders at one of the
+    // two ends of the time.
+    let scramble = "DELETE FROM order_items;
+                    DELETE FROM orders;
+                    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 620)
+                    INSERT INTO orders (id, customer_id, order_time)
+                    SELECT i * 7919 % 1009 - 500, 1 + i % 2, CASE i % 7
+                        WHEN 0 THEN '2024-05-01 11:59:59'
+                        WHEN 1 THEN '2024-05-02 12:00:01'
+                        WHEN 2 THEN '2024-05-02 09:00:00'
+                        WHEN 3 THEN '2024-05-02 12:00:00'
+                        ELSE '2024-05-01 12:00:00' END
+                    FROM n;
+                    INSERT INTO order_items (rowid, order_id, item_id, quantity)
+                    SELECT (4 * orders.id + item.id) * 7919 % 10007, orders.id, item.id,
+                           1 + abs(orders.id + item.id) % 5
+                    FROM orders, item WHERE item.id <= 3;";
+    database.execute(scramble).await?;
+    let what = "orders with negative ids, most of them at one of the two times asked for";
+    let path = "/api/orders_between_dates/2024-05-02%2012:00:00/2024-05-01%2012:00:00";
+    orders_as_stored(&database, what, path, formats(false)).await
+}
+
+/// The list at `path` has all orders that are stored, but for those that are a
+/// second before or after the time asked for.
+async fn orders_as_stored(
+    database: &Database,
+    what: &str,
+    path: &str,
+    formats: &[Format],
+) -> Outcome {
+    let sql = "SELECT json_group_array(json_object('customer', customer, 'name', name,
                        'price', price_cents / 100.0, 'total', price_cents * quantity / 100.0))
                    FROM (
                        SELECT customer.name AS customer, item.name AS name, price_cents, quantity
@@ -737,16 +1048,14 @@ async fn orders_are_complete() -> Outcome {
                        JOIN customer ON customer.id = orders.customer_id
                        JOIN order_items ON order_items.order_id = orders.id
                        JOIN item ON item.id = order_items.item_id
+                       WHERE orders.order_time
+                           NOT IN ('2024-05-01 11:59:59', '2024-05-02 12:00:01')
                        ORDER BY orders.order_time, orders.id, order_items.rowid
                    )";
-        let expected: String = database.one(sql).await?;
-        let expected = serde_json::from_str(&expected).or_fail(what)?;
-        let service = service(&database, EngineConfig::default())?;
-        let path = "/api/orders_between_dates/2025-01-01/2023-01-01";
-        let formats = formats(count == 501 || items_each == 4);
-        same_list(&service, path, what, &expected, formats).await?;
-    }
-    Ok(())
+    let expected: String = database.one(sql).await?;
+    let expected = serde_json::from_str(&expected).or_fail(what)?;
+    let service = service(database, EngineConfig::default())?;
+    same_list(&service, path, what, &expected, formats).await
 }
 
 async fn orders_hold_nothing() -> Outcome {
@@ -754,8 +1063,12 @@ async fn orders_hold_nothing() -> Outcome {
     database.add_orders(600, 3).await?;
     let engine = engine(&database, small())?;
     let (after, before) = dates()?;
-    let orders = get_orders_between_dates(&engine, &after, &before).map_ok(drop);
-    held_by(&engine, "get_orders_between_dates", orders.boxed()).await
+    held_by(&engine, "get_orders_between_dates", || {
+        get_orders_between_dates(&engine, &after, &before)
+            .map_ok(drop)
+            .boxed()
+    })
+    .await
 }
 
 async fn orders_are_not_skipped() -> Outcome {
@@ -803,9 +1116,38 @@ async fn orders_flat_memory() -> Outcome {
     )
 }
 
+async fn orders_break_off() -> Outcome {
+    let database = Database::sample().await?;
+    database.add_orders(700, 2).await?;
+    let engine = engine(&database, EngineConfig::default())?;
+    let (after, before) = ("2024-04-01".parse(), "2025-01-01".parse());
+    let (after, before) = (after.or_fail("a date")?, before.or_fail("a date")?);
+    // These begin at 4, and each has two lines.
+    database
+        .execute("UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
+        .await?;
+    let damage = "UPDATE customer SET name = CAST(x'ff' AS TEXT) WHERE id = 2";
+    database.execute(damage).await?;
+    for order in [600, 254, 253, 4] {
+        let sql = format!("UPDATE orders SET customer_id = 2 WHERE id = {order}");
+        database.execute(&sql).await?;
+        let asked = format!(
+            "get_orders_between_dates of 700 orders of two items; the customer of the order \
+             with id {order} is damaged"
+        );
+        let orders = get_orders_between_dates(&engine, &after, &before).map_ok(drop);
+        good_before_error(&asked, orders.boxed(), 2 * (order - 4)).await?;
+    }
+    Ok(())
+}
+
 // What the checks have in common
 
 const NDJSON: (&str, &str) = ("accept", "application/x-ndjson");
+
+/// Each format, and the headers with which a client asks for it.
+const FORMATS: &[(Format, &[(&str, &str)])] =
+    &[(Format::JsonArray, &[]), (Format::NdJson, &[NDJSON])];
 
 /// An error with a status of its own, so that it is told from others.
 const REFUSED: Error = Error::BadRequest("refused by the check");
@@ -815,7 +1157,7 @@ fn damaged() -> Error {
     Error::Database(sqlx::Error::ColumnNotFound("taken_by_the_check".to_owned()))
 }
 
-/// From and to, with all orders of the checks between them.
+/// After and before, with all orders of the checks between them.
 fn dates() -> Result<(UtcTime, UtcTime), Failure> {
     let (after, before) = ("2023-01-01".parse(), "2025-01-01".parse());
     Ok((after.or_fail("a date")?, before.or_fail("a date")?))
@@ -824,6 +1166,11 @@ fn dates() -> Result<(UtcTime, UtcTime), Failure> {
 fn row(id: usize) -> Value {
     // A quote and a line break must not end the text or the line.
     json!({"id": id, "name": format!("Customer \"{id}\"\n")})
+}
+
+/// A row with a name that is so many bytes longer.
+fn long_row(id: usize, bytes: usize) -> Value {
+    json!({"id": id, "name": format!("Customer \"{id}\"\n{}", "x".repeat(bytes))})
 }
 
 fn stream_of(rows: Vec<Value>) -> Rows<Value> {
@@ -835,24 +1182,51 @@ fn broken_after(rows: usize) -> Rows<Value> {
     stream::iter(good.chain([Err(REFUSED), Ok(row(0))])).boxed()
 }
 
+/// A row that serde cannot write, or can.
+enum Written {
+    Well(Value),
+    Not,
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Well(row) => row.serialize(serializer),
+            Self::Not => Err(S::Error::custom("refused by the check")),
+        }
+    }
+}
+
+fn unwritable_after(rows: usize) -> Rows<Written> {
+    let good = (1..=rows).map(|id| Written::Well(row(id)));
+    let all = good.chain([Written::Not, Written::Well(row(0))]);
+    stream::iter(all.map(Ok)).boxed()
+}
+
 /// Rows that are made when they are asked for, and counted.
 #[derive(Clone)]
 struct Source {
     total: usize,
+    bytes: usize,
     read: Arc<AtomicUsize>,
 }
 
 impl Source {
     fn new(total: usize) -> Self {
+        Self::of(total, 0)
+    }
+
+    /// Rows with names that are so many bytes longer.
+    fn of(total: usize, bytes: usize) -> Self {
         let read = Arc::default();
-        Self { total, read }
+        Self { total, bytes, read }
     }
 
     fn rows(&self) -> Rows<Value> {
-        let read = Arc::clone(&self.read);
+        let (read, bytes) = (Arc::clone(&self.read), self.bytes);
         let rows = (1..=self.total).map(move |id| {
             read.fetch_add(1, Ordering::Relaxed);
-            Ok(row(id))
+            Ok(long_row(id, bytes))
         });
         stream::iter(rows).boxed()
     }
@@ -915,10 +1289,10 @@ async fn fresh() -> Result<(Service, Database), Failure> {
     Ok((service(&database, EngineConfig::default())?, database))
 }
 
-/// Makes each name of a table some 400 bytes longer, so that few rows take much
+/// Makes each name of a table some 600 bytes longer, so that few rows take much
 /// memory and much of a socket's buffer: fewer rows are sooner written and read.
 async fn longer_names(database: &Database, table: &str) -> Outcome {
-    let sql = format!("UPDATE {table} SET name = name || hex(zeroblob(200))");
+    let sql = format!("UPDATE {table} SET name = name || hex(zeroblob(300))");
     database.execute(&sql).await
 }
 
@@ -931,11 +1305,36 @@ fn small() -> EngineConfig {
     }
 }
 
-/// A stream of which one row is taken leaves the only connection to others.
-async fn held_by(engine: &Engine, name: &str, mut rows: Rows<()>) -> Outcome {
-    let asked = format!("{name}, with a pool of 1, and its first row is taken");
-    rows.next().await.or_fail(&asked)?.or_fail(&asked)?;
-    other_query(engine, &format!("{asked}; then another query")).await?;
+/// The stream reads nothing before its first row is asked for, others have the only
+/// connection while one of its rows is handled, and a query reads a whole page.
+async fn held_by(engine: &Engine, name: &str, rows: impl Fn() -> Rows<()>) -> Outcome {
+    let recording = Recording::start();
+    let mut rows = rows();
+    let asked = format!("{name}, with a pool of 1, before its first row is asked for");
+    // A task that has begun would get the connection between these.
+    let mut others = 3;
+    for _ in 0..others {
+        other_query(engine, &format!("{asked}; then another query")).await?;
+    }
+    let reads = recording.statements().len().saturating_sub(others);
+    ensure(
+        reads == 0,
+        &asked,
+        "no query of the list yet",
+        format!("queries of the list: {reads}"),
+    )?;
+    // The last of a page, the first of the next one, and one in the middle.
+    let page = usize::try_from(PAGE_ROWS).or_fail("PAGE_ROWS")?;
+    let mut taken = 0;
+    for row in [1, page, page + 1, page + page / 2] {
+        let asked = format!("{name}, with a pool of 1, and its row {row} is taken");
+        while taken < row {
+            rows.next().await.or_fail(&asked)?.or_fail(&asked)?;
+            taken += 1;
+        }
+        other_query(engine, &format!("{asked}; then another query")).await?;
+        others += 1;
+    }
     // A key that does not move would give rows for ever.
     let (rest, good) = rows
         .take(10_000)
@@ -943,7 +1342,28 @@ async fn held_by(engine: &Engine, name: &str, mut rows: Rows<()>) -> Outcome {
             (all + 1, good + usize::from(row.is_ok()))
         })
         .await;
-    equal(format!("{name}: good rows among the rest"), rest, good)
+    equal(format!("{name}: good rows among the rest"), rest, good)?;
+    let all = taken + rest;
+    let statements = recording.statements();
+    let most = statements
+        .iter()
+        .map(|statement| statement.rows_returned)
+        .max();
+    ensure(
+        most <= u64::try_from(PAGE_ROWS).ok(),
+        format!("{name} of {all} rows: the most rows that a query has read"),
+        format!("at most PAGE_ROWS, {page}"),
+        most.map_or_else(|| "no query".to_owned(), |most| most.to_string()),
+    )?;
+    let reads = statements.len().saturating_sub(others);
+    // The last page may be empty.
+    let most = all.div_ceil(page) + 1;
+    ensure(
+        reads <= most,
+        format!("{name} of {all} rows: queries until its end"),
+        format!("at most {most}, one for each page"),
+        format!("{reads}"),
+    )
 }
 
 async fn other_query(engine: &Engine, asked: &str) -> Outcome {
@@ -954,27 +1374,42 @@ async fn other_query(engine: &Engine, asked: &str) -> Outcome {
     })
 }
 
-fn last_is_error(asked: &str, items: &[Result<i64, Error>], good: usize) -> Outcome {
-    let shape: String = items
+fn last_is_error(asked: &str, items: &[Result<i64, Error>], good: i64) -> Outcome {
+    let shape: Vec<String> = items
         .iter()
         .map(|item| match item {
-            Ok(_) => "row ",
-            Err(_) => "error ",
+            Ok(id) => format!("row {id}"),
+            Err(_) => "error".to_owned(),
         })
         .collect();
-    let expected = format!("{}error ", "row ".repeat(good));
-    ensure(shape == expected, asked, expected.trim(), shape.trim())
+    let mut expected: Vec<String> = (1..=good).map(|id| format!("row {id}")).collect();
+    expected.push("error".to_owned());
+    ensure(
+        shape == expected,
+        asked,
+        expected.join(", "),
+        if shape.is_empty() {
+            "an empty stream".to_owned()
+        } else {
+            shape.join(", ")
+        },
+    )
 }
 
 /// Opens `/`; an answer that does not come at once is waiting for all rows.
 async fn opened(asked: &str, service: &Service) -> Result<StreamReply, Failure> {
-    opened_at(asked, service, "/").await
+    opened_with(asked, service, "/", &[]).await
 }
 
-async fn opened_at(asked: &str, service: &Service, path: &str) -> Result<StreamReply, Failure> {
+async fn opened_with(
+    asked: &str,
+    service: &Service,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<StreamReply, Failure> {
     let expected = "status 200, and the body begins at once";
     let nothing = |_| Failure::new(asked, expected, "no answer yet");
-    let reply = timeout(PATIENCE, service.open(path)).await;
+    let reply = timeout(PATIENCE, service.open_with(path, headers)).await;
     status_200(asked, reply.map_err(nothing)??).await
 }
 
@@ -1056,6 +1491,14 @@ async fn same_list(
     Ok(())
 }
 
+/// The whole body has these rows, in this format.
+fn same_rows(asked: &str, format: Format, rows: &[Value], body: &[u8]) -> Outcome {
+    match format {
+        Format::JsonArray => equal_json(asked, &json!(rows), &parse_json(asked, body)?),
+        Format::NdJson => same_lines(asked, rows, body),
+    }
+}
+
 /// One line of JSON for each row, each with a line feed at its end.
 fn same_lines(asked: &str, rows: &[Value], body: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(body);
@@ -1117,9 +1560,9 @@ async fn peak_of_list(database: &Database, path: &str) -> Result<usize, Failure>
 fn same_memory(asked: &str, peaks: &[usize]) -> Outcome {
     let (few, many) = (peaks[0] / 1024, peaks[1] / 1024);
     ensure(
-        many < few + 1024,
+        many < few + LIST_BYTES / 1024,
         format!("{asked}: memory at its peak"),
-        "about the same, at most 1024 KiB more",
+        format!("about the same, at most {} KiB more", LIST_BYTES / 1024),
         format!("{few} KiB and {many} KiB"),
     )
 }
@@ -1144,9 +1587,9 @@ fn logged_with_cause(recording: &Recording, asked: &str, cause: &str) -> Outcome
 
 fn small_memory(asked: String, peak: usize) -> Outcome {
     ensure(
-        peak < 1024 * 1024,
+        peak < LIST_BYTES,
         asked,
-        "less than 1024 KiB of memory at its peak",
+        format!("less than {} KiB of memory at its peak", LIST_BYTES / 1024),
         format!("{} KiB", peak / 1024),
     )
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 const EXACT: [&str; 5] = ["coroutines", "tasks", "group", "generator", "market"];
 
 /// On the real clock: what happens is the same, and in which order.
-const ROUGH: [&str; 1] = ["workers"];
+const ROUGH: [&str; 1] = ["errands"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,4 +1,4 @@
-//! Program `generator`: values that are made when they are asked for.
+//! Program `generator`: values that are produced on demand.
 
 use std::pin::pin;
 
@@ -9,23 +9,24 @@ use tracing::info;
 
 use crate::fetch::ms;
 
-/// Bakes `loaves` loaves and gives them out as numbers from 1. `bake` bakes one;
-/// it is called when the stream is asked for that loaf, and not before.
+/// A stream of `loaves` loaves, which are numbered from 1. It calls `bake` with the
+/// number and awaits it to bake one loaf, and does so only when the stream is polled
+/// for that loaf.
 ///
 /// # Cancel safety
-/// Dropping the stream drops the loaf in the oven; no further one is baked.
+/// Dropping the stream drops the loaf in the oven, and no other loaf is baked.
 pub fn bakery<F>(loaves: u32, bake: impl Fn(u32) -> F) -> impl Stream<Item = u32>
 where
     F: Future<Output = ()>,
 {
-    // TODO(01.5): an async generator with `stream!`: bake a loaf, yield its number, and so on
-    let _ = bake; // goes away together with the next line, which gives out raw dough
+    // TODO(01.5): use `stream!` to bake a loaf, yield its number, and repeat
+    let _ = bake; // delete this line and the next: they return loaves that nobody has baked
     futures::stream::iter(1..=loaves)
     // END TODO(01.5)
 }
 
-/// The program: somebody eats loaf after loaf and leaves after the third of
-/// five. Meanwhile a radio plays, at the same time and on the same thread.
+/// The program: an eater takes one loaf after another and stops after the third of
+/// five. A radio plays at the same time on the same thread.
 pub async fn run() {
     let oven = |loaf| {
         lane("oven", async move {

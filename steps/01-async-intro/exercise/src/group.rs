@@ -1,27 +1,27 @@
-//! Program `group`: tasks with a common end.
+//! Program `group`: tasks that end together.
 
 use futures::FutureExt;
 use tracing::info;
 
 use crate::error::Error;
-use crate::fetch::{fetch_and_fall, fetch_sold_out, ms, try_fetch};
+use crate::fetch::{fetch_and_panic, fetch_sold_out, ms, try_fetch};
 use crate::tasks::Job;
 
-/// Runs all jobs as tasks and returns what they give, in the order in which they
-/// end.
+/// Runs each job in a task of its own, all at the same time. Returns their values
+/// in the order in which the jobs finish.
 ///
 /// # Errors
-/// The first failure, at once; [`Error::Panicked`] if a job panics. The other
-/// jobs are aborted, each at the await where it stands.
+/// The first failure, as soon as it happens; [`Error::Panicked`] if a job panics.
+/// The other jobs are aborted, each at the await that it has reached.
 ///
 /// # Cancel safety
-/// Dropping it aborts all jobs.
+/// Dropping the call aborts all jobs.
 pub async fn first_failure_ends_all<T, F>(jobs: Vec<F>) -> Result<Vec<T>, Error>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(01.4): a JoinSet; results as they come, the first failure ends the rest
+    // TODO(01.4): collect the results of a JoinSet, and let the first failure end the rest
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
         results.push(job.await?);
@@ -32,16 +32,16 @@ where
 
 /// The program.
 pub async fn run() {
-    info!("a good day");
-    send_out(try_fetch("bread", ms(20)).boxed()).await;
+    info!("everything is in stock");
+    fetch_all(try_fetch("bread", ms(20)).boxed()).await;
     info!("the bread is sold out");
-    send_out(fetch_sold_out("bread", ms(20)).boxed()).await;
-    info!("an accident");
-    send_out(fetch_and_fall("bread", ms(20)).boxed()).await;
+    fetch_all(fetch_sold_out("bread", ms(20)).boxed()).await;
+    info!("the job for the bread panics");
+    fetch_all(fetch_and_panic("bread", ms(20)).boxed()).await;
 }
 
-/// Sends for milk, `bread` and onions.
-async fn send_out(bread: Job) {
+/// Fetches milk and onions, and runs the job `bread` beside them.
+async fn fetch_all(bread: Job) {
     let jobs = vec![
         try_fetch("milk", ms(30)).boxed(),
         bread,
@@ -49,8 +49,8 @@ async fn send_out(bread: Job) {
     ];
     match first_failure_ends_all(jobs).await {
         Ok(items) => info!("has {}", items.join(", ")),
-        Err(error) => info!("goes home: {error}"),
+        Err(error) => info!("gives up: {error}"),
     }
-    // An aborted task ends when the runtime next looks at it.
+    // The runtime drops an aborted task the next time it gets to run it.
     tokio::task::yield_now().await;
 }

@@ -1,4 +1,4 @@
-//! Program `market`: customers place orders, shops serve them, a queue between.
+//! Program `market`: customers place orders in a queue, and shops serve them.
 
 use std::fmt;
 use std::pin::pin;
@@ -12,8 +12,8 @@ use tracing::info;
 
 use crate::fetch::ms;
 
-/// An order. There is no second one of it, so it cannot be at two places; it can
-/// only be lost.
+/// An order. It cannot be cloned, so it has one owner at any time, and it is lost if
+/// that owner drops it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order(pub u32);
 
@@ -23,19 +23,20 @@ impl fmt::Display for Order {
     }
 }
 
-/// Where the shops take orders from. A channel has one receiver, so they share it.
+/// The receiving end of the queue. A channel has only one receiver, so the shops
+/// share it behind a lock.
 pub type Orders = Arc<Mutex<mpsc::Receiver<Order>>>;
 
-/// Whether the market has closed, for those who close it and those who wait for
-/// that. Clones belong together.
+/// The signal that the market closes. One side calls [`close`](Self::close), and
+/// everyone with a clone can await [`time`](Self::time).
 #[derive(Clone)]
 pub struct Closing(Arc<Semaphore>);
 
 impl Closing {
-    /// For a market that is open.
+    /// A signal for a market that is open.
     pub fn new() -> Self {
-        // Without permits nobody gets one: who waits for one waits until the
-        // semaphore is closed.
+        // This semaphore never has a permit, so waiting for one means waiting until
+        // the semaphore is closed.
         Self(Arc::new(Semaphore::new(0)))
     }
 
@@ -44,12 +45,12 @@ impl Closing {
         self.0.close();
     }
 
-    /// Waits until the market closes. At once if it is closed.
+    /// Waits until the market closes. Returns at once if it is closed already.
     ///
     /// # Cancel safety
-    /// Dropping it changes nothing: it can be called again.
+    /// It is cancel safe: you can drop the call and call it again.
     pub async fn time(&self) {
-        // There is no other result than the error which says that it is closed.
+        // The result is always the error that says that the semaphore is closed.
         let _ = self.0.acquire().await;
     }
 }
@@ -60,16 +61,17 @@ impl Default for Closing {
     }
 }
 
-/// What a customer does: places its orders one after another, waiting while the
-/// queue is full, until all are placed or the market closes. Returns the orders
-/// that were not placed.
+/// A customer places its orders one after another, in the order of the list, and
+/// waits while the queue is full. It stops when all orders are placed, when the market
+/// closes, or when the queue has no receiver any more. Returns the orders that were
+/// not placed.
 pub async fn customer(
     orders: Vec<Order>,
     queue: mpsc::Sender<Order>,
     closing: Closing,
 ) -> Vec<Order> {
-    // TODO(01.6): stop when the market closes, and keep the orders that are not placed
-    drop(closing); // goes away together with this loop, which knows no end of the day
+    // TODO(01.6): stop when the market closes, and return the orders that are not placed
+    drop(closing); // delete this line and the loop, which does not notice closing time
     for order in orders {
         info!("places {order}");
         if queue.send(order).await.is_err() {
@@ -80,13 +82,13 @@ pub async fn customer(
     // END TODO(01.6)
 }
 
-/// What a shop does: takes orders and serves each with `serve`, until the queue
-/// is closed and empty. Returns the orders that it has served.
+/// A shop takes one order at a time from the queue and serves it with `serve`, until
+/// the queue is closed and empty. Returns the orders that it has served.
 pub async fn shop<F>(orders: Orders, serve: impl Fn(u32) -> F) -> Vec<Order>
 where
     F: Future<Output = ()>,
 {
-    // TODO(01.7): take and serve orders until there can be no more
+    // TODO(01.7): take and serve orders until the queue is closed and empty
     let mut served = Vec::new();
     if let Some(order) = orders.lock().await.recv().await {
         serve(order.0).await;
@@ -96,24 +98,24 @@ where
     // END TODO(01.7)
 }
 
-/// How a day went.
+/// The result of a day.
 #[derive(Debug, Default)]
 pub struct Day {
-    /// In the order in which the shops handed them in.
+    /// The orders that shops have served, shop by shop.
     pub served: Vec<Order>,
-    /// What customers took home again.
+    /// The orders that customers could not place.
     pub kept: Vec<Order>,
 }
 
-/// A day at the market: a customer for each list of orders, `shops` shops, a
-/// queue with `room` places between them. At `closing_time` no more orders are
-/// placed; those in the queue are served.
+/// A day at the market: one customer for each list of orders, `shops` shops, and a
+/// queue with room for `room` orders between them. After `closing_time` customers
+/// place no more orders; the shops still serve those in the queue.
 ///
 /// # Panics
 /// When a customer or a shop panics.
 ///
 /// # Cancel safety
-/// Dropping it aborts customers and shops.
+/// Dropping the call aborts all customers and shops.
 pub async fn market<F>(
     customers: Vec<Vec<Order>>,
     shops: usize,
@@ -143,8 +145,8 @@ where
             lane(format!("customer {number}"), work)
         })
         .collect();
-    // From here on only customers can send. When the last of them is gone the
-    // channel is closed, and `recv` says so once the queue is empty.
+    // Now only the customers have senders. The channel is closed when the last
+    // customer ends, and `recv` returns `None` once the queue is empty as well.
     drop(queue);
 
     let mut kept = pin!(customers.join_all());
@@ -172,7 +174,7 @@ pub async fn run() {
     })
     .await;
     info!(
-        "served: {}, taken home: {}",
+        "served: {}, not placed: {}",
         day.served.len(),
         day.kept.len()
     );

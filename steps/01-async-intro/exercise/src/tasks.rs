@@ -4,19 +4,21 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::error::Error;
-use crate::fetch::{fetch, fetch_and_fall, ms, try_fetch};
+use crate::fetch::{fetch, fetch_and_panic, ms, try_fetch};
 
-/// Runs all jobs as tasks and returns what they give, in the order of the jobs.
-/// One that panics costs its own result and no other: [`Error::Panicked`].
+/// Runs each job in a task of its own, all at the same time. Returns their results
+/// in the order of the jobs. The result of a job that panics is
+/// [`Error::Panicked`]; the other jobs do not notice.
 ///
 /// # Cancel safety
-/// Dropping it does not end the jobs: a task goes on without its handle.
+/// Dropping the call does not stop the jobs, because a task continues without its
+/// handle.
 pub async fn run_all<T, F>(jobs: Vec<F>) -> Vec<Result<T, Error>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(01.3): spawn every job, then await the handles in their order
+    // TODO(01.3): spawn every job, then await the handles in the same order
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
         results.push(job.await);
@@ -33,21 +35,21 @@ pub async fn run() {
     let bread = tokio::spawn(fetch("bread", ms(10)));
     info!("has spawned both");
     let _ = milk.await;
-    info!("knows of the milk");
+    info!("has the milk");
     let _ = bread.await;
-    info!("knows of the bread");
+    info!("has the bread");
 
     info!("runs three jobs");
     let results = run_all(vec![
         Box::pin(try_fetch("milk", ms(20))) as Job,
-        Box::pin(fetch_and_fall("bread", ms(10))),
+        Box::pin(fetch_and_panic("bread", ms(10))),
         Box::pin(try_fetch("onions", ms(15))),
     ])
     .await;
     for result in results {
         match result {
-            Ok(item) => info!("has {item}"),
-            Err(error) => info!("{error}"),
+            Ok(item) => info!("result: {item}"),
+            Err(error) => info!("result: {error}"),
         }
     }
 
@@ -56,5 +58,6 @@ pub async fn run() {
     sleep(ms(20)).await;
 }
 
-/// A job of one type, whichever function it comes from.
+/// A boxed job. Each async function returns a future of its own type; in a box they
+/// have the same type and fit into one `Vec`.
 pub type Job = futures::future::BoxFuture<'static, Result<&'static str, Error>>;

@@ -1,39 +1,40 @@
-//! Program `coroutines`: futures awaited in turn, and together.
+//! Program `coroutines`: futures awaited one after another, and together.
 
 use tracing::info;
 
 use crate::error::Error;
 use crate::fetch::{fetch, fetch_sold_out, ms, try_fetch};
 
-/// Awaits three futures at the same time. Returns when all three have ended.
+/// Awaits three futures at the same time. Returns when all three have finished.
 ///
 /// # Cancel safety
-/// Dropping it drops those that have not ended.
+/// Dropping the call drops the futures that have not finished.
 pub async fn together<A, B, C>(a: A, b: B, c: C) -> (A::Output, B::Output, C::Output)
 where
     A: Future,
     B: Future,
     C: Future,
 {
-    // TODO(01.1): await the three at the same time
+    // TODO(01.1): await all three at the same time
     tokio::join!(a, b, c)
     // END TODO(01.1)
 }
 
-/// Awaits three futures at the same time. Returns when all three have succeeded
-/// or one has failed, whichever is first.
+/// Awaits three futures at the same time. Returns when all three have succeeded,
+/// or as soon as one has failed.
 ///
 /// # Errors
-/// The first failure. The others are dropped, each at the await where it stands.
+/// The first failure. The other futures are dropped, each at the await that it has
+/// reached.
 ///
 /// # Cancel safety
-/// Dropping it drops those that have not ended.
+/// Dropping the call drops the futures that have not finished.
 pub async fn all_or_none<T>(
     a: impl Future<Output = Result<T, Error>>,
     b: impl Future<Output = Result<T, Error>>,
     c: impl Future<Output = Result<T, Error>>,
 ) -> Result<[T; 3], Error> {
-    // TODO(01.2): await the three at the same time; the first failure ends all
+    // TODO(01.2): await all three at the same time, and stop at the first failure
     let (a, b, c) = tokio::try_join!(a, b, c)?;
     Ok([a, b, c])
     // END TODO(01.2)
@@ -65,6 +66,6 @@ pub async fn run() {
     .await;
     match basket {
         Ok(items) => info!("has {}", items.join(", ")),
-        Err(error) => info!("goes home: {error}"),
+        Err(error) => info!("gives up: {error}"),
     }
 }

@@ -1,25 +1,25 @@
-//! What can go wrong when items are fetched.
+//! What can go wrong when an item is fetched.
 
 use thiserror::Error;
 use tokio::task::JoinError;
 
-/// Why something was not fetched.
+/// Why an item was not fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Error {
-    /// The item is not to be had today.
+    /// The shops do not have the item.
     #[error("{0} is sold out")]
     SoldOut(&'static str),
 
-    /// The task that was to fetch it ended in a panic. A panic stays within its
-    /// task; whoever waits for the task is told.
+    /// The task that was fetching the item panicked. A panic ends only its own
+    /// task; awaiting that task's handle returns an error.
     #[error("a task panicked")]
     Panicked,
 }
 
 impl From<JoinError> for Error {
     fn from(_: JoinError) -> Self {
-        // The other reason is an abort. Nobody aborts a task here that is still
-        // waited for.
+        // A `JoinError` can also mean that the task was aborted. No program here
+        // aborts a task whose error it converts.
         Self::Panicked
     }
 }

@@ -1,4 +1,4 @@
-//! The work of all programs: somebody goes to fetch an item, which takes time.
+//! The work in all programs: fetching an item, which takes time.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -9,29 +9,30 @@ use tracing::info;
 
 use crate::error::Error;
 
-/// So many milliseconds.
+/// A duration of `millis` milliseconds.
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Fetches `item`, in a lane of that name.
+/// Fetches `item`, which takes as long as `takes` says. The lane in the output has
+/// the item's name.
 pub async fn fetch(item: &'static str, takes: Duration) -> &'static str {
     lane(item, sleep(takes)).await;
     item
 }
 
-/// As [`fetch`], where fetching can fail.
+/// Like [`fetch`], with the result type of an errand that can fail.
 ///
 /// # Errors
-/// None here; [`fetch_sold_out`] has one.
+/// Never returns one; [`fetch_sold_out`] always does.
 pub async fn try_fetch(item: &'static str, takes: Duration) -> Result<&'static str, Error> {
     Ok(fetch(item, takes).await)
 }
 
-/// Goes to fetch `item` in vain.
+/// Tries to fetch `item` and finds that it is sold out.
 ///
 /// # Errors
-/// Always [`Error::SoldOut`].
+/// Always returns [`Error::SoldOut`], once `takes` has passed.
 pub async fn fetch_sold_out(item: &'static str, takes: Duration) -> Result<&'static str, Error> {
     lane(item, async {
         sleep(takes).await;
@@ -41,19 +42,19 @@ pub async fn fetch_sold_out(item: &'static str, takes: Duration) -> Result<&'sta
     .await
 }
 
-/// Goes to fetch `item` and falls.
+/// Tries to fetch `item` and panics on the way.
 ///
 /// # Errors
-/// None.
+/// Never returns one.
 ///
 /// # Panics
-/// Always, after the time that it takes.
-pub async fn fetch_and_fall(item: &'static str, takes: Duration) -> Result<&'static str, Error> {
+/// Always, once `takes` has passed.
+pub async fn fetch_and_panic(item: &'static str, takes: Duration) -> Result<&'static str, Error> {
     lane(item, async {
         sleep(takes).await;
-        info!("falls");
-        // As `panic!`, but quiet: nobody has to look for a mistake here.
-        resume_unwind(Box::new("fell"))
+        // Like `panic!`, but without the message on stderr, because this panic is
+        // intended.
+        resume_unwind(Box::new("a panic on the way"))
     })
     .await
 }

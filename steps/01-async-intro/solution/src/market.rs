@@ -1,4 +1,4 @@
-//! Program `market`: customers place orders, shops serve them, a queue between.
+//! Program `market`: customers place orders in a queue, and shops serve them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,8 +13,8 @@ use tracing::info;
 
 use crate::fetch::ms;
 
-/// An order. There is no second one of it, so it cannot be at two places; it can
-/// only be lost.
+/// An order. It cannot be cloned, so it has one owner at any time, and it is lost if
+/// that owner drops it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order(pub u32);
 
@@ -24,19 +24,20 @@ impl fmt::Display for Order {
     }
 }
 
-/// Where the shops take orders from. A channel has one receiver, so they share it.
+/// The receiving end of the queue. A channel has only one receiver, so the shops
+/// share it behind a lock.
 pub type Orders = Arc<Mutex<mpsc::Receiver<Order>>>;
 
-/// Whether the market has closed, for those who close it and those who wait for
-/// that. Clones belong together.
+/// The signal that the market closes. One side calls [`close`](Self::close), and
+/// everyone with a clone can await [`time`](Self::time).
 #[derive(Clone)]
 pub struct Closing(Arc<Semaphore>);
 
 impl Closing {
-    /// For a market that is open.
+    /// A signal for a market that is open.
     pub fn new() -> Self {
-        // Without permits nobody gets one: who waits for one waits until the
-        // semaphore is closed.
+        // This semaphore never has a permit, so waiting for one means waiting until
+        // the semaphore is closed.
         Self(Arc::new(Semaphore::new(0)))
     }
 
@@ -45,12 +46,12 @@ impl Closing {
         self.0.close();
     }
 
-    /// Waits until the market closes. At once if it is closed.
+    /// Waits until the market closes. Returns at once if it is closed already.
     ///
     /// # Cancel safety
-    /// Dropping it changes nothing: it can be called again.
+    /// It is cancel safe: you can drop the call and call it again.
     pub async fn time(&self) {
-        // There is no other result than the error which says that it is closed.
+        // The result is always the error that says that the semaphore is closed.
         let _ = self.0.acquire().await;
     }
 }
@@ -61,23 +62,25 @@ impl Default for Closing {
     }
 }
 
-/// What a customer does: places its orders one after another, waiting while the
-/// queue is full, until all are placed or the market closes. Returns the orders
-/// that were not placed.
+/// A customer places its orders one after another, in the order of the list, and
+/// waits while the queue is full. It stops when all orders are placed, when the market
+/// closes, or when the queue has no receiver any more. Returns the orders that were
+/// not placed.
 pub async fn customer(
     orders: Vec<Order>,
     queue: mpsc::Sender<Order>,
     closing: Closing,
 ) -> Vec<Order> {
-    // TODO(01.6): stop when the market closes, and keep the orders that are not placed
+    // TODO(01.6): stop when the market closes, and return the orders that are not placed
     let mut orders = VecDeque::from(orders);
     while !orders.is_empty() {
         tokio::select! {
-            // From top to bottom, so that nothing is placed in a closed market.
+            // Polls the branches from top to bottom, so a closed market never accepts
+            // an order.
             biased;
             () = closing.time() => break,
-            // A permit is a free place. Waiting for one takes no order out of our
-            // hands, so none is lost when the market closes first.
+            // A permit is the right to send one order. While we wait for it the order
+            // is still in our list, so it is not lost if the market closes first.
             permit = queue.reserve() => {
                 let Ok(permit) = permit else { break };
                 if let Some(order) = orders.pop_front() {
@@ -91,17 +94,17 @@ pub async fn customer(
     // END TODO(01.6)
 }
 
-/// What a shop does: takes orders and serves each with `serve`, until the queue
-/// is closed and empty. Returns the orders that it has served.
+/// A shop takes one order at a time from the queue and serves it with `serve`, until
+/// the queue is closed and empty. Returns the orders that it has served.
 pub async fn shop<F>(orders: Orders, serve: impl Fn(u32) -> F) -> Vec<Order>
 where
     F: Future<Output = ()>,
 {
-    // TODO(01.7): take and serve orders until there can be no more
+    // TODO(01.7): take and serve orders until the queue is closed and empty
     let mut served = Vec::new();
     loop {
-        // A statement of its own: the lock is free again at its end, and another
-        // shop can take an order while this one serves.
+        // The lock is released at the end of this statement, so another shop can
+        // take an order while this one serves.
         let order = orders.lock().await.recv().await;
         let Some(order) = order else { break };
         serve(order.0).await;
@@ -111,24 +114,24 @@ where
     // END TODO(01.7)
 }
 
-/// How a day went.
+/// The result of a day.
 #[derive(Debug, Default)]
 pub struct Day {
-    /// In the order in which the shops handed them in.
+    /// The orders that shops have served, shop by shop.
     pub served: Vec<Order>,
-    /// What customers took home again.
+    /// The orders that customers could not place.
     pub kept: Vec<Order>,
 }
 
-/// A day at the market: a customer for each list of orders, `shops` shops, a
-/// queue with `room` places between them. At `closing_time` no more orders are
-/// placed; those in the queue are served.
+/// A day at the market: one customer for each list of orders, `shops` shops, and a
+/// queue with room for `room` orders between them. After `closing_time` customers
+/// place no more orders; the shops still serve those in the queue.
 ///
 /// # Panics
 /// When a customer or a shop panics.
 ///
 /// # Cancel safety
-/// Dropping it aborts customers and shops.
+/// Dropping the call aborts all customers and shops.
 pub async fn market<F>(
     customers: Vec<Vec<Order>>,
     shops: usize,
@@ -158,8 +161,8 @@ where
             lane(format!("customer {number}"), work)
         })
         .collect();
-    // From here on only customers can send. When the last of them is gone the
-    // channel is closed, and `recv` says so once the queue is empty.
+    // Now only the customers have senders. The channel is closed when the last
+    // customer ends, and `recv` returns `None` once the queue is empty as well.
     drop(queue);
 
     let mut kept = pin!(customers.join_all());
@@ -187,7 +190,7 @@ pub async fn run() {
     })
     .await;
     info!(
-        "served: {}, taken home: {}",
+        "served: {}, not placed: {}",
         day.served.len(),
         day.kept.len()
     );

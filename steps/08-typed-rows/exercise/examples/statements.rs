@@ -1,9 +1,13 @@
-//! How many statements does the service run to answer with a customer's orders?
+//! How many statements does the service run to answer with a customer's orders,
+//! and to store a new order? How long does a new order take?
 //!
 //! `cargo run -q -p step08-exercise --example statements`
 
+use std::time::Instant;
+
 use contract::statements::Recording;
 use contract::{Database, Failure, OrFail, Service};
+use serde_json::json;
 use step08::db::base::{Engine, EngineConfig};
 use step08::server;
 
@@ -20,8 +24,7 @@ async fn main() -> Result<(), Failure> {
         database
             .execute("UPDATE orders SET customer_id = 1")
             .await?;
-        let engine = Engine::new(&database.url(), EngineConfig::default()).or_fail("the engine")?;
-        let service = Service::start(server::app(engine));
+        let service = service(&database)?;
 
         let recording = Recording::start();
         let reply = service.get("/api/orders/1").await?;
@@ -31,5 +34,35 @@ async fn main() -> Result<(), Failure> {
             recording.statements().len()
         );
     }
+    for count in [1, 10, 100] {
+        let database = Database::sample().await?;
+        for id in 5..=count {
+            database.add_item(id, "Salt", 100).await?;
+        }
+        let service = service(&database)?;
+        let items: Vec<_> = (1..=count)
+            .map(|id| json!({"id": id, "quantity": 1}))
+            .collect();
+        let order = json!({"customer_id": 1, "items": items});
+        let recording = Recording::start();
+        let mut reply = service.post_json("/api/add_new_order", &order).await?;
+        let statements = recording.statements().len();
+        drop(recording);
+
+        let start = Instant::now();
+        for _ in 0..50 {
+            reply = service.post_json("/api/add_new_order", &order).await?;
+        }
+        println!(
+            "POST /api/add_new_order with {count} items: status {}, {statements} statements, {:.1} ms",
+            reply.status,
+            start.elapsed().as_secs_f64() * 1000.0 / 50.0
+        );
+    }
     Ok(())
+}
+
+fn service(database: &Database) -> Result<Service, Failure> {
+    let engine = Engine::new(&database.url(), EngineConfig::default()).or_fail("the engine")?;
+    Ok(Service::start(server::app(engine)))
 }

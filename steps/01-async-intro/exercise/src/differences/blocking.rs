@@ -1,6 +1,6 @@
 //! Program `blocking`: a blocked thread stops all tasks on it.
 //!
-//! The only program besides `workers` that needs a real clock.
+//! This program and `errands` need the real clock, because they block threads.
 
 use std::thread;
 
@@ -11,17 +11,17 @@ use tracing::info;
 
 use crate::fetch::ms;
 
-/// The program: a clock that ticks five times, beside something that takes long
-/// and does not await.
+/// The program: a clock that ticks five times, and an oven that takes long and does
+/// not await anything.
 pub async fn run() {
     info!("blocks the runtime's thread");
     let clock = tokio::spawn(lane("clock", ticks()));
-    // Lets the clock begin.
+    // Lets the clock start first.
     tokio::task::yield_now().await;
     lane("oven", async { thread::sleep(ms(300)) }).await;
     let _ = clock.await;
 
-    info!("blocks a thread that is there for it");
+    info!("blocks a thread of spawn_blocking");
     let clock = tokio::spawn(lane("clock", ticks()));
     let oven = spawn_blocking(|| timeline::blocking_lane("oven", || thread::sleep(ms(300))));
     let _ = tokio::join!(clock, oven);

@@ -1,4 +1,4 @@
-//! Program `send`: what lives across an await travels with the task.
+//! Program `send`: what lives across an await moves with the task.
 
 use std::rc::Rc;
 
@@ -6,11 +6,11 @@ use tracing::info;
 
 use crate::fetch::{fetch, ms};
 
-/// The program: a task that uses an `Rc`, which must not leave its thread.
+/// The program: a task that uses an `Rc`, which must not move to another thread.
 pub async fn run() {
     let shopping = tokio::spawn(async {
-        // The block ends the life of the list before the await, where the task
-        // may be moved to another thread, and the list with it.
+        // The block drops the list before the await. At an await the task may move
+        // to another thread, and everything that is still alive moves with it.
         {
             let list = Rc::new("bread");
             info!("the list says {list}");

@@ -1,4 +1,4 @@
-//! Program `cancel`: dropping a future cancels it, at its await.
+//! Program `cancel`: dropping a future cancels it at its await.
 
 use timeline::lane;
 use tokio::time::{sleep, timeout};
@@ -6,8 +6,8 @@ use tracing::info;
 
 use crate::fetch::{fetch, ms};
 
-/// Says that it is dropped: what a lock, a file or a connection would do in its
-/// own way.
+/// Reports when it is dropped. A lock, a file or a connection is released in the
+/// same way.
 struct Basket;
 
 impl Drop for Basket {
@@ -26,9 +26,9 @@ pub async fn run() {
         info!("has bread");
     });
     let in_time = timeout(ms(20), shopping).await.is_ok();
-    info!("home in time: {in_time}");
+    info!("finished in time: {in_time}");
 
-    // A task is not cancelled by dropping its handle; it has to be aborted.
+    // Dropping its handle would not cancel a task. `abort` does.
     let task = tokio::spawn(fetch("onions", ms(30)));
     sleep(ms(10)).await;
     task.abort();

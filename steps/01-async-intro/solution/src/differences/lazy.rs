@@ -12,7 +12,7 @@ pub async fn run() {
     let milk = tokio::spawn(fetch("milk", ms(10)));
     info!("has spawned a task for the milk");
     sleep(ms(30)).await;
-    info!("asks for both");
+    info!("awaits both");
     let _ = milk.await;
     info!("has the milk");
     bread.await;

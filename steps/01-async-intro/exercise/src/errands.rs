@@ -1,4 +1,4 @@
-//! Program `workers`: three workers, one thread, no async.
+//! Program `errands`: three errands on one thread, without async.
 
 use std::thread;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tracing::info;
 
 use crate::fetch::ms;
 
-/// Fetches `item` and blocks the thread for as long as that takes: nothing else
-/// can happen on it.
+/// Fetches `item` and blocks the thread for as long as that takes. Nothing else
+/// can run on the thread in the meantime.
 pub fn fetch(item: &'static str, takes: Duration) -> &'static str {
     blocking_lane(item, || thread::sleep(takes));
     item
@@ -17,7 +17,7 @@ pub fn fetch(item: &'static str, takes: Duration) -> &'static str {
 
 /// The program.
 pub fn run() {
-    info!("sends for three items");
+    info!("starts three errands");
     let basket = [
         fetch("milk", ms(300)),
         fetch("bread", ms(200)),
