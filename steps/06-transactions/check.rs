@@ -328,12 +328,20 @@ async fn begin_dropped() -> Outcome {
 
 async fn no_items_are_refused() -> Outcome {
     let database = Database::sample().await?;
-    refused(&database, &json!({"customer_id": 2, "items": []}), "items").await
+    let service = service(&database, EngineConfig::default())?;
+    refused(
+        &database,
+        &service,
+        &json!({"customer_id": 2, "items": []}),
+        "items",
+    )
+    .await
 }
 
 async fn quantities_are_limited() -> Outcome {
     let database = Database::sample().await?;
     let two_to_32 = 1_i64 << 32;
+    let service = service(&database, EngineConfig::default())?;
     for quantity in [
         0,
         -1,
@@ -348,20 +356,21 @@ async fn quantities_are_limited() -> Outcome {
     ] {
         let items = json!([{"id": 2, "quantity": 1}, {"id": 3, "quantity": quantity}]);
         let order = json!({"customer_id": 2, "items": items});
-        refused(&database, &order, "items[1].quantity").await?;
+        refused(&database, &service, &order, "items[1].quantity").await?;
     }
     Ok(())
 }
 
 async fn duplicates_are_refused() -> Outcome {
     let database = Database::sample().await?;
+    let service = service(&database, EngineConfig::default())?;
     for (lines, field) in [
         ([(2, 1), (3, 1), (2, 1)], "items[2].id"),
         // Another quantity does not make it another item.
         ([(4, 5), (2, 1), (2, 3)], "items[2].id"),
         ([(3, 2), (3, 7), (1, 1)], "items[1].id"),
     ] {
-        refused(&database, &order(2, &lines), field).await?;
+        refused(&database, &service, &order(2, &lines), field).await?;
     }
     Ok(())
 }
@@ -531,6 +540,7 @@ async fn unknown_item() -> Outcome {
     database.add_item(98, "Rye", 300).await?;
     database.add_item(-5, "Oats", 300).await?;
     let known = [(2, 4), (4, 1), (1, 9)];
+    let service = service(&database, EngineConfig::default())?;
     for (unknown, at) in [
         (99, 1),
         (99, 0),
@@ -543,7 +553,7 @@ async fn unknown_item() -> Outcome {
         let mut lines = known.to_vec();
         lines.insert(at, (unknown, 6));
         let field = format!("items[{at}].id");
-        refused(&database, &order(2, &lines), &field).await?;
+        refused(&database, &service, &order(2, &lines), &field).await?;
         refused_without_http(&database, 2, &lines, &field).await?;
     }
     Ok(())
@@ -553,8 +563,15 @@ async fn unknown_customer() -> Outcome {
     let database = Database::sample().await?;
     database.add_customer(76, "Dana").await?;
     database.add_customer(-5, "Eve").await?;
+    let service = service(&database, EngineConfig::default())?;
     for unknown in [77, 0, -1, 50, (1 << 32) + 2, i64::MIN] {
-        refused(&database, &order(unknown, &[(2, 4)]), "customer_id").await?;
+        refused(
+            &database,
+            &service,
+            &order(unknown, &[(2, 4)]),
+            "customer_id",
+        )
+        .await?;
         refused_without_http(&database, unknown, &[(2, 4)], "customer_id").await?;
     }
     Ok(())
@@ -971,8 +988,7 @@ async fn fresh() -> Result<(Service, Database), Failure> {
 
 /// Posts the order: it must be refused, blaming `field`, and leave the database
 /// as it was.
-async fn refused(database: &Database, order: &Value, field: &str) -> Outcome {
-    let service = service(database, EngineConfig::default())?;
+async fn refused(database: &Database, service: &Service, order: &Value, field: &str) -> Outcome {
     let before = database.snapshot().await?;
     let reply = service.post_json(NEW_ORDER, order).await?;
 
