@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use contract::statements::Recording;
 use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, answers, ensure, equal};
 use futures::future::join_all;
-use futures::join;
+use futures::{TryStreamExt, join};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -148,6 +149,11 @@ fn main() -> ExitCode {
             "while another writer keeps the lock the answer is 503, and nothing is stored",
             busy,
         )
+        .paused_check(
+            "06.3",
+            "an order waits for the lock once, for as long as the busy timeout says",
+            waits_once,
+        )
         .check(
             "06.3",
             "a stored order is answered with its number and path, a bad one with a problem",
@@ -211,14 +217,18 @@ async fn begin_fails_when_busy() -> Outcome {
     busy_error(
         "engine.begin() while the only connection of the pool is in use",
         second,
-    )
+    )?;
+    tries_once("engine.begin()", async |engine: &Engine| {
+        engine.begin().await.map(drop)
+    })
+    .await
 }
 
 /// The error must be one that clients hear as status 503.
 fn busy_error<T>(asked: &str, begun: Result<T, Error>) -> Outcome {
     let expected = "an error that becomes status 503";
     match begun {
-        Ok(_) => Err(Failure::new(asked, expected, "a transaction")),
+        Ok(_) => Err(Failure::new(asked, expected, "success")),
         Err(error) => {
             let text = format!("{error:?}");
             let status = error.into_response().status();
@@ -267,6 +277,18 @@ async fn begin_then_drop_or_commit() -> Outcome {
 }
 
 async fn begin_is_patient() -> Outcome {
+    waits_half_an_hour("engine.begin()", async |engine: &Engine| {
+        engine.begin().await.map(drop)
+    })
+    .await
+}
+
+/// Another connection holds the write lock for half an hour, which is less than
+/// the busy timeout.
+async fn waits_half_an_hour<T>(
+    asked: &str,
+    call: impl AsyncFnOnce(&Engine) -> Result<T, Error>,
+) -> Outcome {
     tokio::time::resume();
     let database = Database::sample().await?;
     let hour = Duration::from_secs(3600);
@@ -279,19 +301,55 @@ async fn begin_is_patient() -> Outcome {
         },
     )?;
     let lock = database.lock_exclusively().await?;
-    let mut begin = pin!(engine.begin());
-    let early = after(hour / 2, begin.as_mut()).await;
+    let mut call = pin!(call(&engine));
+    let early = after(hour / 2, call.as_mut()).await;
     lock.release().await?;
-    let begun = match early {
+    let result = match early {
         Some(early) => early,
-        None => begin.await,
+        None => call.await,
     };
     ensure(
-        begun.is_ok(),
-        "engine.begin() with a busy timeout of 60 minutes, while another connection holds the \
-         write lock for 30 minutes",
-        "a transaction, as soon as the lock is free",
-        format!("{:?}", begun.err()),
+        result.is_ok(),
+        format!(
+            "{asked} with a busy timeout of 60 minutes, while another connection holds the write \
+             lock for 30 minutes"
+        ),
+        "success, as soon as the lock is free",
+        format!("{:?}", result.err()),
+    )
+}
+
+/// Another connection holds the write lock for longer than the busy timeout, but
+/// no longer than the first attempt of `call` takes: a second one would succeed.
+async fn tries_once<T>(
+    asked: &str,
+    call: impl AsyncFnOnce(&Engine) -> Result<T, Error>,
+) -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(
+        &database,
+        EngineConfig {
+            busy_timeout: Duration::ZERO,
+            ..small()
+        },
+    )?;
+    // The only connection goes to those who wait for it in their order: to the
+    // call, and then to the query below it.
+    let mut taken = engine.stream_query(sqlx::query("SELECT id FROM customer"));
+    taken.try_next().await.or_fail("SELECT id FROM customer")?;
+    let lock = database.lock_exclusively().await?;
+    let release = async {
+        let one = engine.execute_query(sqlx::query("SELECT 1")).await;
+        lock.release().await?;
+        one.or_fail("SELECT 1")
+    };
+    let (result, released, ()) = join!(call(&engine), release, async { drop(taken) });
+    released?;
+    busy_error(
+        &format!(
+            "{asked} while another connection holds the write lock, until the busy timeout has passed"
+        ),
+        result,
     )
 }
 
@@ -504,7 +562,7 @@ async fn the_right_number() -> Outcome {
              END",
         )
         .await?;
-    let service = service(&database, small())?;
+    let service = service(&database, EngineConfig::default())?;
     let mut promised = BTreeSet::from([1, 3]);
     for customer in [1, 2, 2, 1] {
         let lines = [(1, customer), (4, 2)];
@@ -677,7 +735,7 @@ async fn commit_fails() -> Outcome {
     ] {
         database.execute(sql).await?;
     }
-    let service = service(&database, small())?;
+    let service = service(&database, EngineConfig::default())?;
     let before = database.snapshot().await?;
     let reply = service.post_json(NEW_ORDER, &order(2, &[(2, 4)])).await?;
     let asked = format!(
@@ -866,24 +924,29 @@ async fn dropped_half_way() -> Outcome {
         .execute_query(sqlx::query("SELECT 1"))
         .await
         .or_fail("SELECT 1")?;
-    let items = new_items(&[(2, 4), (3, 6)]);
-    // Each round lets the future go one await further than the one before.
-    for polls in 0..=100 {
+    let lines = [(2, 4), (3, 6), (4, 1), (1, 2)];
+    let items = new_items(&lines);
+    let recording = Recording::start();
+    // Each round lets the future go one statement further than the one before.
+    for statements in 0..=100 {
+        let executed = || recording.statements().len();
+        let begin = executed();
         let order = add_new_order_for_customer(&engine, 2, &items);
-        let finished = poll_at_most(polls, order).await;
+        let finished = poll_until(|| executed() - begin >= statements, order).await;
         if let Some(result) = finished {
             let id = result.or_fail("add_new_order_for_customer(&engine, 2, …)")?;
             return equal_texts(
                 format!(
-                    "{polls} clients that went away, then one that stayed: what is stored as order {id}?"
+                    "{statements} clients that went away, then one that stayed: what is stored as order {id}?"
                 ),
-                &order_text(2, &[(2, 4), (3, 6)]),
+                &order_text(2, &lines),
                 &stored(&database, id).await?,
             );
         }
         let asked = format!(
-            "add_new_order_for_customer(&engine, 2, …) with 2 items, dropped after {polls} polls"
+            "add_new_order_for_customer(&engine, 2, …) with 4 items, dropped when {statements} statements had ended"
         );
+        let before = executed();
         ensure(
             other_writer(&database, Duration::from_secs(5), "").await?,
             &asked,
@@ -891,19 +954,31 @@ async fn dropped_half_way() -> Outcome {
             "the lock is still held after 5 s",
         )?;
         let half = "SELECT count(*) FROM orders WHERE id > 3
-                    AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) <> 2";
+                    AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) <> 4";
         let half: i64 = database.one(half).await?;
         ensure(
             half == 0,
-            asked,
-            "the order with both items, or nothing",
+            &asked,
+            "the order with its four items, or nothing",
             "an order that has not all of its items",
+        )?;
+        // The only connection is free again when this has been executed.
+        engine
+            .execute_query(sqlx::query("SELECT 1"))
+            .await
+            .or_fail("SELECT 1")?;
+        let after = executed() - before - 1;
+        ensure(
+            after <= 1,
+            format!("{asked}; how many statements end after that?"),
+            "at most the one that was being executed",
+            format!("{after}: the order goes on without its caller"),
         )?;
     }
     Err(Failure::new(
         "add_new_order_for_customer(&engine, 2, …)",
-        "an end",
-        "none after 100 polls",
+        "less than 100 statements",
+        "more than 100 statements",
     ))
 }
 
@@ -955,6 +1030,19 @@ async fn busy() -> Outcome {
         format!("status {}, Retry-After: {retry_after}", reply.status),
     )?;
     database.expect_unchanged(&asked, &before).await
+}
+
+async fn waits_once() -> Outcome {
+    let items = new_items(&[(2, 4)]);
+    let asked = "add_new_order_for_customer(&engine, 2, [2 x 4])";
+    waits_half_an_hour(asked, async |engine: &Engine| {
+        add_new_order_for_customer(engine, 2, &items).await
+    })
+    .await?;
+    tries_once(asked, async |engine: &Engine| {
+        add_new_order_for_customer(engine, 2, &items).await
+    })
+    .await
 }
 
 async fn answers_to_orders() -> Outcome {
@@ -1162,18 +1250,22 @@ async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     if polls == 0 {
         return None;
     }
-    let mut future = pin!(future);
     let mut polled = 0;
+    let stop = || {
+        polled += 1;
+        polled == polls
+    };
+    poll_until(stop, future).await
+}
+
+/// Drives `future` until it is ready, or drops it when it has to wait and `stop`
+/// returns true.
+async fn poll_until<F: Future>(mut stop: impl FnMut() -> bool, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => {
-            polled += 1;
-            if polled == polls {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
-        }
+        Poll::Pending if stop() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
     })
     .await
 }
