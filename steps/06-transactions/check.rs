@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use contract::statements::Recording;
 use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, answers, ensure, equal};
 use futures::future::join_all;
+use futures::{TryStreamExt, join};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use step06::db::base::{Engine, EngineConfig};
 use step06::db_accessor::{MAX_QUANTITY, add_new_order_for_customer};
+use step06::error::Error;
 use step06::server;
 use step06::types::NewOrderItem;
 
@@ -23,18 +26,28 @@ fn main() -> ExitCode {
     Suite::new("06-transactions", env!("CARGO_MANIFEST_DIR"))
         .check(
             "06.1",
-            "a transaction that has begun keeps other writers out",
+            "a transaction that has begun keeps other writers out, but not readers",
             begin_takes_the_lock,
         )
-        .check(
+        .paused_check(
             "06.1",
-            "a transaction that cannot have the lock does not begin",
-            begin_waits_for_the_lock,
+            "a transaction that cannot have the lock or a connection does not begin",
+            begin_fails_when_busy,
         )
         .check(
             "06.1",
             "a transaction stores at its commit, and nothing when it is dropped",
             begin_then_drop_or_commit,
+        )
+        .paused_check(
+            "06.1",
+            "a transaction waits for the lock for as long as the busy timeout says",
+            begin_is_patient,
+        )
+        .check(
+            "06.1",
+            "a begin that is dropped while it waits does not keep the lock",
+            begin_dropped,
         )
         .check(
             "06.2",
@@ -53,8 +66,13 @@ fn main() -> ExitCode {
         )
         .check(
             "06.2",
-            "what the request gives away is refused without waiting for the database",
-            refused_without_the_lock,
+            "an order that breaks none of the three rules is stored",
+            rules_are_not_too_strict,
+        )
+        .check(
+            "06.2",
+            "the three rules need no connection, and hold without HTTP too",
+            rules_need_no_connection,
         )
         .check(
             "06.3",
@@ -65,6 +83,16 @@ fn main() -> ExitCode {
             "06.3",
             "an order belongs to the customer who placed it",
             the_right_customer,
+        )
+        .check(
+            "06.3",
+            "an order has the current time in UTC, in the form of the other orders",
+            the_right_time,
+        )
+        .check(
+            "06.3",
+            "an order gets an unused number, and the answer names that one",
+            the_right_number,
         )
         .check(
             "06.3",
@@ -83,6 +111,11 @@ fn main() -> ExitCode {
         )
         .check(
             "06.3",
+            "not every failure of the database is an unknown customer",
+            customer_fails_otherwise,
+        )
+        .check(
+            "06.3",
             "an order whose commit fails is not answered with 201",
             commit_fails,
         )
@@ -90,6 +123,11 @@ fn main() -> ExitCode {
             "06.3",
             "one connection is enough for an order, and is free after a refusal",
             one_connection,
+        )
+        .check(
+            "06.3",
+            "a customer or an item that is deleted meanwhile is refused by its field",
+            deleted_meanwhile,
         )
         .check(
             "06.3",
@@ -103,59 +141,106 @@ fn main() -> ExitCode {
         )
         .check(
             "06.3",
-            "while another writer keeps the lock the answer is 503, and nothing is stored",
-            busy,
+            "an order whose client goes away before the lock is free is not stored",
+            dropped_while_waiting,
         )
         .check(
             "06.3",
-            "a stored order is answered with its address, a bad one as a problem",
+            "while another writer keeps the lock the answer is 503, and nothing is stored",
+            busy,
+        )
+        .paused_check(
+            "06.3",
+            "an order waits for the lock once, for as long as the busy timeout says",
+            waits_once,
+        )
+        .check(
+            "06.3",
+            "a stored order is answered with its number and path, a bad one with a problem",
             answers_to_orders,
         )
         .check("06.3", "all other answers are as before", other_answers)
         .run()
 }
 
-const ADDRESS: &str = "/api/add_new_order";
+const NEW_ORDER: &str = "/api/add_new_order";
 
 async fn begin_takes_the_lock() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine(&database, EngineConfig::default())?;
 
     let transaction = engine.begin().await.or_fail("engine.begin()")?;
-    let other = other_writer(&database, Duration::ZERO).await?;
+    let writer = other_writer(&database, Duration::ZERO, "").await?;
+    let read = "SELECT count(*) FROM orders";
+    let reader = database.one::<i64>(read).await;
     drop(transaction);
 
+    let asked =
+        "engine.begin(), then before the transaction writes anything, over another connection:";
     ensure(
-        !other,
-        "engine.begin(), then before any write of it, over another connection:\nBEGIN IMMEDIATE",
+        !writer,
+        format!("{asked}\nBEGIN IMMEDIATE"),
         "the other connection finds the database locked",
         "the other connection could begin to write",
+    )?;
+    ensure(
+        reader.is_ok(),
+        format!("{asked}\n{read}"),
+        "a number: a reader does not have to wait for a writer",
+        reader.map_or_else(
+            |failure| failure.got().to_owned(),
+            |count| count.to_string(),
+        ),
     )
 }
 
-async fn begin_waits_for_the_lock() -> Outcome {
+async fn begin_fails_when_busy() -> Outcome {
+    tokio::time::resume();
     let database = Database::sample().await?;
-    let engine = engine(&database, impatient())?;
-
     let lock = database.lock_exclusively().await?;
-    let begun = engine.begin().await;
-    let asked = "engine.begin() while another connection holds the write lock";
-    let expected = "the error of SQLite that means busy";
-    let outcome = match begun {
-        Ok(_) => Err(Failure::new(asked, expected, "a transaction")),
+    let begun = engine(&database, impatient())?.begin().await;
+    lock.release().await?;
+    busy_error(
+        "engine.begin() while another connection holds the write lock",
+        begun,
+    )?;
+
+    let engine = engine(&database, small())?;
+    let first = engine.begin().await.or_fail("engine.begin()")?;
+    let mut begin = pin!(engine.begin());
+    let early = after(2 * small().acquire_timeout, begin.as_mut()).await;
+    let second = match early {
+        Some(early) => early,
+        None => begin.await,
+    };
+    drop(first);
+    busy_error(
+        "engine.begin() while the only connection of the pool is in use",
+        second,
+    )?;
+    tries_once("engine.begin()", async |engine: &Engine| {
+        engine.begin().await.map(drop)
+    })
+    .await
+}
+
+/// The error must be one that clients hear as status 503.
+fn busy_error<T>(asked: &str, begun: Result<T, Error>) -> Outcome {
+    let expected = "an error that becomes status 503";
+    match begun {
+        Ok(_) => Err(Failure::new(asked, expected, "success")),
         Err(error) => {
             let text = format!("{error:?}");
             let status = error.into_response().status();
+            let got = format!("status {status}: {text}");
             ensure(
                 status == StatusCode::SERVICE_UNAVAILABLE,
                 asked,
                 expected,
-                text,
+                got,
             )
         }
-    };
-    lock.release().await?;
-    outcome
+    }
 }
 
 async fn begin_then_drop_or_commit() -> Outcome {
@@ -191,59 +276,209 @@ async fn begin_then_drop_or_commit() -> Outcome {
     )
 }
 
+async fn begin_is_patient() -> Outcome {
+    waits_half_an_hour("engine.begin()", async |engine: &Engine| {
+        engine.begin().await.map(drop)
+    })
+    .await
+}
+
+/// Another connection holds the write lock for half an hour, which is less than
+/// the busy timeout.
+async fn waits_half_an_hour<T>(
+    asked: &str,
+    call: impl AsyncFnOnce(&Engine) -> Result<T, Error>,
+) -> Outcome {
+    tokio::time::resume();
+    let database = Database::sample().await?;
+    let hour = Duration::from_secs(3600);
+    let engine = engine(
+        &database,
+        EngineConfig {
+            acquire_timeout: hour,
+            busy_timeout: hour,
+            ..EngineConfig::default()
+        },
+    )?;
+    let lock = database.lock_exclusively().await?;
+    let mut call = pin!(call(&engine));
+    let early = after(hour / 2, call.as_mut()).await;
+    lock.release().await?;
+    let result = match early {
+        Some(early) => early,
+        None => call.await,
+    };
+    ensure(
+        result.is_ok(),
+        format!(
+            "{asked} with a busy timeout of 60 minutes, while another connection holds the write \
+             lock for 30 minutes"
+        ),
+        "success, as soon as the lock is free",
+        format!("{:?}", result.err()),
+    )
+}
+
+/// Another connection holds the write lock for longer than the busy timeout, but
+/// no longer than the first attempt of `call` takes: a second one would succeed.
+async fn tries_once<T>(
+    asked: &str,
+    call: impl AsyncFnOnce(&Engine) -> Result<T, Error>,
+) -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(
+        &database,
+        EngineConfig {
+            busy_timeout: Duration::ZERO,
+            ..small()
+        },
+    )?;
+    // The only connection goes to those who wait for it in their order: to the
+    // call, and then to the query below it.
+    let mut taken = engine.stream_query(sqlx::query("SELECT id FROM customer"));
+    taken.try_next().await.or_fail("SELECT id FROM customer")?;
+    let lock = database.lock_exclusively().await?;
+    let release = async {
+        let one = engine.execute_query(sqlx::query("SELECT 1")).await;
+        lock.release().await?;
+        one.or_fail("SELECT 1")
+    };
+    let (result, released, ()) = join!(call(&engine), release, async { drop(taken) });
+    released?;
+    busy_error(
+        &format!(
+            "{asked} while another connection holds the write lock, until the busy timeout has passed"
+        ),
+        result,
+    )
+}
+
+async fn begin_dropped() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine(&database, small())?;
+    let one = || engine.execute_query(sqlx::query("SELECT 1"));
+    one().await.or_fail("SELECT 1")?;
+    for polls in 1..=3 {
+        let lock = database.lock_exclusively().await?;
+        drop_while_locked(polls, engine.begin()).await;
+        lock.release().await?;
+
+        let asked = "engine.begin() is dropped while another connection holds the write lock, \
+                     which is then released";
+        // The only connection is back when it answers, so what it was doing for
+        // the dropped begin has ended.
+        one()
+            .await
+            .or_fail(format!("{asked}; with a pool of 1, SELECT 1"))?;
+        ensure(
+            other_writer(&database, Duration::from_millis(500), "").await?,
+            asked,
+            "the write lock is free: nobody has a transaction",
+            "the write lock is held by the engine's connection",
+        )?;
+    }
+    engine
+        .begin()
+        .await
+        .map(drop)
+        .or_fail("engine.begin() after others were dropped")
+}
+
 async fn no_items_are_refused() -> Outcome {
-    let order = json!({"customer_id": 2, "items": []});
-    refused(&order, "items").await
+    let database = Database::sample().await?;
+    let service = service(&database, EngineConfig::default())?;
+    refused(
+        &database,
+        &service,
+        &json!({"customer_id": 2, "items": []}),
+        "items",
+    )
+    .await
 }
 
 async fn quantities_are_limited() -> Outcome {
-    for quantity in [0, -1, -4, MAX_QUANTITY + 1, i64::MAX, i64::MIN] {
+    let database = Database::sample().await?;
+    let two_to_32 = 1_i64 << 32;
+    let service = service(&database, EngineConfig::default())?;
+    for quantity in [
+        0,
+        -1,
+        -4,
+        MAX_QUANTITY + 1,
+        two_to_32,
+        two_to_32 + 1,
+        1 - two_to_32,
+        i64::MAX,
+        i64::MIN,
+        i64::MIN + 1,
+    ] {
         let items = json!([{"id": 2, "quantity": 1}, {"id": 3, "quantity": quantity}]);
         let order = json!({"customer_id": 2, "items": items});
-        refused(&order, "items[1].quantity").await?;
-    }
-    for quantity in [1, MAX_QUANTITY] {
-        let order = json!({"customer_id": 2, "items": [{"id": 2, "quantity": quantity}]});
-        let database = Database::sample().await?;
-        let service = service(&database, EngineConfig::default())?;
-        service
-            .post_json(ADDRESS, &order)
-            .await?
-            .expect_status(201)?;
+        refused(&database, &service, &order, "items[1].quantity").await?;
     }
     Ok(())
 }
 
 async fn duplicates_are_refused() -> Outcome {
-    let items = json!([
-        {"id": 2, "quantity": 1}, {"id": 3, "quantity": 1}, {"id": 2, "quantity": 1}
-    ]);
-    refused(&json!({"customer_id": 2, "items": items}), "items[2].id").await
+    let database = Database::sample().await?;
+    let service = service(&database, EngineConfig::default())?;
+    for (lines, field) in [
+        ([(2, 1), (3, 1), (2, 1)], "items[2].id"),
+        // Another quantity does not make it another item.
+        ([(4, 5), (2, 1), (2, 3)], "items[2].id"),
+        ([(3, 2), (3, 7), (1, 1)], "items[1].id"),
+    ] {
+        refused(&database, &service, &order(2, &lines), field).await?;
+    }
+    Ok(())
 }
 
-async fn refused_without_the_lock() -> Outcome {
+async fn rules_are_not_too_strict() -> Outcome {
+    let twin = (1_i64 << 32) + 2;
     let database = Database::sample().await?;
-    let service = service(&database, impatient())?;
-    let lock = database.lock_exclusively().await?;
-    let mut replies = Vec::new();
-    for items in [
-        json!([]),
-        json!([{"id": 2, "quantity": 0}]),
-        json!([{"id": 2, "quantity": 1}, {"id": 2, "quantity": 1}]),
-    ] {
-        let order = json!({"customer_id": 2, "items": items});
-        replies.push(service.post_json(ADDRESS, &order).await?);
+    for id in [twin, -2, 0] {
+        database.add_item(id, "Rye's \"best\"", 300).await?;
     }
-    lock.release().await?;
-    for reply in replies {
-        ensure(
-            reply.status == 422,
+    let many = many_lines(&database).await?;
+    let service = service(&database, EngineConfig::default())?;
+    for lines in [
+        vec![(2, 1)],
+        vec![(2, MAX_QUANTITY)],
+        // The limit is for each item, not for their sum.
+        vec![(1, MAX_QUANTITY), (2, MAX_QUANTITY), (3, 2)],
+        vec![(1, 5), (2, 5), (3, 5), (4, 5)],
+        // The ids differ, although their lower 32 bits do not.
+        vec![(2, 3), (twin, 4), (-2, 2), (0, 1)],
+        many,
+    ] {
+        let reply = service.post_json(NEW_ORDER, &order(2, &lines)).await?;
+        reply.expect_status(201)?;
+    }
+    Ok(())
+}
+
+async fn rules_need_no_connection() -> Outcome {
+    // Not a database: whatever needs a connection to it fails.
+    let database = Database::sample().await?;
+    let engine = Engine::new(&format!("{}-missing", database.url()), small());
+    let engine = engine.or_fail("Engine::new")?;
+    for (customer, lines, field) in [
+        (2, vec![], "items"),
+        (77, vec![], "items"),
+        (2, vec![(2, 0)], "items[0].quantity"),
+        (2, vec![(99, 1), (3, MAX_QUANTITY + 1)], "items[1].quantity"),
+        (2, vec![(2, 1), (3, 1), (2, 2)], "items[2].id"),
+    ] {
+        let items = new_items(&lines);
+        let result = add_new_order_for_customer(&engine, customer, &items).await;
+        equal_texts(
             format!(
-                "while another connection holds the write lock:\n{}",
-                reply.asked()
+                "the database cannot be opened:\n\
+                 add_new_order_for_customer(&engine, {customer}, {})",
+                order(customer, &lines)["items"]
             ),
-            "status 422, before a transaction begins",
-            format!("status {}: {}", reply.status, reply.text()),
+            &blame(field),
+            &blamed(&result),
         )?;
     }
     Ok(())
@@ -251,29 +486,107 @@ async fn refused_without_the_lock() -> Outcome {
 
 async fn answered_is_stored() -> Outcome {
     let database = Database::sample().await?;
+    let twin = (1_i64 << 32) + 2;
+    for id in [70, -7, twin, 0] {
+        database.add_customer(id, "Dana O'Hara").await?;
+        database.add_item(id, "Rye", 300).await?;
+    }
+    let many = many_lines(&database).await?;
     let service = service(&database, EngineConfig::default())?;
-    let order = json!({"customer_id": 1, "items": [
-        {"id": 4, "quantity": 3}, {"id": 1, "quantity": 7}, {"id": 3, "quantity": 1}
-    ]});
-    let reply = service.post_json(ADDRESS, &order).await?;
-    let id = order_id(&reply)?;
-    equal_texts(
-        format!("{}\nthen: what is stored as order {id}?", reply.asked()),
-        "customer 1: item 4 x 3, item 1 x 7, item 3 x 1",
-        &stored(&database, id).await?,
-    )
+    for (customer, lines) in [
+        (1, vec![(4, 3), (1, 7), (3, 1)]),
+        (70, vec![(twin, 2), (2, MAX_QUANTITY)]),
+        (-7, vec![(70, 5), (-7, 1), (0, 9), (4, 2)]),
+        (twin, vec![(2, 2)]),
+        (0, many),
+    ] {
+        let order = order(customer, &lines);
+        let reply = service.post_json(NEW_ORDER, &order).await?;
+        let id = order_id(&reply)?;
+        equal_texts(
+            format!("{}\nthen: what is stored as order {id}?", reply.asked()),
+            &order_text(customer, &lines),
+            &stored(&database, id).await?,
+        )?;
+    }
+    Ok(())
 }
 
 async fn the_right_customer() -> Outcome {
     let database = Database::sample().await?;
     let service = service(&database, EngineConfig::default())?;
     for customer in [2, 3, 1] {
-        let order = json!({"customer_id": customer, "items": [{"id": 4, "quantity": 3}]});
-        let reply = service.post_json(ADDRESS, &order).await?;
+        let reply = service
+            .post_json(NEW_ORDER, &order(customer, &[(4, 3)]))
+            .await?;
         let id = order_id(&reply)?;
         equal_texts(
             format!("{}\nthen: what is stored as order {id}?", reply.asked()),
-            &format!("customer {customer}: item 4 x 3"),
+            &order_text(customer, &[(4, 3)]),
+            &stored(&database, id).await?,
+        )?;
+    }
+    Ok(())
+}
+
+async fn the_right_time() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database, EngineConfig::default())?;
+    let now = "SELECT datetime('now')";
+    let before: String = database.one(now).await?;
+    let reply = service.post_json(NEW_ORDER, &order(2, &[(2, 4)])).await?;
+    let id = order_id(&reply)?;
+    let time = format!("SELECT order_time FROM orders WHERE id = {id}");
+    let time: Option<String> = database.one(&time).await?;
+    let time = time.unwrap_or_default();
+    let after: String = database.one(now).await?;
+    // Text of this form sorts as time does.
+    ensure(
+        time.len() == before.len() && before <= time && time <= after,
+        format!("{}\nthen: the order_time of order {id}", reply.asked()),
+        format!("from {before} to {after}"),
+        time,
+    )
+}
+
+async fn the_right_number() -> Outcome {
+    let database = Database::sample().await?;
+    // The ids have gaps, and each order of customer 2 makes another one behind it.
+    database
+        .execute(
+            "DELETE FROM order_items WHERE order_id = 2;
+             DELETE FROM orders WHERE id = 2;
+             CREATE TRIGGER gift AFTER INSERT ON orders WHEN new.customer_id = 2
+             BEGIN
+                 INSERT INTO orders VALUES (new.id + 40, 3, new.order_time);
+             END",
+        )
+        .await?;
+    let service = service(&database, EngineConfig::default())?;
+    let mut promised = BTreeSet::from([1, 3]);
+    for customer in [1, 2, 2, 1] {
+        let lines = [(1, customer), (4, 2)];
+        let reply = service
+            .post_json(NEW_ORDER, &order(customer, &lines))
+            .await?;
+        if reply.status != 201 {
+            return Err(reply.failure("status 201; order 2 was deleted before, so ids have gaps"));
+        }
+        let id = order_id(&reply)?;
+        let asked = "order 2 was deleted before, and a trigger adds another order behind each \
+                     order of customer 2:";
+        ensure(
+            promised.insert(id),
+            format!("{asked}\n{}", reply.asked()),
+            "a number that no other order has",
+            format!("order {id}"),
+        )?;
+        equal_texts(
+            format!(
+                "{asked}\n{}\nthen: what is stored as order {id}?",
+                reply.asked()
+            ),
+            &order_text(customer, &lines),
             &stored(&database, id).await?,
         )?;
     }
@@ -281,56 +594,131 @@ async fn the_right_customer() -> Outcome {
 }
 
 async fn unknown_item() -> Outcome {
-    for unknown in [99, 0, -1] {
-        let items = json!([{"id": 2, "quantity": 4}, {"id": unknown, "quantity": 6}]);
-        let order = json!({"customer_id": 2, "items": items});
-        refused(&order, "items[1].id").await?;
+    let database = Database::sample().await?;
+    database.add_item(98, "Rye", 300).await?;
+    database.add_item(-5, "Oats", 300).await?;
+    let known = [(2, 4), (4, 1), (1, 9)];
+    let service = service(&database, EngineConfig::default())?;
+    for (unknown, at) in [
+        (99, 1),
+        (99, 0),
+        (99, 2),
+        (0, 1),
+        (-1, 3),
+        (50, 1),
+        ((1 << 32) + 2, 2),
+    ] {
+        let mut lines = known.to_vec();
+        lines.insert(at, (unknown, 6));
+        let field = format!("items[{at}].id");
+        refused(&database, &service, &order(2, &lines), &field).await?;
+        refused_without_http(&database, 2, &lines, &field).await?;
     }
     Ok(())
 }
 
 async fn unknown_customer() -> Outcome {
-    for unknown in [77, 0, -1] {
-        let order = json!({"customer_id": unknown, "items": [{"id": 2, "quantity": 4}]});
-        refused(&order, "customer_id").await?;
+    let database = Database::sample().await?;
+    database.add_customer(76, "Dana").await?;
+    database.add_customer(-5, "Eve").await?;
+    let service = service(&database, EngineConfig::default())?;
+    for unknown in [77, 0, -1, 50, (1 << 32) + 2, i64::MIN] {
+        refused(
+            &database,
+            &service,
+            &order(unknown, &[(2, 4)]),
+            "customer_id",
+        )
+        .await?;
+        refused_without_http(&database, unknown, &[(2, 4)], "customer_id").await?;
     }
     Ok(())
 }
+
+const NOBODY_TO_BLAME: &str = "status 500: no field of the order is to blame";
 
 async fn item_fails_otherwise() -> Outcome {
     for (what, prepared, status, expected) in [
         (
             "item 3 exists, but a trigger aborts its INSERT into order_items",
-            "CREATE TRIGGER refuse BEFORE INSERT ON order_items WHEN new.item_id = 3
-             BEGIN SELECT RAISE(ABORT, 'refused by the check'); END",
+            refusal("order_items", "WHEN new.item_id = 3"),
             500,
-            "status 500: no field of the order is to blame",
+            NOBODY_TO_BLAME,
+        ),
+        (
+            "item 2 exists, but a trigger aborts its INSERT into order_items",
+            refusal("order_items", "WHEN new.item_id = 2"),
+            500,
+            NOBODY_TO_BLAME,
         ),
         (
             "item 3 exists, but by a unique index only one order may have it, and one has",
-            "CREATE UNIQUE INDEX only_one ON order_items (item_id) WHERE item_id = 3",
+            "CREATE UNIQUE INDEX only_one ON order_items (item_id) WHERE item_id = 3".to_owned(),
             400,
             "status 400, as error.rs has it: the item is known, it is not the foreign key",
         ),
+        (
+            "the table `item` does not exist",
+            "PRAGMA foreign_keys = OFF; DROP TABLE item".to_owned(),
+            500,
+            NOBODY_TO_BLAME,
+        ),
     ] {
-        let database = Database::sample().await?;
-        database.execute(prepared).await?;
-        let service = service(&database, EngineConfig::default())?;
-        let before = database.snapshot().await?;
-        let order = json!({"customer_id": 2, "items": [
-            {"id": 2, "quantity": 4}, {"id": 3, "quantity": 6}
-        ]});
-        let reply = service.post_json(ADDRESS, &order).await?;
-        let asked = format!("{what}:\n{}", reply.asked());
-        ensure(
-            reply.status == status,
-            &asked,
-            expected,
-            format!("status {}: {}", reply.status, reply.text()),
-        )?;
-        database.expect_unchanged(&asked, &before).await?;
+        fails_otherwise(what, &prepared, status, expected).await?;
     }
     Ok(())
+}
+
+async fn customer_fails_otherwise() -> Outcome {
+    for (what, prepared, status, expected) in [
+        (
+            "customer 2 exists, but a trigger aborts each INSERT into orders",
+            refusal("orders", ""),
+            500,
+            NOBODY_TO_BLAME,
+        ),
+        (
+            "customer 2 exists, but by a unique index may have only one order, and has one",
+            "CREATE UNIQUE INDEX only_one ON orders (customer_id)".to_owned(),
+            400,
+            "status 400, as error.rs has it: the customer is known, it is not the foreign key",
+        ),
+        (
+            "the table `customer` does not exist",
+            "PRAGMA foreign_keys = OFF; DROP TABLE customer".to_owned(),
+            500,
+            NOBODY_TO_BLAME,
+        ),
+    ] {
+        fails_otherwise(what, &prepared, status, expected).await?;
+    }
+    Ok(())
+}
+
+fn refusal(table: &str, condition: &str) -> String {
+    format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON {table} {condition}
+         BEGIN SELECT RAISE(ABORT, 'refused by the check'); END"
+    )
+}
+
+/// Posts an order to a service whose database was prepared so that it fails.
+async fn fails_otherwise(what: &str, prepared: &str, status: u16, expected: &str) -> Outcome {
+    let database = Database::sample().await?;
+    database.execute(prepared).await?;
+    let service = service(&database, EngineConfig::default())?;
+    let before = database.snapshot().await?;
+    let reply = service
+        .post_json(NEW_ORDER, &order(2, &[(2, 4), (3, 6), (4, 1)]))
+        .await?;
+    let asked = format!("{what}:\n{}", reply.asked());
+    ensure(
+        reply.status == status,
+        &asked,
+        expected,
+        format!("status {}: {}", reply.status, reply.text()),
+    )?;
+    database.expect_unchanged(&asked, &before).await
 }
 
 async fn commit_fails() -> Outcome {
@@ -349,16 +737,16 @@ async fn commit_fails() -> Outcome {
     }
     let service = service(&database, EngineConfig::default())?;
     let before = database.snapshot().await?;
-    let order = json!({"customer_id": 2, "items": [{"id": 2, "quantity": 4}]});
-    let reply = service.post_json(ADDRESS, &order).await?;
+    let reply = service.post_json(NEW_ORDER, &order(2, &[(2, 4)])).await?;
     let asked = format!(
         "a deferred foreign key makes the COMMIT of each order fail:\n{}",
         reply.asked()
     );
     ensure(
-        reply.status >= 400,
+        reply.status >= 400 && reply.status != 422,
         &asked,
-        "the status of an error: nothing has been stored",
+        "the status that error.rs has for this error of the database: nothing has been stored, \
+         and no field is to blame",
         format!("status {}: {}", reply.status, reply.text()),
     )?;
     database.expect_unchanged(&asked, &before).await
@@ -366,13 +754,20 @@ async fn commit_fails() -> Outcome {
 
 async fn one_connection() -> Outcome {
     let database = Database::sample().await?;
+    database
+        .execute(&refusal("order_items", "WHEN new.item_id = 1"))
+        .await?;
     let service = service(&database, small())?;
-    let good = json!({"customer_id": 2, "items": [{"id": 2, "quantity": 4}]});
-    let bad = json!({"customer_id": 2, "items": [{"id": 99, "quantity": 4}]});
-    let nobody = json!({"customer_id": 77, "items": [{"id": 2, "quantity": 4}]});
+    let good = order(2, &[(2, 4)]);
 
-    for (order, status) in [(&good, 201), (&bad, 422), (&nobody, 422), (&good, 201)] {
-        let reply = service.post_json(ADDRESS, order).await?;
+    for (order, status) in [
+        (&good, 201),
+        (&order(2, &[(99, 4)]), 422),
+        (&order(77, &[(2, 4)]), 422),
+        (&order(2, &[(4, 4), (1, 2)]), 500),
+        (&good, 201),
+    ] {
+        let reply = service.post_json(NEW_ORDER, order).await?;
         if reply.status != status {
             return Err(Failure::new(
                 format!("with a pool of 1: {}", reply.asked()),
@@ -381,7 +776,7 @@ async fn one_connection() -> Outcome {
             ));
         }
         ensure(
-            other_writer(&database, Duration::from_secs(5)).await?,
+            other_writer(&database, Duration::from_secs(5), "").await?,
             format!(
                 "after {}\nover another connection: BEGIN IMMEDIATE",
                 reply.asked()
@@ -394,6 +789,69 @@ async fn one_connection() -> Outcome {
     total.expect_json(200, &json!({"Order Total": 30}))
 }
 
+async fn deleted_meanwhile() -> Outcome {
+    for (what, delete, field) in [
+        (
+            "customer 70",
+            "DELETE FROM customer WHERE id = 70",
+            "customer_id",
+        ),
+        ("item 80", "DELETE FROM item WHERE id = 80", "items[1].id"),
+    ] {
+        for queries_before in 0..=3 {
+            let database = Database::sample().await?;
+            database.add_customer(70, "Dana").await?;
+            database.add_item(80, "Rye", 300).await?;
+            let engine = engine(
+                &database,
+                EngineConfig {
+                    acquire_timeout: Duration::from_secs(5),
+                    ..small()
+                },
+            )?;
+            let items = new_items(&[(2, 1), (80, 3)]);
+
+            // The only connection of the pool goes to those who wait for it in
+            // their order. So if the order gives it back and takes it again, the
+            // other client has it in between.
+            let taken = engine.begin().await.or_fail("engine.begin()")?;
+            let call = add_new_order_for_customer(&engine, 70, &items);
+            let other_client = async {
+                for _ in 0..queries_before {
+                    engine.execute_query(sqlx::query("SELECT 1")).await?;
+                }
+                let mut transaction = engine.begin().await?;
+                // An order that is stored already protects its customer and items.
+                let deleted = sqlx::query(delete).execute(&mut *transaction).await.is_ok();
+                transaction.commit().await?;
+                Ok::<_, Error>(deleted)
+            };
+            let (result, deleted, ()) = join!(call, other_client, async { drop(taken) });
+            let deleted = deleted.or_fail(delete)?;
+            let (when, right, expected) = if deleted {
+                let expected = blame(field);
+                ("has deleted", blamed(&result) == expected, expected)
+            } else {
+                (
+                    "could not delete",
+                    result.is_ok(),
+                    "the order's number".to_owned(),
+                )
+            };
+            ensure(
+                right,
+                format!(
+                    "with a pool of 1: add_new_order_for_customer(&engine, 70, [2 x 1, 80 x 3])\n\
+                     {what} existed when the call began; another client {when} it meanwhile"
+                ),
+                expected,
+                blamed(&result),
+            )?;
+        }
+    }
+    Ok(())
+}
+
 async fn fifty_at_once() -> Outcome {
     let database = Database::sample().await?;
     let patient = EngineConfig {
@@ -402,14 +860,17 @@ async fn fifty_at_once() -> Outcome {
         ..EngineConfig::default()
     };
     let service = service(&database, patient)?;
-    let order = |client: i64| {
-        json!({"customer_id": 1 + client % 3, "items": [
-            {"id": 1, "quantity": client}, {"id": 2, "quantity": 1}, {"id": 4, "quantity": client}
-        ]})
-    };
+    let lines = |client: i64| [(1, client), (2, 1), (4, client)];
     let asked = "50 clients at once: POST /api/add_new_order";
-    let orders: Vec<_> = (1..=50).map(order).collect();
-    let replies = join_all(orders.iter().map(|order| service.post_json(ADDRESS, order))).await;
+    let orders: Vec<_> = (1..=50)
+        .map(|client| order(1 + client % 3, &lines(client)))
+        .collect();
+    let replies = join_all(
+        orders
+            .iter()
+            .map(|order| service.post_json(NEW_ORDER, order)),
+    )
+    .await;
 
     let mut ids = BTreeSet::new();
     for (client, reply) in (1..=50_i64).zip(replies) {
@@ -433,10 +894,7 @@ async fn fifty_at_once() -> Outcome {
                 "{asked}\none of them: {}\nthen: what is stored as order {id}?",
                 reply.asked()
             ),
-            &format!(
-                "customer {}: item 1 x {client}, item 2 x 1, item 4 x {client}",
-                1 + client % 3
-            ),
+            &order_text(1 + client % 3, &lines(client)),
             &stored(&database, id).await?,
         )?;
     }
@@ -449,60 +907,115 @@ async fn fifty_at_once() -> Outcome {
 
 async fn dropped_half_way() -> Outcome {
     let database = Database::sample().await?;
+    // Each INSERT takes some milliseconds, so that its await does have to wait.
+    for table in ["orders", "order_items"] {
+        database
+            .execute(&format!(
+                "CREATE TABLE IF NOT EXISTS digits AS
+                 SELECT value FROM json_each('[0,1,2,3,4,5,6,7,8,9]');
+                 CREATE TRIGGER slow_{table} BEFORE INSERT ON {table}
+                 BEGIN SELECT count(*) FROM digits a, digits b, digits c, digits d; END"
+            ))
+            .await?;
+    }
     let engine = engine(&database, small())?;
-    let items = [
-        NewOrderItem { id: 2, quantity: 4 },
-        NewOrderItem { id: 3, quantity: 6 },
-    ];
-    // Each round lets the future go one await further than the one before.
-    for polls in 1..=100 {
+    // Opens the connection, so that each round has the same awaits before it.
+    engine
+        .execute_query(sqlx::query("SELECT 1"))
+        .await
+        .or_fail("SELECT 1")?;
+    let lines = [(2, 4), (3, 6), (4, 1), (1, 2)];
+    let items = new_items(&lines);
+    let recording = Recording::start();
+    // Each round lets the future go one statement further than the one before.
+    for statements in 0..=100 {
+        let executed = || recording.statements().len();
+        let begin = executed();
         let order = add_new_order_for_customer(&engine, 2, &items);
-        let finished = poll_at_most(polls, order).await;
+        let finished = poll_until(|| executed() - begin >= statements, order).await;
         if let Some(result) = finished {
             let id = result.or_fail("add_new_order_for_customer(&engine, 2, …)")?;
             return equal_texts(
                 format!(
-                    "{} clients that went away, then one that stayed: what is stored as order {id}?",
-                    polls - 1
+                    "{statements} clients that went away, then one that stayed: what is stored as order {id}?"
                 ),
-                "customer 2: item 2 x 4, item 3 x 6",
+                &order_text(2, &lines),
                 &stored(&database, id).await?,
             );
         }
         let asked = format!(
-            "add_new_order_for_customer(&engine, 2, …) with 2 items, dropped after {polls} polls"
+            "add_new_order_for_customer(&engine, 2, …) with 4 items, dropped when {statements} statements had ended"
         );
+        let before = executed();
         ensure(
-            other_writer(&database, Duration::from_secs(5)).await?,
+            other_writer(&database, Duration::from_secs(5), "").await?,
             &asked,
             "the write lock is free",
             "the lock is still held after 5 s",
         )?;
         let half = "SELECT count(*) FROM orders WHERE id > 3
-                    AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) <> 2";
+                    AND (SELECT count(*) FROM order_items WHERE order_id = orders.id) <> 4";
         let half: i64 = database.one(half).await?;
         ensure(
             half == 0,
-            asked,
-            "the order with both items, or nothing",
+            &asked,
+            "the order with its four items, or nothing",
             "an order that has not all of its items",
+        )?;
+        // The only connection is free again when this has been executed.
+        engine
+            .execute_query(sqlx::query("SELECT 1"))
+            .await
+            .or_fail("SELECT 1")?;
+        let after = executed() - before - 1;
+        ensure(
+            after <= 1,
+            format!("{asked}; how many statements end after that?"),
+            "at most the one that was being executed",
+            format!("{after}: the order goes on without its caller"),
         )?;
     }
     Err(Failure::new(
         "add_new_order_for_customer(&engine, 2, …)",
-        "an end",
-        "none after 100 polls",
+        "less than 100 statements",
+        "more than 100 statements",
     ))
+}
+
+async fn dropped_while_waiting() -> Outcome {
+    let database = Database::sample().await?;
+    let before = database.snapshot().await?;
+    let engine = engine(&database, small())?;
+    engine
+        .execute_query(sqlx::query("SELECT 1"))
+        .await
+        .or_fail("SELECT 1")?;
+    let items = new_items(&[(2, 4), (3, 6)]);
+    for polls in 0..=3 {
+        let lock = database.lock_exclusively().await?;
+        let order = add_new_order_for_customer(&engine, 2, &items);
+        drop_while_locked(polls, order).await;
+        lock.release().await?;
+    }
+    // The last connection closes when all work for the orders has ended.
+    drop(engine);
+    database.wait_until_closed().await?;
+    database
+        .expect_unchanged(
+            "add_new_order_for_customer(&engine, 2, …) is dropped while another connection \
+             holds the write lock, which is then released",
+            &before,
+        )
+        .await
 }
 
 async fn busy() -> Outcome {
     let database = Database::sample().await?;
     let service = service(&database, impatient())?;
     let before = database.snapshot().await?;
-    let order = json!({"customer_id": 2, "items": [{"id": 2, "quantity": 4}]});
-
+    let order = order(2, &[(2, 4)]);
     let lock = database.lock_exclusively().await?;
-    let reply = service.post_json(ADDRESS, &order).await?;
+    let reply = service.post_json(NEW_ORDER, &order).await?;
     lock.release().await?;
 
     let asked = format!(
@@ -517,6 +1030,19 @@ async fn busy() -> Outcome {
         format!("status {}, Retry-After: {retry_after}", reply.status),
     )?;
     database.expect_unchanged(&asked, &before).await
+}
+
+async fn waits_once() -> Outcome {
+    let items = new_items(&[(2, 4)]);
+    let asked = "add_new_order_for_customer(&engine, 2, [2 x 4])";
+    waits_half_an_hour(asked, async |engine: &Engine| {
+        add_new_order_for_customer(engine, 2, &items).await
+    })
+    .await?;
+    tries_once(asked, async |engine: &Engine| {
+        add_new_order_for_customer(engine, 2, &items).await
+    })
+    .await
 }
 
 async fn answers_to_orders() -> Outcome {
@@ -548,18 +1074,21 @@ async fn fresh() -> Result<(Service, Database), Failure> {
     Ok((service(&database, EngineConfig::default())?, database))
 }
 
-/// Posts the order to a fresh service: it must be refused, blaming `field`, and
-/// leave the database as it was.
-async fn refused(order: &Value, field: &str) -> Outcome {
-    let database = Database::sample().await?;
-    let service = service(&database, EngineConfig::default())?;
+/// Posts the order: it must be refused, blaming `field`, and leave the database
+/// as it was.
+async fn refused(database: &Database, service: &Service, order: &Value, field: &str) -> Outcome {
     let before = database.snapshot().await?;
-    let reply = service.post_json(ADDRESS, order).await?;
+    let reply = service.post_json(NEW_ORDER, order).await?;
 
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let named = body["errors"][0]["field"].as_str();
     let content_type = reply.header("content-type").unwrap_or("none");
     let what_is_new = before.difference(&database.snapshot().await?);
+    let expected =
+        format!("status 422, a problem whose errors[0].field is \"{field}\", nothing stored");
+    if reply.status >= 500 {
+        return Err(reply.failure(expected));
+    }
     let (status, text) = (reply.status, reply.text());
     ensure(
         status == 422
@@ -567,12 +1096,75 @@ async fn refused(order: &Value, field: &str) -> Outcome {
             && content_type == "application/problem+json"
             && what_is_new.is_empty(),
         reply.asked(),
-        format!("status 422, a problem whose errors[0].field is \"{field}\", nothing stored"),
+        expected,
         match what_is_new.as_str() {
             "" => format!("status {status}, {content_type}: {text}"),
             new => format!("status {status}, {content_type}: {text}\n{new}"),
         },
     )
+}
+
+/// The same for a caller that does not come over HTTP.
+async fn refused_without_http(
+    database: &Database,
+    customer: i64,
+    lines: &[(i64, i64)],
+    field: &str,
+) -> Outcome {
+    let engine = engine(database, EngineConfig::default())?;
+    let before = database.snapshot().await?;
+    let result = add_new_order_for_customer(&engine, customer, &new_items(lines)).await;
+    let asked = format!(
+        "add_new_order_for_customer(&engine, {customer}, {})",
+        order(customer, lines)["items"]
+    );
+    equal_texts(asked.clone(), &blame(field), &blamed(&result))?;
+    database.expect_unchanged(&asked, &before).await
+}
+
+fn blame(field: &str) -> String {
+    format!("Error::Unprocessable with the field \"{field}\"")
+}
+
+/// What a call has returned, in the words of [`blame`].
+fn blamed(result: &Result<i64, Error>) -> String {
+    match result {
+        Ok(id) => format!("Ok({id})"),
+        Err(Error::Unprocessable { field, .. }) => blame(field),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+/// The JSON of an order. A line is the id of an item and its quantity.
+fn order(customer: i64, lines: &[(i64, i64)]) -> Value {
+    let items: Value = lines
+        .iter()
+        .map(|(id, quantity)| json!({"id": id, "quantity": quantity}))
+        .collect();
+    json!({"customer_id": customer, "items": items})
+}
+
+fn new_items(lines: &[(i64, i64)]) -> Vec<NewOrderItem> {
+    let item = |&(id, quantity)| NewOrderItem { id, quantity };
+    lines.iter().map(item).collect()
+}
+
+/// 200 lines, in no order of their ids, and the items for them.
+async fn many_lines(database: &Database) -> Result<Vec<(i64, i64)>, Failure> {
+    database
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 299)
+             INSERT INTO item (id, name, price_cents) SELECT i, 'Item ' || i, i FROM n",
+        )
+        .await?;
+    Ok((0..200).map(|i| (100 + i * 77 % 200, 1 + i)).collect())
+}
+
+/// The order as [`stored`] shows it.
+fn order_text(customer: i64, lines: &[(i64, i64)]) -> String {
+    let line = |(id, quantity): &(i64, i64)| format!("item {id} x {quantity}");
+    let lines: Vec<_> = lines.iter().map(line).collect();
+    format!("customer {customer}: {}", lines.join(", "))
 }
 
 fn engine(database: &Database, config: EngineConfig) -> Result<Engine, Failure> {
@@ -583,11 +1175,11 @@ fn service(database: &Database, config: EngineConfig) -> Result<Service, Failure
     Ok(Service::start(server::app(engine(database, config)?)))
 }
 
-/// One connection, and no patience with who keeps it.
+/// One connection, and little patience with the code that keeps it.
 fn small() -> EngineConfig {
     EngineConfig {
         max_connections: 1,
-        acquire_timeout: Duration::from_secs(1),
+        acquire_timeout: Duration::from_secs(3),
         ..EngineConfig::default()
     }
 }
@@ -600,9 +1192,9 @@ fn impatient() -> EngineConfig {
     }
 }
 
-/// Whether another connection can take the write lock within `patience`. It
-/// lets go of it at once.
-async fn other_writer(database: &Database, patience: Duration) -> Result<bool, Failure> {
+/// Whether another connection can take the write lock within `patience` and
+/// execute `sql`. It releases the lock at once.
+async fn other_writer(database: &Database, patience: Duration, sql: &str) -> Result<bool, Failure> {
     let mut connection = SqliteConnectOptions::new()
         .filename(database.path())
         .busy_timeout(patience)
@@ -610,14 +1202,19 @@ async fn other_writer(database: &Database, patience: Duration) -> Result<bool, F
         .connect()
         .await
         .or_fail("another connection")?;
-    let begun = sqlx::query("BEGIN IMMEDIATE")
+    let sql = format!("BEGIN IMMEDIATE; {sql}; COMMIT");
+    let done = sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(&mut connection)
         .await;
     // Closing it ends what it has begun.
     connection.close().await.or_fail("another connection")?;
-    match begun {
+    match done {
         Ok(_) => Ok(true),
-        Err(sqlx::Error::Database(error)) if error.message().contains("locked") => Ok(false),
+        Err(sqlx::Error::Database(error))
+            if error.message().contains("locked") || error.is_foreign_key_violation() =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error).or_fail("BEGIN IMMEDIATE over another connection")?,
     }
 }
@@ -650,18 +1247,47 @@ fn equal_texts(asked: String, expected: &str, got: &str) -> Outcome {
 
 /// Drives `future` until it is ready, or drops it after so many polls.
 async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+    if polls == 0 {
+        return None;
+    }
     let mut polled = 0;
+    let stop = || {
+        polled += 1;
+        polled == polls
+    };
+    poll_until(stop, future).await
+}
+
+/// Drives `future` until it is ready, or drops it when it has to wait and `stop`
+/// returns true.
+async fn poll_until<F: Future>(mut stop: impl FnMut() -> bool, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => {
-            polled += 1;
-            if polled == polls {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
-        }
+        Poll::Pending if stop() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
     })
     .await
+}
+
+/// Begins `future` and lets the runtime's clock jump ahead, for a check that
+/// begins with a paused clock and lets it run otherwise. SQLite's clock does not
+/// jump. Returns what the future has come to by then.
+async fn after<F: Future>(jump: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let early = poll_at_most(1, future.as_mut()).await;
+    if early.is_some() {
+        return early;
+    }
+    tokio::time::pause();
+    tokio::time::advance(jump).await;
+    tokio::time::resume();
+    poll_at_most(1, future).await
+}
+
+/// Polls a future that waits for the write lock, and drops it. It may not be
+/// woken as often as that, since only the lock could wake it; then 20 ms will do.
+async fn drop_while_locked<F: Future>(polls: usize, future: F) {
+    let polled = poll_at_most(polls, future);
+    let _ = tokio::time::timeout(Duration::from_millis(20), polled).await;
 }
