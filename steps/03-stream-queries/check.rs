@@ -4,6 +4,7 @@
 //! fails.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -385,7 +386,10 @@ async fn customers_of_all_kinds() -> Result<Database, Failure> {
     let mut sql = String::from("INSERT INTO address VALUES (2, 1, 1), (9, 1, 1), (-4, 1, 1);");
     for (id, name, address) in CUSTOMERS {
         let name = name.replace('\'', "''");
-        sql += &format!("INSERT INTO customer VALUES ({id}, '{name}', {address});");
+        _ = write!(
+            sql,
+            "INSERT INTO customer VALUES ({id}, '{name}', {address});"
+        );
     }
     database.execute(&sql).await?;
     Ok(database)
@@ -577,14 +581,20 @@ async fn orders_of_all_kinds() -> Result<Database, Failure> {
     let mut sql = String::new();
     for order in &ORDERS {
         let (id, customer, time) = (order.id, order.customer, order.time);
-        sql += &format!("INSERT INTO orders VALUES ({id}, {customer}, '{time}');");
+        _ = write!(
+            sql,
+            "INSERT INTO orders VALUES ({id}, {customer}, '{time}');"
+        );
     }
     // The second item of an order comes after the first items of all orders.
     for number in 0..4 {
         for order in &ORDERS {
             if let Some((item, quantity)) = order.items.get(number) {
                 let id = order.id;
-                sql += &format!("INSERT INTO order_items VALUES ({id}, {item}, {quantity});");
+                _ = write!(
+                    sql,
+                    "INSERT INTO order_items VALUES ({id}, {item}, {quantity});"
+                );
             }
         }
     }
@@ -978,7 +988,7 @@ async fn read_with_a_pause<T>(
 ) -> Result<Vec<T>, Failure> {
     let mut all = vec![take_one(asked, &mut rows).await?];
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(3600)).await;
+    tokio::time::advance(Duration::from_hours(1)).await;
     tokio::time::resume();
     meanwhile.await?;
     while let Some(row) = rows.next().await {
