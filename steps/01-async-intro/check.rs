@@ -312,7 +312,7 @@ async fn two_continue<F: Future>(what: &str, early: usize, gate: &Gate, call: F)
     )
 }
 
-/// A future that is never woken, so nothing may poll it often.
+/// A future that never wakes its task, so nothing may poll it often.
 fn never_woken(polls: &AtomicUsize) -> impl Future<Output = Result<(), Error>> {
     poll_fn(move |_| {
         polls.fetch_add(1, Ordering::Relaxed);
@@ -367,7 +367,7 @@ fn woken_only(what: &str, polls: &AtomicUsize) -> Outcome {
     let polls = polls.load(Ordering::Relaxed);
     ensure(
         polls < 50,
-        format_args!("{what} with three futures that are never woken, for 10 s"),
+        format_args!("{what} with three futures that never wake the task, for 10 s"),
         "the task is polled a few times at most",
         format_args!("the task has polled the three futures {polls} times in all"),
     )
