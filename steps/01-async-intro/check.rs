@@ -55,7 +55,7 @@ fn tasks_1_and_2(suite: Suite) -> Suite {
         )
         .paused_check(
             "01.1",
-            "a future is polled again only when it is woken",
+            "the task is polled again only when it is woken",
             together_wakes,
         )
         .paused_check(
@@ -312,7 +312,7 @@ async fn two_continue<F: Future>(what: &str, early: usize, gate: &Gate, call: F)
     )
 }
 
-/// A future that is never woken, so nothing may poll it often.
+/// A future that never wakes its task, so nothing may poll it often.
 fn never_woken(polls: &AtomicUsize) -> impl Future<Output = Result<(), Error>> {
     poll_fn(move |_| {
         polls.fetch_add(1, Ordering::Relaxed);
@@ -367,9 +367,9 @@ fn woken_only(what: &str, polls: &AtomicUsize) -> Outcome {
     let polls = polls.load(Ordering::Relaxed);
     ensure(
         polls < 50,
-        format_args!("{what} with three futures that are never woken, for 10 s"),
-        "each future is polled a few times at most",
-        format_args!("the three futures were polled {polls} times"),
+        format_args!("{what} with three futures that never wake the task, for 10 s"),
+        "the task is polled a few times at most",
+        format_args!("the task has polled the three futures {polls} times in all"),
     )
 }
 
@@ -688,7 +688,7 @@ async fn bakery_lazy() -> Outcome {
         gate.pass()
     }));
     for asked_for in 0..=2 {
-        let asked = format!("bakery(5), of which {asked_for} loaves were asked for");
+        let asked = format!("bakery(5), calls of `next()` so far: {asked_for}");
         if asked_for > 0 {
             let got = finished(&asked, "a loaf", loaves.next()).await?;
             let loaf = u32::try_from(asked_for).ok();

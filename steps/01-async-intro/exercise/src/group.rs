@@ -21,7 +21,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(01.4): collect the results of a JoinSet, and let the first failure end the rest
+    // TODO(01.4): spawn the jobs in a JoinSet, and let the first failure end the rest
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
         results.push(job.await?);

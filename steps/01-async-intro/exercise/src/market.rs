@@ -73,7 +73,7 @@ pub async fn customer(
     // TODO(01.6): stop when the market closes, and return the orders that are not placed
     drop(closing); // delete this line and the loop, which does not notice closing time
     for order in orders {
-        info!("places {order}");
+        info!("wants to place {order}");
         if queue.send(order).await.is_err() {
             break;
         }

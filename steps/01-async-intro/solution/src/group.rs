@@ -22,7 +22,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    // TODO(01.4): collect the results of a JoinSet, and let the first failure end the rest
+    // TODO(01.4): spawn the jobs in a JoinSet, and let the first failure end the rest
     let mut tasks: JoinSet<_> = jobs.into_iter().collect();
     let mut results = Vec::with_capacity(tasks.len());
     while let Some(joined) = tasks.join_next().await {
