@@ -996,6 +996,11 @@ async fn dropped_while_waiting() -> Outcome {
         let order = add_new_order_for_customer(&engine, 2, &items);
         drop_while_locked(polls, order).await;
         lock.release().await?;
+        // The only connection is free again when this has been executed.
+        engine
+            .execute_query(sqlx::query("SELECT 1"))
+            .await
+            .or_fail("SELECT 1")?;
     }
     // The last connection closes when all work for the orders has ended.
     drop(engine);
