@@ -23,6 +23,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::Level;
 
+#[allow(clippy::too_many_lines)] // it is a list
 fn main() -> ExitCode {
     Suite::new("05-engine", env!("CARGO_MANIFEST_DIR"))
         .check(

@@ -22,6 +22,7 @@ use step06::error::Error;
 use step06::server;
 use step06::types::NewOrderItem;
 
+#[allow(clippy::too_many_lines)] // it is a list
 fn main() -> ExitCode {
     Suite::new("06-transactions", env!("CARGO_MANIFEST_DIR"))
         .check(
@@ -207,11 +208,11 @@ async fn begin_fails_when_busy() -> Outcome {
 
     let engine = engine(&database, small())?;
     let first = engine.begin().await.or_fail("engine.begin()")?;
-    let mut begin = pin!(engine.begin());
-    let early = after(2 * small().acquire_timeout, begin.as_mut()).await;
+    let mut waiting = pin!(engine.begin());
+    let early = after(2 * small().acquire_timeout, waiting.as_mut()).await;
     let second = match early {
         Some(early) => early,
-        None => begin.await,
+        None => waiting.await,
     };
     drop(first);
     busy_error(
@@ -291,7 +292,7 @@ async fn waits_half_an_hour<T>(
 ) -> Outcome {
     tokio::time::resume();
     let database = Database::sample().await?;
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let engine = engine(
         &database,
         EngineConfig {
