@@ -12,7 +12,8 @@ pub enum Error {
     /// The service cannot read the request. The client receives the text.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// SQLite rejected a statement, or the database could not be opened.
+    /// SQLite rejected a statement, the database could not be opened, or no
+    /// connection became free in time.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// One of several spawned tasks panicked.

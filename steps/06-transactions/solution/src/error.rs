@@ -21,7 +21,8 @@ pub enum Error {
         /// The reason why the value is not acceptable.
         detail: &'static str,
     },
-    /// SQLite rejected a statement, or the database could not be opened.
+    /// SQLite rejected a statement, the database could not be opened, or no
+    /// connection became free in time.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// One of several spawned tasks panicked.

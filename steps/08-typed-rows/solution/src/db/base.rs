@@ -131,7 +131,8 @@ impl Engine {
     ///
     /// Each page sees the database at the time it is read. If a row is added or
     /// removed between two pages, the stream may or may not include it. It
-    /// never yields a row twice, because the key only grows.
+    /// never yields a row twice unless the row's key changes meanwhile, because
+    /// the key only grows.
     ///
     /// # Errors
     /// The stream yields the error of a page's query or of `read`.
@@ -194,8 +195,8 @@ impl Engine {
     /// within the acquire timeout, or if the query fails.
     ///
     /// # Cancel safety
-    /// Dropping the stream gives the connection back to the pool. Rows that
-    /// were not polled are never read.
+    /// Dropping the stream gives the connection back to the pool. SQLite stops
+    /// there: sqlx reads only about 50 rows ahead of the consumer.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
         // The stream lives longer than this call, so it owns a clone of the
         // handle.
