@@ -83,7 +83,7 @@ impl Engine {
     ///
     /// # Cancel safety
     /// Dropping the stream closes the connection. SQLite stops there: sqlx
-    /// reads only about 50 rows ahead of the consumer.
+    /// reads only a few rows ahead of the consumer.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
         // TODO(03.1): write an async generator: connect, yield each row, close
         // The stream lives longer than this call, so it owns a clone of the

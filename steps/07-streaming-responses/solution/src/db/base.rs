@@ -192,7 +192,7 @@ impl Engine {
     ///
     /// # Cancel safety
     /// Dropping the stream gives the connection back to the pool. SQLite stops
-    /// there: sqlx reads only about 50 rows ahead of the consumer.
+    /// there: sqlx reads only a few rows ahead of the consumer.
     pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
         // The stream lives longer than this call, so it owns a clone of the
         // handle.
