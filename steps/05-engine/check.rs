@@ -1116,7 +1116,6 @@ async fn answer(error: Error) -> Result<Answer, Failure> {
     })
 }
 
-/// Which of sqlx's errors this is, is the task's question, so no text names it.
 fn pool_is_taken() -> Error {
     Error::Database(sqlx::Error::PoolTimedOut)
 }
