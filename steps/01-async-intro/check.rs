@@ -784,7 +784,7 @@ fn sorted(mut orders: Vec<Order>) -> Vec<Order> {
     orders
 }
 
-/// What is in the queue now.
+/// Returns what is in the queue now.
 fn waiting(queue: &mut mpsc::Receiver<Order>) -> Vec<Order> {
     std::iter::from_fn(|| queue.try_recv().ok()).collect()
 }

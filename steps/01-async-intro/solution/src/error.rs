@@ -1,4 +1,4 @@
-//! What can go wrong when an item is fetched.
+//! The errors of fetching an item.
 
 use thiserror::Error;
 use tokio::task::JoinError;
