@@ -105,12 +105,29 @@ impl Verdict {
     }
 }
 
-/// Builds the checks of `sides` in the sandbox, and what they depend on.
-/// The result has an entry for each of `sides`, keyed by its folder.
+/// A crate of the copy that has a check.
+#[derive(Clone)]
+pub struct Package {
+    /// Relative to the root.
+    pub folder: String,
+    pub name: String,
+}
+
+impl Package {
+    pub fn side(step: &Step, side: Side) -> Self {
+        Self {
+            folder: step.side(side),
+            name: step.package(side),
+        }
+    }
+}
+
+/// Builds the checks of `packages` in the sandbox, and what they depend on.
+/// The result has an entry for each of them, keyed by its folder.
 ///
 /// # Errors
-/// When cargo fails for another reason than the code of these sides.
-pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<String, Compiled>> {
+/// When cargo fails for another reason than the code of these packages.
+pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
     command.args([
@@ -120,11 +137,19 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
         "--test",
         "check",
     ]);
-    for (step, side) in sides {
-        compiled.insert(step.side(*side), Compiled::default());
-        if sandbox.packages.contains(&step.package(*side)) {
-            command.args(["-p", &step.package(*side)]);
+    for package in packages {
+        compiled.insert(package.folder.clone(), Compiled::default());
+        if sandbox
+            .tree
+            .join(&package.folder)
+            .join("Cargo.toml")
+            .exists()
+        {
+            command.args(["-p", &package.name]);
         }
+    }
+    if packages.is_empty() {
+        return Ok(compiled);
     }
     // What is no step is selected too, although it has no test of that name:
     // dependencies get the features that they have in a build of the whole

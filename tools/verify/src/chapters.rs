@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use crate::cargo;
+use crate::cargo::{self, Package};
 use crate::console;
 use crate::document::{Block, Document, TRY};
 use crate::exercises::todo_ids;
+use crate::memory::Memory;
 use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
@@ -36,41 +37,56 @@ const NOW: &str = "Now works: ";
 pub fn prove(
     tree: &Tree,
     sandbox: &Sandbox,
+    memory: &Memory,
     steps: &[Step],
     whole: bool,
     report: &mut Report,
 ) -> Env<()> {
-    warm_up(sandbox, steps)?;
-    for step in steps {
-        let path = step.chapter();
-        match Document::read(tree, &path) {
-            Err(failure) => report.prove(&path, || Err(failure)),
-            Ok(document) => prove_document(tree, sandbox, &document, Some(step), report)?,
+    let top = whole.then(|| (None, "README.md".to_owned()));
+    let mut open = Vec::new();
+    for (step, path) in steps
+        .iter()
+        .map(|step| (Some(step), step.chapter()))
+        .chain(top)
+    {
+        let document = match Document::read(tree, &path) {
+            Ok(document) => document,
+            Err(failure) => {
+                report.prove(&path, || Err(failure));
+                continue;
+            }
+        };
+        for block in document.blocks("rust") {
+            let file = named_file(block).unwrap_or("a rust block without a file");
+            report.prove(&format!("{path}:{} {file}", block.line), || {
+                occurs(tree, step, block)
+            });
+        }
+        let key = memory.page(&document, step);
+        let found = memory.recall(&format!("chapters/{path}"), &key);
+        match found.and_then(|count| count.parse().ok()) {
+            Some(count) => report.remembered(count),
+            None => open.push((document, step, key)),
         }
     }
-    if whole {
-        match Document::read(tree, "README.md") {
-            Err(failure) => report.prove("README.md", || Err(failure)),
-            Ok(document) => prove_document(tree, sandbox, &document, None, report)?,
+    let built: Vec<Step> = open
+        .iter()
+        .filter_map(|(_, step, _)| *step)
+        .cloned()
+        .collect();
+    if !open.is_empty() {
+        warm_up(sandbox, &built)?;
+    }
+    for (document, step, key) in open {
+        let before = report.totals();
+        console::run(tree, sandbox, &document, step, report)?;
+        let now = report.totals();
+        if now.failed == before.failed {
+            let count = (now.passed - before.passed).to_string();
+            memory.keep(&format!("chapters/{}", document.path), &key, &count);
         }
     }
     Ok(())
-}
-
-fn prove_document(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    document: &Document,
-    step: Option<&Step>,
-    report: &mut Report,
-) -> Env<()> {
-    for block in document.blocks("rust") {
-        let file = named_file(block).unwrap_or("a rust block without a file");
-        report.prove(&format!("{}:{} {file}", document.path, block.line), || {
-            occurs(tree, step, block)
-        });
-    }
-    console::run(tree, sandbox, document, step, report)
 }
 
 /// Builds what the commands will ask for, so that none of them waits for it.
@@ -84,9 +100,9 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
     if built.status.is_none() {
         return Err(Environment("cargo build does not end".into()));
     }
-    let sides: Vec<(&Step, Side)> = steps
+    let sides: Vec<Package> = steps
         .iter()
-        .flat_map(|step| [(step, Side::Exercise), (step, Side::Solution)])
+        .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| Package::side(step, side)))
         .collect();
     cargo::build_checks(sandbox, &sides)?;
     println!(

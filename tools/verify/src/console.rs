@@ -1,5 +1,6 @@
 //! Runs the console blocks of a document in the sandbox and compares.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -381,6 +382,85 @@ fn parse(block: &Block) -> Result<Console, String> {
     Ok(Console::Script { exit, commands })
 }
 
+/// The numbers of the steps that the commands and directives of `page` name, or
+/// `None` when one of them depends on all steps.
+pub fn depends_on(page: &Document) -> Option<BTreeSet<String>> {
+    let mut numbers = BTreeSet::new();
+    for item in &page.items {
+        let commands = match item {
+            Item::Directive(text, _) => vec![text.clone()],
+            Item::Try(commands, _) => commands.clone(),
+            Item::Block(block) if block.language() == "console" => match parse(block) {
+                Ok(Console::Script { commands, .. }) => {
+                    commands.into_iter().map(|shown| shown.command).collect()
+                }
+                _ => continue,
+            },
+            Item::Block(_) => continue,
+        };
+        for command in commands {
+            numbers.extend(named_steps(&command)?);
+        }
+    }
+    Some(numbers)
+}
+
+fn named_steps(command: &str) -> Option<BTreeSet<String>> {
+    /// They ask the service that runs, whichever it is.
+    const ASK: [&str; 7] = [
+        "customers",
+        "custorders",
+        "ordertotal",
+        "orderstotal",
+        "ordersbet",
+        "neworder",
+        "seed",
+    ];
+    let two = |digits: &str| format!("{digits:0>2}");
+    let number = |text: &str| -> Option<String> {
+        let longer = text[2.min(text.len())..].starts_with(|next: char| next.is_ascii_digit());
+        let digits = text.get(..2).filter(|_| !longer)?;
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| two(digits))
+    };
+    // `step08-exercise`, `steps/08-…`, and in directives `wrong/08-…`, `solved 08`.
+    let named = ["step", "/", "solved ", "untouched "]
+        .iter()
+        .flat_map(|before| command.split(before).skip(1))
+        .filter_map(number);
+    let mut steps: BTreeSet<String> = named.collect();
+    if command
+        .split_whitespace()
+        .any(|word| word.ends_with("cargo"))
+        && steps.is_empty()
+    {
+        return None;
+    }
+    for verb_and_rest in command.split("./run.sh").skip(1) {
+        let mut words = verb_and_rest.split_whitespace();
+        let verb = words
+            .next()
+            .unwrap_or_default()
+            .trim_matches(['\'', '"', '`']);
+        let numbers: Vec<String> = words
+            .filter(|word| !word.starts_with("--"))
+            .map_while(|word| word.split('.').next())
+            .take_while(|word| word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(two)
+            .collect();
+        if ASK.contains(&verb) {
+            continue;
+        }
+        if numbers.is_empty() && verb != "run" {
+            return None;
+        }
+        steps.extend(numbers);
+    }
+    Some(steps)
+}
+
 /// Whether `command` starts a service that stays: `./run.sh run …`, with or
 /// without settings before it and pipes after it.
 fn is_server(command: &str) -> bool {
@@ -536,6 +616,35 @@ mod tests {
             "RUST_LOG=debug ./run.sh run 1 --solution tasks --real | cat",
         ] {
             assert!(!is_server(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_steps_that_a_command_depends_on_are_known() {
+        for (command, steps) in [
+            ("./run.sh check 05.2 'a name'", "05"),
+            (
+                "RUST_LOG=debug ./run.sh run 3 --solution 2>&1 | grep 10",
+                "03",
+            ),
+            ("./run.sh run --solution 03", "03"),
+            ("./run.sh diff 04 05", "04 05"),
+            ("./run.sh run", ""),
+            ("./run.sh custorders 7; curl -sS http://127.0.0.1:9090/", ""),
+            (
+                "sqlite3 x '.shell ./run.sh ordertotal 1' '.shell ./run.sh neworder'",
+                "",
+            ),
+            ("cargo run -q -p step07-exercise --example slow", "07"),
+            ("patch wrong/06-transactions/1.patch", "06"),
+            ("solved 05", "05"),
+            ("solved", ""),
+        ] {
+            let named = named_steps(command).map(|named| Vec::from_iter(named).join(" "));
+            assert_eq!(named.as_deref(), Some(steps), "{command}");
+        }
+        for all in ["./run.sh list", "./run.sh check", "cargo build --workspace"] {
+            assert_eq!(named_steps(all), None, "{all}");
         }
     }
 

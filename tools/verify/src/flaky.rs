@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::cargo;
-use crate::process::{self, Finished, Trace};
+use crate::cargo::{self, Package};
+use crate::process::{self, Finished, Trace, lock};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::{Side, Step, Tree};
@@ -198,12 +198,8 @@ fn build(
     packages: &[&str],
     report: &mut Report,
 ) -> Env<Vec<Program>> {
-    let sides: Vec<(&Step, Side)> = steps.iter().map(|step| (step, Side::Solution)).collect();
-    let compiled = if sides.is_empty() {
-        BTreeMap::new()
-    } else {
-        cargo::build_checks(sandbox, &sides)?
-    };
+    let solution = |step: &Step| Package::side(step, Side::Solution);
+    let compiled = cargo::build_checks(sandbox, &steps.iter().map(solution).collect::<Vec<_>>())?;
     let mut programs = Vec::new();
     for step in steps {
         let side = step.side(Side::Solution);
@@ -416,10 +412,6 @@ fn nanoseconds() -> u128 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

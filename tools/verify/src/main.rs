@@ -14,6 +14,7 @@ mod flaky;
 mod hints;
 mod links;
 mod matching;
+mod memory;
 mod mermaid;
 mod minutes;
 mod parity;
@@ -34,6 +35,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+use memory::Memory;
 use report::{Report, Totals};
 use sandbox::Sandbox;
 use tree::{Step, Tree};
@@ -62,6 +64,9 @@ struct Cli {
     /// Workspace to prove; found from the current directory when absent
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Prove also what is remembered from an earlier run
+    #[arg(long, global = true)]
+    again: bool,
     #[command(subcommand)]
     part: Part,
 }
@@ -162,9 +167,10 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
     if !matches!(cli.part, Part::Parity(_) | Part::Texts(_)) {
         process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
+        let memory = Memory::open(&tree, &sandbox.metadata, sandbox.home(), cli.again)?;
         if all || matches!(cli.part, Part::Exercises(_)) {
             let mut report = Report::new("exercises");
-            exercises::prove(&tree, &sandbox, &steps, &mut report)?;
+            exercises::prove(&tree, &sandbox, &memory, &steps, &mut report)?;
             totals.add(report.finish());
         }
         if all || matches!(cli.part, Part::Wrong(_)) {
@@ -173,18 +179,21 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
                 Part::Wrong(settings) => settings,
                 _ => &wrong::Settings::default(),
             };
-            wrong::prove(&tree, &sandbox, &steps, settings, &mut report)?;
+            wrong::prove(&tree, &sandbox, &memory, &steps, settings, &mut report)?;
             totals.add(report.finish());
         }
         if all || matches!(cli.part, Part::Chapters(_)) {
             let mut report = Report::new("chapters");
-            chapters::prove(&tree, &sandbox, &steps, whole, &mut report)?;
+            chapters::prove(&tree, &sandbox, &memory, &steps, whole, &mut report)?;
             totals.add(report.finish());
         }
         if all || matches!(cli.part, Part::Queries(_)) {
             let mut report = Report::new("queries");
-            queries::prove(&tree, &sandbox, &steps, whole, &mut report)?;
+            queries::prove(&tree, &sandbox, &memory, &steps, whole, &mut report)?;
             totals.add(report.finish());
+        }
+        if all && whole {
+            memory.prune();
         }
         if let Part::Flaky(settings) = &cli.part {
             let mut report = Report::new("flaky");
@@ -196,7 +205,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
     }
     if !matches!(&cli.part, Part::Speed(settings) if settings.json) {
-        println!("verify: {} passed, {} failed", totals.passed, totals.failed);
+        println!("verify: {totals}");
     }
     Ok(if totals.failed == 0 {
         ExitCode::SUCCESS

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::cargo::BUILD_LIMIT;
+use crate::memory::Memory;
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
@@ -31,6 +32,7 @@ type Files = BTreeMap<String, String>;
 pub fn prove(
     tree: &Tree,
     sandbox: &Sandbox,
+    memory: &Memory,
     steps: &[Step],
     whole: bool,
     report: &mut Report,
@@ -44,6 +46,11 @@ pub fn prove(
             None => whole,
         })
         .collect();
+    let (known, crates): (Vec<_>, Vec<_>) = crates.into_iter().partition(|folder| {
+        let key = memory.queries(folder);
+        memory.recall(&format!("queries/{folder}"), &key).is_some()
+    });
+    report.remembered(known.len());
     if crates.is_empty() {
         return Ok(());
     }
@@ -61,7 +68,9 @@ pub fn prove(
                     .into_iter()
                     .filter_map(Result::err)
                     .collect();
-                all_of(&failures)
+                all_of(&failures)?;
+                memory.keep(&format!("queries/{folder}"), &memory.queries(&folder), "");
+                Ok(())
             },
         );
     }

@@ -10,12 +10,25 @@ pub type Outcome = Result<(), String>;
 pub struct Totals {
     pub passed: usize,
     pub failed: usize,
+    /// Those of the passed that were proved before.
+    pub remembered: usize,
 }
 
 impl Totals {
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.remembered += other.remembered;
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.remembered > 0 {
+            write!(f, ", {} remembered", self.remembered)?;
+        }
+        Ok(())
     }
 }
 
@@ -57,12 +70,20 @@ impl Report {
         self.item(what, started, proof());
     }
 
+    /// Counts `items` that were proved before.
+    pub fn remembered(&mut self, items: usize) {
+        self.totals.passed += items;
+        self.totals.remembered += items;
+    }
+
+    /// What was decided so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
     /// Ends the part with its sum.
     pub fn finish(self) -> Totals {
-        println!(
-            "verify {}: {} passed, {} failed\n",
-            self.part, self.totals.passed, self.totals.failed
-        );
+        println!("verify {}: {}\n", self.part, self.totals);
         self.totals
     }
 }

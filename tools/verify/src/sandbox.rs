@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::cargo::Package;
 use crate::tree::{Side, Step, Tree};
 use crate::{ACTIVE, Env, Environment};
 
@@ -25,11 +26,14 @@ pub struct Sandbox {
     pub packages: BTreeSet<String>,
     /// Those of them that are the exercise or the solution of a step.
     pub step_packages: BTreeSet<String>,
+    /// What cargo tells of the workspace.
+    pub metadata: serde_json::Value,
     _lock: fs::File,
 }
 
 /// What cargo tells of the workspace.
 struct Metadata {
+    value: serde_json::Value,
     target: PathBuf,
     packages: BTreeSet<String>,
     /// Names that the artefacts of the workspace's own crates begin with.
@@ -53,6 +57,7 @@ impl Sandbox {
             tree: home.join("tree"),
             build: home.join("build"),
             packages: metadata.packages.clone(),
+            metadata: metadata.value.clone(),
             step_packages: tree
                 .steps()
                 .iter()
@@ -163,6 +168,72 @@ impl Sandbox {
             .map(drop)
     }
 
+    /// Makes `count` more crates of each solution, for answers that are built at
+    /// the same time. They last until [`Sandbox::restore`].
+    pub fn copy_solutions(&self, steps: &[Step], count: usize) -> Env<()> {
+        let manifest = fs::read_to_string(self.tree.join("Cargo.toml"))?;
+        let members = "\"steps/*/solution\"";
+        let with_copies = format!("{members}, \"steps/*/{COPY}-*\"");
+        replace_text(
+            &self.tree.join("Cargo.toml"),
+            &manifest.replacen(members, &with_copies, 1),
+        )?;
+        // With an entry for each of them, cargo asks no registry.
+        let mut lock = fs::read_to_string(self.tree.join("Cargo.lock"))?;
+        for step in steps {
+            let name = format!("name = \"{}\"\n", step.package(Side::Solution));
+            let entry = lock
+                .split("[[package]]")
+                .find(|entry| entry.contains(&name));
+            let entry = entry.unwrap_or_default().trim_end().to_owned();
+            for index in 0..count {
+                let copy = copy_of(step, index);
+                self.fill(step, &copy)?;
+                let own = entry.replace(&name, &format!("name = \"{}\"\n", copy.name));
+                lock = format!("{}\n\n[[package]]{own}\n", lock.trim_end());
+            }
+        }
+        Ok(replace_text(&self.tree.join("Cargo.lock"), &lock)?)
+    }
+
+    /// Makes `copy` the solution of `step`. Its program is left out: cargo would
+    /// build and link it along with the check, which needs the library only.
+    fn fill(&self, step: &Step, copy: &Package) -> std::io::Result<()> {
+        let solution = self.tree.join(step.side(Side::Solution));
+        let copy_folder = self.tree.join(&copy.folder);
+        let mut wanted = files_below(&solution)?;
+        let manifest = fs::read_to_string(solution.join("Cargo.toml"))?;
+        if !manifest.contains("[[bin]]") {
+            wanted.remove(Path::new("src/main.rs"));
+        }
+        for file in files_below(&copy_folder)?.difference(&wanted) {
+            fs::remove_file(copy_folder.join(file))?;
+        }
+        wanted.remove(Path::new("Cargo.toml"));
+        for file in wanted {
+            replace(&solution.join(&file), &copy_folder.join(&file))?;
+        }
+        replace_text(
+            &copy_folder.join("Cargo.toml"),
+            &manifest.replace(&step.package(Side::Solution), &copy.name),
+        )
+    }
+
+    /// Makes the copy `index` of a solution the answer that `patch` describes.
+    pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Result<Package, String> {
+        let copy = copy_of(step, index);
+        self.fill(step, &copy).map_err(|error| error.to_string())?;
+        let solution = step.side(Side::Solution);
+        let main = format!("{solution}/src/main.rs");
+        if patch.contains(&main) {
+            let to = self.tree.join(&copy.folder).join("src/main.rs");
+            fs::copy(self.tree.join(main), to).map_err(|error| error.to_string())?;
+        }
+        let own = format!("{}/", copy.folder);
+        self.apply(&patch.replace(&format!("{solution}/"), &own))?;
+        Ok(copy)
+    }
+
     /// Puts the solution's files in the place of the exercise's.
     pub fn solve(&self, step: &Step) -> Result<(), String> {
         let solve = || -> Result<(), std::io::Error> {
@@ -190,6 +261,16 @@ impl Sandbox {
         let exercise = step.side(Side::Exercise);
         self.git(&["clean", "-q", "-ffd", &exercise])?;
         self.git(&["checkout", "-q", "--", &exercise]).map(drop)
+    }
+}
+
+/// Name of a folder beside a step's solution, before its number.
+const COPY: &str = "answer";
+
+fn copy_of(step: &Step, index: usize) -> Package {
+    Package {
+        folder: format!("{}/{COPY}-{index}", step.dir()),
+        name: format!("step{}-{COPY}-{index}", step.number),
     }
 }
 
@@ -228,6 +309,7 @@ impl Metadata {
             target: PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target")),
             packages,
             crates,
+            value: metadata,
         })
     }
 
@@ -288,7 +370,7 @@ fn replace_text(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// All files below `folder`, relative to it; none when it does not exist.
-fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+pub fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(inner) = folders.pop() {
@@ -364,6 +446,7 @@ mod tests {
     #[test]
     fn artefacts_of_the_workspace_are_told_from_the_others() {
         let metadata = Metadata {
+            value: serde_json::Value::Null,
             target: PathBuf::new(),
             packages: BTreeSet::new(),
             crates: ["step05-exercise", "step05_exercise", "step05", "check"]

@@ -2,14 +2,15 @@
 //! another style are accepted.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use clap::Args;
 
-use crate::cargo::{self, Check};
+use crate::cargo::{self, Check, Package};
+use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
 use crate::tree::{Side, Step, Tree, has_extension};
@@ -52,6 +53,9 @@ impl Kind {
     }
 }
 
+/// How many answers are built at once: one for each core of a small machine.
+const SLOTS: usize = 2;
+
 /// Between the id of a check and its name.
 const SEPARATOR: &str = " · ";
 
@@ -83,18 +87,11 @@ impl Trial<'_> {
     }
 }
 
-/// An answer that compiles.
-struct Built<'a> {
-    answer: &'a Answer,
-    /// Its check binary, which the next build does not replace.
-    check: PathBuf,
-    started: Instant,
-}
-
 /// Proves the patches of `steps`.
 pub fn prove(
     tree: &Tree,
     sandbox: &Sandbox,
+    memory: &Memory,
     steps: &[Step],
     settings: &Settings,
     report: &mut Report,
@@ -126,14 +123,18 @@ pub fn prove(
             report.prove(&trial.path, || Err(no_longer_applies(&git)));
         }
     }
+    sandbox.copy_solutions(steps, SLOTS)?;
     let prover = Prover {
         tree,
         sandbox,
+        memory,
+        slots: SLOTS,
         write: settings.write,
         checks: Mutex::default(),
     };
     let rejected = prove_all(&prover, &tried, report)?;
     let accepted = prove_all(&prover, &right.iter().collect::<Vec<_>>(), report)?;
+    sandbox.restore().map_err(Environment)?;
     println!("wrong answers rejected: {rejected}/{}", tried.len());
     println!("right answers accepted: {accepted}/{}", right.len());
     if !left.is_empty() {
@@ -171,45 +172,56 @@ fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
     trials
 }
 
-/// Tries answers; returns how many came to what they should. While the check
-/// of one runs, and mostly waits, the next is built.
+/// Tries answers; returns how many came to what they should. While the checks
+/// of some run, and mostly wait, the next are built.
 fn prove_all(prover: &Prover, trials: &[&Trial], report: &mut Report) -> Env<usize> {
     let mut good = 0;
-    let mut settle = |trial: &Trial, started: Instant, outcome: Result<String, String>| {
+    let mut open = Vec::new();
+    for trial in trials {
+        if prover.recall(trial) {
+            good += 1;
+            report.remembered(1);
+        } else {
+            open.push(*trial);
+        }
+    }
+    let mut settle = |trial: &Trial, started: Instant, outcome: Result<Accepted, String>| {
         good += usize::from(outcome.is_ok());
         let path = trial.path.trim_start_matches("tools/verify/");
         let what = match &outcome {
-            Ok(label) => format!("{path}: {label}"),
+            Ok(accepted) => format!("{path}: {}", accepted.label),
             Err(_) => path.to_owned(),
         };
-        report.item(&what, started, outcome.map(drop));
+        let outcome = outcome.map(|accepted| prover.keep(trial, accepted.checks));
+        report.item(&what, started, outcome);
     };
     std::thread::scope(|scope| -> Env<()> {
-        let mut running = None;
-        for (index, trial) in trials.iter().enumerate() {
-            let built = build(prover.sandbox, trial, index)?;
-            prover.sandbox.restore().map_err(Environment)?;
-            if let Some((before, started, judged)) = running.take() {
-                settle(before, started, joined(judged));
+        let mut running: Vec<(&Trial, Instant, ScopedJoinHandle<_>)> = Vec::new();
+        for (index, batch) in open.chunks(prover.slots).enumerate() {
+            let started = Instant::now();
+            let built = build(prover.sandbox, batch, index)?;
+            for (trial, started, judged) in running.drain(..) {
+                settle(trial, started, joined(judged));
             }
-            match built {
-                Err(failure) => settle(trial, Instant::now(), Err(failure)),
-                Ok(built) => {
-                    let started = built.started;
-                    let judged = scope.spawn(move || prover.judge(trial, &built));
-                    running = Some((trial, started, judged));
+            for (trial, built) in batch.iter().copied().zip(built) {
+                match built {
+                    Err(failure) => settle(trial, started, Err(failure)),
+                    Ok(check) => {
+                        let judged = scope.spawn(move || prover.judge(trial, &check));
+                        running.push((trial, started, judged));
+                    }
                 }
             }
         }
-        if let Some((last, started, judged)) = running {
-            settle(last, started, joined(judged));
+        for (trial, started, judged) in running {
+            settle(trial, started, joined(judged));
         }
         Ok(())
     })?;
     Ok(good)
 }
 
-fn joined(judged: ScopedJoinHandle<'_, Result<String, String>>) -> Result<String, String> {
+fn joined<T>(judged: ScopedJoinHandle<'_, Result<T, String>>) -> Result<T, String> {
     judged
         .join()
         .unwrap_or_else(|_| Err("verify panicked while it ran the check".into()))
@@ -246,91 +258,120 @@ fn no_longer_applies(git: &str) -> String {
     format!("it no longer applies:\n{git}")
 }
 
-/// Applies an answer and builds its check.
-fn build<'a>(sandbox: &Sandbox, trial: &'a Trial, index: usize) -> Env<Result<Built<'a>, String>> {
-    let started = Instant::now();
-    let step = trial.step;
-    let prepare = || -> Result<&Answer, String> {
-        let answer = trial.answer.as_ref().map_err(Clone::clone)?;
-        sandbox
-            .apply(&answer.text)
-            .map_err(|git| no_longer_applies(&git))?;
-        leave_program_out(sandbox, step, answer)?;
-        Ok(answer)
-    };
-    let answer = match prepare() {
-        Ok(answer) => answer,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let compiled = cargo::build_checks(sandbox, &[(step, Side::Solution)])?;
-    let check = match compiled[&step.side(Side::Solution)].check() {
-        Ok(check) => check,
-        Err(errors) => return Ok(Err(format!("it does not compile:\n{errors}"))),
-    };
-    // The check before this one may still be running.
-    let own = sandbox.build.join(format!("answer-{}", index % 2));
-    std::fs::copy(check, &own)?;
-    Ok(Ok(Built {
-        answer,
-        check: own,
-        started,
-    }))
-}
-
-/// Takes the step's program away, which cargo would build and link along with
-/// the check: half of the time that an answer takes. The check uses the library.
-fn leave_program_out(sandbox: &Sandbox, step: &Step, answer: &Answer) -> Outcome {
-    let folder = sandbox.tree.join(step.side(Side::Solution));
-    let main = folder.join("src/main.rs");
-    let leave_out = || -> std::io::Result<()> {
-        // Cargo insists on a program that the manifest names.
-        let named = std::fs::read_to_string(folder.join("Cargo.toml"))?.contains("[[bin]]");
-        if !named && !answer.text.contains("/src/main.rs") && main.exists() {
-            std::fs::remove_file(main)?;
+/// Applies each answer of a batch to a copy of its solution, and builds their
+/// checks in one go. For each its check, or why there is none.
+fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<PathBuf, String>>> {
+    let mut copies = Vec::new();
+    for (slot, trial) in batch.iter().enumerate() {
+        let answer = trial.answer.as_ref().map_err(Clone::clone);
+        copies.push(answer.and_then(|answer| {
+            sandbox
+                .apply_to_copy(trial.step, slot, &answer.text)
+                .map_err(|git| no_longer_applies(&git))
+        }));
+    }
+    let wanted: Vec<Package> = copies.iter().flatten().cloned().collect();
+    let compiled = cargo::build_checks(sandbox, &wanted)?;
+    let check = |slot: usize, copy: &Package| -> Env<Result<PathBuf, String>> {
+        match compiled[&copy.folder].check() {
+            Err(errors) => Ok(Err(format!("it does not compile:\n{errors}"))),
+            Ok(check) => {
+                // The next build of this copy must not replace it while it runs.
+                let own = sandbox.build.join(format!("answer-{slot}-{}", index % 2));
+                std::fs::rename(check, &own)?;
+                Ok(Ok(own))
+            }
         }
-        Ok(())
     };
-    leave_out().map_err(|error| error.to_string())
+    let checks = copies.into_iter().enumerate();
+    checks
+        .map(|(slot, copy)| copy.map_or_else(|failure| Ok(Err(failure)), |copy| check(slot, &copy)))
+        .collect()
 }
 
-/// What is needed to run checks.
+/// What is needed to try answers.
 struct Prover<'a> {
     tree: &'a Tree,
     sandbox: &'a Sandbox,
+    memory: &'a Memory<'a>,
+    /// How many are built at once.
+    slots: usize,
     /// Whether to correct the name of the check in a patch.
     write: bool,
     /// The checks of each step, as its right answers tell.
     checks: Mutex<BTreeSet<(String, String)>>,
 }
 
+/// What came of an answer that is as good or bad as it should be.
+struct Accepted {
+    label: String,
+    /// The names of all checks, when they were run.
+    checks: Vec<String>,
+}
+
 impl Prover<'_> {
-    /// Runs the check of an answer; `Ok` holds the answer's label.
-    fn judge(&self, trial: &Trial, built: &Built) -> Result<String, String> {
-        let answer = built.answer;
+    /// The name of a trial's record, and its key.
+    fn record(&self, trial: &Trial) -> (String, String) {
+        let item = trial.path.trim_start_matches("tools/verify/");
+        (
+            format!("answers/{item}"),
+            self.memory.answer(trial.step, &trial.path),
+        )
+    }
+
+    /// Whether an answer came to what it should when it was tried last.
+    fn recall(&self, trial: &Trial) -> bool {
+        let (item, key) = self.record(trial);
+        let found = self.memory.recall(&item, &key).filter(|_| !self.write);
+        if let Some(found) = &found {
+            self.add_checks(trial, found.lines().map(str::to_owned));
+        }
+        found.is_some()
+    }
+
+    fn keep(&self, trial: &Trial, checks: Vec<String>) {
+        let (item, key) = self.record(trial);
+        // With `--write` the patch is another than the one that was read.
+        if !self.write {
+            self.memory.keep(&item, &key, &checks.join("\n"));
+        }
+        self.add_checks(trial, checks);
+    }
+
+    fn add_checks(&self, trial: &Trial, checks: impl IntoIterator<Item = String>) {
+        if let Ok(mut known) = self.checks.lock() {
+            let slug = &trial.step.slug;
+            known.extend(checks.into_iter().map(|check| (slug.clone(), check)));
+        }
+    }
+
+    /// Runs the check of an answer.
+    fn judge(&self, trial: &Trial, check: &Path) -> Result<Accepted, String> {
+        let answer = trial.answer.as_ref().map_err(Clone::clone)?;
         // Which check fails first is all that counts.
         let verdict = cargo::run_check(
             self.sandbox,
             trial.step,
             Side::Solution,
-            &built.check,
+            check,
             &["--fail-fast"],
         )?;
+        let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
         let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
         match (trial.kind, verdict.first_failed().map(name)) {
-            (Kind::Right, None) => {
-                let checks = verdict.checks.iter().map(name);
-                if let Ok(mut known) = self.checks.lock() {
-                    known.extend(checks.map(|check| (trial.step.slug.clone(), check)));
-                }
-                Ok(answer.label.clone())
-            }
+            (Kind::Right, None) => accepted(
+                answer.label.clone(),
+                verdict.checks.iter().map(name).collect(),
+            ),
             (Kind::Right, Some(_)) => Err(format!(
                 "a right answer ({}) is rejected:\n{}",
                 answer.label,
                 verdict.failures()
             )),
             (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
-            (Kind::Wrong, Some(first)) if first == answer.rejected_by => Ok(answer.label.clone()),
+            (Kind::Wrong, Some(first)) if first == answer.rejected_by => {
+                accepted(answer.label.clone(), Vec::new())
+            }
             (Kind::Wrong, Some(first)) if self.write && id(&first) == id(&answer.rejected_by) => {
                 let old = format!("rejected-by: {}\n", answer.rejected_by);
                 let text = answer
@@ -338,7 +379,7 @@ impl Prover<'_> {
                     .replacen(&old, &format!("rejected-by: {first}\n"), 1);
                 std::fs::write(self.tree.root.join(&trial.path), text)
                     .map_err(|error| error.to_string())?;
-                Ok(format!("wrote {first}"))
+                accepted(format!("wrote {first}"), Vec::new())
             }
             (Kind::Wrong, Some(first)) => Err(format!(
                 "rejected first by `{first}`, not by `{}`:\n{}",

@@ -1,0 +1,493 @@
+//! What was proved before, of the same content, and need not be proved again.
+//!
+//! A record is a small file below `target/verify/proved`, named after its item.
+//! It holds a hash of everything that the proof depends on and what the proof
+//! found. Under CI nothing is read or written, so the gate proves everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::console;
+use crate::document::{Document, Item};
+use crate::hints;
+use crate::process::lock;
+use crate::sandbox::files_below;
+use crate::tree::{Side, Step, Tree};
+use crate::{Env, Environment};
+
+/// What every proof depends on, beside the manifests of all crates that are not
+/// steps: they decide which features dependencies are built with.
+const COMMON: [&str; 7] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo",
+    "rust-toolchain.toml",
+    "data",
+    "tools/verify/Cargo.toml",
+    "tools/verify/src",
+];
+
+/// What the commands of a page depend on, beside steps.
+const VERBS: [&str; 3] = ["run.sh", "tools/coach", "marketsvc"];
+
+pub struct Memory<'a> {
+    tree: &'a Tree,
+    /// Where the records are; under CI there is no such place.
+    folder: Option<PathBuf>,
+    /// Whether records are only written.
+    again: bool,
+    /// The compiler and the settings of the environment that change a build.
+    toolchain: String,
+    /// Folder of each package to the files and folders outside it that it is
+    /// built from.
+    outside: BTreeMap<String, BTreeSet<String>>,
+    /// The items that this run has asked for.
+    asked: Mutex<BTreeSet<PathBuf>>,
+    /// Of each file or folder, the hash of its content.
+    hashed: Mutex<BTreeMap<String, String>>,
+}
+
+impl<'a> Memory<'a> {
+    /// `home` is the folder of everything that verify writes.
+    pub fn open(tree: &'a Tree, metadata: &Value, home: &Path, again: bool) -> Env<Self> {
+        let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        let version = Command::new("rustc")
+            .arg("-vV")
+            .current_dir(&tree.root)
+            .output()
+            .map_err(|error| Environment(format!("cannot run rustc: {error}")))?;
+        let mut toolchain = String::from_utf8_lossy(&version.stdout).into_owned();
+        let mut settings: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.to_str()?.to_owned();
+                let changes = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
+                let changes = changes.iter().any(|start| name.starts_with(start))
+                    || name.starts_with("CARGO_BUILD")
+                    || (name.starts_with("CARGO_TARGET") && name != "CARGO_TARGET_DIR");
+                changes.then(|| format!("{name}={}", value.display()))
+            })
+            .collect();
+        settings.sort();
+        toolchain += &settings.join("\n");
+        Ok(Self {
+            tree,
+            folder: (!ci).then(|| home.join("proved")),
+            again,
+            toolchain,
+            outside: outside(&tree.root, metadata),
+            asked: Mutex::default(),
+            hashed: Mutex::default(),
+        })
+    }
+
+    /// What the proof of `item` found when it last passed, if `key` is the same.
+    pub fn recall(&self, item: &str, key: &str) -> Option<String> {
+        lock(&self.asked).insert(item.into());
+        let record = fs::read_to_string(self.folder.as_ref()?.join(item)).ok()?;
+        let (old, found) = record.split_once('\n')?;
+        (!self.again && old == key).then(|| found.to_owned())
+    }
+
+    /// Keeps that the proof of `item` passed. A record that cannot be written
+    /// costs only time.
+    pub fn keep(&self, item: &str, key: &str, found: &str) {
+        if let Some(folder) = &self.folder {
+            let file = folder.join(item);
+            let _ = file.parent().map(fs::create_dir_all);
+            let _ = fs::write(file, format!("{key}\n{found}"));
+        }
+    }
+
+    /// Removes the records that nobody has asked for.
+    pub fn prune(&self) {
+        let Some(folder) = &self.folder else { return };
+        let asked = lock(&self.asked);
+        for file in files_below(folder).unwrap_or_default() {
+            if !asked.contains(&file) {
+                let _ = fs::remove_file(folder.join(file));
+            }
+        }
+    }
+
+    /// The key of one side of a step.
+    pub fn side(&self, step: &Step, side: Side) -> String {
+        let mut inputs = self.crate_in(&step.side(side));
+        if side == Side::Exercise {
+            // How it fails is compared with these two.
+            inputs.extend([step.chapter(), hints::path(step)]);
+        }
+        self.key(inputs)
+    }
+
+    /// The key of a patch on the solution of `step`.
+    pub fn answer(&self, step: &Step, patch: &str) -> String {
+        let mut inputs = self.crate_in(&step.side(Side::Solution));
+        inputs.insert(patch.to_owned());
+        self.key(inputs)
+    }
+
+    /// The key of the queries of the crate in `folder`.
+    pub fn queries(&self, folder: &str) -> String {
+        self.key(self.crate_in(folder))
+    }
+
+    /// The key of the console blocks of a page.
+    pub fn page(&self, page: &Document, step: Option<&Step>) -> String {
+        let mut inputs = BTreeSet::from([page.path.clone()]);
+        inputs.extend(VERBS.map(str::to_owned));
+        for folder in VERBS {
+            inputs.extend(self.crate_in(folder));
+        }
+        let named = console::depends_on(page);
+        inputs.extend(page.items.iter().filter_map(|item| match item {
+            Item::Directive(text, _) => {
+                Some(format!("tools/verify/{}", text.strip_prefix("patch ")?))
+            }
+            _ => None,
+        }));
+        for other in self.tree.steps() {
+            let own = step == Some(&other);
+            if own
+                || named
+                    .as_ref()
+                    .is_none_or(|named| named.contains(&other.number))
+            {
+                inputs.insert(other.dir());
+                for side in [Side::Exercise, Side::Solution] {
+                    inputs.extend(self.crate_in(&other.side(side)));
+                }
+            }
+        }
+        // Cargo reads the manifests of all steps before it builds one.
+        let manifests = self
+            .tree
+            .files()
+            .filter(|file| file.ends_with("/Cargo.toml"));
+        inputs.extend(manifests.map(str::to_owned));
+        self.key(inputs)
+    }
+
+    /// A crate's folder and what else it is built from.
+    fn crate_in(&self, folder: &str) -> BTreeSet<String> {
+        let mut inputs = BTreeSet::from([folder.to_owned()]);
+        inputs.extend(self.outside.get(folder).into_iter().flatten().cloned());
+        inputs
+    }
+
+    fn key(&self, mut inputs: BTreeSet<String>) -> String {
+        inputs.extend(COMMON.map(str::to_owned));
+        let manifests = self
+            .tree
+            .files()
+            .filter(|file| file.ends_with("/Cargo.toml") && !file.starts_with("steps/"));
+        inputs.extend(manifests.map(str::to_owned));
+        let mut hasher = Sha256::new();
+        feed(&mut hasher, self.toolchain.as_bytes());
+        for input in inputs {
+            let hash = self.hash(&input);
+            feed(&mut hasher, input.as_bytes());
+            feed(&mut hasher, hash.as_bytes());
+        }
+        format!("{:x}", hasher.finalize())
+    }
+
+    /// The hash of a file, or of all files in a folder with their names.
+    fn hash(&self, input: &str) -> String {
+        let mut known = lock(&self.hashed);
+        if let Some(hash) = known.get(input) {
+            return hash.clone();
+        }
+        let mut hasher = Sha256::new();
+        let mut files = self.tree.below(input);
+        files.push("");
+        for file in files {
+            let path = self.tree.root.join(input).join(file);
+            feed(&mut hasher, file.as_bytes());
+            // The folder itself cannot be read, nor can a file that is missing.
+            if let Ok(content) = fs::read(path.components().collect::<PathBuf>()) {
+                feed(&mut hasher, &content);
+            }
+        }
+        let hash = format!("{:x}", hasher.finalize());
+        known.insert(input.to_owned(), hash.clone());
+        hash
+    }
+}
+
+/// Hashes `bytes` so that what follows cannot be taken for a part of them.
+fn feed(hasher: &mut Sha256, bytes: &[u8]) {
+    hasher.update(bytes.len().to_le_bytes());
+    hasher.update(bytes);
+}
+
+/// Of each package, by its folder: the folders of the packages in the workspace
+/// that it depends on, also through others, and its targets that lie elsewhere.
+fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let relative = |path: &Value| {
+        let path = Path::new(path.as_str()?);
+        // `exercise/../check.rs`
+        let path = path.canonicalize().ok()?;
+        Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in list(&metadata["packages"]) {
+        let Some(manifest) = relative(&package["manifest_path"]) else {
+            continue;
+        };
+        let folder = manifest.trim_end_matches("/Cargo.toml").to_owned();
+        let paths = list(&package["dependencies"])
+            .into_iter()
+            .map(|it| it["path"].clone());
+        let targets = list(&package["targets"])
+            .into_iter()
+            .map(|it| it["src_path"].clone());
+        let inputs = paths.chain(targets).filter_map(|path| relative(&path));
+        let inputs = inputs
+            .filter(|path| !path.starts_with(&format!("{folder}/")))
+            .collect();
+        direct.insert(folder, inputs);
+    }
+    let mut all = direct.clone();
+    for inputs in all.values_mut() {
+        let mut open: Vec<String> = inputs.iter().cloned().collect();
+        while let Some(next) = open.pop() {
+            for input in direct.get(&next).into_iter().flatten() {
+                if inputs.insert(input.clone()) {
+                    open.push(input.clone());
+                }
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workspace with a harness, a crate that the harness is built from, and
+    /// two steps.
+    struct Workspace {
+        folder: tempfile::TempDir,
+        root: PathBuf,
+    }
+
+    impl Workspace {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let root = folder.path().canonicalize().expect("a path");
+            let workspace = Self { folder, root };
+            workspace.write(
+                "Cargo.toml",
+                "[workspace]\nmembers = [\"steps/*/*\", \"tools/*\", \"marketsvc\"]\n",
+            );
+            workspace.write("Cargo.lock", "version = 4\n");
+            let package = |name: &str, rest: &str| {
+                format!(
+                    "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}"
+                )
+            };
+            for (folder, rest) in [
+                ("tools/course", ""),
+                (
+                    "tools/check",
+                    "[dependencies]\ncourse.path = \"../course\"\n",
+                ),
+                (
+                    "tools/coach",
+                    "[dependencies]\ncourse.path = \"../course\"\n",
+                ),
+                ("tools/bench", ""),
+                ("tools/verify", ""),
+                ("marketsvc", ""),
+            ] {
+                let name = folder.rsplit('/').next().unwrap_or(folder);
+                workspace.write(&format!("{folder}/Cargo.toml"), &package(name, rest));
+                workspace.write(&format!("{folder}/src/lib.rs"), "");
+            }
+            for (number, slug) in [("01", "01-one"), ("02", "02-two")] {
+                let step = format!("steps/{slug}");
+                workspace.write(&format!("{step}/check.rs"), "fn main() {}\n");
+                workspace.write(&format!("{step}/hints.md"), "# Hints\n");
+                workspace.write(
+                    &format!("{step}/README.md"),
+                    &format!("```console\n$ ./run.sh check {number}\n```\n<!-- verify: patch shown/{slug}/1.patch -->\n"),
+                );
+                for side in ["exercise", "solution"] {
+                    let rest = "[dev-dependencies]\ncheck.path = \"../../../tools/check\"\n\
+                        [[test]]\nname = \"check\"\npath = \"../check.rs\"\n";
+                    let name = format!("step{number}-{side}");
+                    workspace.write(&format!("{step}/{side}/Cargo.toml"), &package(&name, rest));
+                    workspace.write(&format!("{step}/{side}/src/lib.rs"), "");
+                }
+                for kind in ["wrong", "shown"] {
+                    workspace.write(&format!("tools/verify/{kind}/{slug}/1.patch"), "+a\n");
+                }
+            }
+            workspace.write("run.sh", "");
+            workspace.write("README.md", "```console\n$ ./run.sh list\n```\n");
+            workspace.write(".cargo/config.toml", "");
+            workspace.write("data/sample.sql", "");
+            let git = Command::new("git")
+                .args(["init", "-q"])
+                .current_dir(&workspace.root)
+                .status();
+            assert!(git.expect("git").success());
+            workspace
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            let path = self.folder.path().join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+            fs::write(path, text).expect("written");
+        }
+
+        /// Calls `look` with the memory of this moment, as a run without CI has it.
+        fn with<T>(&self, again: bool, look: impl FnOnce(&Memory) -> T) -> T {
+            let tree = Tree::open(&self.root).expect("a tree");
+            let output = Command::new("cargo")
+                .args([
+                    "metadata",
+                    "--no-deps",
+                    "--offline",
+                    "--format-version",
+                    "1",
+                ])
+                .current_dir(&self.root)
+                .output()
+                .expect("cargo");
+            let metadata = serde_json::from_slice(&output.stdout).expect("metadata");
+            let mut memory =
+                Memory::open(&tree, &metadata, &self.root.join("target"), again).expect("a memory");
+            memory.folder = Some(self.root.join("target/proved"));
+            look(&memory)
+        }
+
+        /// The keys of what is proved of step 01, in the order of `PROOFS`.
+        fn keys(&self) -> Vec<String> {
+            self.with(false, keys)
+        }
+    }
+
+    const PROOFS: [&str; 6] = [
+        "exercise", "solution", "answer", "chapter", "page", "queries",
+    ];
+
+    fn keys(memory: &Memory) -> Vec<String> {
+        let step = &memory.tree.steps()[0];
+        let read = |path: &str| Document::read(memory.tree, path).expect("a page");
+        vec![
+            memory.side(step, Side::Exercise),
+            memory.side(step, Side::Solution),
+            memory.answer(step, "tools/verify/wrong/01-one/1.patch"),
+            memory.page(&read(&step.chapter()), Some(step)),
+            memory.page(&read("README.md"), None),
+            memory.queries(&step.side(Side::Solution)),
+        ]
+    }
+
+    #[test]
+    fn a_change_of_any_input_is_noticed() {
+        let workspace = Workspace::new();
+        let before = workspace.keys();
+        assert_eq!(before, workspace.keys(), "nothing has changed");
+        let all = PROOFS.join(" ");
+        for (file, noticed) in [
+            // What all depend on: the lock file, manifests, settings, data, verify, and the
+            // crates that a check is built from, also those that it does not name itself.
+            ("Cargo.lock", all.as_str()),
+            ("Cargo.toml", &all),
+            (".cargo/config.toml", &all),
+            ("rust-toolchain.toml", &all),
+            ("data/sample.sql", &all),
+            ("data/migrations/2.sql", &all),
+            ("tools/check/src/lib.rs", &all),
+            ("tools/course/src/new.rs", &all),
+            ("tools/bench/Cargo.toml", &all),
+            ("tools/verify/src/main.rs", &all),
+            // The step.
+            ("steps/01-one/check.rs", &all),
+            (
+                "steps/01-one/solution/src/lib.rs",
+                "solution answer chapter page queries",
+            ),
+            ("steps/01-one/exercise/src/new.rs", "exercise chapter page"),
+            ("steps/01-one/hints.md", "exercise chapter page"),
+            ("steps/01-one/README.md", "exercise chapter page"),
+            // Patches.
+            ("tools/verify/wrong/01-one/1.patch", "answer"),
+            ("tools/verify/shown/01-one/1.patch", "chapter"),
+            // What commands run.
+            ("run.sh", "chapter page"),
+            ("tools/coach/src/lib.rs", "chapter page"),
+            ("marketsvc/src/lib.rs", "chapter page"),
+            ("README.md", "page"),
+            // What others depend on.
+            ("steps/02-two/solution/src/lib.rs", "page"),
+            ("tools/bench/src/lib.rs", ""),
+            ("tools/verify/wrong/02-two/1.patch", ""),
+        ] {
+            let old = fs::read_to_string(workspace.root.join(file)).ok();
+            let more = if file.ends_with(".md") {
+                "\nMore.\n"
+            } else {
+                "\n# more\n"
+            };
+            workspace.write(file, &(old.clone().unwrap_or_default() + more));
+            let now = workspace.keys();
+            let changed = PROOFS.iter().zip(before.iter().zip(&now));
+            let changed = changed
+                .filter(|(_, (old, new))| old != new)
+                .map(|(name, _)| *name);
+            assert_eq!(changed.collect::<Vec<_>>().join(" "), noticed, "{file}");
+            match old {
+                Some(old) => workspace.write(file, &old),
+                None => fs::remove_file(workspace.root.join(file)).expect("removed"),
+            }
+        }
+        assert_eq!(before, workspace.keys(), "all is as it was");
+        let other = workspace.with(false, |memory| {
+            let toolchain = format!("{}rustc 9.9.9", memory.toolchain);
+            keys(&Memory {
+                toolchain,
+                outside: memory.outside.clone(),
+                folder: None,
+                again: false,
+                asked: Mutex::default(),
+                hashed: Mutex::default(),
+                ..*memory
+            })
+        });
+        assert!(before.iter().zip(&other).all(|(one, other)| one != other));
+    }
+
+    #[test]
+    fn what_passed_is_remembered_until_it_changes() {
+        let workspace = Workspace::new();
+        workspace.with(false, |memory| {
+            assert_eq!(memory.recall("answers/01/a", "key"), None);
+            memory.keep("answers/01/a", "key", "two\nlines");
+            memory.keep("answers/01/gone", "key", "");
+            assert_eq!(
+                memory.recall("answers/01/a", "key").as_deref(),
+                Some("two\nlines")
+            );
+            assert_eq!(memory.recall("answers/01/a", "another"), None);
+            memory.prune();
+            assert_eq!(memory.recall("answers/01/gone", "key"), None);
+        });
+        workspace.with(true, |memory| {
+            assert_eq!(memory.recall("answers/01/a", "key"), None)
+        });
+        workspace.with(false, |memory| {
+            assert!(memory.recall("answers/01/a", "key").is_some())
+        });
+    }
+}
