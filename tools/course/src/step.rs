@@ -140,7 +140,7 @@ pub fn find<'a>(steps: &'a [Step], text: &str) -> Option<(&'a Step, Option<Side>
     if side.is_some() {
         name = parts.next()?;
     }
-    let number = format!("{name:0>2}");
+    let number = format!("{:0>2}", name.trim_start_matches('0'));
     let found = steps
         .iter()
         .find(|step| step.slug == name || step.label() == number)?;
@@ -157,6 +157,7 @@ mod tests {
         for (text, side) in [
             ("5", None),
             ("05", None),
+            ("005", None),
             ("05-engine", None),
             ("steps/05-engine/", None),
             (".\\steps\\05-engine\\exercise", Some(Side::Exercise)),
@@ -164,7 +165,7 @@ mod tests {
         ] {
             assert_eq!(find(&steps, text), Some((&steps[0], side)), "{text}");
         }
-        for text in ["6", "0", "05-eng", "005", "", "exercise", "+5"] {
+        for text in ["6", "0", "05-eng", "", "exercise", "+5"] {
             assert_eq!(find(&steps, text), None, "{text}");
         }
         assert_eq!(steps[0].package(Side::Exercise), "step05-exercise");
