@@ -44,7 +44,7 @@ impl Compiled {
 /// The checks that have not passed, in full.
 pub fn failures(verdict: &Verdict) -> String {
     let failures = verdict.failures();
-    let texts = failures.map(|check| format!("{}  {}\n{check}", check.todo, check.name));
+    let texts = failures.map(|check| format!("FAILED  {}  {}\n{check}", check.todo, check.name));
     texts.collect()
 }
 
