@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use course::{Side, Step};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,7 @@ use crate::document::{Document, Item};
 use crate::hints;
 use crate::process::lock;
 use crate::sandbox::files_below;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// What every proof depends on, beside the manifests of all crates that are not
@@ -117,17 +118,17 @@ impl<'a> Memory<'a> {
 
     /// The key of one side of a step.
     pub fn side(&self, step: &Step, side: Side) -> String {
-        let mut inputs = self.crate_in(&step.side(side));
+        let mut inputs = self.crate_in(&step.crate_dir(side));
         if side == Side::Exercise {
             // How it fails is compared with these two.
-            inputs.extend([step.chapter(), hints::path(step)]);
+            inputs.extend([step.readme(), hints::path(step)]);
         }
         self.key(inputs)
     }
 
     /// The key of a patch on the solution of `step`.
     pub fn answer(&self, step: &Step, patch: &str) -> String {
-        let mut inputs = self.crate_in(&step.side(Side::Solution));
+        let mut inputs = self.crate_in(&step.crate_dir(Side::Solution));
         inputs.insert(patch.to_owned());
         self.key(inputs)
     }
@@ -156,11 +157,11 @@ impl<'a> Memory<'a> {
             if own
                 || named
                     .as_ref()
-                    .is_none_or(|named| named.contains(&other.number))
+                    .is_none_or(|named| named.contains(other.label()))
             {
                 inputs.insert(other.dir());
                 for side in [Side::Exercise, Side::Solution] {
-                    inputs.extend(self.crate_in(&other.side(side)));
+                    inputs.extend(self.crate_in(&other.crate_dir(side)));
                 }
             }
         }
@@ -318,7 +319,7 @@ mod tests {
                 workspace.write(&format!("{step}/hints.md"), "# Hints\n");
                 workspace.write(
                     &format!("{step}/README.md"),
-                    &format!("```console\n$ ./run.sh check {number}\n```\n<!-- verify: patch shown/{slug}/1.patch -->\n"),
+                    &format!("```console\n$ ./run.sh check {number}\n$ ./run.sh run 01\n```\n<!-- verify: patch shown/{slug}/1.patch -->\n"),
                 );
                 for side in ["exercise", "solution"] {
                     let rest = "[dev-dependencies]\ncheck.path = \"../../../tools/check\"\n\
@@ -376,20 +377,25 @@ mod tests {
         }
     }
 
-    const PROOFS: [&str; 6] = [
-        "exercise", "solution", "answer", "chapter", "page", "queries",
+    const PROOFS: [&str; 7] = [
+        "exercise", "solution", "answer", "chapter", "next", "page", "queries",
     ];
 
     fn keys(memory: &Memory) -> Vec<String> {
-        let step = &memory.tree.steps()[0];
+        let steps = memory.tree.steps();
+        let [step, next] = steps.as_slice() else {
+            panic!("two steps");
+        };
         let read = |path: &str| Document::read(memory.tree, path).expect("a page");
         vec![
             memory.side(step, Side::Exercise),
             memory.side(step, Side::Solution),
             memory.answer(step, "tools/verify/wrong/01-one/1.patch"),
-            memory.page(&read(&step.chapter()), Some(step)),
+            memory.page(&read(&step.readme()), Some(step)),
+            // Its commands name step 01 as well.
+            memory.page(&read(&next.readme()), Some(next)),
             memory.page(&read("README.md"), None),
-            memory.queries(&step.side(Side::Solution)),
+            memory.queries(&step.crate_dir(Side::Solution)),
         ]
     }
 
@@ -416,21 +422,24 @@ mod tests {
             ("steps/01-one/check.rs", &all),
             (
                 "steps/01-one/solution/src/lib.rs",
-                "solution answer chapter page queries",
+                "solution answer chapter next page queries",
             ),
-            ("steps/01-one/exercise/src/new.rs", "exercise chapter page"),
-            ("steps/01-one/hints.md", "exercise chapter page"),
-            ("steps/01-one/README.md", "exercise chapter page"),
+            (
+                "steps/01-one/exercise/src/new.rs",
+                "exercise chapter next page",
+            ),
+            ("steps/01-one/hints.md", "exercise chapter next page"),
+            ("steps/01-one/README.md", "exercise chapter next page"),
             // Patches.
             ("tools/verify/wrong/01-one/1.patch", "answer"),
             ("tools/verify/shown/01-one/1.patch", "chapter"),
             // What commands run.
-            ("run.sh", "chapter page"),
-            ("tools/coach/src/lib.rs", "chapter page"),
-            ("marketsvc/src/lib.rs", "chapter page"),
+            ("run.sh", "chapter next page"),
+            ("tools/coach/src/lib.rs", "chapter next page"),
+            ("marketsvc/src/lib.rs", "chapter next page"),
             ("README.md", "page"),
             // What others depend on.
-            ("steps/02-two/solution/src/lib.rs", "page"),
+            ("steps/02-two/solution/src/lib.rs", "next page"),
             ("tools/bench/src/lib.rs", ""),
             ("tools/verify/wrong/02-two/1.patch", ""),
         ] {

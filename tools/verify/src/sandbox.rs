@@ -12,8 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use course::{Side, Step};
+
 use crate::cargo::Package;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{ACTIVE, Env, Environment};
 
 /// The copy. Dropping it restores the tree and lets another verify in.
@@ -199,7 +201,7 @@ impl Sandbox {
     /// Makes `copy` the solution of `step`. Its program is left out: cargo would
     /// build and link it along with the check, which needs the library only.
     fn fill(&self, step: &Step, copy: &Package) -> std::io::Result<()> {
-        let solution = self.tree.join(step.side(Side::Solution));
+        let solution = self.tree.join(step.crate_dir(Side::Solution));
         let copy_folder = self.tree.join(&copy.folder);
         let mut wanted = files_below(&solution)?;
         let manifest = fs::read_to_string(solution.join("Cargo.toml"))?;
@@ -223,7 +225,7 @@ impl Sandbox {
     pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Result<Package, String> {
         let copy = copy_of(step, index);
         self.fill(step, &copy).map_err(|error| error.to_string())?;
-        let solution = step.side(Side::Solution);
+        let solution = step.crate_dir(Side::Solution);
         let main = format!("{solution}/src/main.rs");
         if patch.contains(&main) {
             let to = self.tree.join(&copy.folder).join("src/main.rs");
@@ -237,8 +239,8 @@ impl Sandbox {
     /// Puts the solution's files in the place of the exercise's.
     pub fn solve(&self, step: &Step) -> Result<(), String> {
         let solve = || -> Result<(), std::io::Error> {
-            let solution = self.tree.join(step.side(Side::Solution));
-            let exercise = self.tree.join(step.side(Side::Exercise));
+            let solution = self.tree.join(step.crate_dir(Side::Solution));
+            let exercise = self.tree.join(step.crate_dir(Side::Exercise));
             let source = exercise.join("src");
             let wanted = files_below(&solution.join("src"))?;
             for file in files_below(&source)? {
@@ -258,7 +260,7 @@ impl Sandbox {
 
     /// Puts the committed exercise back in place of what is there.
     pub fn unsolve(&self, step: &Step) -> Result<(), String> {
-        let exercise = step.side(Side::Exercise);
+        let exercise = step.crate_dir(Side::Exercise);
         self.git(&["clean", "-q", "-ffd", &exercise])?;
         self.git(&["checkout", "-q", "--", &exercise]).map(drop)
     }
@@ -270,7 +272,7 @@ const COPY: &str = "answer";
 fn copy_of(step: &Step, index: usize) -> Package {
     Package {
         folder: format!("{}/{COPY}-{index}", step.dir()),
-        name: format!("step{}-{COPY}-{index}", step.number),
+        name: format!("step{}-{COPY}-{index}", step.label()),
     }
 }
 

@@ -8,12 +8,13 @@ use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use clap::Args;
+use course::{Check, Side, Step};
 
-use crate::cargo::{self, Check, Package};
+use crate::cargo::{self, Package};
 use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree, has_extension};
+use crate::tree::{Tree, has_extension};
 use crate::{Env, Environment};
 
 #[derive(Args, Default)]
@@ -358,7 +359,7 @@ impl Prover<'_> {
         )?;
         let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
         let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
-        match (trial.kind, verdict.first_failed().map(name)) {
+        match (trial.kind, verdict.failures().next().map(name)) {
             (Kind::Right, None) => accepted(
                 answer.label.clone(),
                 verdict.checks.iter().map(name).collect(),
@@ -366,7 +367,7 @@ impl Prover<'_> {
             (Kind::Right, Some(_)) => Err(format!(
                 "a right answer ({}) is rejected:\n{}",
                 answer.label,
-                verdict.failures()
+                cargo::failures(&verdict)
             )),
             (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
             (Kind::Wrong, Some(first)) if first == answer.rejected_by => {
@@ -384,7 +385,7 @@ impl Prover<'_> {
             (Kind::Wrong, Some(first)) => Err(format!(
                 "rejected first by `{first}`, not by `{}`:\n{}",
                 answer.rejected_by,
-                verdict.failures()
+                cargo::failures(&verdict)
             )),
         }
     }
@@ -412,7 +413,7 @@ fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
         Kind::Wrong => (field("misconception:")?, field("rejected-by:")?),
         Kind::Right => (field("style:")?, ""),
     };
-    let solution = format!("{}/", step.side(Side::Solution));
+    let solution = format!("{}/", step.crate_dir(Side::Solution));
     let lines: Vec<&str> = text.lines().collect();
     let changed: BTreeSet<&str> = lines
         .windows(2)
@@ -451,10 +452,7 @@ mod tests {
 ";
 
     fn read(kind: Kind, text: &str) -> Result<Answer, String> {
-        let step = Step {
-            number: "05".into(),
-            slug: "05-engine".into(),
-        };
+        let step = Step::at(Path::new("05-engine")).expect("a step");
         parse(&step, kind, text)
     }
 

@@ -43,10 +43,24 @@ fn everything_holds_and_nothing_is_touched() {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
     assert_eq!(git(&["status", "--porcelain"]), "");
-    // A second run starts from what the first has built, and one step will do.
+    // A second run remembers what the first has proved, and one step will do.
     let output = fixture.holds(&["all", "2"]);
-    assert!(output.contains("wrong answers rejected: 1/1"), "{output}");
+    for line in [
+        "wrong answers rejected: 1/1",
+        "verify exercises: 5 passed, 0 failed, 5 remembered",
+        "checks without a wrong answer of their own: 1",
+    ] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
     assert!(!output.contains("01-first has"), "{output}");
+    for again in [
+        fixture.holds(&["exercises", "2", "--again"]),
+        fixture
+            .verify_with(&["exercises", "2"], &[("CI", "true")])
+            .output,
+    ] {
+        assert!(again.contains("5 passed, 0 failed\n"), "{again}");
+    }
 }
 
 #[test]
@@ -300,7 +314,7 @@ fn exercises_fail() {
         SOLUTION,
         "answer() / 2",
         "22",
-        "failed 02.2  half of it is 21",
+        "FAILED  02.2  half of it is 21",
     );
     // Red, but not for every TODO.
     exercises(
@@ -599,11 +613,13 @@ fn diagrams_fail() {
         fixture.write("data/README.md", &format!("{first}{}", diagram(second)));
     };
     page("flowchart LR\n  a[\"a <b>b</b>\"] --> b");
-    let verified = fixture.verify(&["texts"]);
-    let said = "not run: mermaid, which .ci/run installs";
-    assert!(verified.output.contains(said), "{}", verified.output);
     let gate = std::env::var_os("CI").is_some();
-    assert_eq!(verified.code, Some(i32::from(gate)));
+    let said = "not run: mermaid, which .ci/run installs";
+    for (settings, code) in [([].as_slice(), 0), (&[("CI", "true")], 1)] {
+        let verified = fixture.verify_with(&["texts"], settings);
+        assert!(verified.output.contains(said), "{}", verified.output);
+        assert_eq!(verified.code, Some(code));
+    }
 
     let installed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/mermaid");
     if !installed.exists() && !gate {
