@@ -94,14 +94,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     if packages.is_empty() {
         return Ok(compiled);
     }
-    // What is no step is selected too, although it has no test of that name:
-    // dependencies get the features that they have in a build of the whole
-    // workspace, and are not built a second time.
-    for package in &sandbox.packages {
-        if !sandbox.step_packages.contains(package) {
-            command.args(["-p", package]);
-        }
-    }
     let output = process::run(&mut command, BUILD_LIMIT, false)
         .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
 

@@ -195,13 +195,6 @@ fn touch(sandbox: &Sandbox, folder: &str) -> Outcome {
 fn build(sandbox: &Sandbox, package: &str, settings: &[(&str, &OsStr)]) -> Outcome {
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--lib", "--bins", "-p", package]);
-    // As elsewhere: with the features that dependencies have in the whole
-    // workspace, they are not built a second time.
-    for other in &sandbox.packages {
-        if !sandbox.step_packages.contains(other) {
-            command.args(["-p", other]);
-        }
-    }
     command.envs(settings.iter().copied());
     let built = process::run(&mut command, BUILD_LIMIT, true).map_err(|error| error.to_string())?;
     match built.status {

@@ -26,8 +26,6 @@ pub struct Sandbox {
     pub build: PathBuf,
     /// Names of the workspace's packages.
     pub packages: BTreeSet<String>,
-    /// Those of them that are the exercise or the solution of a step.
-    pub step_packages: BTreeSet<String>,
     /// What cargo tells of the workspace.
     pub metadata: serde_json::Value,
     _lock: fs::File,
@@ -60,11 +58,6 @@ impl Sandbox {
             build: home.join("build"),
             packages: metadata.packages.clone(),
             metadata: metadata.value.clone(),
-            step_packages: tree
-                .steps()
-                .iter()
-                .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| step.package(side)))
-                .collect(),
             _lock: lock,
         };
         fs::create_dir_all(&sandbox.build)?;

@@ -1,0 +1,42 @@
+//! A step that is built alone shares its dependencies with the whole workspace:
+//! `cargo run -p step04-exercise --example …` must not build SQLite once more.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// Each dependency of the selected packages, with the features it is built with.
+fn dependencies(selection: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--prefix", "none"])
+        .args(["--edges", "normal,build,dev", "--format", "{p} [{f}]"])
+        .args(selection)
+        .output()
+        .expect("cargo");
+    let listed = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && !listed.is_empty());
+    // A crate of the workspace is followed by its folder.
+    let external = listed.lines().filter(|line| !line.contains(" (/"));
+    external
+        .map(|line| line.replace(" (proc-macro)", ""))
+        .collect()
+}
+
+#[test]
+fn a_step_alone_needs_no_dependency_built_again() {
+    let whole = dependencies(&["--workspace"]);
+    for entry in std::fs::read_dir("../../steps").expect("steps") {
+        let slug = entry
+            .expect("a step")
+            .file_name()
+            .into_string()
+            .expect("text");
+        let package = format!("step{}-exercise", &slug[..2]);
+        let alone = dependencies(&["-p", &package]);
+        let other: Vec<_> = alone.difference(&whole).collect();
+        assert!(
+            other.is_empty(),
+            "{package} alone builds these with other features; \
+             name the missing ones in tools/check/Cargo.toml: {other:#?}"
+        );
+    }
+}
