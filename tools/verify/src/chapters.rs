@@ -32,6 +32,9 @@ const SECTIONS: [&str; 9] = [
     CHANGED,
 ];
 
+/// Programs that no page shows; one that does would only wait for it.
+const NOT_SHOWN: [&str; 2] = ["bench", "verify"];
+
 /// Begins the line that says what the learner has made work.
 const NOW: &str = "Now works: ";
 
@@ -96,7 +99,16 @@ pub fn prove(
 fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
     let started = Instant::now();
     let mut command = sandbox.command("cargo");
-    command.args(["build", "--quiet", "--keep-going", "--workspace", "--bins"]);
+    command.args(["build", "--quiet", "--keep-going", "--workspace"]);
+    for (folder, name) in sandbox.programs() {
+        let wanted = match folder.strip_prefix("steps/") {
+            Some(below) => steps.iter().any(|step| below.starts_with(&step.slug)),
+            None => !NOT_SHOWN.contains(&name.as_str()),
+        };
+        if wanted {
+            command.args(["--bin", &name]);
+        }
+    }
     let built = process::run(&mut command, cargo::BUILD_LIMIT, true)
         .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
     if built.status.is_none() {

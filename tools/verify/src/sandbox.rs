@@ -26,6 +26,8 @@ pub struct Sandbox {
     pub build: PathBuf,
     /// Names of the workspace's packages.
     pub packages: BTreeSet<String>,
+    /// Root of the tree that was copied.
+    root: PathBuf,
     /// What cargo tells of the workspace.
     pub metadata: serde_json::Value,
     _lock: fs::File,
@@ -57,6 +59,7 @@ impl Sandbox {
             tree: home.join("tree"),
             build: home.join("build"),
             packages: metadata.packages.clone(),
+            root: tree.root.clone(),
             metadata: metadata.value.clone(),
             _lock: lock,
         };
@@ -76,6 +79,27 @@ impl Sandbox {
     /// The folder of everything that verify writes.
     pub fn home(&self) -> &Path {
         self.build.parent().unwrap_or(&self.build)
+    }
+
+    /// The programs of the workspace: the folder of the package, and the name.
+    pub fn programs(&self) -> Vec<(String, String)> {
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        let mut programs = Vec::new();
+        for package in list(&self.metadata["packages"]) {
+            let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
+            let folder = manifest
+                .strip_prefix(&self.root)
+                .unwrap_or(manifest)
+                .parent();
+            let folder = folder.unwrap_or(manifest).to_string_lossy().into_owned();
+            for target in list(&package["targets"]) {
+                if target["kind"][0] == "bin" {
+                    let name = target["name"].as_str().unwrap_or_default();
+                    programs.push((folder.clone(), name.to_owned()));
+                }
+            }
+        }
+        programs
     }
 
     /// A command that runs in the copy and sees nothing of the caller's settings.

@@ -16,9 +16,9 @@ fn dependencies(selection: &[&str]) -> BTreeSet<String> {
     assert!(output.status.success() && !listed.is_empty());
     // A crate of the workspace is followed by its folder.
     let external = listed.lines().filter(|line| !line.contains(" (/"));
-    external
-        .map(|line| line.replace(" (proc-macro)", ""))
-        .collect()
+    // A line is marked when it stands further above as well.
+    let plain = |line: &str| line.replace(" (proc-macro)", "").replace(" (*)", "");
+    external.map(plain).collect()
 }
 
 #[test]
