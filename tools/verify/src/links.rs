@@ -45,8 +45,8 @@ pub fn resolve(tree: &Tree, document: &Document) -> Outcome {
     all_of(&failures)
 }
 
-/// The coach and the checks find what `Read first: [heading](#heading)` names by
-/// the heading's text.
+/// The coach and the checks find what `Read first: [heading](#heading), …` names by
+/// the headings' text.
 fn concepts(document: &Document) -> Vec<String> {
     let names_a_heading = |rest: &str| {
         let (text, target) = rest
@@ -61,13 +61,14 @@ fn concepts(document: &Document) -> Vec<String> {
             .any(|heading| heading.text == text && slug(&text) == target)
             .then_some(())
     };
+    let names_headings = |rest: &str| rest.split(", ").all(|link| names_a_heading(link).is_some());
     let lines = document.text.lines().enumerate();
     lines
         .filter_map(|(index, line)| Some((index, line.strip_prefix("Read first: ")?)))
-        .filter(|(_, rest)| names_a_heading(rest).is_none())
+        .filter(|(_, rest)| !names_headings(rest))
         .map(|(index, rest)| {
             format!(
-                "line {}: `{rest}` is not a link to a heading of this page with the heading's words",
+                "line {}: `{rest}` is not a list of links to headings of this page with the headings' words",
                 index + 1
             )
         })
@@ -207,6 +208,7 @@ mod tests {
         };
         for good in [
             "Read first: [A `pool` of two](#a-pool-of-two)",
+            "Read first: [Concepts](#concepts), [A `pool` of two](#a-pool-of-two)",
             "Read it first: x",
         ] {
             assert_eq!(faults(good), 0, "{good}");
