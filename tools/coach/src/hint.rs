@@ -48,9 +48,9 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     let hints = pages::hints(&text);
     let tasks = step.tasks(&project.root, Side::Exercise);
-    let lost = markers::lost(project, &step);
+    let gone = markers::lost(project, &step);
     let numbers = tasks.iter().filter_map(Task::number);
-    let first = numbers.chain(lost.iter().filter_map(Lost::number)).min();
+    let first = numbers.chain(gone.iter().filter_map(Lost::number)).min();
     let known = |number| hints.iter().any(|(task, _)| *task == number);
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
@@ -96,7 +96,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         let _ = writeln!(out, "{id} {why}.");
     }
     let task = tasks.iter().find(|task| task.number() == Some(number));
-    let location = match lost.iter().find(|task| task.number() == Some(number)) {
+    let location = match gone.iter().find(|task| task.number() == Some(number)) {
         Some(lost) => lost.to_string(),
         None => task.map_or_else(|| format!("TODO({id})"), Task::location),
     };
