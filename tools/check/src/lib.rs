@@ -87,11 +87,11 @@
 //!    "reread": null, "hint": null}]}
 //! ```
 //!
-//! This is a [`course::Verdict`]. `file` (relative to the workspace) and `line` say where `TODO(05.1)` is, and are
-//! `null` if the source does not contain it. The `status` of a check is `passed`,
-//! `failed`, or `not-run` after an earlier check of its task that did not end;
-//! `failed` in the object counts the last two. The exit code is 0 when all checks
-//! passed and 1 otherwise.
+//! This is a [`course::Verdict`]. `file` (relative to the workspace) and `line` say
+//! where `TODO(05.1)` is, and are `null` if the source does not contain it. The
+//! `status` of a check is `passed`, `failed`, or `not-run` after an earlier check of
+//! its task that did not end; `failed` in the object counts the last two. The exit
+//! code is 0 when all checks passed and 1 otherwise.
 
 mod database;
 mod failure;
