@@ -103,7 +103,12 @@ fn the_starter_patch_is_the_exercise() {
             "does not fit the solution's src/lib.rs",
         ),
         (patch, "@@ -", "@@ ", "starter.patch: src/lib.rs: "),
-        (patch, "\nexercise ", "\nexercise x", "starter.patch: exercise x"),
+        (
+            patch,
+            "\nexercise ",
+            "\nexercise x",
+            "starter.patch: exercise x",
+        ),
     ] {
         fixture.breaks(&["parity", "02"], file, from, to, reason);
     }
