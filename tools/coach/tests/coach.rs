@@ -7,7 +7,6 @@
 
 mod support;
 
-use std::fs;
 use std::process::{Command, Stdio};
 
 use snapbox::{assert_data_eq, str};
@@ -528,32 +527,4 @@ fn a_reader_that_goes_away_is_no_error() {
         (output.status.code(), text(&output.stderr)),
         (Some(0), String::new())
     );
-}
-
-#[test]
-fn every_verb_of_the_coach_is_one_of_run_sh_with_an_example() {
-    let project = Project::new();
-    let (_, help, _) = run(&project, &["--help"]);
-    let verbs: Vec<&str> = help
-        .lines()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|verb| *verb != "help")
-        .collect();
-    assert!(verbs.len() >= 3, "{help}");
-    let script = fs::read_to_string(support::real_root().join("run.sh")).unwrap();
-    let known: Vec<&str> = script
-        .lines()
-        .find_map(|line| line.strip_prefix("coach_verbs=\"")?.strip_suffix('"'))
-        .unwrap()
-        .split(' ')
-        .collect();
-    assert_eq!(verbs, known);
-    for verb in verbs {
-        let (code, help, _) = run(&project, &["help", verb]);
-        assert_eq!(code, Some(0));
-        assert!(help.contains(&format!("  ./run.sh {verb}")), "{help}");
-    }
 }
