@@ -628,6 +628,9 @@ fn an_example_of_a_step_is_started_by_its_name() {
     );
 }
 
+/// How the door is started: words, folder, settings.
+type Start<'a> = (&'a [&'a str], &'a Path, &'a [(&'a str, &'a str)]);
+
 /// The caller's shell, folder and settings make no difference to the door.
 #[test]
 fn it_starts_through_any_shell_and_any_link() {
@@ -653,7 +656,7 @@ fn it_starts_through_any_shell_and_any_link() {
     let script = root.join("run.sh");
     let script = script.to_str().unwrap();
     let link = link.to_str().unwrap();
-    type Start<'a> = (&'a [&'a str], &'a Path, &'a [(&'a str, &'a str)]);
+
     let starts: [Start; 11] = [
         (&[script], &elsewhere, &[]),
         (&["sh", script], &elsewhere, &[]),
