@@ -100,8 +100,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
                 },
             );
         }
-        Verb::Watch { step, poll, all } => {
-            return watch::watch(&project, &watch::Request { step, poll, all });
+        Verb::Watch { step, all } => {
+            return watch::watch(&project, &watch::Request { step, all });
         }
         // `hint more` means the current step.
         Verb::Hint { target, more } => match target.as_deref() {

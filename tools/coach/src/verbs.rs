@@ -158,14 +158,11 @@ pub enum Verb {
     },
     /// Check a step now and after every save, with keys for hint, diff and next step
     #[command(
-        after_help = "Examples:\n  ./run.sh watch            the current step, at every save\n  ./run.sh watch 05\n  ./run.sh watch 05 --poll  where saves go unnoticed: network folders, /mnt/c under WSL\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
+        after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
     )]
     Watch {
         /// 5, 05, 05-engine or steps/05-engine
         step: Option<String>,
-        /// Look at the files again and again instead of having the system tell of saves
-        #[arg(long)]
-        poll: bool,
         /// Show every error of the compiler; without it, the first in full
         #[arg(long)]
         all: bool,
