@@ -1,15 +1,14 @@
 //! `reset`, `solve` and `restore`: other files in place of the learner's, which
 //! are saved first.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use starter::{Files, Starter, package_names};
 
-use crate::backup::{self, Changes, Content, Disk, FOLDER, Place, RealDisk, Wanted};
+use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
 use crate::progress::Progress;
 use crate::project::{Project, Side, Step};
 use crate::screen;
@@ -92,7 +91,7 @@ impl<D: Disk> Keeper<'_, D> {
         let project = self.project;
         let (step, _) = project.resolve(step)?;
         let files = as_published(project, &step)?;
-        self.put(&step, &published(files), "as published")
+        self.put(&step, &tree(files), false, "as published")
     }
 
     /// See [`solve`].
@@ -100,7 +99,7 @@ impl<D: Disk> Keeper<'_, D> {
         let (step, _) = self.project.resolve(step)?;
         let starter = read_starter(self.project, &step)?;
         let files = solution(self.project, &step, &starter)?;
-        self.put(&step, &published(files), "the solution")
+        self.put(&step, &tree(files), false, "the solution")
     }
 
     /// See [`restore`].
@@ -123,28 +122,24 @@ impl<D: Disk> Keeper<'_, D> {
                 ))
             })?,
         };
-        let found = backup::scan(&folder)?;
-        let mut files: BTreeMap<PathBuf, Content> = found
-            .files
-            .iter()
-            .map(|file| (file.clone(), Content::SameAs(folder.join(file))))
-            .collect();
-        if let Some((old, new)) = renumbered(&folder, &step) {
-            rename(&folder, &mut files, &old, &new)?;
+        let mut files = backup::scan(&folder)?;
+        if let Some((old, new)) = renumbered(&files, &step) {
+            rename(&mut files, &old, &new);
             (self.say)(&format!(
                 "renamed   {old} to {new}, as the step is called now\n"
             ));
         }
-        let wanted = Wanted {
-            files,
-            folders: found.folders,
-            exactly: true,
-        };
-        self.put(&step, &wanted, &format!("as in {FOLDER}/{name}"))
+        self.put(&step, &files, true, &format!("as in {FOLDER}/{name}"))
     }
 
     /// Replaces the exercise's files and says what happened.
-    fn put(&mut self, step: &Step, wanted: &Wanted, what: &str) -> Result<(), Trouble> {
+    fn put(
+        &mut self,
+        step: &Step,
+        wanted: &Tree,
+        exactly: bool,
+        what: &str,
+    ) -> Result<(), Trouble> {
         let folder = step.crate_folder(Side::Exercise);
         let place = Place {
             root: &self.project.root,
@@ -152,12 +147,19 @@ impl<D: Disk> Keeper<'_, D> {
             folder: &folder,
         };
         let say = &mut self.say;
-        let changes = backup::replace(&mut self.disk, &place, wanted, &self.date, |name| {
-            // Before anything is changed, so that it is known also if we are ended.
-            say(&format!(
-                "saved     {FOLDER}/{name}\nundo      ./run.sh restore {name}\n"
-            ));
-        })?;
+        let changes = backup::replace(
+            &mut self.disk,
+            &place,
+            wanted,
+            exactly,
+            &self.date,
+            |name| {
+                // Before anything is changed, so that it is known also if we are ended.
+                say(&format!(
+                    "saved     {FOLDER}/{name}\nundo      ./run.sh restore {name}\n"
+                ));
+            },
+        )?;
         (self.say)(&report(&changes, self.project.short(&folder), what));
         Ok(())
     }
@@ -210,11 +212,11 @@ fn step_of(steps: &[Step], name: &str) -> Option<Step> {
 
 /// `("step05", "step06")` if the backup was made when the step had another
 /// number.
-fn renumbered(backup: &Path, step: &Step) -> Option<(String, String)> {
-    let manifest = |folder: &Path| fs::read_to_string(folder.join("Cargo.toml")).ok();
-    let (new, _) = package_names(&manifest(&step.crate_folder(Side::Solution))?)?;
+fn renumbered(backup: &Tree, step: &Step) -> Option<(String, String)> {
+    let manifest = step.crate_folder(Side::Solution).join("Cargo.toml");
+    let (new, _) = package_names(&fs::read_to_string(manifest).ok()?)?;
     let new = new.strip_suffix("-exercise")?;
-    let old = manifest(backup)?;
+    let old = str::from_utf8(backup.get(Path::new("Cargo.toml"))?).ok()?;
     let old = old
         .lines()
         .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix("-exercise\""))?;
@@ -223,28 +225,15 @@ fn renumbered(backup: &Path, step: &Step) -> Option<(String, String)> {
 
 /// Two packages of one name would keep cargo from building anything, and the
 /// check looks for the library by its new name.
-fn rename(
-    folder: &Path,
-    files: &mut BTreeMap<PathBuf, Content>,
-    old: &str,
-    new: &str,
-) -> Result<(), Trouble> {
-    for (file, content) in files {
-        if file
-            .extension()
-            .is_some_and(|end| end == "rs" || end == "toml")
+fn rename(files: &mut Tree, old: &str, new: &str) {
+    for (file, bytes) in files {
+        let ending = file.extension().unwrap_or_default();
+        if (ending == "rs" || ending == "toml")
+            && let Ok(text) = str::from_utf8(bytes)
         {
-            let path = folder.join(file);
-            let bytes = fs::read(&path)
-                .map_err(|error| Trouble::environment(format!("{}: {error}", path.display())))?;
-            if let Ok(text) = String::from_utf8(bytes)
-                && text.contains(old)
-            {
-                *content = Content::Bytes(text.replace(old, new).into_bytes());
-            }
+            *bytes = text.replace(old, new).into_bytes();
         }
     }
-    Ok(())
 }
 
 /// The exercise's files as they were published.
@@ -301,15 +290,11 @@ fn solution(project: &Project, step: &Step, starter: &Starter) -> Result<Files, 
     Ok(files)
 }
 
-fn published(files: Files) -> Wanted {
-    Wanted {
-        files: files
-            .into_iter()
-            .map(|(name, text)| (name.into(), Content::Bytes(text.into_bytes())))
-            .collect(),
-        folders: BTreeSet::new(),
-        exactly: false,
-    }
+fn tree(files: Files) -> Tree {
+    let files = files.into_iter();
+    files
+        .map(|(name, text)| (name.into(), text.into_bytes()))
+        .collect()
 }
 
 fn report(changes: &Changes, folder: &Path, what: &str) -> String {
