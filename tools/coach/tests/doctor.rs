@@ -8,7 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{self, Command};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use support::{Project, outcome};
@@ -170,18 +170,17 @@ fn compilers_that_are_missing_or_make_nothing_that_runs() {
 }
 
 #[test]
-fn a_port_that_is_taken_and_by_whom() {
+fn a_port_that_is_taken_or_not_named() {
     let patient = Patient::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut command = patient.coach();
     command.env("MARKETSVC_ADDR", &address);
-    let table = Patient::finds(&mut command, "port", &format!("{address} is taken"));
-    if cfg!(target_os = "linux") {
-        let id = process::id();
-        assert!(table.contains(&format!(", process {id}\n")), "{table}");
-        assert!(table.contains(&format!("kill {id}; or ")), "{table}");
-    }
+    // It may be our own service.
+    let (code, table, _) = outcome(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.contains(&format!("{address} is taken")), "{table}");
+    assert!(table.ends_with("\nnothing to fix, 1 warning\n"), "{table}");
     for address in ["9090", "nonsense:port", ""] {
         let mut command = patient.coach();
         command.env("MARKETSVC_ADDR", address);
