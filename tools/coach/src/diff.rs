@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io, ops::Range};
 
-use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
+use similar::{Algorithm, DiffOp, TextDiff};
 
 use crate::project::{Project, Side, Step};
 use crate::screen;
@@ -173,35 +173,20 @@ impl Changed {
         }
         let tasks = self.tasks();
         let changes = self.diff();
-        for group in changes.grouped_ops(CONTEXT) {
-            let old_lines = span(&group, DiffOp::old_range);
-            let new_lines = span(&group, DiffOp::new_range);
-            let mut heading = String::new();
+        for hunk in changes.unified_diff().context_radius(CONTEXT).iter_hunks() {
+            let text = hunk.to_string();
+            let (head, lines) = text.split_once('\n').unwrap_or((&text, ""));
+            patch.push_str(head);
             for task in &tasks {
-                if changed(&group).any(|lines| lines.start <= task.end && task.start <= lines.end) {
-                    heading.push(' ');
-                    heading.push_str(task.title);
+                let in_task =
+                    |lines: Range<usize>| lines.start <= task.end && task.start <= lines.end;
+                if changed(hunk.ops()).any(in_task) {
+                    patch.push(' ');
+                    patch.push_str(task.title);
                 }
             }
-            let _ = writeln!(
-                patch,
-                "@@ -{} +{} @@{heading}",
-                position(&old_lines),
-                position(&new_lines)
-            );
-            for op in &group {
-                for change in changes.iter_changes(op) {
-                    patch.push(match change.tag() {
-                        ChangeTag::Equal => ' ',
-                        ChangeTag::Delete => '-',
-                        ChangeTag::Insert => '+',
-                    });
-                    patch.push_str(change.value());
-                    if change.missing_newline() {
-                        patch.push_str("\n\\ No newline at end of file\n");
-                    }
-                }
-            }
+            patch.push('\n');
+            patch.push_str(lines);
         }
     }
 
@@ -343,23 +328,6 @@ fn changed(group: &[DiffOp]) -> impl Iterator<Item = Range<usize>> {
         .iter()
         .filter(|op| !matches!(op, DiffOp::Equal { .. }))
         .map(DiffOp::old_range)
-}
-
-fn span(group: &[DiffOp], range: impl Fn(&DiffOp) -> Range<usize>) -> Range<usize> {
-    let start = group.first().map_or(0, |op| range(op).start);
-    let end = group.last().map_or(0, |op| range(op).end);
-    start..end
-}
-
-/// A range of lines as a hunk's head has it: from 1, and for an empty range the
-/// line before it.
-fn position(lines: &Range<usize>) -> String {
-    let first = if lines.is_empty() {
-        lines.start
-    } else {
-        lines.start + 1
-    };
-    format!("{first},{}", lines.len())
 }
 
 /// The patch in colours: heads bold, positions cyan, old lines red, new green.
