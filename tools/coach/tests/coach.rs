@@ -368,7 +368,7 @@ diff --git a/steps/05-engine/exercise/src/db/base.rs b/steps/05-engine/exercise/
 new file mode 100644
 --- /dev/null
 +++ b/steps/05-engine/exercise/src/db/base.rs
-@@ -0,0 +1,1 @@
+@@ -0,0 +1 @@
 +pub fn new() {}
 / No newline at end of file
 diff --git a/steps/05-engine/exercise/src/lib.rs b/steps/05-engine/exercise/src/lib.rs
@@ -393,7 +393,7 @@ diff --git a/steps/05-engine/exercise/src/main.rs b/steps/05-engine/exercise/src
 diff --git a/steps/05-engine/exercise/src/query.sql b/steps/05-engine/exercise/src/query.sql
 --- a/steps/05-engine/exercise/src/query.sql
 +++ b/steps/05-engine/exercise/src/query.sql
-@@ -1,2 +1,1 @@
+@@ -1,2 +1 @@
 --- one
 -SELECT 1;
 +SELECT 2;
