@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use starter::{Files, Starter, package_names};
+use course::starter::{self, Files, Starter, package_names};
+use course::{Progress, Side, Step};
 
 use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
-use crate::progress::Progress;
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
 

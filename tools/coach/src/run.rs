@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use course::Side;
+
 use crate::ask::quoted;
 use crate::cargo::{self, Built, Wanted};
-use crate::project::{Project, Side};
+use crate::project::Project;
 use crate::trouble::Trouble;
 
 /// Builds and starts the finished service with these arguments; or, where the first

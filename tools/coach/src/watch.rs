@@ -16,7 +16,9 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::project::{Project, Side, Step};
+use course::{Side, Step};
+
+use crate::project::Project;
 use crate::trouble::Trouble;
 use run::{Capped, Run};
 use terminal::{Key, Screen};
@@ -341,9 +343,7 @@ impl Watch<'_> {
 
     fn next_step(&self) -> Option<Step> {
         let steps = self.project.steps().ok()?;
-        steps
-            .into_iter()
-            .find(|other| other.number > self.step.number)
+        steps.into_iter().find(|other| other.slug > self.step.slug)
     }
 
     /// Goes to the next step, if there is one.

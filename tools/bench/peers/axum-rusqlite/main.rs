@@ -456,7 +456,7 @@ impl IntoResponse for Error {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Database, Failure, OrFail, Outcome, Service, answers};
+    use check::{Database, Failure, OrFail, Outcome, Service};
 
     use super::*;
 
@@ -484,7 +484,7 @@ mod tests {
                 #[tokio::test]
                 async fn $name() -> Outcome {
                     let sample = Sample::new().await?;
-                    answers::$name($(&sample.$argument),*).await
+                    contract::$name($(&sample.$argument),*).await
                 }
             )*
         };
@@ -530,7 +530,7 @@ mod tests {
         reply.expect_json(200, &json!([null, 12, null, 30, 12]))?;
         for query in ["", "?orders=", "?orders=1,x"] {
             let reply = service.get(&format!("/api/orders_total{query}")).await?;
-            answers::expect_problem(&reply, 400)?;
+            contract::expect_problem(&reply, 400)?;
         }
         Ok(())
     }
@@ -548,7 +548,7 @@ mod tests {
             json!({"customer_id": 1}),
         ] {
             let reply = service.post_json("/api/add_new_order", &order).await?;
-            answers::expect_problem(&reply, 422)?;
+            contract::expect_problem(&reply, 422)?;
             database.expect_unchanged(reply.asked(), &before).await?;
         }
         Ok(())

@@ -161,7 +161,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use contract::gate::Gate;
+    use check::gate::Gate;
 
     use super::super::operations::list;
     use super::*;
