@@ -106,7 +106,8 @@ impl Sides {
             files.extend(self::files(&self.old)?);
         }
         let mut changes = Vec::new();
-        for file in &files {
+        // The learner's own tests are not a part of the way.
+        for file in files.iter().filter(|file| !file.starts_with("tests")) {
             let old = text(&self.old.join(file), self.rename_old.as_ref())?;
             let new = text(&self.new.join(file), self.rename_new.as_ref())?;
             if old != new {
@@ -292,28 +293,27 @@ fn text(file: &Path, rename: Option<&(String, String)>) -> Result<Option<String>
     }
 }
 
-/// The crate's files, relative to its folder: without the learner's own tests,
-/// hidden files, and what programs leave behind.
-fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
+/// What a learner writes in a crate, relative to its folder: without hidden files, and
+/// what programs and editors leave behind.
+///
+/// # Errors
+/// A folder cannot be read; the text names it.
+pub fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(next) = waiting.pop() {
         let entries = fs::read_dir(&next)
             .map_err(|error| Trouble::environment(format!("{}: {error}", next.display())))?;
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                continue;
-            };
-            let at_the_top = next == folder;
-            if name.starts_with('.') || (at_the_top && matches!(name, "target" | "tests")) {
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let extension = path.extension().and_then(|it| it.to_str());
+            if name.as_encoded_bytes().starts_with(b".") || (name == "target" && next == folder) {
                 continue;
             }
-            if path.is_dir() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path);
-            } else if matches!(
-                path.extension().and_then(|it| it.to_str()),
-                Some("rs" | "toml" | "sql" | "md" | "html")
-            ) && let Ok(file) = path.strip_prefix(folder)
+            } else if matches!(extension, Some("rs" | "toml" | "sql" | "md" | "html"))
+                && let Ok(file) = path.strip_prefix(folder)
             {
                 found.insert(file.to_path_buf());
             }

@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use course::{Side, Step};
 
@@ -45,14 +45,6 @@ enum Event {
     Quit(u8),
     /// We go on after a stop.
     #[cfg_attr(not(unix), expect(dead_code, reason = "without signals"))]
-    Resumed,
-}
-
-/// Why a run begins.
-enum Why {
-    First,
-    Saved(Vec<String>),
-    Asked,
     Resumed,
 }
 
@@ -87,7 +79,7 @@ pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         screen: Screen::start(&sender),
         run: None,
         runs: 0,
-        started: None,
+        started: Instant::now(),
         passed: false,
         hinted: false,
         suspended: None,
@@ -117,7 +109,7 @@ struct Watch<'a> {
     /// How many there have been.
     runs: u64,
     /// When the last run began.
-    started: Option<Instant>,
+    started: Instant,
     /// The last run passed, and nothing has changed since.
     passed: bool,
     /// A hint was shown since the last run began.
@@ -132,7 +124,7 @@ impl Watch<'_> {
     /// be started.
     fn until_quit(&mut self, events: &Receiver<Event>) -> io::Result<u8> {
         self.introduce()?;
-        self.start(&Why::First)?;
+        self.start("")?;
         // We hold a sender ourselves: there is always another event.
         for event in events {
             match event {
@@ -155,7 +147,7 @@ impl Watch<'_> {
             if let Some(was_running) = self.suspended.take() {
                 self.screen.take_back();
                 if was_running {
-                    self.start(&Why::Resumed)?;
+                    self.start(", after the stop")?;
                 } else if self.run.is_none() {
                     self.prompt()?;
                 }
@@ -163,7 +155,7 @@ impl Watch<'_> {
             match event {
                 Event::Saved(files) => {
                     self.stop("a newer save")?;
-                    self.start(&Why::Saved(files))?;
+                    self.start(&format!(", changed: {}", some_of(&files)))?;
                 }
                 Event::Resumed => self.screen.take_back(),
                 Event::Quit(code) => return self.quit(code),
@@ -171,7 +163,7 @@ impl Watch<'_> {
                 Event::Key(Key::Interrupt) => return self.quit(130),
                 Event::Key(Key::Again) => {
                     self.stop("to run again")?;
-                    self.start(&Why::Asked)?;
+                    self.start(", asked for")?;
                 }
                 Event::Key(Key::Suspend) => self.suspend()?,
                 Event::Key(Key::Next) if self.passed && self.run.is_none() => self.advance()?,
@@ -182,16 +174,16 @@ impl Watch<'_> {
         Ok(0)
     }
 
-    fn start(&mut self, why: &Why) -> io::Result<()> {
+    /// `why` goes on in the run's first line.
+    fn start(&mut self, why: &str) -> io::Result<()> {
         self.runs += 1;
         self.passed = false;
         self.hinted = false;
-        let since = self
-            .started
-            .replace(Instant::now())
-            .map(|last| last.elapsed());
-        let head = head(&self.step.slug, self.runs, why, since);
-        self.screen.line("1", &head)?;
+        self.started = Instant::now();
+        let (step, run) = (&self.step.slug, self.runs);
+        let time = jiff::Zoned::now().strftime("%H:%M:%S");
+        self.screen
+            .line("1", &format!("\n==== {step}, run {run}, {time}{why} ===="))?;
         // Brief, since the failure has to be seen in a small terminal.
         let mut check = self.verb(&["check", &self.step.slug, "--brief"]);
         if self.side == Side::Solution {
@@ -232,7 +224,7 @@ impl Watch<'_> {
         }
         #[cfg(not(unix))]
         if was_running {
-            self.start(&Why::Resumed)?;
+            self.start(", after the stop")?;
         }
         Ok(())
     }
@@ -260,11 +252,7 @@ impl Watch<'_> {
     }
 
     fn verdict(&mut self, run: u64, status: Option<ExitStatus>) -> io::Result<()> {
-        let took = self
-            .started
-            .map(|start| start.elapsed())
-            .unwrap_or_default();
-        let took = format!("{}.{} s", took.as_secs(), took.subsec_millis() / 100);
+        let took = format!("{:.1} s", self.started.elapsed().as_secs_f64());
         let (style, text) = match status.map(|status| (status.code(), status)) {
             Some((Some(0), _)) => ("32", format!("passed in {took}")),
             Some((Some(1), _)) => ("31", format!("failed in {took}")),
@@ -356,25 +344,9 @@ impl Watch<'_> {
         self.side = Side::Exercise;
         self.files = files::watch(next.crate_folder(self.side), &self.sender);
         self.step = next;
-        self.started = None;
         self.introduce()?;
-        self.start(&Why::First)
+        self.start("")
     }
-}
-
-/// The line that a run begins with.
-fn head(step: &str, run: u64, why: &Why, since: Option<Duration>) -> String {
-    let time = jiff::Zoned::now().strftime("%H:%M:%S");
-    let since = since.map_or_else(String::new, |since| {
-        format!(", {} after the last", words(since))
-    });
-    let why = match why {
-        Why::First => String::new(),
-        Why::Saved(files) => format!(", changed: {}", some_of(files)),
-        Why::Asked => ", asked for".to_owned(),
-        Why::Resumed => ", after the stop".to_owned(),
-    };
-    format!("\n==== {step}, run {run}, {time}{since}{why} ====")
 }
 
 /// Three names at most, and how many more there are.
@@ -383,17 +355,6 @@ fn some_of(files: &[String]) -> String {
     match files.len().saturating_sub(3) {
         0 => named,
         more => format!("{named} and {more} more"),
-    }
-}
-
-/// A length of time for people: "0.4 s", "12 s", "3 min", "2 h".
-fn words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..10 => format!("{seconds}.{} s", time.subsec_millis() / 100),
-        10..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
     }
 }
 
@@ -428,11 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_files_in_words() {
-        assert_eq!(words(Duration::from_millis(1_450)), "1.4 s");
-        assert_eq!(words(Duration::from_millis(59_900)), "59 s");
-        assert_eq!(words(Duration::from_secs(3_599)), "59 min");
-        assert_eq!(words(Duration::from_hours(2)), "2 h");
+    fn three_files_are_named() {
         let files: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
         assert_eq!(some_of(&files[..1]), "a");
         assert_eq!(some_of(&files), "a, b, c and 2 more");

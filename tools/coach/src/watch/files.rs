@@ -5,27 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::ffi::OsStr;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use course::slashed;
+
 use super::Event;
+use crate::diff;
 
 /// How often the files are looked at. A save is over when a look finds nothing new:
 /// editors write a file in several goes, and save several files one after another.
 const PAUSE: Duration = Duration::from_millis(100);
 /// But a file that is written to without end does not keep the check waiting.
 const SAVE_AT_MOST: Duration = Duration::from_secs(1);
-/// Folders of a crate whose files a check can depend on.
-const FOLDERS: [&str; 4] = ["benches", "examples", "src", "tests"];
-/// Files beside them.
-const FILES: [&str; 2] = ["Cargo.toml", "build.rs"];
-/// Deeper folders are not looked into: a link that leads in a circle ends here.
-const DEPTH: usize = 16;
 /// Some file systems keep times in steps of two seconds. A file saved again
 /// within one step looks the same from outside, so what is as new as this is
 /// read.
@@ -61,37 +57,6 @@ pub fn watch(folder: PathBuf, events: &Sender<Event>) -> Sender<()> {
     stop
 }
 
-/// Whether a path, relative to the crate's folder, is of a file that counts, or
-/// of a folder that may hold one. Files that editors make for themselves do not.
-pub fn is_relevant(relative: &Path) -> bool {
-    let mut names = relative.components().map(|part| match part {
-        Component::Normal(name) => name.to_str(),
-        _ => None,
-    });
-    let Some(Some(first)) = names.next() else {
-        return false;
-    };
-    if !FOLDERS.contains(&first) {
-        return FILES.contains(&first) && names.next().is_none();
-    }
-    names.all(|name| name.is_some_and(|name| !is_temporary(name)))
-}
-
-/// Names that editors give to what they keep beside a file: hidden files, Vim's
-/// swap files and its probe, backups of Emacs and others, `JetBrains`' two.
-fn is_temporary(name: &str) -> bool {
-    let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    name.starts_with(['.', '#'])
-        || name.ends_with(['~', '#'])
-        || name.ends_with("___jb_tmp___")
-        || name.ends_with("___jb_old___")
-        || name == "4913"
-        || matches!(
-            extension,
-            Some("swp" | "swo" | "swx" | "tmp" | "bak" | "orig" | "rej")
-        )
-}
-
 /// The files that count, by their path from the crate's folder.
 #[derive(Debug, Clone, Default)]
 struct Files(BTreeMap<String, Stamp>);
@@ -109,36 +74,21 @@ impl Files {
     /// different from outside.
     fn look(&mut self, folder: &Path) -> bool {
         let old = std::mem::take(self);
-        for name in FOLDERS.iter().chain(&FILES) {
-            self.visit(&folder.join(name), Path::new(name), 0, &old);
-        }
-        !self.changed_since(&old).is_empty()
-    }
-
-    fn visit(&mut self, path: &Path, relative: &Path, depth: usize, old: &Self) {
-        // Gone since the folder was read: as if it had not been there.
-        let Ok(metadata) = fs::metadata(path) else {
-            return;
-        };
-        if metadata.is_dir() && depth < DEPTH {
-            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-                let relative = relative.join(entry.file_name());
-                if is_relevant(&relative) {
-                    self.visit(&entry.path(), &relative, depth + 1, old);
-                }
-            }
-        } else if metadata.is_file() {
-            let name = relative.to_string_lossy().into_owned();
-            let modified = metadata.modified().ok();
-            let length = metadata.len();
+        // A folder that is not there holds nothing; so does a file that is gone by now.
+        for file in diff::files(folder).unwrap_or_default() {
+            let path = folder.join(&file);
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            let (length, modified) = (metadata.len(), metadata.modified().ok());
             // A time to come, by a server's clock, is recent too.
             let age = modified.and_then(|time| time.elapsed().ok());
+            let name = slashed(&file);
             let known = old.0.get(&name).filter(|stamp| {
                 (stamp.length, stamp.modified) == (length, modified)
                     && age.is_some_and(|age| age >= RECENT)
             });
-            let hash = known.map(|stamp| stamp.hash).or_else(|| hash_of(path));
-            if let Some(hash) = hash {
+            if let Some(hash) = known.map(|stamp| stamp.hash).or_else(|| hash_of(&path)) {
                 let stamp = Stamp {
                     length,
                     modified,
@@ -147,6 +97,7 @@ impl Files {
                 self.0.insert(name, stamp);
             }
         }
+        !self.changed_since(&old).is_empty()
     }
 
     /// Files that are new, changed or gone since `earlier`, in order.
@@ -183,21 +134,16 @@ mod tests {
 
     #[test]
     fn what_counts() {
-        for file in [
+        let folder = tempfile::tempdir().unwrap();
+        let counting = [
             "Cargo.toml",
-            "src",
-            "src/lib.rs",
+            "examples/a.rs",
             "src/db/base.rs",
+            "src/lib.rs",
             "src/query.sql",
             "tests/mine.rs",
-            "examples/a.rs",
-        ] {
-            assert!(is_relevant(Path::new(file)), "{file}");
-        }
-        for file in [
-            "",
-            "README.md",
-            "Cargo.toml/x",
+        ];
+        for file in counting.into_iter().chain([
             "marketdb.sqlite",
             "target/debug/x.rs",
             "src/.lib.rs.swp",
@@ -208,10 +154,10 @@ mod tests {
             "src/lib.rs___jb_tmp___",
             "src/lib.rs.tmp",
             "src/.git/x.rs",
-            "../src/lib.rs",
-        ] {
-            assert!(!is_relevant(Path::new(file)), "{file}");
+        ]) {
+            write(folder.path(), file, "");
         }
+        assert!(look(folder.path()).0.keys().eq(&counting));
     }
 
     fn look(folder: &Path) -> Files {
