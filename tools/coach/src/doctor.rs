@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, SystemTime};
 use std::{env, fs};
 
@@ -136,17 +136,9 @@ pub fn doctor(project: &Project) -> ExitCode {
     findings.push(clock(project, SystemTime::now()));
     for (name, without, purpose) in [
         ("curl", State::Fix, "the verbs that ask the service need it"),
-        (
-            "sqlite3",
-            State::Warning,
-            "some chapters look into the database with it",
-        ),
-        ("jq", State::Warning, "some chapters read answers with it"),
-        (
-            "git",
-            State::Warning,
-            "./run.sh test and your own history need it",
-        ),
+        ("sqlite3", State::Warning, "some chapters need it"),
+        ("jq", State::Warning, "some chapters need it"),
+        ("git", State::Warning, "./run.sh test needs it"),
     ] {
         // curl goes on with what it was built with.
         let short = |line: String| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
@@ -229,36 +221,28 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The first line of a program's output, or what was wrong, in a line.
+/// The first line of a program's output; or what was wrong, in a line: the first that
+/// speaks of an error.
 fn first_line(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| not_started(&name, &error))?;
-    if !output.status.success() {
-        return Err(format!("{name}: {}", complaint(&output)));
+    let output = command.stdin(Stdio::null()).output().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            format!("{name} was not found")
+        } else {
+            format!("{name}: {error}")
+        }
+    })?;
+    if output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        return Ok(text.lines().next().unwrap_or_default().trim().to_owned());
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-}
-
-fn not_started(name: &str, error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound {
-        format!("{name} was not found")
-    } else {
-        format!("{name}: {error}")
-    }
-}
-
-/// What a program that failed said: the first line that speaks of an error.
-fn complaint(output: &process::Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines()
+    let said = lines()
         .find(|line| line.contains("error"))
-        .or_else(|| lines().next())
-        .map_or_else(|| format!("it ended with {}", output.status), str::to_owned)
+        .or_else(|| lines().next());
+    let ended = format!("it ended with {}", output.status);
+    Err(format!("{name}: {}", said.unwrap_or(&ended)))
 }
 
 /// Compiles, links and runs a program that does nothing.
@@ -266,41 +250,24 @@ fn compiles(check: &'static str, compiler: &[&str], name: &str, source: &str) ->
     let program = compiler[0];
     let tried = || -> Result<String, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let folder = folder.path();
-        fs::write(folder.join(name), source)
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let output = Command::new(program)
-            .args(&compiler[1..])
-            .args(["-o", "program", name])
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| not_started(program, &error))?;
-        if !output.status.success() {
-            return Err(complaint(&output));
-        }
-        match Command::new(folder.join("program"))
-            .stdin(Stdio::null())
-            .output()
-        {
-            Ok(ran) if ran.status.success() => Ok(format!("{program} makes a program that runs")),
-            Ok(ran) => Err(format!("what {program} makes ends with {}", ran.status)),
-            Err(error) => Err(format!("what {program} makes does not run: {error}")),
-        }
+        fs::write(folder.path().join(name), source).map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(&compiler[1..]).args(["-o", "program", name]);
+        first_line(command.current_dir(&folder))?;
+        first_line(&mut Command::new(folder.path().join("program")))
+            .map_err(|error| format!("what {program} makes does not run: {error}"))?;
+        Ok(format!("{program} makes a program that runs"))
     };
     Finding::of(check, tried(), INSTALL_COMPILER)
 }
 
 /// Whether a build could begin without a network.
 fn packages(project: &Project) -> Finding {
-    let output = cargo(project)
-        .args(["fetch", "--locked", "--offline", "--quiet"])
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Finding::fine("packages", "all are on this machine: no network is needed")
-        }
-        _ => Finding::warning(
+    let mut fetch = cargo(project);
+    fetch.args(["fetch", "--locked", "--offline", "--quiet"]);
+    match first_line(&mut fetch) {
+        Ok(_) => Finding::fine("packages", "all are on this machine: no network is needed"),
+        Err(_) => Finding::warning(
             "packages",
             "not all are on this machine",
             "./run.sh prefetch, while there is a network",
@@ -517,118 +484,4 @@ fn clock(project: &Project, now: SystemTime) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_wherever_they_stand() {
-        assert_eq!(version("rustc 1.94.0 (abc 2026-01-01)"), Some((1, 94)));
-        assert_eq!(version(" = \"1.94\""), Some((1, 94)));
-        assert_eq!(version("rustc 1.100.0-nightly"), Some((1, 100)));
-        assert!(version("rustc 1.100.0") > version("1.94"));
-        assert_eq!(version("rustc"), None);
-    }
-
-    #[test]
-    fn the_free_space_is_the_available_one() {
-        let look = |line: &str, needed| {
-            let head = "Filesystem 1024-blocks Used Available Capacity Mounted on";
-            let findings = disk(&format!("{head}\n{line}\n"), needed);
-            findings.iter().map(|it| it.state).collect::<Vec<_>>()
-        };
-        let ours = "/dev/vda 263174212 42 1000 45% /";
-        assert_eq!(look(ours, 1_024_000), [State::Fine]);
-        assert_eq!(look(ours, 1_024_001), [State::Fix]);
-        assert_eq!(look("overlay 9 9 1000 1% /", 1), [State::Fine]);
-        // A drive of somebody else.
-        for line in [
-            "//me@host/my share 1 2 53000 45% /Volumes/100% mine",
-            "C:\\ 1 2 53000 45% /mnt/c",
-            "host:/home 1 2 53000 45% /home",
-        ] {
-            assert_eq!(look(line, 1), [State::Fine, State::Warning], "{line}");
-        }
-        assert_eq!(look("", 1), [State::Warning]);
-        assert_eq!(disk("", 1)[0].state, State::Warning);
-    }
-
-    #[test]
-    fn files_from_the_future_are_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let project = Project {
-            root: folder.path().to_path_buf(),
-        };
-        let now = SystemTime::now();
-        assert_eq!(clock(&project, now).state, State::Fine);
-        for file in ["Cargo.toml", "steps/05-engine/exercise/src/lib.rs"] {
-            let path = folder.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            let at = |time: SystemTime| {
-                let open = fs::File::options().write(true).open(&path).unwrap();
-                open.set_modified(time).unwrap();
-            };
-            at(now + Duration::from_hours(5));
-            let finding = clock(&project, now);
-            assert_eq!(finding.state, State::Fix, "{finding:?}");
-            assert!(
-                finding.found.starts_with(&format!("{file} is 300 minutes")),
-                "{finding:?}"
-            );
-            // Seen from later, it is none.
-            let later = now + Duration::from_hours(6);
-            assert_eq!(clock(&project, later).state, State::Fine);
-            at(now + Duration::from_secs(30));
-            assert_eq!(clock(&project, now).state, State::Fine);
-        }
-        // What was built is cargo's business.
-        let built = folder.path().join("steps/05-engine/exercise/target/x");
-        fs::create_dir_all(built.parent().unwrap()).unwrap();
-        let file = fs::File::create(built).unwrap();
-        file.set_modified(now + Duration::from_hours(5)).unwrap();
-        assert_eq!(clock(&project, now).state, State::Fine);
-    }
-
-    #[test]
-    fn the_database_is_a_file_or_none() {
-        for (url, file) in [
-            ("sqlite://marketdb.sqlite", Some("marketdb.sqlite")),
-            ("sqlite:///tmp/x.sqlite?mode=rwc", Some("/tmp/x.sqlite")),
-            ("sqlite:x.sqlite", Some("x.sqlite")),
-            (
-                "sqlite:///a%20b/caf%C3%A9%3F.sqlite",
-                Some("/a b/café?.sqlite"),
-            ),
-            ("sqlite::memory:", None),
-            ("postgres://localhost/x", None),
-        ] {
-            assert_eq!(database_file(url), Ok(file.map(PathBuf::from)), "{url}");
-        }
-        for url in [
-            "sqlite://50%off.sqlite",
-            "sqlite://a%",
-            "sqlite://%ff.sqlite",
-        ] {
-            assert!(database_file(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn one_line_says_what_and_one_what_to_do() {
-        let findings = [
-            Finding::fine("cargo", "1.94"),
-            Finding::fix("port", "taken", "kill 1"),
-            Finding::warning("jq", "not found", "apt install jq"),
-        ];
-        assert_eq!(
-            table(&findings),
-            "ok    cargo  1.94\n\
-             FIX   port   taken\n\
-             \x20            -> kill 1\n\
-             warn  jq     not found\n\
-             \x20            -> apt install jq\n\
-             \n1 to fix, 1 warning\n"
-        );
-        assert!(table(&findings[..1]).ends_with("\nnothing to fix\n"));
-    }
-}
+mod tests;

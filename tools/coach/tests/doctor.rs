@@ -156,7 +156,11 @@ fn compilers_that_are_missing_or_make_nothing_that_runs() {
     patient.fake("broken-cc", script);
     let mut command = patient.coach();
     command.env("CC", "broken-cc");
-    Patient::finds(&mut command, "C compiler", "what broken-cc makes ends with");
+    Patient::finds(
+        &mut command,
+        "C compiler",
+        "what broken-cc makes does not run",
+    );
 
     // Without cc there is no linker for Rust either.
     patient.fake("cc", "echo 'ld: error: library not found' >&2; exit 1");
