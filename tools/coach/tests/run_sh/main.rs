@@ -1,21 +1,17 @@
 //! `run.sh`, run as a learner runs it, on a small project.
 
-#![allow(
-    clippy::needless_raw_string_hashes,
-    reason = "snapbox writes its snapshots so"
-)]
-
+mod ask;
+mod gate;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use snapbox::{assert_data_eq, str};
 use support::{Project, outcome, text};
 
 fn run_sh(project: &Project, arguments: &[&str]) -> Command {
@@ -83,12 +79,6 @@ impl Drop for Running {
             .status();
         let _ = self.child.wait();
     }
-}
-
-/// An address on which nothing listens any more.
-fn dead_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 #[test]
@@ -212,145 +202,6 @@ fn it_works_from_any_folder_and_with_any_target_folder() {
 }
 
 #[test]
-fn the_curl_verbs_print_the_line_and_then_the_answer() {
-    let project = Project::with_coach();
-    let running = Running::start(&project, &["run"]);
-    let ask = |arguments: &[&str]| {
-        let output = run_sh(&project, arguments)
-            .env("MARKETSVC_ADDR", &running.address)
-            .output()
-            .unwrap();
-        let (code, out, err) = outcome(&output);
-        format!("{}{out}{code:?}\n", err.replace(&running.address, "ADDR"))
-    };
-    let answers: String = [
-        &["customers"][..],
-        &["custorders", "2"],
-        &["ordertotal", "1"],
-        &["orderstotal"],
-        &["orderstotal", "3,1"],
-        &["orderstotal", "[3,", "1]"],
-        &["ordersbet"],
-        &["ordersbet", "2024-03-22", "2024-03-17 12:00:00"],
-        &["neworder"],
-        &["neworder", "{\"it's\": [1]}"],
-        &["custorders", "404"],
-    ]
-    .into_iter()
-    .map(ask)
-    .collect();
-    assert_data_eq!(
-        answers,
-        str![[r#"
-curl -sS http://ADDR/api/customers
-GET /api/customers
-Some(0)
-curl -sS http://ADDR/api/orders/2
-GET /api/orders/2
-Some(0)
-curl -sS http://ADDR/api/order_total/1
-GET /api/order_total/1
-Some(0)
-curl -sS 'http://ADDR/api/orders_total?orders=1,2,3'
-GET /api/orders_total?orders=1,2,3
-Some(0)
-curl -sS 'http://ADDR/api/orders_total?orders=3,1'
-GET /api/orders_total?orders=3,1
-Some(0)
-curl -sS 'http://ADDR/api/orders_total?orders=3,1'
-GET /api/orders_total?orders=3,1
-Some(0)
-curl -sS http://ADDR/api/orders_between_dates/2024-03-22%2000:00:00/2024-03-17%2000:00:00
-GET /api/orders_between_dates/2024-03-22%2000:00:00/2024-03-17%2000:00:00
-Some(0)
-curl -sS http://ADDR/api/orders_between_dates/2024-03-22/2024-03-17%2012:00:00
-GET /api/orders_between_dates/2024-03-22/2024-03-17%2012:00:00
-Some(0)
-curl -sS -H 'Content-Type: application/json' -d '{"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}' http://ADDR/api/add_new_order
-POST /api/add_new_order application/json {"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}
-Some(0)
-curl -sS -H 'Content-Type: application/json' -d '{"it'/''s": [1]}' http://ADDR/api/add_new_order
-POST /api/add_new_order application/json {"it's": [1]}
-Some(0)
-curl -sS http://ADDR/api/orders/404
-HTTP 404
-GET /api/orders/404
-Some(0)
-
-"#]]
-    );
-    // The whole address as the service was told it: every interface.
-    let everywhere = format!("0.0.0.0:{}", running.address.rsplit(':').next().unwrap());
-    let output = run_sh(&project, &["customers"])
-        .env("MARKETSVC_ADDR", everywhere)
-        .output()
-        .unwrap();
-    assert_eq!(text(&output.stdout), "GET /api/customers\n");
-
-    // An answer that breaks off: what came, and curl's own words.
-    let output = run_sh(&project, &["custorders", "500500"])
-        .env("MARKETSVC_ADDR", &running.address)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stdout), "GET /api/orders/500500\n");
-    assert!(
-        text(&output.stderr).contains("curl: (18)"),
-        "{}",
-        text(&output.stderr)
-    );
-}
-
-#[test]
-fn a_reader_of_the_answer_that_goes_away_is_no_error() {
-    let project = Project::with_coach();
-    let mut command = run_sh(&project, &["customers"]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    command
-        .env("MARKETSVC_ADDR", listener.local_addr().unwrap().to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut stream, _) = listener.accept().unwrap();
-    drop(child.stdout.take());
-    // Larger than what curl and a pipe hold between them.
-    let body = vec![b'x'; 4 << 20];
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(&body));
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(
-        text(&output.stderr).lines().count(),
-        1,
-        "{}",
-        text(&output.stderr)
-    );
-}
-
-#[test]
-fn no_service_is_3_and_says_how_to_start_one() {
-    let project = Project::with_coach();
-    let address = dead_address();
-    let output = run_sh(&project, &["ordertotal", "1"])
-        .env("MARKETSVC_ADDR", &address)
-        .output()
-        .unwrap();
-    assert_eq!(
-        (output.status.code(), text(&output.stdout)),
-        (Some(3), String::new())
-    );
-    assert!(
-        text(&output.stderr).ends_with(&format!(
-            "nothing answers at {address}: start the service first, in another terminal: ./run.sh run\n"
-        )),
-        "{}",
-        text(&output.stderr)
-    );
-}
-
-#[test]
 fn wrong_usage_is_2_and_says_what_is_right() {
     let project = Project::with_coach();
     let cases: [(&[&str], &str); 10] = [
@@ -453,98 +304,6 @@ fn without_cargo_it_says_where_to_get_it() {
 fn make_executable(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-#[test]
-fn test_runs_every_part_and_sums_up() {
-    let project = Project::with_coach();
-    // Red by design and no part of the sum, like the exercises of the project.
-    project.write(
-        "steps/05-engine/exercise/tests/mine.rs",
-        "#[test]\nfn mine() {\n    panic!();\n}\n",
-    );
-    let formatted = project
-        .command("cargo")
-        .args(["fmt", "--all"])
-        .status()
-        .unwrap();
-    assert!(formatted.success());
-    // Stands for the program that knows how words are spelt.
-    project.write(
-        "bin/typos",
-        "#!/bin/sh\nfor last; do :; done\n\
-         case $last in */misspelt) exit 2 ;; esac\nexit \"${TYPOS_VERDICT:-0}\"\n",
-    );
-    make_executable(&project.path("bin/typos"));
-    let path = env::var_os("PATH").unwrap();
-    let with_typos = env::join_paths(
-        [project.path("bin")]
-            .into_iter()
-            .chain(env::split_paths(&path)),
-    )
-    .unwrap();
-    let run = |arguments: &[&str]| {
-        let mut command = run_sh(&project, arguments);
-        outcome(&command.env("PATH", &with_typos).output().unwrap())
-    };
-    let (code, out, err) = run(&["test"]);
-    assert_eq!(code, Some(0), "{out}{err}");
-    // format, clippy, spelling, one test of the service, three of verify
-    assert!(out.ends_with("\n7 passed, 0 failed\n"), "{out}");
-    assert!(out.contains("arguments [\"all\"]"), "{out}");
-    let parts: Vec<&str> = out
-        .lines()
-        .filter_map(|line| line.strip_prefix("== ")?.split(" (after").next())
-        .collect();
-    assert_eq!(
-        parts,
-        ["format", "clippy", "spelling", "tests", "the tutorial"]
-    );
-    // Only what is asked for.
-    let (code, out, _) = run(&["test", "format", "spelling"]);
-    assert_eq!(code, Some(0));
-    assert!(out.ends_with("\n2 passed, 0 failed\n"), "{out}");
-    // Without typos that part is not run, and says so; in CI it has to be.
-    let without_typos =
-        env::join_paths(env::split_paths(&path).filter(|folder| !folder.join("typos").exists()))
-            .unwrap();
-    for (ci, expected, end) in [
-        ("", Some(0), "not run: spelling\n0 passed, 0 failed\n"),
-        ("1", Some(1), "\n0 passed, 1 failed\n"),
-    ] {
-        let mut command = run_sh(&project, &["test", "spelling"]);
-        command.env("PATH", &without_typos).env("CI", ci);
-        let (code, out, _) = outcome(&command.output().unwrap());
-        assert_eq!(code, expected, "{out}");
-        assert!(out.ends_with(end), "{out}");
-    }
-
-    // Every part fails, and each is run all the same.
-    let service = project
-        .read("marketsvc/src/main.rs")
-        .replace("1 + 1, 2", "1+1, 3");
-    project.write("marketsvc/src/main.rs", &service);
-    let mut unused = project.read("steps/08-typed-rows/exercise/src/lib.rs");
-    unused.push_str("\nfn forgotten() {}\n");
-    project.write("steps/08-typed-rows/exercise/src/lib.rs", &unused);
-    let output = run_sh(&project, &["test"])
-        .env("MARKETSVC_VERDICT", "2 passed, 1 failed")
-        .env("TYPOS_VERDICT", "2")
-        .env("PATH", &with_typos)
-        .output()
-        .unwrap();
-    let (code, out, _) = outcome(&output);
-    assert_eq!(code, Some(1));
-    assert!(out.ends_with("\n2 passed, 5 failed\n"), "{out}");
-    assert_eq!(out.matches(": FAILED, ").count(), 5, "{out}");
-
-    // A proof without a verdict is none, and neither is one that does not build.
-    for main in ["fn main() {}\n", "fn main() {\n"] {
-        project.write("tools/verify/src/main.rs", main);
-        let (code, out, _) = run(&["test"]);
-        assert_eq!(code, Some(1));
-        assert!(out.contains("-- the tutorial: FAILED"), "{out}");
-    }
 }
 
 #[test]
