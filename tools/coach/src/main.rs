@@ -1,11 +1,12 @@
 //! The learner's helper, behind `./run.sh` and `cargo coach`.
 //!
-//! Reading order: [`project`] finds the steps, [`tasks`] what is to be done in
-//! them, [`progress`] how far the learner is. [`check`] builds (with [`cargo`])
-//! and runs a step's checks, [`watch`] does so after every save, [`hint`] helps
-//! with a task, [`diff`] shows the way from exercise to solution, [`list`] and
-//! [`checkout`] where one is. The coach knows cargo and folders, never what a
-//! step teaches.
+//! Reading order: [`verbs`] says what there is, [`project`] finds the steps. [`check`]
+//! builds (with [`cargo`]) and runs a step's checks, [`watch`] does so after every
+//! save, [`hint`] helps with a task, [`diff`] shows the way from exercise to solution,
+//! [`reset`] replaces files after a [`backup`], [`list`] and [`checkout`] show where
+//! one is. [`run`] starts programs, [`ask`] sends requests to a service, [`gate`] runs
+//! every check of the project. The coach knows cargo and folders, never what a step
+//! teaches.
 //!
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
@@ -111,7 +112,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             diff::diff(&project, step.as_deref(), other.as_deref(), stat)?;
         }
         Verb::Reset { step } => reset::reset(&project, &step)?,
-        Verb::Solve { step } => reset::solve(&project, &step)?,
+        Verb::Solve { step } => reset::keeper(&project).solve(&step)?,
         Verb::Restore { name, to } => {
             reset::restore(&project, name.as_deref(), to.as_deref())?;
         }

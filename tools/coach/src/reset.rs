@@ -21,17 +21,30 @@ pub struct Keeper<'a, D: Disk> {
     /// For the names of backups, `2026-11-21_225500`.
     pub date: String,
     /// Takes what is to be shown.
-    pub say: &'a mut dyn FnMut(&str),
+    pub say: Box<dyn FnMut(&str) + 'a>,
 }
 
-/// Puts the exercise back as it was published. Files that only the learner has
-/// stay. The step is then no longer done.
+/// The one that works with the real disk.
+pub fn keeper(project: &Project) -> Keeper<'_, RealDisk> {
+    Keeper {
+        project,
+        disk: RealDisk,
+        // UTC, so that the order of the names is that of the backups.
+        date: jiff::Timestamp::now()
+            .strftime("%Y-%m-%d_%H%M%S")
+            .to_string(),
+        // Not `screen::print`, which ends the program when nobody reads: what was
+        // begun is finished.
+        say: Box::new(|text| drop(io::stdout().lock().write_all(text.as_bytes()))),
+    }
+}
+
+/// See [`Keeper::reset`]. The step is then no longer done.
 ///
 /// # Errors
-/// An unknown step (exit code 2); the exercise cannot be saved or written, or
-/// the solution is not as published (exit code 3).
+/// As there.
 pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
-    with_disk(project, |mut keeper| keeper.reset(step))?;
+    keeper(project).reset(step)?;
     let (step, _) = project.resolve(step)?;
     Progress::update(&project.root, |progress| {
         progress.set_done(&step, false);
@@ -40,53 +53,25 @@ pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Puts the solution's files in place of the exercise's. Files that only the
-/// learner has stay.
+/// See [`Keeper::restore`]; without a name, lists the backups.
 ///
 /// # Errors
-/// As [`reset`].
-pub fn solve(project: &Project, step: &str) -> Result<(), Trouble> {
-    with_disk(project, |mut keeper| keeper.solve(step))
-}
-
-/// Makes the exercise what it was when the backup was made; without a name,
-/// lists the backups.
-///
-/// The step is the one whose folder has the same words, whatever its number is
-/// now; `step` names another.
-///
-/// # Errors
-/// There is no such backup or no such step (exit code 2); otherwise as
-/// [`reset`].
+/// As there.
 pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Result<(), Trouble> {
     match name {
         None => screen::print(&list(project)?),
-        Some(name) => with_disk(project, |mut keeper| keeper.restore(name, step))?,
+        Some(name) => keeper(project).restore(name, step)?,
     }
     Ok(())
 }
 
-fn with_disk(
-    project: &Project,
-    verb: impl FnOnce(Keeper<RealDisk>) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    verb(Keeper {
-        project,
-        disk: RealDisk,
-        // UTC, so that the order of the names is that of the backups.
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%d_%H%M%S")
-            .to_string(),
-        say: &mut |text| {
-            // Not `screen::print`, which ends the program when nobody reads:
-            // what was begun is finished.
-            let _ = io::stdout().lock().write_all(text.as_bytes());
-        },
-    })
-}
-
 impl<D: Disk> Keeper<'_, D> {
-    /// See [`reset`].
+    /// Puts the exercise back as it was published. Files that only the learner has
+    /// stay.
+    ///
+    /// # Errors
+    /// An unknown step (exit code 2); the exercise cannot be saved or written, or
+    /// the solution is not as published (exit code 3).
     pub fn reset(&mut self, step: &str) -> Result<(), Trouble> {
         let project = self.project;
         let (step, _) = project.resolve(step)?;
@@ -94,7 +79,11 @@ impl<D: Disk> Keeper<'_, D> {
         self.put(&step, &tree(files), false, "as published")
     }
 
-    /// See [`solve`].
+    /// Puts the solution's files in place of the exercise's. Files that only the
+    /// learner has stay.
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
     pub fn solve(&mut self, step: &str) -> Result<(), Trouble> {
         let (step, _) = self.project.resolve(step)?;
         let starter = read_starter(self.project, &step)?;
@@ -102,7 +91,13 @@ impl<D: Disk> Keeper<'_, D> {
         self.put(&step, &tree(files), false, "the solution")
     }
 
-    /// See [`restore`].
+    /// Makes the exercise what it was when the backup was made. The step is the one
+    /// whose folder has the same words, whatever its number is now; `step` names
+    /// another.
+    ///
+    /// # Errors
+    /// There is no such backup or no such step (exit code 2); otherwise as
+    /// [`Self::reset`].
     pub fn restore(&mut self, name: &str, step: Option<&str>) -> Result<(), Trouble> {
         let project = self.project;
         let name = name.trim_end_matches('/');

@@ -216,7 +216,7 @@ fn what_a_backup_cannot_hold_is_refused() {
             project: &world.project,
             disk: RealDisk,
             date: "2026-11-21_225500".into(),
-            say: &mut |text| panic!("{text}"),
+            say: Box::new(|text| panic!("{text}")),
         };
         let trouble = keeper.reset("5").unwrap_err();
         assert_eq!(trouble.code, 3);
@@ -291,7 +291,7 @@ fn what_is_saved_in_the_meantime_stays() {
             project: &world.project,
             disk: Editor(path.clone()),
             date: "2026-11-21_225500".into(),
-            say: &mut |_| {},
+            say: Box::new(|_| {}),
         };
         let text = keeper.reset("5").unwrap_err().to_string();
         assert!(text.contains("changed in the meantime"), "{text}");

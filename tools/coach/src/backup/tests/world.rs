@@ -213,12 +213,11 @@ impl World {
         let date = format!("2026-11-21_2255{:02}", self.seconds / 3);
         self.seconds += 1;
         let mut said = String::new();
-        let mut say = |text: &str| said.push_str(text);
         let mut keeper = Keeper {
             project: &self.project,
             disk: FaultyDisk::new(fault),
             date,
-            say: &mut say,
+            say: Box::new(|text| said.push_str(text)),
         };
         let result = match verb {
             Verb::Reset => keeper.reset(&number),
@@ -226,6 +225,7 @@ impl World {
             Verb::Restore(name) => keeper.restore(name, None),
         };
         let struck = keeper.disk.struck.get();
+        drop(keeper);
         let has = Self::snapshot(&self.exercise());
         let backups = self.saved();
         let context = format!("{verb:?} {fault:?} {result:?}\n{said}");
