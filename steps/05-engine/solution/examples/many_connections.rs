@@ -1,7 +1,7 @@
 //! Do more connections make the service faster? 500 clients run 5,000 small
 //! queries over pools of different sizes. The sizes are the arguments.
 //!
-//! `cargo run -q -p step05-solution --example many_connections -- 1 10 100`
+//! `./run.sh run 05 many_connections 1 10 100`
 
 use std::time::Instant;
 
