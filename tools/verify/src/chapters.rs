@@ -68,10 +68,9 @@ pub fn prove(
             });
         }
         let key = memory.page(&document, step);
-        let found = memory.recall(&format!("chapters/{path}"), &key);
-        match found.and_then(|count| count.parse().ok()) {
-            Some(count) => report.remembered(count),
-            None => open.push((document, step, key)),
+        report.count("console blocks run", document.blocks("console").count());
+        if !report.recall(memory, &format!("chapters/{path}"), &key) {
+            open.push((document, step, key));
         }
     }
     let built: Vec<Step> = open
@@ -83,13 +82,9 @@ pub fn prove(
         warm_up(sandbox, &built)?;
     }
     for (document, step, key) in open {
-        let before = report.totals();
+        let before = report.so_far();
         console::run(tree, sandbox, &document, step, report)?;
-        let now = report.totals();
-        if now.failed == before.failed {
-            let count = (now.passed - before.passed).to_string();
-            memory.keep(&format!("chapters/{}", document.path), &key, &count);
-        }
+        report.keep(memory, &format!("chapters/{}", document.path), &key, before);
     }
     Ok(())
 }

@@ -28,10 +28,8 @@ pub fn prove(
     let mut sides = Vec::new();
     for step in steps {
         for side in [Side::Exercise, Side::Solution] {
-            let found = memory.recall(&item(step, side), &memory.side(step, side));
-            match found.and_then(|count| count.parse().ok()) {
-                Some(count) => report.remembered(count),
-                None => sides.push((step, side)),
+            if !report.recall(memory, &item(step, side), &memory.side(step, side)) {
+                sides.push((step, side));
             }
         }
     }
@@ -51,7 +49,7 @@ pub fn prove(
     );
     for (step, side) in sides {
         let compiled = &compiled[&step.crate_dir(side)];
-        let before = report.totals();
+        let before = report.so_far();
         report.prove(
             &format!("{} {} compiles without warnings", step.slug, side.name()),
             || without_warnings(compiled),
@@ -72,11 +70,7 @@ pub fn prove(
                 }
             }),
         }
-        let now = report.totals();
-        if now.failed == before.failed {
-            let count = (now.passed - before.passed).to_string();
-            memory.keep(&item(step, side), &memory.side(step, side), &count);
-        }
+        report.keep(memory, &item(step, side), &memory.side(step, side), before);
     }
     Ok(())
 }

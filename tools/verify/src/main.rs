@@ -205,6 +205,10 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
             totals.add(speed::prove(&tree, &sandbox, &steps, settings)?);
         }
     }
+    if all {
+        totals.count("learner-safety properties", safety_properties(&tree));
+        println!("{}", totals.table());
+    }
     if !matches!(&cli.part, Part::Speed(settings) if settings.json) {
         println!("verify: {totals}");
     }
@@ -213,6 +217,35 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// How many tests say that no learner's work is lost; another part of
+/// `./run.sh test` runs them. They are built already when that part comes first.
+fn safety_properties(tree: &Tree) -> usize {
+    let tests = [
+        "--workspace",
+        "--bin",
+        "coach",
+        "--test",
+        "backup",
+        "--test",
+        "newer",
+    ];
+    let listed = Command::new("cargo")
+        .args(["test", "-q", "--locked"])
+        .args(tests)
+        .args(["--", "--list", "--format", "terse"])
+        .current_dir(&tree.root)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let tests = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    // Of the program's own tests those of one module.
+    tests
+        .filter(|name| !name.contains("::") || name.starts_with("backup::"))
+        .count()
 }
 
 /// The steps asked for, or `None` after naming those that exist.

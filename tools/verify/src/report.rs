@@ -1,17 +1,22 @@
 //! One line for each thing proven, failures in full, sums at the end.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use crate::memory::Memory;
 
 /// What one item came to: `Err` holds the failure in full, of any number of lines.
 pub type Outcome = Result<(), String>;
 
 /// How many items passed and failed.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Totals {
     pub passed: usize,
     pub failed: usize,
     /// Those of the passed that were proved before.
     pub remembered: usize,
+    /// What the table at the end counts.
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl Totals {
@@ -19,6 +24,20 @@ impl Totals {
         self.passed += other.passed;
         self.failed += other.failed;
         self.remembered += other.remembered;
+        for (what, count) in other.counts {
+            self.count(what, count);
+        }
+    }
+
+    /// Adds to a line of the table at the end.
+    pub fn count(&mut self, what: &'static str, count: usize) {
+        *self.counts.entry(what).or_default() += count;
+    }
+
+    /// How much there is of what the project promises to prove.
+    pub fn table(&self) -> String {
+        let line = |(what, count): (&&str, &usize)| format!("{what:<30} {count:>5}\n");
+        self.counts.iter().map(line).collect()
     }
 }
 
@@ -76,9 +95,31 @@ impl Report {
         self.totals.remembered += items;
     }
 
-    /// What was decided so far.
-    pub fn totals(&self) -> Totals {
-        self.totals
+    /// Adds to a line of the table at the end.
+    pub fn count(&mut self, what: &'static str, count: usize) {
+        self.totals.count(what, count);
+    }
+
+    /// Whether `memory` knows that all of `item` passed; then that counts as much.
+    pub fn recall(&mut self, memory: &Memory, item: &str, key: &str) -> bool {
+        let found = memory.recall(item, key);
+        let items: Option<usize> = found.and_then(|count| count.parse().ok());
+        self.remembered(items.unwrap_or(0));
+        items.is_some()
+    }
+
+    /// Keeps in `memory` that all of `item` passed, if nothing has failed since
+    /// `before`.
+    pub fn keep(&self, memory: &Memory, item: &str, key: &str, before: (usize, usize)) {
+        let (passed, failed) = self.so_far();
+        if failed == before.1 {
+            memory.keep(item, key, &(passed - before.0).to_string());
+        }
+    }
+
+    /// How many items have passed and failed.
+    pub fn so_far(&self) -> (usize, usize) {
+        (self.totals.passed, self.totals.failed)
     }
 
     /// Ends the part with its sum.

@@ -136,6 +136,8 @@ pub fn prove(
     let rejected = prove_all(&prover, &tried, report)?;
     let accepted = prove_all(&prover, &right.iter().collect::<Vec<_>>(), report)?;
     sandbox.restore().map_err(Environment)?;
+    report.count("wrong answers rejected", rejected);
+    report.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());
     println!("right answers accepted: {accepted}/{}", right.len());
     if !left.is_empty() {
