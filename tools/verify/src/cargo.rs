@@ -142,7 +142,9 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     if dependencies > 0 {
         println!("built {dependencies} dependencies that the workspace had not built before");
     }
-    let explained = compiled.values().any(|entry| !entry.errors.is_empty());
+    let explained = compiled.values().any(|entry| !entry.errors.is_empty())
+        // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
+        || output.stderr.contains("no test target named `check`");
     if !elsewhere.is_empty() {
         return Err(Environment(elsewhere.join("\n")));
     }

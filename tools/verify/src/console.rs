@@ -278,7 +278,7 @@ impl Session<'_> {
                 Ok(())
             }
             // Read by parity.
-            ("new", Some("start")) => Ok(()),
+            ("new", Some("start")) | ("continues:", Some(_)) => Ok(()),
             ("solved", step) => self.sandbox.solve(&self.step(step)?),
             ("untouched", step) => self.sandbox.unsolve(&self.step(step)?),
             ("patch", Some(patch)) => {

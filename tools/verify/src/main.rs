@@ -24,6 +24,7 @@ mod questions;
 mod regions;
 mod report;
 mod sandbox;
+mod scaffold;
 mod speed;
 mod starters;
 mod texts;
@@ -90,6 +91,10 @@ enum Part {
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
     Starters(Only),
+    /// Makes a step that compiles and has one task, and says what is to be written
+    New(scaffold::New),
+    /// Writes marketsvc/ from the last step's solution
+    Promote,
     /// How long each chapter takes, estimated from its words and tasks
     Minutes(minutes::Settings),
     /// The solutions' checks and the service's tests pass every time
@@ -109,6 +114,7 @@ impl Part {
             | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
+            Self::New(_) | Self::Promote => None,
             Self::Wrong(settings) => settings.step.as_deref(),
             Self::Minutes(settings) => settings.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
@@ -141,6 +147,11 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         ));
     }
     let tree = Tree::open(&workspace_root(cli.root.as_deref())?)?;
+    match &cli.part {
+        Part::New(settings) => return scaffold::new(&tree, settings),
+        Part::Promote => return scaffold::promote(&tree),
+        _ => {}
+    }
     let Some(steps) = select(&tree, cli.part.step()) else {
         return Ok(ExitCode::from(2));
     };

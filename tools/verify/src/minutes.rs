@@ -28,6 +28,16 @@ pub struct Settings {
     write: bool,
 }
 
+impl Settings {
+    /// What a new step is set with.
+    pub fn written() -> Self {
+        Self {
+            step: None,
+            write: true,
+        }
+    }
+}
+
 pub struct Estimate {
     words: usize,
     tasks: usize,

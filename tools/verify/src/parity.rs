@@ -8,6 +8,7 @@ use course::{Side, Step};
 use crate::document::Document;
 use crate::regions::{Line, Source};
 use crate::report::{Outcome, Report, all_of};
+use crate::scaffold;
 use crate::tree::Tree;
 
 /// The section of a chapter that names what an exercise does not take over
@@ -17,12 +18,21 @@ pub const CHANGED: &str = "What changed in the starter";
 /// Directive in that section: this step does not continue the one before it.
 const NEW_START: &str = "new start";
 
-/// Words that then tell the reader, too.
+/// Directive in that section, before a number: the step continues that step's
+/// solution, not that of the step before it.
+const CONTINUES: &str = "continues: ";
+
+/// Words that tell the reader of a new start, too.
 const AFRESH: &str = "starts afresh";
 
 /// Proves parity for `steps`.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     let all = tree.steps();
+    if scaffold::is_promoted(tree) {
+        report.prove("the finished service is the last solution", || {
+            scaffold::is_the_last_solution(tree)
+        });
+    }
     for step in steps {
         report.prove(
             &format!(
@@ -38,6 +48,17 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             .map(|index| &all[index]);
         if let Some(before) = before {
             let chapter = Document::read(tree, &step.readme());
+            let named = chapter.as_ref().ok().and_then(continues_other);
+            let before = match named.map(|number| (number, number_of(&all[..], number, step))) {
+                None => before,
+                Some((_, Some(other))) => other,
+                Some((number, None)) => {
+                    report.prove(&format!("{} continues {number}", step.slug), || {
+                        Err("there is no such step before it".into())
+                    });
+                    continue;
+                }
+            };
             if let Ok(chapter) = &chapter
                 && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
             {
@@ -53,6 +74,18 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             );
         }
     }
+}
+
+/// The number of the step that a chapter says it continues.
+fn continues_other(chapter: &Document) -> Option<&str> {
+    let mut directives = chapter.directives_in(CHANGED);
+    directives.find_map(|text| text.strip_prefix(CONTINUES))
+}
+
+/// The step of that number, if it comes before `step`.
+fn number_of<'a>(all: &'a [Step], number: &str, step: &Step) -> Option<&'a Step> {
+    let mut before = all.iter().take_while(|other| *other != step);
+    before.find(|other| other.label() == number)
 }
 
 /// The files of one side that take part, relative to it.
@@ -173,6 +206,16 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
     let named = named_files(tree, step, &exercise, &solution, chapter)?;
 
     let mut failures = Vec::new();
+    let told = format!("continues step {}", before.label());
+    if continues_other(chapter).is_some()
+        && !chapter
+            .section(CHANGED)
+            .is_some_and(|text| text.contains(&told))
+    {
+        failures.push(format!(
+            "the section \"{CHANGED}\" does not say \"This step {told}\""
+        ));
+    }
     for file in exercise.union(&solution) {
         let compared = match (exercise.contains(file), solution.contains(file)) {
             (true, true) => compare(tree, before, step, file)?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::memory::Memory;
+use crate::scaffold;
 
 /// What one item came to: `Err` holds the failure in full, of any number of lines.
 pub type Outcome = Result<(), String>;
@@ -75,7 +76,9 @@ impl Report {
             }
             Err(failure) => {
                 self.totals.failed += 1;
-                println!("FAILED  {what}  ({seconds:.1} s)");
+                let to_write = failure.starts_with(scaffold::OPEN);
+                let verdict = if to_write { "TO DO " } else { "FAILED" };
+                println!("{verdict}  {what}  ({seconds:.1} s)");
                 for line in failure.trim_end().lines() {
                     println!("        {line}");
                 }

@@ -8,6 +8,7 @@ use crate::hints;
 use crate::links;
 use crate::mermaid;
 use crate::report::{Outcome, Report, all_of};
+use crate::scaffold;
 use crate::tree::{Tree, has_extension};
 
 /// Proves the pages of `steps`, and all others when `whole`.
@@ -46,6 +47,12 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
     mermaid::prove(tree, &read, report);
     for step in steps {
         let path = step.readme();
+        for file in tree.below(&step.dir()) {
+            let file = format!("{}/{file}", step.dir());
+            if let Err(open) = scaffold::written(tree, &file) {
+                report.prove(&format!("{file} is written"), || Err(open));
+            }
+        }
         report.prove(&format!("{path} has the form of a chapter"), || {
             chapters::form(tree, &Document::read(tree, &path)?, step)
         });

@@ -14,6 +14,7 @@ use crate::cargo::{self, Package};
 use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
+use crate::scaffold;
 use crate::tree::{Tree, has_extension};
 use crate::{Env, Environment};
 
@@ -235,8 +236,10 @@ fn enough(patches: usize, kind: Kind, folder: &str) -> Outcome {
     if patches >= least {
         return Ok(());
     }
+    // Nobody has begun, as in a new step.
+    let open = if patches == 0 { scaffold::OPEN } else { "" };
     Err(format!(
-        "{folder} holds {patches} patches, at least {least} are needed"
+        "{open}{folder} holds {patches} patches, at least {least} are needed"
     ))
 }
 

@@ -1,0 +1,267 @@
+//! Makes a step out of the one that it continues, and the finished service out of
+//! the last step.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+use course::{Side, Step};
+
+use crate::minutes;
+use crate::regions::{Kind, Source};
+use crate::report::{Outcome, all_of};
+use crate::starters;
+use crate::tree::Tree;
+use crate::{Env, Environment};
+
+/// What a new step is made of, beside the solution that it continues.
+const FILES: [(&str, &str); 4] = [
+    ("README.md", include_str!("../templates/chapter.txt")),
+    ("hints.md", include_str!("../templates/hints.txt")),
+    ("check.rs", include_str!("../templates/check.rs")),
+    (
+        "solution/src/placeholder.rs",
+        include_str!("../templates/placeholder.rs"),
+    ),
+];
+
+/// Stands in these files where an author has to write.
+const TO_WRITE: &str = concat!("TO ", "WRITE");
+
+/// Begins a failure that says what an author still has to write.
+pub const OPEN: &str = "to write: ";
+
+/// The finished service.
+const SERVICE: &str = "marketsvc";
+
+/// What promoting leaves as it is: packaging, and the seeding of bulk data.
+const KEPT: [&str; 5] = [
+    "Cargo.toml",
+    "README.md",
+    "Dockerfile",
+    "tests/",
+    "src/seed",
+];
+
+/// Begins the manifest of a service that was promoted; parity then compares it.
+const PROMOTED: &str = "# `verify promote` writes src/ from the last step's solution.\n";
+
+#[derive(Args)]
+pub struct New {
+    /// Its number: 9 or 09
+    #[arg(value_parser = clap::value_parser!(u8).range(1..100))]
+    number: u8,
+    /// The rest of its name, in small letters: session-scope
+    slug: String,
+    /// Number of the step that it continues; the one before it when absent
+    #[arg(long, value_name = "NN")]
+    continues: Option<String>,
+}
+
+/// The text of a file without the markers of tasks, with the names of one package in
+/// place of another's.
+fn renamed(text: &str, step: &Step, names: &[(String, String)]) -> Result<String, String> {
+    let mut text: String = Source::parse(text, step.label())?
+        .lines
+        .iter()
+        .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
+        .flat_map(|line| [line.text, "\n"])
+        .collect();
+    for (old, new) in names {
+        text = text.replace(old, new);
+    }
+    Ok(text)
+}
+
+/// All files of a solution, so changed.
+fn solution(
+    tree: &Tree,
+    step: &Step,
+    names: &[(String, String)],
+) -> Result<BTreeMap<String, String>, String> {
+    let folder = step.crate_dir(Side::Solution);
+    let files = tree.below(&folder).into_iter();
+    files
+        .map(|file| {
+            let path = format!("{folder}/{file}");
+            let text = renamed(&tree.read(&path)?, step, names);
+            Ok((
+                file.to_owned(),
+                text.map_err(|failure| format!("{path}: {failure}"))?,
+            ))
+        })
+        .collect()
+}
+
+fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
+    let file = tree.root.join(path);
+    file.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(file, text)
+}
+
+/// Makes a step that compiles, is red for its one task, and passes every proof but
+/// those that say what is to be written.
+///
+/// # Errors
+/// There is no step to continue, or a file cannot be written.
+pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
+    let number = format!("{:02}", settings.number);
+    let slug = format!("{number}-{}", settings.slug);
+    let plain =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    let steps = tree.steps();
+    let taken = steps.iter().any(|step| step.label() == number);
+    if settings.slug.is_empty() || !settings.slug.chars().all(plain) || taken {
+        eprintln!("verify: {slug} is taken, or not a name in small letters");
+        return Ok(ExitCode::from(2));
+    }
+    let mut before = steps.iter().filter(|step| step.label() < number.as_str());
+    let base = match &settings.continues {
+        Some(wanted) => course::find(&steps, wanted).map(|(step, _)| step),
+        None => before.next_back(),
+    };
+    let Some(base) = base else {
+        eprintln!("verify: there is no step that {slug} could continue");
+        return Ok(ExitCode::from(2));
+    };
+    let names = [
+        (format!("step{}", base.label()), format!("step{number}")),
+        (base.dir(), format!("steps/{slug}")),
+    ];
+    let mut files = BTreeMap::new();
+    for (file, text) in solution(tree, base, &names).map_err(Environment)? {
+        files.insert(format!("solution/{file}"), text);
+    }
+    let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
+    *lib += "pub mod placeholder;\n";
+    let continues = settings.continues.as_ref().map_or_else(String::new, |_| {
+        let other = base.label();
+        format!("<!-- verify: continues: {other} -->\n\nThis step continues step {other}.\n\n")
+    });
+    for (file, text) in FILES {
+        let text = text.replace("NN", &number).replace("SLUG", &slug);
+        files.insert(file.to_owned(), text.replace("CONTINUES", &continues));
+    }
+    let sides = files.clone().into_iter().filter_map(|(file, text)| {
+        let file = file.strip_prefix("solution/")?.to_owned();
+        let text = text.replace(
+            &format!("step{number}-solution"),
+            &format!("step{number}-exercise"),
+        );
+        // The one task.
+        Some((
+            format!("exercise/{file}"),
+            match file.as_str() {
+                "src/placeholder.rs" => text.replace("    \"done\"\n", "    todo!()\n"),
+                _ => text,
+            },
+        ))
+    });
+    files.extend(sides.collect::<Vec<_>>());
+    for (file, text) in &files {
+        write(tree, &format!("steps/{slug}/{file}"), text)?;
+    }
+    // The new crates into the lock file; what they need is in it already.
+    let locked = Command::new("cargo")
+        .args(["update", "--quiet", "--workspace", "--offline"])
+        .current_dir(&tree.root)
+        .output()?;
+    if !locked.status.success() {
+        return Err(Environment(
+            String::from_utf8_lossy(&locked.stderr).into_owned(),
+        ));
+    }
+    let tree = Tree::open(&tree.root)?;
+    let made: Vec<Step> = tree
+        .steps()
+        .into_iter()
+        .filter(|step| step.slug == slug)
+        .collect();
+    starters::write(&tree, &made)?;
+    minutes::print(&tree, &made, &minutes::Settings::written())?;
+    println!(
+        "wrote steps/{slug}, which continues {}. What is to be written says\n\n    \
+         cargo run -p verify -- all {number}\n\nand the top README needs a line for the step.",
+        base.slug
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an author still has to write into `file`.
+pub fn written(tree: &Tree, file: &str) -> Outcome {
+    let text = tree.read(file).unwrap_or_default();
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains(TO_WRITE));
+    let open: Vec<String> = lines
+        .map(|(index, line)| format!("{OPEN}line {}: {}", index + 1, line.trim()))
+        .collect();
+    all_of(&open)
+}
+
+/// The files of the finished service as the last step's solution has them.
+fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
+    let steps = tree.steps();
+    let last = steps.last().ok_or("there is no step")?;
+    let names = [
+        (last.package(Side::Solution), SERVICE.to_owned()),
+        (format!("step{}", last.label()), SERVICE.to_owned()),
+        (last.crate_dir(Side::Solution), SERVICE.to_owned()),
+        // Two folders less above it.
+        ("../../../../".into(), "../../".into()),
+    ];
+    let mut files = solution(tree, last, &names)?;
+    files.retain(|file, _| !is_kept(file));
+    Ok(files)
+}
+
+fn is_kept(file: &str) -> bool {
+    KEPT.iter().any(|kept| file.starts_with(kept))
+}
+
+/// Writes the finished service from the last step's solution.
+///
+/// # Errors
+/// There is no last step or no service, or a file cannot be written.
+pub fn promote(tree: &Tree) -> Env<ExitCode> {
+    let files = promoted(tree).map_err(Environment)?;
+    let manifest = format!("{SERVICE}/Cargo.toml");
+    let packaging = tree.read(&manifest).map_err(Environment)?;
+    if !packaging.starts_with(PROMOTED) {
+        write(tree, &manifest, &format!("{PROMOTED}{packaging}"))?;
+    }
+    for file in tree.below(SERVICE) {
+        if !files.contains_key(file) && !is_kept(file) {
+            fs::remove_file(tree.root.join(SERVICE).join(file))?;
+        }
+    }
+    for (file, text) in &files {
+        write(tree, &format!("{SERVICE}/{file}"), text)?;
+    }
+    println!("wrote {} files of {SERVICE}", files.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the finished service has been written from a step's solution.
+pub fn is_promoted(tree: &Tree) -> bool {
+    tree.read(&format!("{SERVICE}/Cargo.toml"))
+        .is_ok_and(|manifest| manifest.starts_with(PROMOTED))
+}
+
+/// The finished service is the last step's solution.
+pub fn is_the_last_solution(tree: &Tree) -> Outcome {
+    let files = promoted(tree)?;
+    let mut failures = Vec::new();
+    for (file, text) in &files {
+        if tree.read(&format!("{SERVICE}/{file}")).ok().as_ref() != Some(text) {
+            failures.push(format!("{SERVICE}/{file} is not that of the last solution"));
+        }
+    }
+    let more = tree.below(SERVICE).into_iter();
+    let more = more.filter(|file| !files.contains_key(*file) && !is_kept(file));
+    failures.extend(more.map(|file| format!("{SERVICE}/{file} is not in the last solution")));
+    all_of(&failures)
+        .map_err(|failures| format!("{failures}\nto write it anew: cargo run -p verify -- promote"))
+}
