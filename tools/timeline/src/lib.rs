@@ -43,8 +43,8 @@ mod recorder;
 mod svg;
 mod text;
 
+use std::ffi::OsString;
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, process};
 
@@ -52,7 +52,7 @@ use tracing::{Instrument, Span, info, info_span};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
-use recorder::{Recorder, Reports};
+use recorder::Recorder;
 
 /// The variable that asks for a drawing on stdout; any value that is not empty.
 pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
@@ -68,13 +68,11 @@ const COUNT: &str = "timeline::count";
 /// Ends the recording when dropped, and draws what was asked for. What happens
 /// afterwards is neither printed nor drawn.
 #[must_use = "what happens after it is dropped is not drawn"]
-pub struct Timeline(Option<Recording>);
+pub struct Timeline(Option<(String, Arc<Recorder>)>);
 
-struct Recording {
-    title: String,
-    recorder: Arc<Recorder>,
-    text: bool,
-    svg: Option<PathBuf>,
+/// What a variable asks for, if it is not empty.
+fn asked(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 /// Prints a line per event from now on, with the milliseconds that have passed
@@ -100,39 +98,27 @@ pub fn record(title: &str) -> Timeline {
 }
 
 fn start(title: &str, narrate: bool) -> Timeline {
-    let text = env::var_os(TEXT).is_some_and(|value| !value.is_empty());
-    let svg = env::var_os(SVG).filter(|value| !value.is_empty());
-    let draws = text || svg.is_some();
+    let draws = asked(TEXT).or(asked(SVG)).is_some();
     if !draws && !narrate {
         return Timeline(None);
     }
-    let reports = if draws {
-        Reports::AtTheEnd
-    } else {
-        Reports::EachEvent
-    };
-    let recorder = Arc::new(Recorder::new(reports));
+    let recorder = Arc::new(Recorder::new(!draws));
     let subscriber = Registry::default().with(recorder::Shared(recorder.clone()));
     tracing::subscriber::set_global_default(subscriber)
         .expect("a program starts its timeline before any other subscriber");
-    Timeline(Some(Recording {
-        title: title.to_owned(),
-        recorder,
-        text,
-        svg: svg.map(PathBuf::from),
-    }))
+    Timeline(Some((title.to_owned(), recorder)))
 }
 
 impl Drop for Timeline {
     fn drop(&mut self) {
-        let Some(recording) = self.0.take() else {
+        let Some((title, recorder)) = self.0.take() else {
             return;
         };
-        let picture = recording.recorder.finish(&recording.title);
-        if recording.text {
+        let picture = recorder.finish(&title);
+        if asked(TEXT).is_some() {
             print!("{}", text::draw(&picture));
         }
-        if let Some(file) = recording.svg
+        if let Some(file) = asked(SVG)
             && let Err(error) = fs::write(&file, svg::draw(&picture))
         {
             eprintln!("{}: {error}", file.display());
@@ -189,12 +175,10 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let how = if self.done {
-            "done"
-        } else if std::thread::panicking() {
-            "panicked"
-        } else {
-            "dropped"
+        let how = match (self.done, std::thread::panicking()) {
+            (true, _) => "done",
+            (false, true) => "panicked",
+            (false, false) => "dropped",
         };
         info!(target: END, parent: &self.span, how);
     }

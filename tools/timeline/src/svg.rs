@@ -68,15 +68,15 @@ pub fn draw(picture: &Picture) -> String {
     for lane in &picture.lanes {
         y += task(&mut body, lane, &axis, y, &mut all_said);
     }
-    if !picture.connections.is_empty() {
-        y += 8.0;
-        for lane in &picture.connections {
-            y += connection(&mut body, lane, &axis, y);
-        }
+    for (number, lane) in picture.connections.iter().enumerate() {
+        y += if number == 0 { 8.0 } else { 0.0 };
+        connection(&mut body, lane, &axis, y);
+        y += ROW;
     }
     for track in &picture.tracks {
         y += 8.0;
-        y += area(&mut body, track, &axis, picture.end, y);
+        area(&mut body, track, &axis, picture.end, y);
+        y += TRACK;
     }
     let legend = legend(picture, all_said);
     let height = legend.iter().fold(y + 50.0, |y, _| y + LINE);
@@ -94,10 +94,11 @@ pub fn draw(picture: &Picture) -> String {
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n",
         escaped(&description(picture)),
-        picture.order.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{}", escaped(line));
-            text
-        }),
+        picture
+            .order
+            .iter()
+            .flat_map(|line| [escaped(line), "\n".to_owned()])
+            .collect::<String>(),
     );
     grid(&mut out, &axis, y);
     out += &body;
@@ -152,19 +153,33 @@ fn how(end: End) -> &'static str {
 fn grid(out: &mut String, axis: &Axis, bottom: f64) {
     for (place, text) in axis.numbers() {
         let x = LEFT + place;
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>\
-             <text class=\"text word\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
-            HEAD - 6.0,
-            bottom + 16.0,
+            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>",
+            HEAD - 6.0
         );
+        word(out, (x, bottom + 16.0), " text-anchor=\"middle\"", &text);
     }
+    word(out, (LEFT - 12.0, bottom + 16.0), END_ANCHOR, "time in ms");
+}
+
+const END_ANCHOR: &str = " text-anchor=\"end\"";
+
+/// Small text, with an attribute more.
+fn word(out: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
+    let text = escaped(text);
     let _ = writeln!(
         out,
-        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">time in ms</text>",
-        LEFT - 12.0,
-        bottom + 16.0,
+        "<text class=\"text word\" x=\"{x:.1}\" y=\"{y:.1}\"{anchor}>{text}</text>"
+    );
+}
+
+/// A bar without words.
+fn block(out: &mut String, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
+    let width = width.max(1.5);
+    let _ = writeln!(
+        out,
+        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
     );
 }
 
@@ -204,12 +219,7 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool)
         let from = (x - 3.0).min(WIDTH - 8.0 - width);
         // Words that do not fit stay in the element `title`.
         if from >= free {
-            let _ = writeln!(
-                out,
-                "<text class=\"text word\" x=\"{from:.1}\" y=\"{:.1}\">{}</text>",
-                y + BAR + 11.0,
-                escaped(text),
-            );
+            word(out, (from, y + BAR + 11.0), "", text);
             free = from + width + 4.0;
         } else {
             *all_said = false;
@@ -224,15 +234,10 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool)
 
 fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     let from = LEFT + axis.place(bar.from);
-    let to = LEFT
-        + bar
-            .to
-            .map_or(axis.place(Duration::MAX), |to| axis.place(to));
-    let stopped = matches!(bar.end, End::Dropped | End::Panicked);
-    let (bar_class, poll_class) = if stopped {
-        ("stopped", "stopped-poll")
-    } else {
-        ("bar", "poll")
+    let to = LEFT + axis.place(bar.to.unwrap_or(Duration::MAX));
+    let (bar_class, poll_class) = match bar.end {
+        End::Dropped | End::Panicked => ("stopped", "stopped-poll"),
+        End::Open | End::Done => ("bar", "poll"),
     };
     let _ = writeln!(
         out,
@@ -247,13 +252,8 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     };
     for (start, end) in lane.busy.iter().filter(within) {
         let x = LEFT + axis.place(*start);
-        let _ = writeln!(
-            out,
-            "<rect class=\"{poll_class}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-            y + 3.0,
-            (LEFT + axis.place(*end) - x).max(1.5),
-            BAR - 6.0,
-        );
+        let width = LEFT + axis.place(*end) - x;
+        block(out, poll_class, (x, y + 3.0), width, BAR - 6.0);
     }
     let (left, right, top, bottom) = (to - 5.0, to + 5.0, y + 2.0, y + BAR - 2.0);
     let _ = match bar.end {
@@ -277,7 +277,7 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     };
 }
 
-fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
+fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
     name(out, &lane.name, y);
     if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
         let middle = y + BAR / 2.0;
@@ -290,18 +290,12 @@ fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
     }
     for (start, end) in &lane.busy {
         let x = LEFT + axis.place(*start);
-        let _ = writeln!(
-            out,
-            "<rect class=\"work\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-            y + 2.0,
-            (LEFT + axis.place(*end) - x).max(1.5),
-            BAR - 4.0,
-        );
+        let width = LEFT + axis.place(*end) - x;
+        block(out, "work", (x, y + 2.0), width, BAR - 4.0);
     }
-    ROW
 }
 
-fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) -> f64 {
+fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) {
     let greatest = track.greatest().max(1);
     name(out, &track.name, y + 20.0);
     let floor = y + TRACK - 12.0;
@@ -325,14 +319,8 @@ fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) -> 
             LEFT + axis.place(end)
         );
     }
-    let _ = writeln!(
-        out,
-        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">at most {}</text>",
-        LEFT - 12.0,
-        y + 46.0,
-        track.greatest(),
-    );
-    TRACK
+    let most = format!("at most {}", track.greatest());
+    word(out, (LEFT - 12.0, y + 46.0), END_ANCHOR, &most);
 }
 
 /// Explains the signs that the picture has, in lines.
@@ -341,27 +329,28 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
         let mut bars = picture.lanes.iter().flat_map(|lane| &lane.bars);
         bars.any(what)
     };
-    let mut words = Vec::new();
-    if has(|bar| !bar.blocking) {
-        words.push("a bar: a future, from its first poll to its end; in it, a stroke: a poll");
-    }
-    if has(|bar| bar.blocking) {
-        words.push("a bar filled throughout: a call that blocks, its thread is taken");
-    }
-    if has(|bar| bar.end == End::Dropped) {
-        words.push("a cross: dropped");
-    }
-    if has(|bar| bar.end == End::Panicked) {
-        words.push("! : a panic");
-    }
-    if !picture.connections.is_empty() {
-        words.push("green: a statement is executed");
-    }
-    if !all_said {
-        words.push("a dot: a line that is printed; not all have room for their words");
-    }
+    let words = [
+        (
+            has(|bar| !bar.blocking),
+            "a bar: a future, from its first poll to its end; in it, a stroke: a poll",
+        ),
+        (
+            has(|bar| bar.blocking),
+            "a bar filled throughout: a call that blocks, its thread is taken",
+        ),
+        (has(|bar| bar.end == End::Dropped), "a cross: dropped"),
+        (has(|bar| bar.end == End::Panicked), "! : a panic"),
+        (
+            !picture.connections.is_empty(),
+            "green: a statement is executed",
+        ),
+        (
+            !all_said,
+            "a dot: a line that is printed; not all have room for their words",
+        ),
+    ];
     let mut lines: Vec<String> = Vec::new();
-    for word in words {
+    for (_, word) in words.into_iter().filter(|(is_there, _)| *is_there) {
         match lines.last_mut() {
             Some(line) if line.len() + word.len() + 3 <= LETTERS => {
                 *line += " · ";

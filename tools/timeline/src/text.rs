@@ -30,20 +30,17 @@ pub fn draw(picture: &Picture) -> String {
         let _ = writeln!(out, "{:NAME$}at most {}", "", track.greatest());
     }
     let meanings = [
-        ('[', "[ begins"),
-        (']', "] ends"),
-        ('|', "| begins and ends"),
-        ('x', "x is dropped"),
-        ('!', "! panics"),
-        ('>', "> goes on"),
-        ('*', "* says something"),
-        ('#', "# executes a statement"),
+        "[ begins",
+        "] ends",
+        "| begins and ends",
+        "x is dropped",
+        "! panics",
+        "> goes on",
+        "* says something",
+        "# executes a statement",
     ];
-    let meanings: Vec<&str> = meanings
-        .iter()
-        .filter(|(mark, _)| used.contains(*mark))
-        .map(|(_, meaning)| *meaning)
-        .collect();
+    let known = |meaning: &&str| meaning.starts_with(|mark| used.contains(mark));
+    let meanings: Vec<&str> = meanings.into_iter().filter(known).collect();
     let _ = writeln!(out, "\n{}", meanings.join("   "));
     out
 }
@@ -123,10 +120,7 @@ fn scale(out: &mut String, axis: &Axis) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 60
         let place = place.round() as usize;
         marks[place] = '+';
-        while numbers.len() < place {
-            numbers.push(' ');
-        }
-        numbers += &text;
+        numbers = format!("{numbers:place$}{text}");
     }
     row(out, "", &marks);
     let _ = writeln!(out, "{:NAME$}{numbers} ms", "");
