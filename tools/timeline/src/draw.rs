@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// What happened, ready to be drawn.
 #[derive(Debug, Default)]
 pub struct Picture {
     pub title: String,
@@ -16,7 +15,6 @@ pub struct Picture {
     pub end: Duration,
 }
 
-/// A row of the picture.
 #[derive(Debug, Default)]
 pub struct Lane {
     pub name: String,
@@ -40,7 +38,6 @@ impl Lane {
     }
 }
 
-/// One piece of work.
 #[derive(Debug)]
 pub struct Bar {
     pub from: Duration,

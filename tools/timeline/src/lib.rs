@@ -17,26 +17,15 @@
 //! # });
 //! ```
 //!
-//! prints
-//!
-//! ```text
-//!     0 ms  milk         begins
-//!     0 ms  bread        begins
-//!    10 ms  bread        ends
-//!    20 ms  milk         ends
-//!    20 ms  main         both are here
-//! ```
+//! prints a line like `   10 ms  bread        ends` for each event.
 //!
 //! With [`TEXT`] or [`SVG`] in its environment it draws a picture at its end
-//! instead. `./run.sh trace` sets them.
+//! instead; `./run.sh trace` sets them. Time is that of `tokio::time::Instant`: under
+//! tokio's paused clock a picture is the same to the byte in each run.
 //!
-//! Time is that of `tokio::time::Instant`: under tokio's paused clock it is
-//! exact, and a picture is the same to the byte in each run.
-//!
-//! Besides the lanes of a program a picture shows its connections to SQLite, one
-//! lane each, without the program's help: sqlx runs every connection on a thread
-//! of its own, and enters the span of whoever sent a statement while it executes
-//! it. [`count`] adds a quantity over time.
+//! A picture also shows the connections to SQLite, one lane each: sqlx runs every
+//! connection on a thread of its own, and enters the span that a statement was sent
+//! from while it executes it. [`count`] adds a quantity over time.
 
 mod draw;
 mod recorder;
@@ -65,8 +54,7 @@ const LANE: &str = "timeline::lane";
 const END: &str = "timeline::end";
 const COUNT: &str = "timeline::count";
 
-/// Ends the recording when dropped, and draws what was asked for. What happens
-/// afterwards is neither printed nor drawn.
+/// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
 pub struct Timeline(Option<(String, Arc<Recorder>)>);
 
@@ -76,10 +64,8 @@ fn asked(variable: &str) -> Option<OsString> {
 }
 
 /// Prints a line per event from now on, with the milliseconds that have passed
-/// and the lane. Where a drawing is asked for by [`TEXT`] or [`SVG`], it is made
-/// instead.
-///
-/// Call it inside the runtime: the time is that of the runtime's clock.
+/// and the lane; or draws, where [`TEXT`] or [`SVG`] asks for that. Call it inside
+/// the runtime, whose clock it uses.
 ///
 /// # Panics
 /// When the process has a `tracing` subscriber already.
@@ -87,8 +73,8 @@ pub fn narrate(title: &str) -> Timeline {
     start(title, true)
 }
 
-/// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does
-/// nothing at all, so a program can say `tracing` something else then.
+/// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does nothing,
+/// so a program can set another subscriber then.
 ///
 /// # Panics
 /// When a drawing is asked for and the process has a `tracing` subscriber

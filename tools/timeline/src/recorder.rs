@@ -26,7 +26,6 @@ const MAIN: &str = "main";
 /// Notes what happens, and when since it was made.
 pub struct Recorder {
     start: Instant,
-    /// Prints a line for each event.
     narrates: bool,
     state: Mutex<State>,
 }
@@ -34,10 +33,9 @@ pub struct Recorder {
 #[derive(Default)]
 struct State {
     picture: Picture,
-    /// Which place in `picture.connections` belongs to a thread.
+    /// Places in `picture.connections`, by thread.
     threads: HashMap<String, usize>,
-    /// Spans that are entered just now, with the time, by thread: a span may be
-    /// entered on two at once.
+    /// When spans were entered, by thread: a span may be entered on two at once.
     entered: HashMap<(u64, thread::ThreadId), Duration>,
     /// When something last happened. A poll alone is not something.
     last: Duration,
@@ -45,7 +43,7 @@ struct State {
     finished: bool,
 }
 
-/// Where a span's piece of work is: the lane, and the bar in it.
+/// Where a span's piece of work is.
 #[derive(Clone, Copy)]
 struct Place {
     lane: usize,
@@ -78,7 +76,6 @@ impl Recorder {
         })
     }
 
-    /// Does `work` with the state and the time.
     fn at<T>(&self, work: impl FnOnce(&mut State, Duration) -> T) -> T {
         // The time is taken under the lock, so that the order of the records is
         // that of their times.
@@ -210,12 +207,14 @@ where
                 }
                 _ => {
                     let message = fields.text("message");
-                    let lanes = &mut state.picture.lanes;
-                    let lane = found.map(|place| place.lane);
-                    let lane = lane.filter(|lane| *lane < lanes.len());
-                    let lane =
-                        lane.unwrap_or_else(|| lane_place(lanes, MAIN, |lane| lane.name == MAIN));
-                    lanes[lane].events.push((now, message.to_owned()));
+                    let said = (now, message.to_owned());
+                    if let Some(lane) = state.lane(found) {
+                        lane.events.push(said);
+                    } else {
+                        let lanes = &mut state.picture.lanes;
+                        let main = lane_place(lanes, MAIN, |lane| lane.name == MAIN);
+                        lanes[main].events.push(said);
+                    }
                     self.0.say(now, state, name, message);
                 }
             }
