@@ -1,6 +1,5 @@
 //! Where a run took place, and with what.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 
@@ -26,13 +25,20 @@ pub fn machine() -> String {
 
 /// The commit, which stands for the versions of all libraries, and the programs that
 /// take part where they are installed.
-pub fn versions() -> BTreeMap<String, String> {
+pub fn versions() -> Vec<String> {
     let commit = said_by("git", &["describe", "--always", "--dirty"]);
-    let programs = ["rustc", "sqlite3", "python3", "pgbench"];
-    let versions = programs.map(|name| (name, said_by(name, &["--version"])));
-    let all = [("commit", commit)].into_iter().chain(versions);
-    all.filter_map(|(name, version)| Some((name.to_owned(), version?)))
-        .collect()
+    let programs = ["rustc", "sqlite3", "python3", "pgbench"].into_iter();
+    let programs = programs.filter_map(|name| {
+        // SQLite adds a checksum of its sources.
+        let said = said_by(name, &["--version"])?;
+        let short: Vec<_> = said.split(' ').filter(|word| word.len() < 32).collect();
+        // Some say their name themselves.
+        let named = said.starts_with(|first: char| first.is_alphabetic());
+        let name = if named { "" } else { name };
+        Some(format!("{name} {}", short.join(" ")).trim().to_owned())
+    });
+    let commit = commit.map(|commit| format!("commit {commit}"));
+    commit.into_iter().chain(programs).collect()
 }
 
 /// The first line that a program prints, if it exists and succeeds.

@@ -1,7 +1,5 @@
 //! What a run has found: the JSON report is this, and the tables are made from it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 /// One run of the program.
@@ -15,8 +13,8 @@ pub struct Report {
     pub command: String,
     /// Processor, cores, memory and system, in a line.
     pub machine: String,
-    /// By program, for those that took part, and the project's commit.
-    pub versions: BTreeMap<String, String>,
+    /// Of the project and of the programs that took part.
+    pub versions: Vec<String>,
     pub benches: Vec<Bench>,
 }
 

@@ -37,17 +37,13 @@ pub fn write(report: &Report, folder: &Path) -> Result<String> {
 
 /// Aims and figures, with the machine and the versions.
 fn markdown(report: &Report) -> String {
-    let versions = report.versions.iter();
-    let versions: Vec<_> = versions
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
     let mut text = format!(
         "`bench {}` on {} UTC, {:.0} s: {}; {}.\n",
         report.command,
         report.started,
         report.seconds,
         report.machine,
-        versions.join(", ")
+        report.versions.join(", ")
     );
     for bench in &report.benches {
         // Writing to a String does not fail.
@@ -234,7 +230,7 @@ mod tests {
             seconds: 61.0,
             command: "serve --quick".to_owned(),
             machine: "cpu, 2 cores".to_owned(),
-            versions: [("sqlite3".to_owned(), "3.50".to_owned())].into(),
+            versions: vec!["sqlite3 3.50".to_owned()],
             benches: vec![bench],
         }
     }
