@@ -46,7 +46,7 @@ The service
                                add generated rows to the database
                                  ./run.sh seed --customers 1000000 --orders 100000
   bench [serve|stream|write|mix|learn]... [--quick] [--rounds N]
-        [--json FILE] [--html FILE] [--dir DIR]
+        [--out FOLDER]
                                measure the service beside what people would use
                                instead (release build); without a name all of it
                                  ./run.sh bench serve --quick

@@ -52,8 +52,8 @@ fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
     program::output(&mut seed).map(drop)
 }
 
-/// A copy for a program that writes. It is on disk when this returns, so that nobody
-/// waits for that later.
+/// A copy for a program that writes. It is on disk when this returns, so that no
+/// contender waits for that later.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub fn copy(database: &Path, copy: &Path) -> Result<()> {
         )))
 }
 
-/// Reads the whole file, so that nobody is the first who waits for the disk.
+/// Reads the whole file, so that no contender waits for the disk.
 ///
 /// # Errors
 ///

@@ -66,23 +66,23 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     let builds = edits.min(BUILDS);
     // Next to the reports, since a build is larger than a temporary folder may be.
     let folder = Folder::new_in(&program::output_folder()?)?;
-    let place = Place {
+    let checkout = Checkout {
         clone: folder.path().join("clone"),
         target: folder.path().join("target"),
     };
     // What is not there yet is fetched now; without a network the build says
     // what is missing.
-    let mut fetch = place.command("cargo", &project());
+    let mut fetch = checkout.command("cargo", &project());
     let _ = run(fetch.args(["fetch", "--locked"]));
     for _ in 0..builds {
         eprintln!("learn: the first build");
-        first_build(&mut bench, &place)?;
+        first_build(&mut bench, &checkout)?;
     }
-    let verify = place.verify()?;
+    let verify = checkout.verify()?;
     let mut target = None;
     for step in &steps {
         eprintln!("learn: {step}");
-        let speed = speed(&place, &verify, step, edits)?;
+        let speed = speed(&checkout, &verify, step, edits)?;
         for step in &speed.steps {
             let measures = [
                 ("verdict", &step.edits),
@@ -147,13 +147,13 @@ fn aims(bench: &mut Bench, target: Option<f64>) {
     }
 }
 
-/// Where it takes place: the clone, and where that is built.
-struct Place {
+/// A clone of the project, and where that is built.
+struct Checkout {
     clone: PathBuf,
     target: PathBuf,
 }
 
-impl Place {
+impl Checkout {
     /// A program in that folder that builds in the clone's target folder; of the
     /// caller's settings it sees only where Rust and the C compiler are.
     fn command(&self, program: &str, folder: &Path) -> Command {
@@ -217,22 +217,22 @@ fn steps(root: &Path, quick: bool) -> Result<Vec<String>> {
 }
 
 /// Clones, builds and starts what `./run.sh run` starts.
-fn first_build(bench: &mut Bench, place: &Place) -> Result<()> {
-    for folder in [&place.clone, &place.target] {
+fn first_build(bench: &mut Bench, checkout: &Checkout) -> Result<()> {
+    for folder in [&checkout.clone, &checkout.target] {
         if folder.exists() {
             fs::remove_dir_all(folder)
                 .map_err(Error::io(format!("remove {}", folder.display())))?;
         }
     }
-    let mut git = place.command("git", &project());
+    let mut git = checkout.command("git", &project());
     git.args(["clone", "--quiet", "--no-hardlinks"]);
-    let (_, cloned) = run(git.args([&project(), &place.clone]))?;
+    let (_, cloned) = run(git.args([&project(), &checkout.clone]))?;
     // Builds the service and, since it only prints its help, ends.
-    let mut help = place.offline("./run.sh", &place.clone);
+    let mut help = checkout.offline("./run.sh", &checkout.clone);
     let (_, built) = run(help.args(["run", "--help"]))?;
 
     let start = Instant::now();
-    let mut service = place.offline("./run.sh", &place.clone);
+    let mut service = checkout.offline("./run.sh", &checkout.clone);
     service.arg("run");
     let service = Program::start("./run.sh run", service)?;
     http::time(service.addr(), "/", PATIENCE)?;
@@ -249,12 +249,12 @@ fn first_build(bench: &mut Bench, place: &Place) -> Result<()> {
 }
 
 /// Edits a step of the clone that many times.
-fn speed(place: &Place, verify: &Path, step: &str, times: usize) -> Result<Speed> {
-    let mut command = place.offline(&verify.to_string_lossy(), &place.clone);
+fn speed(checkout: &Checkout, verify: &Path, step: &str, times: usize) -> Result<Speed> {
+    let mut command = checkout.offline(&verify.to_string_lossy(), &checkout.clone);
     command
         .args(["speed", step, "--json", "--times", &times.to_string()])
         .arg("--root")
-        .arg(&place.clone);
+        .arg(&checkout.clone);
     let (output, _) = run(&mut command)?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
         Error::Environment(format!("verify speed printed something else: {error}"))

@@ -25,7 +25,7 @@ use crate::http::{self, Connection, Request, runtime};
 /// After a connection was refused.
 const RECONNECT: Duration = Duration::from_millis(5);
 
-/// Connections that are made without a pause: a server's queue has 128 places for
+/// Connections that are made without a pause: a server's queue has 128 count for
 /// those that it has not accepted, and a client that finds it full tries again after
 /// a second.
 const AT_ONCE: usize = 64;
@@ -143,9 +143,9 @@ impl Target {
     pub fn compare(&self, name: &str, count: usize) -> Result<()> {
         runtime()?.block_on(async {
             let mut connection = Connection::new(self.addr);
-            for (place, (request, expected)) in self.workload.iter().take(count).enumerate() {
+            for (index, (request, expected)) in self.workload.iter().take(count).enumerate() {
                 let found = match connection.ask(request).await {
-                    Ok((status, body)) if self.check(place, status, &body) => continue,
+                    Ok((status, body)) if self.check(index, status, &body) => continue,
                     Ok((status, body)) => http::answer(status, &body),
                     Err(error) => error.to_string(),
                 };
@@ -163,9 +163,9 @@ impl Target {
         })
     }
 
-    /// Whether that is the right answer to the request in that place.
-    fn check(&self, place: usize, status: StatusCode, body: &Bytes) -> bool {
-        match &self.workload[place].1 {
+    /// Whether that is the right answer to the request at that index.
+    fn check(&self, index: usize, status: StatusCode, body: &Bytes) -> bool {
+        match &self.workload[index].1 {
             Expected::Created => {
                 let found = serde_json::from_slice::<Value>(body);
                 let id = found.ok().and_then(|found| found["order_id"].as_i64());
@@ -173,13 +173,13 @@ impl Target {
             }
             Expected::Json(_) if status != StatusCode::OK => false,
             Expected::Json(expected) => {
-                if let Some(right) = self.right[place].get() {
+                if let Some(right) = self.right[index].get() {
                     return right == body;
                 }
                 let same = serde_json::from_slice(body)
                     .is_ok_and(|found| difference(expected, &found).is_none());
                 if same {
-                    let _ = self.right[place].set(body.clone());
+                    let _ = self.right[index].set(body.clone());
                 }
                 same
             }
@@ -222,8 +222,8 @@ pub fn closed(target: &Arc<Target>, load: Load) -> Result<Outcome> {
                     if now >= tally.start + load.duration {
                         break;
                     }
-                    let place = random.usize(..target.workload.len());
-                    tally.ask(&target, &mut connection, place, now).await;
+                    let index = random.usize(..target.workload.len());
+                    tally.ask(&target, &mut connection, index, now).await;
                 }
             });
         }
@@ -252,21 +252,21 @@ pub fn open(target: &Arc<Target>, load: Load, rate: f64) -> Result<Outcome> {
                 loop {
                     // The lock is given back before the request is sent.
                     let request = requests.lock().await.recv().await;
-                    let Some((place, due)) = request else { break };
-                    tally.ask(&target, &mut connection, place, due).await;
+                    let Some((index, due)) = request else { break };
+                    tally.ask(&target, &mut connection, index, due).await;
                 }
             });
         }
         // On a thread of its own: the runtime's timer counts in whole milliseconds,
         // a thread wakes after some 60 µs.
-        let (start, places) = (tally.start, target.workload.len());
+        let (start, count) = (tally.start, target.workload.len());
         let pacer = thread::spawn(move || {
             let mut random = Rng::with_seed(0);
             let interval = Duration::from_secs_f64(1.0 / rate);
             let mut at = start;
             while at < start + load.duration {
                 thread::sleep(at.saturating_duration_since(Instant::now()));
-                let _ = due.send((random.usize(..places), at));
+                let _ = due.send((random.usize(..count), at));
                 at += interval;
             }
         });
@@ -310,12 +310,12 @@ impl Tally {
     }
 
     /// Asks once and writes down what came of it.
-    async fn ask(&self, target: &Target, connection: &mut Connection, place: usize, due: Instant) {
-        let request = &target.workload[place].0;
+    async fn ask(&self, target: &Target, connection: &mut Connection, index: usize, due: Instant) {
+        let request = &target.workload[index].0;
         let answer = time::timeout_at(self.limit.into(), connection.ask(request)).await;
         let now = Instant::now();
         let complaint = match answer {
-            Ok(Ok((status, body))) if target.check(place, status, &body) => {
+            Ok(Ok((status, body))) if target.check(index, status, &body) => {
                 let mut outcome = self.lock();
                 outcome.right += 1;
                 outcome.created += u64::from(status == StatusCode::CREATED);

@@ -104,7 +104,8 @@ fn case(bench: &Bench, case: &str) -> String {
     };
     let ours = Contender::Marketsvc.name();
     let ahead = format!("{ours} ahead in {}", measures[0]);
-    let compares = find(ours, measures[0]).is_some() && contenders.len() > 1;
+    let first = find(ours, measures[0]).filter(|_| contenders.len() > 1);
+    let compares = first.is_some_and(|ours| ahead_of(ours, ours).is_some());
     let rows = contenders.iter().map(|contender| {
         let mut row = vec![(*contender).to_owned()];
         row.extend(measures.iter().map(|measure| {
@@ -113,7 +114,7 @@ fn case(bench: &Bench, case: &str) -> String {
             })
         }));
         if compares {
-            let figures = find(ours, measures[0]).zip(find(contender, measures[0]));
+            let figures = first.zip(find(contender, measures[0]));
             let ratio = figures.and_then(|(ours, other)| ahead_of(ours, other));
             row.push(ratio.map_or_else(String::new, |ratio| amount(ratio, Unit::Ratio)));
         }

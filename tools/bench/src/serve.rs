@@ -255,7 +255,7 @@ fn title(kind: &str, connections: usize, orders: u32) -> String {
     )
 }
 
-/// A rate as somebody would choose it.
+/// Rounded down to two digits.
 fn two_digits(rate: f64) -> f64 {
     let step = 10_f64.powf(rate.log10().floor() - 1.0);
     ((rate / step).floor() * step).max(1.0).round()

@@ -53,7 +53,7 @@ pub struct Server {
     target: Arc<Target>,
     /// New orders that it has acknowledged since it was told what it is asked.
     pub acknowledged: u64,
-    /// Requests since then of which nobody knows what became.
+    /// Requests since then whose outcome is unknown.
     pub unknown: u64,
 }
 

@@ -163,8 +163,8 @@ impl Stored {
     }
 }
 
-/// How many blocks of 4 KiB reach the disk in a second, one after the other, in the
-/// place of others.
+/// How many blocks of 4 KiB reach the disk in a second, one after the other, over
+/// old ones.
 fn blocks(folder: &Path, stretch: Duration) -> Result<f64> {
     const BLOCK: [u8; 4096] = [0x5a; 4096];
     const BLOCKS: u64 = 1_000;

@@ -45,7 +45,7 @@ struct State {
 
 /// Where a span's piece of work is.
 #[derive(Clone, Copy)]
-struct Place {
+struct Piece {
     lane: usize,
     bar: usize,
 }
@@ -106,7 +106,7 @@ fn lane_place(lanes: &mut Vec<Lane>, name: &str, fits: impl Fn(&Lane) -> bool) -
 
 impl State {
     /// Begins a piece of work in the first lane of that name which is free.
-    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Place {
+    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Piece {
         let lanes = &mut self.picture.lanes;
         let free = |lane: &Lane| lane.bars.iter().all(|bar| bar.to.is_some());
         let lane = lane_place(lanes, name, |lane| lane.name == name && free(lane));
@@ -118,7 +118,7 @@ impl State {
             blocking,
         });
         let bar = bars.len() - 1;
-        Place { lane, bar }
+        Piece { lane, bar }
     }
 
     fn count(&mut self, name: &str, value: u64, now: Duration) {
@@ -144,15 +144,15 @@ impl State {
     }
 
     /// `None` for what is no longer recorded.
-    fn lane(&mut self, place: Option<Place>) -> Option<&mut Lane> {
+    fn lane(&mut self, place: Option<Piece>) -> Option<&mut Lane> {
         self.picture.lanes.get_mut(place?.lane)
     }
 }
 
 /// The lane that a span stands for, or lies in.
-fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Place> {
+fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Piece> {
     span.scope()
-        .find_map(|span| span.extensions().get::<Place>().copied())
+        .find_map(|span| span.extensions().get::<Piece>().copied())
 }
 
 impl<S> Layer<S> for Shared

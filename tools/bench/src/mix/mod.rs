@@ -50,12 +50,12 @@ enum What {
 }
 
 /// One database.
-enum Place<'a> {
+enum Database<'a> {
     Sqlite,
     Postgres(&'a Server),
 }
 
-impl Place<'_> {
+impl Database<'_> {
     fn name(&self) -> &'static str {
         match self {
             Self::Sqlite => "mix on SQLite",
@@ -82,14 +82,14 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     let python = available(&mut bench, python::prepare())?.is_some();
     let server = Server::start(&runtime)?.ok_or_else(|| postgres::INSTALL.to_owned());
     let server = available(&mut bench, server)?;
-    let mut places = vec![Place::Sqlite];
-    places.extend(server.as_ref().map(Place::Postgres));
-    for place in &places {
-        let case = place.name();
-        let mut contenders = contenders(place, &mut bench, operations, python)?;
+    let mut databases = vec![Database::Sqlite];
+    databases.extend(server.as_ref().map(Database::Postgres));
+    for database in &databases {
+        let case = database.name();
+        let mut contenders = contenders(database, &mut bench, operations, python)?;
         eprintln!("mix: {case}");
         take_turns(settings.rounds, &mut contenders, |contender, _| {
-            let took = turn(&runtime, place, contender, folder.path())?;
+            let took = turn(&runtime, database, contender, folder.path())?;
             let name = &contender.name;
             let done = as_f64(contender.operations);
             bench.record(
@@ -131,7 +131,7 @@ fn available<T>(bench: &mut Bench, found: std::result::Result<T, String>) -> Res
 }
 
 fn contenders(
-    place: &Place,
+    database: &Database,
     bench: &mut Bench,
     all: usize,
     python: bool,
@@ -159,9 +159,9 @@ fn contenders(
         ),
     ];
     // More connections than these only contend for SQLite's lock.
-    let most = match place {
-        Place::Sqlite => 10,
-        Place::Postgres(_) => 90,
+    let most = match database {
+        Database::Sqlite => 10,
+        Database::Postgres(_) => 90,
     };
     if python {
         let forms = [("sync", 1), ("tasks", most), ("chunks", most.min(40))];
@@ -171,7 +171,7 @@ fn contenders(
             contender(name, all / 10, What::SqlAlchemy { form, connections })
         }));
     }
-    if let Place::Postgres(server) = place {
+    if let Database::Postgres(server) = database {
         let missing = "no pgbench: install it (apt install postgresql-contrib, dnf install \
                        postgresql-contrib)";
         let program = server.program("pgbench").ok_or_else(|| missing.to_owned());
@@ -190,13 +190,13 @@ fn contenders(
 /// One contender, on new tables; its rows are counted afterwards.
 fn turn(
     runtime: &Runtime,
-    place: &Place,
+    database: &Database,
     contender: &Contender,
     folder: &Path,
 ) -> Result<Duration> {
     let list = list::list(contender.operations);
-    match place {
-        Place::Sqlite => {
+    match database {
+        Database::Sqlite => {
             let folder =
                 tempfile::tempdir_in(folder).map_err(Error::io("make a temporary folder"))?;
             let file = folder.path().join("mix.sqlite");
@@ -213,7 +213,7 @@ fn turn(
                 other => Err(Error::Environment(format!("{other:?} is not for SQLite"))),
             })
         }
-        Place::Postgres(server) => {
+        Database::Postgres(server) => {
             let on = On::<PgConnection>::new(runtime, server.options())?;
             on.turn(contender, &list, |empty| match &contender.what {
                 What::Pgbench { program, clients } => {
@@ -326,7 +326,7 @@ mod tests {
         [(1, 1, false), (20, 4, false), (20, 3, true), (150, 1, true)];
 
     /// `turn` looks at results and rows itself, and fails when one is wrong.
-    fn all_work(runtime: &Runtime, place: &Place) {
+    fn all_work(runtime: &Runtime, database: &Database) {
         let folder = tempfile::tempdir().unwrap();
         for (in_flight, connections, together) in WAYS {
             let way = Way {
@@ -339,13 +339,13 @@ mod tests {
                 what: What::Ours(way),
                 operations: 150,
             };
-            turn(runtime, place, &contender, folder.path()).unwrap();
+            turn(runtime, database, &contender, folder.path()).unwrap();
         }
     }
 
     #[test]
     fn every_way_leaves_all_rows_on_sqlite() {
-        all_work(&Runtime::new().unwrap(), &Place::Sqlite);
+        all_work(&Runtime::new().unwrap(), &Database::Sqlite);
     }
 
     #[test]
@@ -356,8 +356,8 @@ mod tests {
             eprintln!("not run: {}", postgres::INSTALL);
             return;
         };
-        let place = Place::Postgres(&server);
-        all_work(&runtime, &place);
+        let database = Database::Postgres(&server);
+        all_work(&runtime, &database);
         // pgbench follows the same list, or the rows would not be as many.
         let folder = tempfile::tempdir().unwrap();
         for clients in [1, 4] {
@@ -369,7 +369,7 @@ mod tests {
                 what: What::Pgbench { program, clients },
                 operations: 150,
             };
-            turn(&runtime, &place, &contender, folder.path()).unwrap();
+            turn(&runtime, &database, &contender, folder.path()).unwrap();
         }
     }
 

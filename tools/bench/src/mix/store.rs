@@ -57,7 +57,7 @@ fn rows(writes: usize) -> (Vec<&'static str>, Vec<(i32, &'static str)>) {
 /// Any number of writes as one text: sqlx hands each text to SQLite's thread and waits
 /// for it, which takes longer than the statements of one write. `?` are the rows of
 /// `a`, how many they are, the rows of `b` with the places of their parents, and again
-/// how many of `a`. The ids follow each other, since nobody else writes within the
+/// how many of `a`. The ids follow each other, since no other connection writes within the
 /// transaction; the answer is those that are there.
 const WRITE_TO_SQLITE: &str = "
     BEGIN IMMEDIATE;
@@ -258,8 +258,8 @@ pub fn examine_written(ids: &[i64], writes: usize) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// Unless they are no more than were asked for, each with all its children and nobody
-/// else's.
+/// Unless they are no more than were asked for, each with all its children and no
+/// others.
 pub fn examine_read((parents, children): &Rows) -> Result<(), String> {
     let mut left = children.len();
     for (id, data) in parents {

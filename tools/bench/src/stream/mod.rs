@@ -103,19 +103,19 @@ fn size(
             bench.record(&case, SHELL, "total", Unit::Seconds, total);
             return Ok(());
         };
-        let turn = turn(server, &database, rows)?;
+        let answer = answer(server, &database, rows)?;
         let mut record = |measure, unit, sample| {
             bench.record(&case, server.name(), measure, unit, sample);
         };
-        let reading = &turn.reading;
+        let reading = &answer.reading;
         record("total", Unit::Seconds, reading.total.as_secs_f64());
         let first = reading.first_byte.as_secs_f64();
         record("first byte", Unit::Seconds, first);
-        if let Some(peak) = turn.peak {
+        if let Some(peak) = answer.peak {
             record("peak memory", Unit::Bytes, peak);
         }
-        if round == 0 && !turn.memory.is_empty() {
-            memory.push((server.name().to_owned(), thinned(&turn.memory)));
+        if round == 0 && !answer.memory.is_empty() {
+            memory.push((server.name().to_owned(), thinned(&answer.memory)));
         }
         Ok(())
     })?;
@@ -129,7 +129,7 @@ fn size(
     Ok(())
 }
 
-struct Turn {
+struct Answer {
     reading: http::Reading,
     peak: Option<f64>,
     /// Seconds since the request, and bytes.
@@ -137,7 +137,7 @@ struct Turn {
 }
 
 /// One whole list from a process that has done nothing before but warm up.
-fn turn(server: Contender, database: &Path, rows: u32) -> Result<Turn> {
+fn answer(server: Contender, database: &Path, rows: u32) -> Result<Answer> {
     let program = server.start(database)?;
     // Opens connections and prepares what is prepared once.
     for _ in 0..20 {
@@ -157,7 +157,7 @@ fn turn(server: Contender, database: &Path, rows: u32) -> Result<Turn> {
             expected: format!("{} objects: a customer and an address each", rows * 2),
         });
     }
-    Ok(Turn {
+    Ok(Answer {
         reading,
         peak,
         memory,
