@@ -3,8 +3,8 @@
 
 mod common;
 
+use check::{Database, Failure, Outcome, ensure, memory::peak_during};
 use common::Market;
-use contract::{Database, Failure, Outcome, ensure, memory::peak_during};
 use marketsvc::Limits;
 
 /// Reads the whole answer, keeping nothing of it.

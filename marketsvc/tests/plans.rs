@@ -5,9 +5,9 @@
 
 mod common;
 
+use check::statements::Recording;
+use check::{Database, Failure, OrFail, Outcome, ensure, equal};
 use common::Market;
-use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
 use marketsvc::Limits;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Row};

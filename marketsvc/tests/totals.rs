@@ -3,9 +3,9 @@
 
 mod common;
 
+use check::statements::Recording;
+use check::{Database, Failure, Outcome, ensure, equal};
 use common::{Market, metric, soon};
-use contract::statements::Recording;
-use contract::{Database, Failure, Outcome, ensure, equal};
 use futures::FutureExt;
 use futures::future::join_all;
 use marketsvc::Limits;

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use contract::gate::Gate;
-use contract::{Failure, Outcome, Suite, ensure, equal};
+use check::gate::Gate;
+use check::{Failure, Outcome, Suite, ensure, equal};
 use futures::{FutureExt, Stream, StreamExt};
 use step01::coroutines::{all_or_none, together};
 use step01::error::Error;

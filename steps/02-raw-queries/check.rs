@@ -9,8 +9,8 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use contract::statements::{Recording, equal_runs};
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
+use check::statements::{Recording, equal_runs};
+use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
 use futures::future::{Either, join_all, select};
 use futures::poll;
 use serde_json::{Value, json};
@@ -369,13 +369,13 @@ async fn drop_while_open<T>(
 
 async fn lists_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::customers_flat(&service, &database).await?;
+    contract::welcome(&service).await?;
+    contract::customers_flat(&service, &database).await?;
     expect_closed(&database, "GET /api/customers").await?;
     let (service, database) = fresh().await?;
-    answers::orders_of_customer_flat(&service, &database).await?;
+    contract::orders_of_customer_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await
+    contract::orders_between_dates(&service, &database).await
 }
 
 // ---- 02.2 execute_insert_query
@@ -912,7 +912,7 @@ async fn order_items_all_or_none() -> Outcome {
 
 async fn refusals_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await?;
+    contract::new_order_refusals_400(&service, &database).await?;
     expect_closed(&database, "POST /api/add_new_order").await
 }
 
@@ -958,8 +958,8 @@ async fn order_over_http() -> Outcome {
 
 async fn total_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::order_total_null_when_unknown(&service).await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total_null_when_unknown(&service).await?;
+    contract::order_total(&service, &database).await?;
     database.add_item(9, "Leaflet", 0).await?;
     database.add_order(80, 1, &[(9, 2)]).await?;
     let reply = service.get("/api/order_total/80").await?;
@@ -971,7 +971,7 @@ async fn bad_id_over_http() -> Outcome {
     let (service, _database) = fresh().await?;
     let recording = Recording::start();
     let reply = service.get("/api/order_total/one").await?;
-    answers::expect_problem(&reply, 400)?;
+    contract::expect_problem(&reply, 400)?;
     equal(
         format!("connections opened for {}", reply.asked()),
         0,
@@ -996,13 +996,13 @@ async fn failure_over_http() -> Outcome {
     let say_so = |failure: Failure| Failure::new(asked, failure.expected(), failure.got());
     let recording = Recording::start();
     let reply = service.get("/api/order_total/1").await.map_err(say_so)?;
-    answers::expect_problem(&reply, 500).map_err(say_so)?;
+    contract::expect_problem(&reply, 500).map_err(say_so)?;
     recording.expect_logged(asked, Level::ERROR, "Database(")
 }
 
 async fn orders_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
     expect_closed(&database, "POST /api/add_new_order").await
 }
 

@@ -9,8 +9,8 @@ use std::fmt::{Debug, Display};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use contract::statements::{Recording, equal_runs};
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
+use check::statements::{Recording, equal_runs};
+use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::Row;
 use step03::db::base::{Engine, Rows, SqlQuery};
@@ -503,7 +503,7 @@ async fn customers_fail() -> Outcome {
 
 async fn customers_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::customers_flat(&service, &database).await?;
+    contract::customers_flat(&service, &database).await?;
     expect_closed(&database, "GET /api/customers").await
 }
 
@@ -796,7 +796,7 @@ async fn orders_fail() -> Outcome {
 
 async fn orders_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await?;
+    contract::orders_between_dates(&service, &database).await?;
     expect_closed(&database, "GET /api/orders_between_dates/…").await
 }
 
@@ -813,15 +813,15 @@ async fn orders_fail_over_http() -> Outcome {
 
 async fn the_rest_over_http() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::orders_of_customer_flat(&service, &database).await?;
+    contract::welcome(&service).await?;
+    contract::orders_of_customer_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::order_total_null_when_unknown(&service).await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total_null_when_unknown(&service).await?;
+    contract::order_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await
+    contract::new_order_refusals_400(&service, &database).await
 }
 
 // ---- shared
@@ -847,7 +847,7 @@ async fn fresh() -> Result<(Service, Database), Failure> {
 async fn fails_over_http(service: &Service, path: &str, asked: &str) -> Outcome {
     let say_so = |failure: Failure| Failure::new(asked, failure.expected(), failure.got());
     let reply = service.get(path).await.map_err(say_so)?;
-    answers::expect_problem(&reply, 500).map_err(say_so)
+    contract::expect_problem(&reply, 500).map_err(say_so)
 }
 
 async fn fails_without_a_file(path: &str) -> Outcome {

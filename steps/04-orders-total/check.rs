@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use contract::gate::Gate;
-use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
+use check::gate::Gate;
+use check::statements::Recording;
+use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
 use futures::FutureExt;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
@@ -821,7 +821,7 @@ async fn by_body() -> Outcome {
 
 async fn all_requests() -> Outcome {
     let database = Database::sample().await?;
-    answers::orders_total(&service(&database)?, &database).await
+    contract::orders_total(&service(&database)?, &database).await
 }
 
 /// `/api/orders_total` for the orders of [`many`].
@@ -956,19 +956,19 @@ async fn fresh() -> Result<(Service, Database), Failure> {
 
 async fn others_unchanged() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::customers_flat(&service, &database).await?;
+    contract::customers_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_of_customer_flat(&service, &database).await?;
+    contract::orders_of_customer_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await?;
+    contract::orders_between_dates(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await?;
+    contract::new_order_refusals_400(&service, &database).await?;
     let (service, _database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::orders_of_unknown_customer_empty(&service).await?;
-    answers::order_total_null_when_unknown(&service).await
+    contract::welcome(&service).await?;
+    contract::orders_of_unknown_customer_empty(&service).await?;
+    contract::order_total_null_when_unknown(&service).await
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::response::IntoResponse;
-use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal};
+use check::statements::Recording;
+use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
 use futures::future::{Either, LocalBoxFuture, join_all, select, select_all};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt, poll};
 use serde_json::{Value, json};
@@ -1216,7 +1216,7 @@ async fn other_status() -> Outcome {
 async fn text_of_503() -> Outcome {
     let answer = answer(pool_is_taken()).await?;
     let asked = format!("the body of the answer to {POOL_IS_TAKEN}");
-    let problem: Value = contract::parse_json(&asked, answer.body.as_bytes())?;
+    let problem: Value = check::parse_json(&asked, answer.body.as_bytes())?;
     let detail = problem["detail"].as_str().unwrap_or_default();
     let told = detail.to_lowercase();
     ensure(
@@ -1302,7 +1302,7 @@ async fn pool_taken() -> Outcome {
     replies.extend(paths.map(|path| service.get(path).boxed()));
     for reply in join_all(replies).await {
         let reply = reply?;
-        answers::expect_problem(&reply, 503)?;
+        contract::expect_problem(&reply, 503)?;
         let value = reply.header("retry-after");
         ensure(
             is_a_minute_at_most(value),
@@ -1343,21 +1343,21 @@ async fn fresh() -> Result<(Service, Database), Failure> {
 
 async fn others_unchanged() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::customers_flat(&service, &database).await?;
+    contract::customers_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_of_customer_flat(&service, &database).await?;
+    contract::orders_of_customer_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_total(&service, &database).await?;
+    contract::orders_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await?;
+    contract::orders_between_dates(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_refusals_400(&service, &database).await?;
+    contract::new_order_refusals_400(&service, &database).await?;
     let (service, _database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::orders_of_unknown_customer_empty(&service).await?;
-    answers::order_total_null_when_unknown(&service).await
+    contract::welcome(&service).await?;
+    contract::orders_of_unknown_customer_empty(&service).await?;
+    contract::order_total_null_when_unknown(&service).await
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, answers, ensure, equal};
+use check::statements::Recording;
+use check::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal};
 use futures::future::join_all;
 use futures::{TryStreamExt, join};
 use serde_json::{Value, json};
@@ -1053,24 +1053,24 @@ async fn waits_once() -> Outcome {
 
 async fn answers_to_orders() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::new_order_refusals(&service, &database).await
+    contract::new_order_refusals(&service, &database).await
 }
 
 async fn other_answers() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::customers_flat(&service, &database).await?;
+    contract::welcome(&service).await?;
+    contract::customers_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_of_customer_flat(&service, &database).await?;
+    contract::orders_of_customer_flat(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::order_total_null_when_unknown(&service).await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total_null_when_unknown(&service).await?;
+    contract::order_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_total(&service, &database).await?;
+    contract::orders_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await
+    contract::orders_between_dates(&service, &database).await
 }
 
 /// A service over a database of its own. The service goes first when they are

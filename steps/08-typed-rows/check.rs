@@ -9,11 +9,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
-use contract::memory::peak_during;
-use contract::statements::{Recording, Statement, equal_runs};
-use contract::{
-    Database, Failure, OrFail, Outcome, Service, Suite, answers, ensure, equal, equal_json,
-};
+use check::memory::peak_during;
+use check::statements::{Recording, Statement, equal_runs};
+use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal, equal_json};
 use futures::stream::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use step08::db::base::{Engine, EngineConfig, PAGE_ROWS, Rows};
@@ -233,9 +231,9 @@ async fn customer_from_row() -> Outcome {
 
 async fn customers_nested() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::customers_nested(&service, &database).await?;
+    contract::customers_nested(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::customers_nested_ndjson(&service, &database).await
+    contract::customers_nested_ndjson(&service, &database).await
 }
 
 async fn customers_are_complete() -> Outcome {
@@ -519,8 +517,8 @@ async fn items_with_damage() -> Outcome {
 
 async fn orders_nested() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::orders_of_customer_nested(&service, &database).await?;
-    answers::orders_of_unknown_customer_empty(&service).await?;
+    contract::orders_of_customer_nested(&service, &database).await?;
+    contract::orders_of_unknown_customer_empty(&service).await?;
 
     let database = look_alikes().await?;
     let service = self::service(&database)?;
@@ -697,7 +695,7 @@ async fn orders_with_a_damaged_time() -> Outcome {
     let service = service(&database)?;
     let recording = Recording::start();
     let reply = service.get("/api/orders/1").await?;
-    answers::expect_problem(&reply, 500)?;
+    contract::expect_problem(&reply, 500)?;
     let asked = format!("{}; the time of an order is 'soon'", reply.asked());
     recording.expect_logged(asked, Level::ERROR, "order_time")
 }
@@ -736,7 +734,7 @@ async fn orders_beside_a_writer() -> Outcome {
 
 async fn totals_as_asked() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::orders_total(&service, &database).await
+    contract::orders_total(&service, &database).await
 }
 
 async fn totals_statements() -> Outcome {
@@ -827,7 +825,7 @@ async fn totals_with_damage() -> Outcome {
 
 async fn new_order_stored() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::new_order_stored(&service, &database).await?;
+    contract::new_order_stored(&service, &database).await?;
 
     let (service, database) = fresh().await?;
     database.add_item(-5, "Salt", 7).await?;
@@ -909,7 +907,7 @@ async fn unknown_item() -> Outcome {
             .collect();
         let order = json!({"customer_id": 1, "items": items});
         let reply = service.post_json("/api/add_new_order", &order).await?;
-        answers::expect_problem(&reply, 422)?;
+        contract::expect_problem(&reply, 422)?;
         let field = reply.json()?["errors"][0]["field"].clone();
         equal_json(
             format!("{}: the first field that is blamed", reply.asked()),
@@ -1004,16 +1002,16 @@ async fn new_order_dropped() -> Outcome {
 
 async fn other_answers() -> Outcome {
     let (service, database) = fresh().await?;
-    answers::welcome(&service).await?;
-    answers::format_by_accept(&service, "/api/customers").await?;
-    answers::new_order_refusals(&service, &database).await?;
+    contract::welcome(&service).await?;
+    contract::format_by_accept(&service, "/api/customers").await?;
+    contract::new_order_refusals(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::order_total_null_when_unknown(&service).await?;
-    answers::order_total(&service, &database).await?;
+    contract::order_total_null_when_unknown(&service).await?;
+    contract::order_total(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates(&service, &database).await?;
+    contract::orders_between_dates(&service, &database).await?;
     let (service, database) = fresh().await?;
-    answers::orders_between_dates_ndjson(&service, &database).await
+    contract::orders_between_dates_ndjson(&service, &database).await
 }
 
 // What the checks have in common

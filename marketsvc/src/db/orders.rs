@@ -303,7 +303,7 @@ pub async fn add(db: &Db, order: NewOrder, time: UtcTime) -> Result<OrderId, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::gate::Gate;
+    use check::gate::Gate;
 
     /// Each job waits at the gate; job `failing` fails behind it.
     fn job(

@@ -540,7 +540,7 @@ mod tests {
     use std::path::PathBuf;
     use std::pin::Pin;
 
-    use contract::{Database, WriteLock};
+    use check::{Database, WriteLock};
     use futures::future::join_all;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;

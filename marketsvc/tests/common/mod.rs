@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use contract::answers::expect_problem;
-use contract::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
+use contract::expect_problem;
 use marketsvc::server::RunError;
 use marketsvc::{Config, Limits};
 use serde_json::{Value, json};

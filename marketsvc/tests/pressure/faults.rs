@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use contract::answers::expect_problem;
-use contract::{Database, Failure, OrFail, Outcome, Reply, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, Reply, ensure, equal};
+use contract::expect_problem;
 use serde_json::json;
 use tokio::process::Command;
 

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::http::Uri;
-use contract::Database;
+use check::Database;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, ensure, equal};
 use futures::future::{join, try_join_all};
 use marketsvc::Limits;
 use tokio::time::{Instant, interval, sleep_until};

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, Service, ensure};
+use check::{Database, Failure, OrFail, Outcome, Service, ensure};
 use futures::future::{join_all, try_join_all};
 use marketsvc::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, ensure};
+use check::{Database, Failure, OrFail, Outcome, ensure};
 use futures::future::{join, try_join_all};
 use tokio::time::{Instant, interval, sleep_until};
 

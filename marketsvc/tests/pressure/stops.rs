@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, ensure, equal};
 use futures::future::{join, join_all, join3};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

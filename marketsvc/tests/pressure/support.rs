@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
 use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, watch};

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use contract::{Failure, OrFail};
+use check::{Failure, OrFail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,7 +1,7 @@
 //! The contract that the steps and this service share.
 
-use contract::answers::{self, Surface};
-use contract::{Database, Outcome};
+use check::{Database, Outcome};
+use contract::Surface;
 use marketsvc::Limits;
 
 use crate::common::Market;
@@ -13,7 +13,7 @@ macro_rules! agreed {
             #[tokio::test]
             async fn $name() -> Outcome {
                 let market = Market::sample().await?;
-                answers::$name($(&market.$argument),*).await
+                contract::$name($(&market.$argument),*).await
             }
         )*
     };
@@ -43,7 +43,7 @@ async fn format_by_accept() -> Outcome {
         "/api/orders/1",
         "/api/orders_between_dates/2024-03-22/2024-03-17",
     ] {
-        answers::format_by_accept(&market.service, path).await?;
+        contract::format_by_accept(&market.service, path).await?;
     }
     Ok(())
 }
@@ -53,5 +53,5 @@ async fn hostile_input() -> Outcome {
     let database = Database::sample().await?;
     database.add_customers(20_000).await?;
     let market = Market::over(database, Limits::default()).await?;
-    answers::hostile_input(&market.service, &market.database, &Surface::MARKETSVC).await
+    contract::hostile_input(&market.service, &market.database, &Surface::MARKETSVC).await
 }

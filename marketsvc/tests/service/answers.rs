@@ -1,8 +1,8 @@
 //! What the endpoints answer, beyond what every step answers as well.
 
 use axum::http::Method;
-use contract::answers::expect_problem;
-use contract::{Database, Failure, OrFail, Outcome, equal, equal_json};
+use check::{Database, Failure, OrFail, Outcome, equal, equal_json};
+use contract::expect_problem;
 use marketsvc::Limits;
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn errors_are_problems() -> Outcome {
         equal(reply.asked(), &json!("about:blank"), &problem["type"])?;
         for member in ["title", "detail"] {
             let text = problem[member].as_str().unwrap_or_default();
-            contract::ensure(
+            check::ensure(
                 !text.is_empty(),
                 reply.asked(),
                 format!("a {member}"),
@@ -69,7 +69,7 @@ async fn errors_are_problems() -> Outcome {
             )?;
         }
         if status == 405 {
-            contract::ensure(
+            check::ensure(
                 reply.header("allow").is_some(),
                 reply.asked(),
                 "Allow",
@@ -218,7 +218,7 @@ async fn a_list_is_an_array_or_lines() -> Outcome {
             lines.header("content-type"),
         )?;
         let text = lines.text();
-        contract::ensure(
+        check::ensure(
             text.is_empty() || text.ends_with('\n'),
             path,
             "a newline at the end",
@@ -310,7 +310,7 @@ async fn the_size_of_pages_does_not_show() -> Outcome {
            AND o.order_time BETWEEN '2024-03-20 11:00:00' AND '2024-05-01 11:00:00'",
     )
     .await?;
-    contract::ensure(
+    check::ensure(
         between.as_array().is_some_and(|rows| rows.len() > 50),
         "the test's own data",
         "more than 50 lines",
@@ -406,7 +406,7 @@ async fn large_numbers_keep_their_digits() -> Outcome {
             let lines = market.service.get_with(path, &lines).await?;
             lines.expect_status(200)?;
             let asked = format!("{path} in pages of {page_rows}");
-            contract::ensure(
+            check::ensure(
                 lines.text().ends_with(expected),
                 &asked,
                 expected,
@@ -414,7 +414,7 @@ async fn large_numbers_keep_their_digits() -> Outcome {
             )?;
             let array = market.service.get(path).await?.text();
             let expected = format!("{}]", expected.trim_end().replace('\n', ","));
-            contract::ensure(array.ends_with(&expected), &asked, expected, &array)?;
+            check::ensure(array.ends_with(&expected), &asked, expected, &array)?;
         }
         let total = format!("/api/order_total/{MAX}");
         equal(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, Reply, Then, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, Reply, Then, ensure, equal};
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};

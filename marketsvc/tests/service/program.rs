@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::SystemTime;
 
-use contract::{Database, Failure, OrFail, Outcome, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, ensure, equal};
 use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;

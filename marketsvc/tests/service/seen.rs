@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::Method;
-use contract::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
+use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal};
 use marketsvc::Limits;
 use serde_json::json;
 use tokio::io::AsyncReadExt;

@@ -1,7 +1,7 @@
 //! Every limit is a flag and a variable.
 
+use check::{Database, OrFail, Outcome, ensure, equal};
 use clap::{Arg, Args, Command as Arguments};
-use contract::{Database, OrFail, Outcome, ensure, equal};
 use marketsvc::Limits;
 
 #[cfg(target_os = "linux")]

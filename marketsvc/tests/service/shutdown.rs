@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Outcome, equal};
+use check::{Database, Failure, OrFail, Outcome, equal};
 use marketsvc::Limits;
 use tokio::net::TcpStream;
 
@@ -50,7 +50,7 @@ async fn a_request_in_flight_finishes_and_no_new_one_is_taken() -> Outcome {
             end = [end[1], last];
         }
     }
-    contract::ensure(length > 10_000_000, "its length", "more than 10 MB", length)?;
+    check::ensure(length > 10_000_000, "its length", "more than 10 MB", length)?;
     equal("its end", *b"}]", end)?;
     let database = stopping.done().await?;
     drop(idle);
@@ -74,7 +74,7 @@ async fn those_who_do_not_finish_are_cut_off() -> Outcome {
             return Ok(());
         }
     }
-    contract::ensure(
+    check::ensure(
         false,
         "a body that was cut off",
         "a body that breaks off",
@@ -92,7 +92,7 @@ async fn signals_stop_the_program_properly() -> Outcome {
         reply.next_chunk().await.or_fail("a first chunk")??;
         process.signal(signal).await?;
         let whole = reply.read_whole().await?;
-        contract::ensure(
+        check::ensure(
             whole.body.ends_with(b"}]"),
             format!("after SIG{signal}"),
             "the rest of the answer",

@@ -1,7 +1,7 @@
 //! Answers that are longer than memory should be.
 
-use contract::answers::expect_problem;
-use contract::{Database, OrFail, Outcome, equal};
+use check::{Database, OrFail, Outcome, equal};
+use contract::expect_problem;
 use futures::future::join_all;
 use marketsvc::Limits;
 
@@ -39,7 +39,7 @@ async fn stopped_readers_do_not_delay_others() -> Outcome {
         .or_fail("a stopped reader")?
         .read_whole()
         .await?;
-    contract::ensure(
+    check::ensure(
         last.body.ends_with(b"}]"),
         last.asked(),
         "the whole array",
@@ -59,7 +59,7 @@ async fn a_failure_before_the_first_row_is_500() -> Outcome {
     expect_problem(&reply, 500)?;
     let text = reply.text().to_lowercase();
     for secret in ["address", "table", "sql", "select", "customer"] {
-        contract::ensure(
+        check::ensure(
             !text.contains(secret),
             reply.asked(),
             format!("no word of `{secret}`"),
@@ -91,7 +91,7 @@ async fn a_failure_midway_is_visible() -> Outcome {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => break error,
                 None => {
-                    return contract::ensure(
+                    return check::ensure(
                         false,
                         reply.asked(),
                         "a body that breaks off",
@@ -100,7 +100,7 @@ async fn a_failure_midway_is_visible() -> Outcome {
                 }
             }
         };
-        contract::ensure(
+        check::ensure(
             error.got().contains("broke off"),
             error.asked(),
             "a body that breaks off",

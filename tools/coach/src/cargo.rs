@@ -9,12 +9,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use course::{Side, Step, tidy};
 use serde::Deserialize;
 
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::prune;
 use crate::screen;
-use crate::tasks::tidy;
 use crate::trouble::Trouble;
 
 /// Which of a step's programs to build.

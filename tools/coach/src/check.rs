@@ -11,15 +11,16 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use serde::{Deserialize, Serialize};
+use course::{Check, Progress, Reread, Side, Step, Task, Verdict, ids, labelled, pages};
+use course::{regions, slashed, task_number};
+use serde::Serialize;
 
 use crate::cargo::{self, Built, CodeError};
 use crate::last::Last;
-use crate::progress::Progress;
-use crate::project::{Project, Side, Step};
+use crate::markers::{self, Lost};
+use crate::project::Project;
 use crate::prose;
 use crate::screen;
-use crate::tasks::{self, Task, regions, section, typed};
 use crate::trouble::Trouble;
 
 /// What the learner asked for.
@@ -36,45 +37,6 @@ pub struct Request {
     pub brief: bool,
     /// All errors of the compiler, not only the first.
     pub all: bool,
-}
-
-/// What the check program reports, `contract`'s object.
-#[derive(Deserialize)]
-struct Verdict {
-    passed: usize,
-    failed: usize,
-    checks: Vec<Check>,
-}
-
-/// One check. The members beyond the program's own are filled in here.
-#[derive(Serialize, Deserialize)]
-struct Check {
-    todo: String,
-    name: String,
-    status: String,
-    asked: Option<String>,
-    expected: Option<String>,
-    got: Option<String>,
-    file: Option<String>,
-    line: Option<usize>,
-    #[serde(skip_deserializing)]
-    reread: Option<Reread>,
-    #[serde(skip_deserializing)]
-    hint: Option<String>,
-}
-
-impl Check {
-    fn failed(&self) -> bool {
-        self.status != "passed"
-    }
-}
-
-/// A section of the chapter.
-#[derive(Debug, Clone, Serialize)]
-struct Reread {
-    section: String,
-    file: String,
-    line: usize,
 }
 
 /// The object of `--json`.
@@ -156,7 +118,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     let mut report = Report {
         step: step.slug.clone(),
         side: side.to_string(),
-        chapter: typed(project.short(&step.chapter_file())),
+        chapter: step.readme(),
         filter: filter.clone(),
         status: Status::BrokeOff,
         message: None,
@@ -170,6 +132,10 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         diff: format!("./run.sh diff {}", step.label()),
     };
     let mut last = Last::load(project, &step);
+    let lost = match side {
+        Side::Exercise => markers::lost(project, &step),
+        Side::Solution => Vec::new(),
+    };
     match cargo::build(project, &step, side, &cargo::Wanted::Check)? {
         Built::Broken(mut errors) => {
             report.status = Status::DoesNotCompile;
@@ -179,9 +145,10 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             let changed = (side == Side::Exercise)
                 .then(|| last.notice(project, &step))
                 .flatten();
+            let chapter = step.chapter_text();
             report.errors = errors
                 .into_iter()
-                .map(|error| lead(project, &step, error, changed.as_ref()))
+                .map(|error| lead(project, &step, &chapter, error, changed.as_ref(), &lost))
                 .collect();
         }
         Built::Program { program, target } => {
@@ -190,7 +157,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
                 require_match(&program, &folder, filter, &step)?;
             }
             let (status, verdict) = run(&program, &folder, &target, filter.as_deref(), request)?;
-            report.judge(project, &step, status, verdict);
+            report.judge(&step, status, verdict);
         }
     }
     let whole = filter.is_none() && side == Side::Exercise;
@@ -211,7 +178,12 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
         screen::print(&(text + "\n"));
     } else {
-        report.show(&step, whole);
+        report.show(&step, whole, &lost);
+    }
+    if report.status != Status::Passed {
+        for lost in &lost {
+            eprintln!("\n{lost}");
+        }
     }
     Ok(if report.status == Status::Passed {
         ExitCode::SUCCESS
@@ -232,8 +204,9 @@ fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Re
     if output.stdout.is_empty() {
         return Err(Trouble::usage(format!(
             "no check of {} has \"{filter}\" in its task or its text; \
-             ./run.sh check {:02} runs all",
-            step.slug, step.number
+             ./run.sh check {} runs all",
+            step.slug,
+            step.label()
         )));
     }
     Ok(())
@@ -276,14 +249,8 @@ fn run(
 
 impl Report {
     /// Takes over what the check program says.
-    fn judge(
-        &mut self,
-        project: &Project,
-        step: &Step,
-        status: ExitStatus,
-        verdict: Option<Verdict>,
-    ) {
-        let Some(verdict) = verdict else {
+    fn judge(&mut self, step: &Step, status: ExitStatus, verdict: Option<Verdict>) {
+        let Some(mut verdict) = verdict else {
             self.message = Some(format!(
                 "the check program ended before its report ({status}): \
                  something ended the process, as std::process::exit or an overflown stack do"
@@ -298,12 +265,8 @@ impl Report {
         };
         self.passed = verdict.passed;
         self.failed = verdict.failed;
+        verdict.advise(&step.chapter_text(), &step.readme());
         self.checks = verdict.checks;
-        for check in self.checks.iter_mut().filter(|check| check.failed()) {
-            let todo = first_id(&check.todo).to_owned();
-            check.reread = reread(project, step, &todo);
-            check.hint = Some(format!("./run.sh hint {todo}"));
-        }
     }
 
     /// What the chapter says of a step that is solved, and which step follows.
@@ -314,9 +277,9 @@ impl Report {
         self.next = project
             .steps()?
             .into_iter()
-            .find(|other| other.number > step.number)
+            .find(|other| other.slug > step.slug)
             .map(|next| Next {
-                chapter: typed(project.short(&next.chapter_file())),
+                chapter: next.readme(),
                 checkout: format!("./run.sh checkout {}", next.label()),
                 step: next.slug,
             });
@@ -324,7 +287,7 @@ impl Report {
     }
 
     /// What is to be said besides what cargo and the check program have printed.
-    fn show(&self, step: &Step, whole: bool) {
+    fn show(&self, step: &Step, whole: bool, lost: &[Lost]) {
         match self.status {
             Status::Passed if whole => self.show_success(),
             Status::DoesNotCompile => {
@@ -332,7 +295,7 @@ impl Report {
                     "\n{}: the {} does not compile; no check has run",
                     self.step, self.side
                 );
-                self.show_errors(step);
+                self.show_errors(step, lost.is_empty());
             }
             _ => {}
         }
@@ -360,8 +323,9 @@ impl Report {
     }
 
     /// For each task that errors lead to, where the first of them is and what to
-    /// read. An error that leads to none is only spoken of if all do.
-    fn show_errors(&self, step: &Step) {
+    /// read. An error that leads to none is only spoken of if all do, and to reset
+    /// is only advised if it is sure that the error is in no task.
+    fn show_errors(&self, step: &Step, has_all_markers: bool) {
         let mut seen = Vec::new();
         for error in &self.errors {
             if seen.contains(&&error.todo) || (error.todo.is_none() && !seen.is_empty()) {
@@ -372,19 +336,18 @@ impl Report {
                 continue;
             };
             eprintln!("  where     {file}:{line}{}", error.because);
-            if let Some(reread) = &error.reread {
-                eprintln!(
-                    "  read      \"{}\" in {}:{}",
-                    reread.section, reread.file, reread.line
-                );
+            let mut advice = String::new();
+            for (label, text) in [
+                ("read", error.reread.as_ref().map(ToString::to_string)),
+                ("hint", error.hint.clone()),
+            ] {
+                let _ = text.map(|text| labelled(&mut advice, label, &text));
             }
-            if let Some(hint) = &error.hint {
-                eprintln!("  hint      {hint}");
-            }
+            eprint!("{advice}");
             if error.message.contains(NO_CACHED_DATA) {
                 eprintln!("  sqlx      {}", ask_a_database(step, &self.side));
             }
-            if error.todo.is_none() && self.side == "exercise" {
+            if error.todo.is_none() && self.side == "exercise" && has_all_markers {
                 let label = step.label();
                 eprintln!(
                     "  compare   ./run.sh diff {label} shows what differs from our solution; \
@@ -438,11 +401,11 @@ fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
             .checks
             .iter()
             .find(|check| check.failed())
-            .and_then(|check| tasks::number(first_id(&check.todo))),
+            .and_then(|check| task_number(ids(&check.todo).next()?)),
         Status::DoesNotCompile => report
             .errors
             .iter()
-            .find_map(|error| tasks::number(error.todo.as_deref()?)),
+            .find_map(|error| task_number(error.todo.as_deref()?)),
         Status::BrokeOff => return,
     };
     Progress::update(&project.root, |progress| {
@@ -456,20 +419,6 @@ fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
     });
 }
 
-/// A check may name several tasks: "05.1, 05.2".
-fn first_id(todo: &str) -> &str {
-    todo.split(',').next().unwrap_or_default().trim()
-}
-
-fn reread(project: &Project, step: &Step, todo: &str) -> Option<Reread> {
-    let section = section(&step.chapter_text(), todo)?;
-    Some(Reread {
-        section: section.heading,
-        file: typed(project.short(&step.chapter_file())),
-        line: section.line,
-    })
-}
-
 /// The task in whose region an error or one of its notes is: id and title, and
 /// whether it is the error itself.
 fn task_of(project: &Project, error: &CodeError) -> Option<(String, String, bool)> {
@@ -481,32 +430,53 @@ fn task_of(project: &Project, error: &CodeError) -> Option<(String, String, bool
             let text = fs::read_to_string(project.root.join(file)).ok()?;
             regions(&text)
                 .iter()
-                .find(|region| (region.start + 1..=region.end + 1).contains(line))
+                .find(|region| region.has_line(*line))
                 .map(|region| (region.id.to_owned(), region.title.to_owned(), index == 0))
         })
 }
 
 /// Leads from an error to a task: the one in whose region it or one of its notes
-/// is, else the one that was changed last.
-fn lead(project: &Project, step: &Step, error: CodeError, changed: Option<&Task>) -> Error {
-    let (todo, because) = match (task_of(project, &error), changed) {
-        (Some((id, title, true)), _) => (Some(id), format!(", in {title}")),
-        (Some((id, title, false)), _) => (Some(id), format!(", because of {title}")),
-        (None, Some(task)) => (
+/// is, else the one in its file that has lost its markers, else the one that was
+/// changed last.
+fn lead(
+    project: &Project,
+    step: &Step,
+    chapter: &str,
+    error: CodeError,
+    changed: Option<&Task>,
+    lost: &[Lost],
+) -> Error {
+    let found = task_of(project, &error);
+    let (file, line) = error.places.into_iter().next().unzip();
+    let file = file.map(|file| slashed(&file));
+    let lost: Vec<&Lost> = lost
+        .iter()
+        .filter(|lost| Some(&lost.file) == file.as_ref())
+        .collect();
+    let (todo, because) = match (found, &lost[..], changed) {
+        (Some((id, title, true)), _, _) => (Some(id), format!(", in {title}")),
+        (Some((id, title, false)), _, _) => (Some(id), format!(", because of {title}")),
+        (None, [lost], _) => (
+            Some(lost.id.clone()),
+            format!(", where the markers of task {} are gone", lost.id),
+        ),
+        (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
+        (None, [], Some(task)) => (
             Some(task.id.clone()),
             format!(
                 "; you changed {}:{} last, TODO({}): {}",
                 task.file, task.line, task.id, task.what
             ),
         ),
-        (None, None) => (None, ", in what the step gave you".to_owned()),
+        (None, [], None) => (None, ", in what the step gave you".to_owned()),
     };
-    let (file, line) = error.places.into_iter().next().unzip();
     Error {
         message: error.message,
-        file: file.map(|file| typed(&file)),
+        file,
         line,
-        reread: todo.as_deref().and_then(|todo| reread(project, step, todo)),
+        reread: todo
+            .as_deref()
+            .and_then(|todo| pages::reread(chapter, &step.readme(), todo)),
         hint: todo.as_ref().map(|todo| format!("./run.sh hint {todo}")),
         todo,
         because,

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::io;
 
-use crate::progress::Progress;
-use crate::project::{Project, Side};
+use course::{Progress, Side, slashed};
+
+use crate::project::Project;
 use crate::prose;
 use crate::screen;
-use crate::tasks::{tasks, typed};
 use crate::trouble::Trouble;
 
 /// Makes the step current and prints its page: title, goal, minutes, chapter,
@@ -48,9 +48,9 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
     }
     let file = step.chapter_file();
     if file.is_file() {
-        row("Chapter", &typed(project.short(&file)));
+        row("Chapter", &slashed(project.short(&file)));
     }
-    let tasks = tasks(project, &step);
+    let tasks = step.tasks(&project.root, Side::Exercise);
     let mut files: Vec<&str> = tasks.iter().map(|task| task.file.as_str()).collect();
     files.sort_unstable();
     files.dedup();
@@ -60,7 +60,7 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
     if files.is_empty() {
         row(
             "Files",
-            &typed(project.short(&step.crate_folder(Side::Exercise))),
+            &slashed(project.short(&step.crate_folder(Side::Exercise))),
         );
     } else {
         page.push_str("\nTasks\n");

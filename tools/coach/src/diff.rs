@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io, ops::Range};
 
+use course::{Region, Side, Step, regions, slashed};
 use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
 
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::screen;
-use crate::tasks::{Region, regions, typed};
 use crate::trouble::Trouble;
 
 /// Lines shown around a change.
@@ -112,7 +112,7 @@ impl Sides {
             if old != new {
                 let name = self.shown_as.join(file);
                 changes.push(Changed {
-                    name: typed(project.short(&name)),
+                    name: slashed(project.short(&name)),
                     old,
                     new,
                     has_tasks: self.from_exercise,

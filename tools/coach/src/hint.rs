@@ -9,16 +9,15 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::{fs, io};
 
+use course::pages::{self, LEVELS, Section};
+use course::{Progress, Side, Task, ids, task_number};
+
 use crate::last::Last;
-use crate::progress::Progress;
+use crate::markers::{self, Lost};
 use crate::project::Project;
 use crate::prose;
 use crate::screen;
-use crate::tasks::{self, Task, tasks, typed};
 use crate::trouble::Trouble;
-
-/// What the levels are called in the file, the gentlest first.
-const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
 
 /// Shows the highest hint that was shown before for the task, or the first;
 /// with `more` the next one.
@@ -36,7 +35,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         None => (project.current()?.0, None),
     };
     let file = step.folder.join("hints.md");
-    let shown_file = typed(project.short(&file));
+    let shown_file = format!("{}/hints.md", step.dir());
     let text = match fs::read(&file) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -47,38 +46,48 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         }
         Err(error) => return Err(Trouble::environment(format!("{shown_file}: {error}"))),
     };
-    let tasks = tasks(project, &step);
+    let hints = pages::hints(&text);
+    let tasks = step.tasks(&project.root, Side::Exercise);
+    let lost = markers::lost(project, &step);
+    let numbers = tasks.iter().filter_map(Task::number);
+    let first = numbers.chain(lost.iter().filter_map(Lost::number)).min();
+    let known = |number| {
+        tasks.iter().any(|task| task.number() == Some(number))
+            || hints.iter().any(|(task, _)| *task == number)
+    };
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
     let (number, why) = match asked {
         Some(number) => (number, None),
         None if failed.is_none() && progress.is_done(&step) => {
-            let first = tasks.iter().find_map(Task::number).unwrap_or(1);
+            let first = first.unwrap_or(1);
             let label = step.label();
             screen::print(&format!(
                 "All checks of {label} passed. For a certain task: ./run.sh hint {label}.{first}\n"
             ));
             return Ok(ExitCode::SUCCESS);
         }
-        None => match (failed, tasks.iter().find_map(Task::number)) {
-            (Some(number), _) if has_task(&text, &tasks, number) => {
-                (number, Some("failed first at the last check"))
-            }
-            (_, Some(number)) => (number, Some("is the first task")),
-            (_, None) => (1, Some("is the first task")),
+        None => match failed.filter(|number| known(*number)) {
+            Some(number) => (number, Some("failed first at the last check")),
+            None => (first.unwrap_or(1), Some("is the first task")),
         },
     };
     let id = format!("{}.{number}", step.label());
-    let Some(section) = section(&text, number) else {
+    let Some((_, parts)) = hints.iter().find(|(task, _)| *task == number) else {
         return Err(Trouble::usage(format!(
             "{shown_file} has no hints for {id}; it has them for {}",
-            join(&ids(&text), step.label())
+            join(hints.iter().map(|(task, _)| *task), step.label())
         )));
     };
     let before = progress.hint_level(&step, number).min(3);
     let level = if more { before + 1 } else { before }.clamp(1, 3);
     let name = LEVELS[level as usize - 1];
-    let Some(body) = part(section, name) else {
+    let is_level = |part: &&Section| part.heading.eq_ignore_ascii_case(name);
+    let part = parts.iter().find(is_level);
+    let Some(body) = part
+        .map(|part| part.text)
+        .filter(|text| !text.trim().is_empty())
+    else {
         return Err(Trouble::usage(format!(
             "{shown_file} has no \"### {name}\" for {id}"
         )));
@@ -90,18 +99,21 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         let _ = writeln!(out, "{id} {why}.");
     }
     let task = tasks.iter().find(|task| task.number() == Some(number));
-    let place = task.map_or_else(|| format!("TODO({id})"), Task::place);
+    let location = match lost.iter().find(|task| task.number() == Some(number)) {
+        Some(lost) => lost.to_string(),
+        None => task.map_or_else(|| format!("TODO({id})"), Task::location),
+    };
     let _ = writeln!(out, "{id}, hint {level} of 3: {}", name.to_lowercase());
-    let _ = writeln!(out, "{place}\n");
+    let _ = writeln!(out, "{location}\n");
     for (_, name) in Last::load(project, &step)
         .failed
         .iter()
-        .filter(|(todo, _)| {
-            todo.split(',')
-                .any(|it| tasks::number(it.trim()) == Some(number))
-        })
+        .filter(|(todo, _)| ids(todo).any(|id| task_number(id) == Some(number)))
     {
-        if let Some(body) = if_it_fails(section, name) {
+        let fits = |part: &&Section| {
+            pages::condition(part.heading).is_some_and(|words| name.contains(words))
+        };
+        if let Some(Section { text: body, .. }) = parts.iter().find(fits) {
             let _ = writeln!(out, "\"{name}\" failed.");
             out.push_str(&prose::render(body, colour));
             out.push('\n');
@@ -131,66 +143,8 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn has_task(hints: &str, tasks: &[Task], number: u32) -> bool {
-    tasks.iter().any(|task| task.number() == Some(number)) || section(hints, number).is_some()
-}
-
-/// The headings of one level with what stands below each, code left alone.
-fn split<'a>(text: &'a str, mark: &str) -> Vec<(&'a str, &'a str)> {
-    let mut found: Vec<(&str, usize, usize)> = Vec::new();
-    let (mut at, mut fenced) = (0, false);
-    for line in text.split_inclusive('\n') {
-        let next = at + line.len();
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced && let Some(heading) = line.strip_prefix(mark) {
-            if let Some(last) = found.last_mut() {
-                last.2 = at;
-            }
-            found.push((heading.trim(), next, text.len()));
-        }
-        at = next;
-    }
-    found
-        .into_iter()
-        .map(|(heading, start, end)| (heading, &text[start..end]))
-        .collect()
-}
-
-/// Numbers of the tasks that have hints. The number of the step is not looked
-/// at, so that a renumbered step keeps its hints.
-fn ids(text: &str) -> Vec<u32> {
-    split(text, "## ")
-        .iter()
-        .filter_map(|(heading, _)| tasks::number(heading))
-        .collect()
-}
-
-fn section(text: &str, number: u32) -> Option<&str> {
-    split(text, "## ")
-        .into_iter()
-        .find_map(|(heading, body)| (tasks::number(heading) == Some(number)).then_some(body))
-}
-
-fn part<'a>(section: &'a str, level: &str) -> Option<&'a str> {
-    split(section, "### ")
-        .into_iter()
-        .find_map(|(heading, body)| heading.eq_ignore_ascii_case(level).then_some(body))
-        .filter(|body| !body.trim().is_empty())
-}
-
-/// The part for a failed check of this name.
-fn if_it_fails<'a>(section: &'a str, name: &str) -> Option<&'a str> {
-    split(section, "### ")
-        .into_iter()
-        .find_map(|(heading, body)| name.contains(starter::condition(heading)?).then_some(body))
-}
-
-fn join(numbers: &[u32], step: &str) -> String {
-    let ids: Vec<String> = numbers
-        .iter()
-        .map(|number| format!("{step}.{number}"))
-        .collect();
+fn join(numbers: impl Iterator<Item = u32>, step: &str) -> String {
+    let ids: Vec<String> = numbers.map(|number| format!("{step}.{number}")).collect();
     if ids.is_empty() {
         "no task".to_owned()
     } else {

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use course::{Side, Step, Task, regions};
 use serde::{Deserialize, Serialize};
 
-use crate::project::{Project, Step};
+use crate::project::Project;
 use crate::reset;
-use crate::tasks::{Task, regions, tasks};
 
 const NAME: &str = ".progress-last";
 
@@ -42,7 +42,8 @@ impl Last {
     /// last, of those that are not as published.
     pub fn notice(&mut self, project: &Project, step: &Step) -> Option<Task> {
         self.step.clone_from(&step.slug);
-        let mut tasks: Vec<(Task, u64)> = tasks(project, step)
+        let mut tasks: Vec<(Task, u64)> = step
+            .tasks(&project.root, Side::Exercise)
             .into_iter()
             .map(|task| {
                 let mut hash = DefaultHasher::new();

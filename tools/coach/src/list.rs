@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io;
 
-use crate::progress::Progress;
+use course::Progress;
+
 use crate::project::Project;
 use crate::prose;
 use crate::screen;

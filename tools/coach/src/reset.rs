@@ -7,11 +7,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use starter::{Files, Starter, package_names};
+use course::starter::{self, Files, Starter, package_names};
+use course::{Progress, Side, Step};
 
 use crate::backup::{self, Changes, Content, Disk, FOLDER, Place, RealDisk, Wanted};
-use crate::progress::Progress;
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
 

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
+use course::{Side, Step};
+
 use crate::cargo::{self, Built, Wanted};
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::trouble::Trouble;
 
 /// The same as `timeline::TEXT` and `timeline::SVG`; our tests draw, so they find

@@ -20,11 +20,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use course::{Side, Step};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use crate::project::{Project, Side, Step};
+use crate::project::Project;
 use crate::trouble::Trouble;
 use files::Snapshot;
 use group::Run;
@@ -346,9 +347,7 @@ impl Watch<'_> {
 
     fn next_step(&self) -> Option<Step> {
         let steps = self.project.steps().ok()?;
-        steps
-            .into_iter()
-            .find(|other| other.number > self.step.number)
+        steps.into_iter().find(|other| other.slug > self.step.slug)
     }
 
     /// Goes to the next step; false if there is none.

@@ -333,9 +333,9 @@ fn the_real_steps_can_be_reset() {
         }
         count += 1;
         let patch = fs::read_to_string(&patch).unwrap();
-        let starter = starter::Starter::parse(&patch).unwrap();
+        let starter = course::starter::Starter::parse(&patch).unwrap();
         let manifest = fs::read_to_string(step.join("solution/Cargo.toml")).unwrap();
-        let (exercise, solution) = starter::package_names(&manifest).unwrap();
+        let (exercise, solution) = course::starter::package_names(&manifest).unwrap();
         let files = starter
             .names()
             .map(|name| {

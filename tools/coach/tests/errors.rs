@@ -159,6 +159,103 @@ fn an_error_elsewhere_leads_to_the_task_behind_it() {
 }
 
 #[test]
+fn a_task_without_its_markers_is_named_with_the_lines_to_put_back() {
+    let project = Project::with_coach();
+    let more = "steps/05-engine/exercise/src/more.rs";
+    for side in ["exercise", "solution"] {
+        project.write(&format!("steps/05-engine/{side}/src/lib.rs"), TASKS);
+        project.write(&format!("steps/05-engine/{side}/src/more.rs"), MORE);
+    }
+    project.publish_05();
+    let notice = |task: u32, what: &str| {
+        format!(
+            "the markers of task 05.{task} are gone from {more}.\nThe coach finds a task by its two \
+             marker lines. Put both back around your code:\n    // TODO(05.{task}): {what}\n    \
+             // END TODO(05.{task})\n"
+        )
+    };
+    let wrong = MORE.replace("    0\n", "    \"none\"\n");
+    // Another task is changed last, and is not to blame.
+    let other = TASKS.replace("Some(1)\n", "Some(2)\n");
+    // Both markers, and the end marker alone, with an error behind it.
+    let none: String = wrong
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("TODO(05.2)"))
+        .collect();
+    let half = wrong
+        .replace("// END TODO(05.2)\n", "")
+        .replace("held = held()", "held: u32 = \"x\"");
+    for text in [none, half] {
+        project.write(LIB, TASKS);
+        project.write(more, MORE);
+        check(&project, &[]);
+        project.write(LIB, &other);
+        project.write(more, &text);
+        let err = check(&project, &["--all"]);
+        assert!(
+            err.ends_with(&format!("\n\n{}", notice(2, "nothing"))),
+            "{err}"
+        );
+        assert!(
+            err.contains(", where the markers of task 05.2 are gone\n"),
+            "{err}"
+        );
+        assert!(err.contains("  hint      ./run.sh hint 05.2\n"), "{err}");
+        for misleading in ["what the step gave you", "reset", "05.1"] {
+            assert!(!err.contains(misleading), "{misleading}: {err}");
+        }
+    }
+    // All of the file's tasks.
+    let bare: String = wrong
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("TODO("))
+        .collect();
+    project.write(more, &bare);
+    let err = check(&project, &[]);
+    for notice in [notice(2, "nothing"), notice(3, "something to hold")] {
+        assert!(err.contains(&notice), "{err}");
+    }
+    for misleading in ["what the step gave you", "reset", "05.1"] {
+        assert!(!err.contains(misleading), "{misleading}: {err}");
+    }
+    // A check that fails says it too, and so does a hint.
+    project.write(LIB, TASKS);
+    project.write(more, &bare.replace("\"none\"", "0"));
+    let err = check(&project, &[]);
+    assert!(err.contains(&notice(2, "nothing")), "{err}");
+    let levels = "### Nudge\n\nA.\n\n### Pointer\n\nB.\n\n### Near-answer\n\nC.\n";
+    project.write(
+        "steps/05-engine/hints.md",
+        &format!("# Hints for step 05\n\n## 05.1\n\n{levels}\n## 05.2\n\n{levels}"),
+    );
+    let (_, out, err) = outcome(&project.run_sh(&["hint", "05.2"]).output().unwrap());
+    assert!(out.contains(&notice(2, "nothing")), "{out}{err}");
+}
+
+#[test]
+fn all_sections_to_read_first_are_named() {
+    let project = Project::with_coach();
+    let chapter = project.read("steps/05-engine/README.md");
+    let concepts = "## Concepts\n\n### What two `is`\n\n### Half of four\n";
+    let line = "`TODO(05.1)` in `src/lib.rs`.";
+    let links = "Read first: [What two `is`](#what-two-is), [Half of four](#half-of-four)";
+    let chapter = chapter.replace("## Start\n", concepts);
+    let chapter = chapter.replace(line, &format!("{links}\n\n{line}"));
+    project.write("steps/05-engine/README.md", &chapter);
+    let lib = project.read(LIB);
+    project.write(
+        LIB,
+        &lib.replace("    1\n    // END", "    \"1\"\n    // END"),
+    );
+    let err = check(&project, &[]);
+    let file = "steps/05-engine/README.md";
+    let read = format!(
+        "  read      \"What two is\" in {file}:8\n            \"Half of four\" in {file}:10\n"
+    );
+    assert!(err.contains(&read), "{err}");
+}
+
+#[test]
 fn a_query_that_is_new_to_sqlx_comes_with_the_command_that_works_here() {
     let project = Project::with_coach();
     let error = "`SQLX_OFFLINE=true` but there is no cached data for this query, run `cargo sqlx \

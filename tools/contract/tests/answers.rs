@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body};
-use contract::answers::{self, Surface};
-use contract::{Database, Failure, Outcome, Service};
+use check::{Database, Failure, Outcome, Service};
+use contract::Surface;
 use mediatype::{MediaType, MediaTypeList, ReadParams};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -631,15 +631,15 @@ macro_rules! checks {
             match name {
                 $(stringify!($alone) => Box::pin(async move {
                     let (service, _database) = start(form, fault).await?;
-                    answers::$alone(&service).await
+                    contract::$alone(&service).await
                 }),)*
                 $(stringify!($name) => Box::pin(async move {
                     let (service, database) = start(form, fault).await?;
-                    answers::$name(&service, &database).await
+                    contract::$name(&service, &database).await
                 }),)*
                 "format_by_accept" => Box::pin(async move {
                     let (service, _database) = start(form, fault).await?;
-                    answers::format_by_accept(&service, "/api/customers").await
+                    contract::format_by_accept(&service, "/api/customers").await
                 }),
                 "hostile_input" => Box::pin(async move {
                     let (service, database) = start(form, fault).await?;
@@ -650,7 +650,7 @@ macro_rules! checks {
                         Form::Early => Surface::STEPS,
                         Form::Late => Surface::MARKETSVC,
                     };
-                    answers::hostile_input(&service, &database, &surface).await
+                    contract::hostile_input(&service, &database, &surface).await
                 }),
                 other => panic!("no check has the name {other}"),
             }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde::Deserialize;
+use course::{Side, Step, Verdict};
 
 use crate::process::{self, Finished};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step};
 use crate::{Env, Environment};
 
 /// A cold build of everything on a small machine.
@@ -42,67 +41,11 @@ impl Compiled {
     }
 }
 
-/// The verdict of a check binary, as `--json` prints it.
-#[derive(Deserialize)]
-pub struct Verdict {
-    pub passed: usize,
-    pub failed: usize,
-    pub checks: Vec<Check>,
-}
-
-/// One check of a verdict.
-#[derive(Deserialize)]
-pub struct Check {
-    pub todo: String,
-    pub name: String,
-    pub status: String,
-    #[serde(default)]
-    asked: Option<String>,
-    #[serde(default)]
-    expected: Option<String>,
-    #[serde(default)]
-    got: Option<String>,
-}
-
-impl Check {
-    pub fn failed(&self) -> bool {
-        self.status != "passed"
-    }
-
-    /// The failure in full.
-    pub fn describe(&self) -> String {
-        let part = |name: &str, value: &Option<String>| match value {
-            Some(value) => format!("\n  {name}  {}", value.replace('\n', "\n    ")),
-            None => String::new(),
-        };
-        format!(
-            "{} {}  {}{}{}{}",
-            self.status,
-            self.todo,
-            self.name,
-            part("asked   ", &self.asked),
-            part("expected", &self.expected),
-            part("got     ", &self.got)
-        )
-    }
-}
-
-impl Verdict {
-    /// The failed checks in full.
-    pub fn failures(&self) -> String {
-        let failures: Vec<String> = self
-            .checks
-            .iter()
-            .filter(|check| check.failed())
-            .map(Check::describe)
-            .collect();
-        failures.join("\n")
-    }
-
-    /// The first check that failed.
-    pub fn first_failed(&self) -> Option<&Check> {
-        self.checks.iter().find(|check| check.failed())
-    }
+/// The checks that have not passed, in full.
+pub fn failures(verdict: &Verdict) -> String {
+    let failures = verdict.failures();
+    let texts = failures.map(|check| format!("FAILED  {}  {}\n{check}", check.todo, check.name));
+    texts.collect()
 }
 
 /// Builds the checks of `sides` in the sandbox, and what they depend on.
@@ -121,7 +64,7 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
         "check",
     ]);
     for (step, side) in sides {
-        compiled.insert(step.side(*side), Compiled::default());
+        compiled.insert(step.crate_dir(*side), Compiled::default());
         if sandbox.packages.contains(&step.package(*side)) {
             command.args(["-p", &step.package(*side)]);
         }
@@ -206,7 +149,7 @@ pub fn run_check(
     check: &Path,
     arguments: &[&str],
 ) -> Result<Verdict, String> {
-    let folder = sandbox.tree.join(step.side(side));
+    let folder = sandbox.tree.join(step.crate_dir(side));
     let mut command = test_command(sandbox, check, &folder);
     command.arg("--json").args(arguments);
     let finished =
@@ -320,11 +263,6 @@ pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
     Ok(verdict)
 }
 
-/// The ids of a check: `06.1`, or several with commas between them.
-pub fn ids(list: &str) -> impl Iterator<Item = &str> {
-    list.split([',', ' ']).filter(|id| !id.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,10 +289,10 @@ mod tests {
             panic!("no verdict");
         };
         assert_eq!(
-            verdict.first_failed().map(|check| check.todo.as_str()),
+            verdict.failures().next().map(|check| check.todo.as_str()),
             Some("05.2")
         );
-        assert!(verdict.failures().contains("got       z"));
+        assert!(failures(&verdict).contains("got       z"));
         let noisy = format!("served\n{}\n", RED.replace('\n', ""));
         assert!(read_verdict(&finished(&noisy, 1)).is_ok());
     }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use course::{Side, Step};
+
 use crate::cargo;
 use crate::console;
 use crate::document::{Block, Document, TRY};
@@ -10,10 +12,10 @@ use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
 use crate::questions;
-use crate::regions::{Place, Source};
+use crate::regions::{Kind, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// The `##` headings of a chapter, all and in this order.
@@ -42,7 +44,7 @@ pub fn prove(
 ) -> Env<()> {
     warm_up(sandbox, steps)?;
     for step in steps {
-        let path = step.chapter();
+        let path = step.readme();
         match Document::read(tree, &path) {
             Err(failure) => report.prove(&path, || Err(failure)),
             Ok(document) => prove_document(tree, sandbox, &document, Some(step), report)?,
@@ -99,7 +101,7 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
 /// Title, goal, minutes, files, sections and questions of a chapter.
 pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     let mut failures = Vec::new();
-    let title = format!("# {} · ", step.number);
+    let title = format!("# {} · ", step.label());
     if !chapter.text.starts_with(&title) {
         failures.push(format!("line 1: must begin with `{title}`"));
     }
@@ -218,10 +220,10 @@ fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
             failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
         }
     }
-    for file in tree.below(&step.side(Side::Exercise)) {
-        let path = format!("{}/{file}", step.side(Side::Exercise));
+    for file in tree.below(&step.crate_dir(Side::Exercise)) {
+        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
         let has_todo = tree.read(&path).is_ok_and(|text| {
-            Source::parse(&text, &step.number).is_ok_and(|source| !source.ids().is_empty())
+            Source::parse(&text, step.label()).is_ok_and(|source| !source.ids().is_empty())
         });
         let shown = format!("exercise/{file}");
         if has_todo && !named.contains(&shown.as_str()) {
@@ -246,7 +248,7 @@ fn occurs(tree: &Tree, step: Option<&Step>, block: &Block) -> Outcome {
         .map(|step| format!("{}/{file}", step.dir()))
         .filter(|path| tree.has(path))
         .map_or_else(|| tree.read(file), |path| tree.read(&path))?;
-    let number = step.map_or("", |step| step.number.as_str());
+    let number = step.map_or("", |step| step.label());
     let code: Vec<&str> = block.text.lines().skip(1).collect();
     code_occurs(&code, &text, number).map_err(|line| {
         format!("{file} does not hold these lines, or not after the ones before:\n{line}")
@@ -262,7 +264,7 @@ fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
         Ok(source) if !marked => source
             .lines
             .iter()
-            .filter(|line| matches!(line.place, Place::Inside | Place::Outside))
+            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
             .map(|line| line.text)
             .collect(),
         _ => text.lines().collect(),

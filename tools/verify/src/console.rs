@@ -3,12 +3,14 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use course::{Side, Step};
+
 use crate::document::{Block, Document, Item};
 use crate::matching::{difference, matches, may_match};
 use crate::process::{self, Judged, Server};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// A command may include a cold release build.
@@ -284,8 +286,8 @@ impl Session<'_> {
                 let text = self.tree.read(&format!("tools/verify/{patch}"))?;
                 self.sandbox.solve(&step)?;
                 let text = text.replace(
-                    &format!("{}/", step.side(Side::Solution)),
-                    &format!("{}/", step.side(Side::Exercise)),
+                    &format!("{}/", step.crate_dir(Side::Solution)),
+                    &format!("{}/", step.crate_dir(Side::Exercise)),
                 );
                 self.sandbox
                     .apply(&text)
@@ -300,11 +302,8 @@ impl Session<'_> {
         match (wanted, self.step) {
             (None, Some(step)) => Ok(step.clone()),
             (None, None) => Err("outside a chapter it needs the number of a step".into()),
-            (Some(wanted), _) => self
-                .tree
-                .steps()
-                .into_iter()
-                .find(|step| step.is(wanted))
+            (Some(wanted), _) => course::find(&self.tree.steps(), wanted)
+                .map(|(step, _)| step.clone())
                 .ok_or_else(|| format!("there is no step `{wanted}`")),
         }
     }

@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use course::{Side, Step, Verdict, ids};
+
 use crate::Env;
-use crate::cargo::{self, Compiled, Verdict};
+use crate::cargo::{self, Compiled};
 use crate::document::Document;
 use crate::hints;
 use crate::regions::Source;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 
 /// Proves `steps`.
 pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report) -> Env<()> {
@@ -27,7 +29,7 @@ pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report
         started.elapsed().as_secs_f64()
     );
     for (step, side) in sides {
-        let compiled = &compiled[&step.side(side)];
+        let compiled = &compiled[&step.crate_dir(side)];
         report.prove(
             &format!("{} {} compiles without warnings", step.slug, side.name()),
             || without_warnings(compiled),
@@ -44,7 +46,7 @@ pub fn prove(tree: &Tree, sandbox: &Sandbox, steps: &[Step], report: &mut Report
                 let verdict = verdict?;
                 match verdict.failed {
                     0 => Ok(()),
-                    _ => Err(verdict.failures()),
+                    _ => Err(cargo::failures(&verdict)),
                 }
             }),
         }
@@ -66,7 +68,7 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
             report.item(&what, started, red_for_all(tree, step, &verdict));
             report.prove(
                 &format!("{} exercise fails as its chapter announces", step.slug),
-                || as_announced(&Document::read(tree, &step.chapter())?, &verdict),
+                || as_announced(&Document::read(tree, &step.readme())?, &verdict),
             );
             if let Ok(hints) = Document::read(tree, &hints::path(step))
                 && hints
@@ -85,14 +87,14 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
 /// The ids of all TODO regions of an exercise.
 pub fn todo_ids(tree: &Tree, step: &Step) -> Result<BTreeSet<String>, String> {
     let mut ids = BTreeSet::new();
-    for file in tree.below(&step.side(Side::Exercise)) {
+    for file in tree.below(&step.crate_dir(Side::Exercise)) {
         if file.starts_with("tests/") {
             continue;
         }
-        let path = format!("{}/{file}", step.side(Side::Exercise));
+        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
         // A file that is not text has no regions.
         if let Ok(text) = tree.read(&path) {
-            let source = Source::parse(&text, &step.number)
+            let source = Source::parse(&text, step.label())
                 .map_err(|failure| format!("{path}: {failure}"))?;
             ids.extend(source.ids().into_iter().map(str::to_owned));
         }
@@ -105,7 +107,7 @@ fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {
     let mut checked = BTreeSet::new();
     let mut failed = BTreeSet::new();
     for check in &verdict.checks {
-        for id in cargo::ids(&check.todo) {
+        for id in ids(&check.todo) {
             checked.insert(id.to_owned());
             if check.failed() {
                 failed.insert(id.to_owned());
@@ -152,7 +154,7 @@ fn as_announced(chapter: &Document, verdict: &Verdict) -> Outcome {
                 &chapter.path.get(6..8).unwrap_or("NN")
             )
         })?;
-    let Some(first) = verdict.first_failed() else {
+    let Some(first) = verdict.failures().next() else {
         return Err("no check fails".into());
     };
     let (id, name) = announced
@@ -178,7 +180,7 @@ mod tests {
 
     fn announced(chapter: &str) -> Outcome {
         let verdict = serde_json::from_str(
-            r#"{"passed":1,"failed":1,"checks":[
+            r#"{"step":"","passed":1,"failed":1,"checks":[
                 {"todo":"05.1","name":"one","status":"passed"},
                 {"todo":"05.2","name":"two of them","status":"failed"}]}"#,
         )

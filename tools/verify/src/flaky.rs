@@ -8,12 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use course::{Side, Step};
 
 use crate::cargo;
 use crate::process::{self, Finished, Trace};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// How long one run may take; the longest take some 20 s on a quiet machine.
@@ -31,7 +32,7 @@ const MARK: &str = "MARKETSVC_VERIFY_RUN";
 
 /// Packages whose tests are repeated beside the steps' checks: the service, and
 /// the harness that all checks rest on.
-const TESTED: [&str; 2] = ["marketsvc", "contract"];
+const TESTED: [&str; 3] = ["marketsvc", "check", "contract"];
 
 /// What the command line asks for.
 #[derive(Args)]
@@ -206,7 +207,7 @@ fn build(
     };
     let mut programs = Vec::new();
     for step in steps {
-        let side = step.side(Side::Solution);
+        let side = step.crate_dir(Side::Solution);
         match compiled[&side].check() {
             Err(failure) => report.prove(&format!("{} check", step.slug), || Err(failure)),
             Ok(check) => programs.push(Program {

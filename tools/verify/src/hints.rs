@@ -4,17 +4,15 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use course::pages::{self, LEVELS};
+use course::{Check, Side, Step, Verdict, ids};
 use proc_macro2::TokenStream;
 
-use crate::cargo::{self, Verdict};
 use crate::document::{Block, Document, Heading};
 use crate::exercises::todo_ids;
 use crate::regions::Source;
 use crate::report::{Outcome, all_of};
-use crate::tree::{Side, Step, Tree};
-
-/// The levels, from the gentlest on.
-const LEVELS: [&str; 3] = ["Nudge", "Pointer", "Near-answer"];
+use crate::tree::Tree;
 
 /// Where the hints of `step` are.
 pub fn path(step: &Step) -> String {
@@ -79,8 +77,8 @@ pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
         let Some(words) = condition(heading) else {
             continue;
         };
-        let of_the_task = |todo: &str| cargo::ids(todo).any(|it| it == id);
-        let named = |check: &&cargo::Check| of_the_task(&check.todo) && check.name.contains(words);
+        let of_the_task = |todo: &str| ids(todo).any(|it| it == id);
+        let named = |check: &&Check| of_the_task(&check.todo) && check.name.contains(words);
         if !verdict.checks.iter().any(|check| named(&check)) {
             failures.push(format!(
                 "{}:{}: no check of {id} has \"{words}\" in its name",
@@ -93,12 +91,12 @@ pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
 
 /// The words of `### If "…" fails`, which may stand before the levels of a task.
 pub fn condition(heading: &Heading) -> Option<&str> {
-    starter::condition(&heading.text).filter(|_| heading.level == 3)
+    pages::condition(&heading.text).filter(|_| heading.level == 3)
 }
 
 /// The title, a section for each TODO in order, and in it the three levels.
 fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, String> {
-    let mut expected = vec![(1, format!("Hints for step {}", step.number))];
+    let mut expected = vec![(1, format!("Hints for step {}", step.label()))];
     for id in todo_ids(tree, step)? {
         expected.push((2, id));
         expected.extend(LEVELS.map(|level| (3, level.to_owned())));
@@ -148,7 +146,7 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, Strin
 /// The solution's code for each TODO.
 fn solved(tree: &Tree, step: &Step) -> Result<BTreeMap<String, Vec<String>>, String> {
     let mut regions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let folder = step.side(Side::Solution);
+    let folder = step.crate_dir(Side::Solution);
     for file in tree.below(&folder) {
         let path = format!("{folder}/{file}");
         // A file that is not text has no regions.
@@ -156,7 +154,7 @@ fn solved(tree: &Tree, step: &Step) -> Result<BTreeMap<String, Vec<String>>, Str
             continue;
         };
         let source =
-            Source::parse(&text, &step.number).map_err(|failure| format!("{path}: {failure}"))?;
+            Source::parse(&text, step.label()).map_err(|failure| format!("{path}: {failure}"))?;
         for (id, lines) in source.regions() {
             regions
                 .entry(id.to_owned())
@@ -237,7 +235,7 @@ mod tests {
     #[test]
     fn a_condition_names_a_check_of_its_task() {
         let verdict = serde_json::from_str(
-            r#"{"passed":1,"failed":1,"checks":[
+            r#"{"step":"","passed":1,"failed":1,"checks":[
                 {"todo":"05.1","name":"one","status":"passed"},
                 {"todo":"05.2, 05.3","name":"two of them","status":"failed"}]}"#,
         )

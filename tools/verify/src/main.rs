@@ -33,10 +33,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use course::Step;
 
 use report::{Report, Totals};
 use sandbox::Sandbox;
-use tree::{Step, Tree};
+use tree::Tree;
 
 /// Set for every command that a chapter runs, so that a chapter which runs
 /// `verify` is refused instead of recursing.
@@ -211,19 +212,14 @@ fn select(tree: &Tree, wanted: Option<&str>) -> Option<Vec<Step>> {
     let Some(wanted) = wanted else {
         return Some(steps);
     };
-    let selected: Vec<Step> = steps
-        .iter()
-        .filter(|step| step.is(wanted))
-        .cloned()
-        .collect();
-    if selected.is_empty() {
-        eprintln!("verify: there is no step `{wanted}`; there are:");
-        for step in steps {
-            eprintln!("  {}", step.slug);
-        }
-        return None;
+    if let Some((step, _)) = course::find(&steps, wanted) {
+        return Some(vec![step.clone()]);
     }
-    Some(selected)
+    eprintln!("verify: there is no step `{wanted}`; there are:");
+    for step in steps {
+        eprintln!("  {}", step.slug);
+    }
+    None
 }
 
 fn workspace_root(given: Option<&Path>) -> Env<PathBuf> {

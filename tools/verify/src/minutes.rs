@@ -4,10 +4,11 @@ use std::fs;
 use std::process::ExitCode;
 
 use clap::Args;
+use course::Step;
 
 use crate::document::Document;
 use crate::exercises::todo_ids;
-use crate::tree::{Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// Fitted to the minutes that readers needed: see the README.
@@ -65,12 +66,12 @@ impl Estimate {
 pub fn print(tree: &Tree, steps: &[Step], settings: &Settings) -> Env<ExitCode> {
     println!("step  words  tasks  minutes");
     for step in steps {
-        let path = step.chapter();
+        let path = step.readme();
         let chapter = Document::read(tree, &path).map_err(Environment)?;
         let estimate = Estimate::of(tree, &chapter, step).map_err(Environment)?;
         let Estimate { words, tasks } = estimate;
         let minutes = estimate.minutes();
-        println!("{:4}  {words:5}  {tasks:5}  {minutes:7}", step.number);
+        println!("{:4}  {words:5}  {tasks:5}  {minutes:7}", step.label());
         if settings.write
             && let Some((head, rest)) = chapter.text.split_once(LABEL)
             && let Some((_, rest)) = rest.split_once(FILES)

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use course::{Side, Step};
+
 use crate::document::Document;
 use crate::regions::{Line, Source};
 use crate::report::{Outcome, Report, all_of};
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 
 /// The section of a chapter that names what an exercise does not take over
 /// from the solution before it.
@@ -35,7 +37,7 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             .and_then(|index| index.checked_sub(1))
             .map(|index| &all[index]);
         if let Some(before) = before {
-            let chapter = Document::read(tree, &step.chapter());
+            let chapter = Document::read(tree, &step.readme());
             if let Ok(chapter) = &chapter
                 && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
             {
@@ -55,7 +57,7 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
 
 /// The files of one side that take part, relative to it.
 fn files<'a>(tree: &'a Tree, step: &Step, side: Side) -> BTreeSet<&'a str> {
-    tree.below(&step.side(side))
+    tree.below(&step.crate_dir(side))
         .into_iter()
         // The learner's own tests.
         .filter(|file| side == Side::Solution || !file.starts_with("tests/"))
@@ -84,8 +86,8 @@ fn with_solution(tree: &Tree, step: &Step) -> Outcome {
 }
 
 fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
-    let exercise_path = format!("{}/{file}", step.side(Side::Exercise));
-    let solution_path = format!("{}/{file}", step.side(Side::Solution));
+    let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
+    let solution_path = format!("{}/{file}", step.crate_dir(Side::Solution));
     let exercise_text = tree.read(&exercise_path)?;
     let solution_text = tree
         .read(&solution_path)?
@@ -103,7 +105,7 @@ fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
         source
             .lines
             .iter()
-            .filter(|line| line.place == crate::regions::Place::Begin)
+            .filter(|line| line.kind == crate::regions::Kind::Begin)
             .map(|line| (line.number, line.text.trim().to_owned()))
             .collect()
     };
@@ -124,7 +126,7 @@ fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
 }
 
 fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
-    Source::parse(text, &step.number).map_err(|failure| format!("{path}: {failure}"))
+    Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
 }
 
 fn first_difference(
@@ -175,9 +177,12 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
         let compared = match (exercise.contains(file), solution.contains(file)) {
             (true, true) => compare(tree, before, step, file)?,
             (true, false) => {
-                Compared::Differs(format!("{}/{file} is new", step.side(Side::Exercise)))
+                Compared::Differs(format!("{}/{file} is new", step.crate_dir(Side::Exercise)))
             }
-            _ => Compared::Differs(format!("{}/{file} is gone", before.side(Side::Solution))),
+            _ => Compared::Differs(format!(
+                "{}/{file} is gone",
+                before.crate_dir(Side::Solution)
+            )),
         };
         match (compared, named.contains(*file)) {
             (Compared::Differs(difference), false) => failures.push(format!(
@@ -185,7 +190,7 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
             )),
             (Compared::Same, true) => failures.push(format!(
                 "`{file}` is named under \"{CHANGED}\", but equals that of {}",
-                before.side(Side::Solution)
+                before.crate_dir(Side::Solution)
             )),
             _ => {}
         }
@@ -203,14 +208,14 @@ fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) ->
     {
         failures.push(format!(
             "{}: the section \"{CHANGED}\" does not say \"This step {AFRESH}\"",
-            step.chapter()
+            step.readme()
         ));
     }
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
     for file in exercise.intersection(&solution) {
         let empty = tree
-            .read(&format!("{}/{file}", step.side(Side::Exercise)))
+            .read(&format!("{}/{file}", step.crate_dir(Side::Exercise)))
             .is_ok_and(|text| text.trim().is_empty());
         // Manifests resemble each other without one being taken from the other.
         if *file == "Cargo.toml" || empty {
@@ -219,7 +224,7 @@ fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) ->
         if matches!(compare(tree, before, step, file)?, Compared::Same) {
             failures.push(format!(
                 "`{file}` equals that of {}, so the step does not start afresh",
-                before.side(Side::Solution)
+                before.crate_dir(Side::Solution)
             ));
         }
     }
@@ -236,7 +241,7 @@ fn named_files(
     chapter: &Document,
 ) -> Result<BTreeSet<String>, String> {
     if chapter.section(CHANGED).is_none() {
-        return Err(format!("{}: there is no `## {CHANGED}`", step.chapter()));
+        return Err(format!("{}: there is no `## {CHANGED}`", step.readme()));
     }
     let mut named = BTreeSet::new();
     for (code, line) in chapter.codes_in(CHANGED) {
@@ -256,7 +261,7 @@ fn named_files(
         } else if !tree.has(code) && !tree.has(&format!("{}/{code}", step.dir())) {
             return Err(format!(
                 "{}:{line}: `{code}` is in neither the exercise nor the solution before it",
-                step.chapter()
+                step.readme()
             ));
         }
     }
@@ -282,8 +287,8 @@ fn is_file_name(code: &str) -> bool {
 }
 
 fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compared, String> {
-    let exercise_path = format!("{}/{file}", step.side(Side::Exercise));
-    let solution_path = format!("{}/{file}", before.side(Side::Solution));
+    let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
+    let solution_path = format!("{}/{file}", before.crate_dir(Side::Solution));
     let exercise_text = tree.read(&exercise_path)?;
     let original = tree.read(&solution_path)?;
     let solution_text = original
@@ -292,21 +297,21 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
             &step.package(Side::Exercise),
         )
         .replace(
-            &format!("step{}", before.number),
-            &format!("step{}", step.number),
+            &format!("step{}", before.label()),
+            &format!("step{}", step.label()),
         )
         .replace(&before.dir(), &step.dir());
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     // Its markers carry the number of its own step.
-    let solution = Source::parse(&solution_text, &before.number)
+    let solution = Source::parse(&solution_text, before.label())
         .map_err(|failure| format!("{solution_path}: {failure}"))?;
 
     let plain = |source: &Source| -> Vec<String> {
-        use crate::regions::Place;
+        use crate::regions::Kind;
         source
             .lines
             .iter()
-            .filter(|line| matches!(line.place, Place::Inside | Place::Outside))
+            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
             .map(|line| line.text.to_owned())
             .collect()
     };

@@ -13,11 +13,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use course::{Side, Step};
+
 use crate::cargo::BUILD_LIMIT;
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// The folder of a crate that holds a file for each of its queries.

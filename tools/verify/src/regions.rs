@@ -1,6 +1,7 @@
-//! The regions of a source file that belong to the learner:
-//! `// TODO(05.1): what to do` … `// END TODO(05.1)`, in TOML and shell files
-//! with `#`, in SQL with `--`.
+//! A source file cut at the regions that belong to the learner, in a form that
+//! two files can be compared in. The markers must be well formed.
+
+use course::{Marker, marker};
 
 /// A source file taken apart.
 #[derive(Debug, PartialEq)]
@@ -8,17 +9,17 @@ pub struct Source<'a> {
     pub lines: Vec<Line<'a>>,
 }
 
-/// One line and where it stands.
+/// One line.
 #[derive(Debug, PartialEq)]
 pub struct Line<'a> {
     pub number: usize,
     pub text: &'a str,
-    pub place: Place,
+    pub kind: Kind,
 }
 
-/// Where a line stands.
+/// Where a line is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
+pub enum Kind {
     /// Outside all regions.
     Outside,
     /// Between the markers of a region.
@@ -27,38 +28,6 @@ pub enum Place {
     Begin,
     /// The marker that ends a region.
     End,
-}
-
-/// A marker's id.
-enum Marker<'a> {
-    Begin(&'a str),
-    End(&'a str),
-}
-
-/// Reads `line` as a marker; `Err` when it looks like one and is malformed.
-fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
-    let line = line.trim();
-    let Some(comment) = ["//", "#", "--"]
-        .iter()
-        .find_map(|start| line.strip_prefix(start))
-    else {
-        return Ok(None);
-    };
-    let comment = comment.trim_start();
-    if let Some(rest) = comment.strip_prefix("END TODO(") {
-        let id = rest
-            .strip_suffix(')')
-            .ok_or("an end marker reads `END TODO(05.1)`")?;
-        return Ok(Some(Marker::End(id)));
-    }
-    if let Some(rest) = comment.strip_prefix("TODO(") {
-        let (id, _) = rest
-            .split_once("):")
-            .filter(|(_, sentence)| !sentence.trim().is_empty())
-            .ok_or("a marker reads `TODO(05.1): what to do`")?;
-        return Ok(Some(Marker::Begin(id)));
-    }
-    Ok(None)
 }
 
 impl<'a> Source<'a> {
@@ -73,10 +42,10 @@ impl<'a> Source<'a> {
         for (index, text) in text.lines().enumerate() {
             let line = index + 1;
             let found = marker(text).map_err(|rule| format!("line {line}: {rule}"))?;
-            let place = match (found, open) {
-                (None, None) => Place::Outside,
-                (None, Some(_)) => Place::Inside,
-                (Some(Marker::Begin(id)), None) => {
+            let kind = match (found, open) {
+                (None, None) => Kind::Outside,
+                (None, Some(_)) => Kind::Inside,
+                (Some(Marker::Begin { id, .. }), None) => {
                     let task = id
                         .strip_prefix(number)
                         .and_then(|rest| rest.strip_prefix('.'))
@@ -89,23 +58,23 @@ impl<'a> Source<'a> {
                         ));
                     }
                     open = Some((line, id));
-                    Place::Begin
+                    Kind::Begin
                 }
-                (Some(Marker::Begin(id)), Some((start, outer))) => {
+                (Some(Marker::Begin { id, .. }), Some((start, outer))) => {
                     return Err(format!(
                         "line {line}: TODO({id}) begins inside TODO({outer}) of line {start}"
                     ));
                 }
-                (Some(Marker::End(id)), Some((_, begun))) if id == begun => {
+                (Some(Marker::End { id }), Some((_, begun))) if id == begun => {
                     open = None;
-                    Place::End
+                    Kind::End
                 }
-                (Some(Marker::End(id)), Some((start, begun))) => {
+                (Some(Marker::End { id }), Some((start, begun))) => {
                     return Err(format!(
                         "line {line}: END TODO({id}) inside TODO({begun}) of line {start}"
                     ));
                 }
-                (Some(Marker::End(id)), None) => {
+                (Some(Marker::End { id }), None) => {
                     return Err(format!(
                         "line {line}: END TODO({id}) without its TODO({id})"
                     ));
@@ -114,7 +83,7 @@ impl<'a> Source<'a> {
             lines.push(Line {
                 number: line,
                 text,
-                place,
+                kind,
             });
         }
         match open {
@@ -127,9 +96,9 @@ impl<'a> Source<'a> {
     pub fn ids(&self) -> Vec<&'a str> {
         self.lines
             .iter()
-            .filter(|line| line.place == Place::Begin)
+            .filter(|line| line.kind == Kind::Begin)
             .filter_map(|line| match marker(line.text) {
-                Ok(Some(Marker::Begin(id))) => Some(id),
+                Ok(Some(Marker::Begin { id, .. })) => Some(id),
                 _ => None,
             })
             .collect()
@@ -140,14 +109,14 @@ impl<'a> Source<'a> {
         let mut regions: Vec<(&str, Vec<&str>)> = Vec::new();
         let mut ids = self.ids().into_iter();
         for line in &self.lines {
-            match line.place {
-                Place::Begin => regions.extend(ids.next().map(|id| (id, Vec::new()))),
-                Place::Inside => {
+            match line.kind {
+                Kind::Begin => regions.extend(ids.next().map(|id| (id, Vec::new()))),
+                Kind::Inside => {
                     if let Some((_, lines)) = regions.last_mut() {
                         lines.push(line.text);
                     }
                 }
-                Place::Outside | Place::End => {}
+                Kind::Outside | Kind::End => {}
             }
         }
         regions
@@ -160,9 +129,9 @@ impl<'a> Source<'a> {
         let mut parts = vec![Vec::new()];
         let used = self.use_lines();
         for (line, used) in self.lines.iter().zip(used) {
-            match line.place {
-                Place::Begin => parts.push(Vec::new()),
-                Place::Outside if !used && !line.text.trim().is_empty() => {
+            match line.kind {
+                Kind::Begin => parts.push(Vec::new()),
+                Kind::Outside if !used && !line.text.trim().is_empty() => {
                     if let Some(part) = parts.last_mut() {
                         part.push(line);
                     }
@@ -180,7 +149,7 @@ impl<'a> Source<'a> {
             .zip(self.use_lines())
             .filter(|(line, used)| {
                 !used
-                    && matches!(line.place, Place::Outside | Place::Inside)
+                    && matches!(line.kind, Kind::Outside | Kind::Inside)
                     && !line.text.trim().is_empty()
             })
             .map(|(line, _)| line)

@@ -12,7 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tree::{Side, Step, Tree};
+use course::{Side, Step};
+
+use crate::tree::Tree;
 use crate::{ACTIVE, Env, Environment};
 
 /// The copy. Dropping it restores the tree and lets another verify in.
@@ -166,8 +168,8 @@ impl Sandbox {
     /// Puts the solution's files in the place of the exercise's.
     pub fn solve(&self, step: &Step) -> Result<(), String> {
         let solve = || -> Result<(), std::io::Error> {
-            let solution = self.tree.join(step.side(Side::Solution));
-            let exercise = self.tree.join(step.side(Side::Exercise));
+            let solution = self.tree.join(step.crate_dir(Side::Solution));
+            let exercise = self.tree.join(step.crate_dir(Side::Exercise));
             let source = exercise.join("src");
             let wanted = files_below(&solution.join("src"))?;
             for file in files_below(&source)? {
@@ -187,7 +189,7 @@ impl Sandbox {
 
     /// Puts the committed exercise back in place of what is there.
     pub fn unsolve(&self, step: &Step) -> Result<(), String> {
-        let exercise = step.side(Side::Exercise);
+        let exercise = step.crate_dir(Side::Exercise);
         self.git(&["clean", "-q", "-ffd", &exercise])?;
         self.git(&["checkout", "-q", "--", &exercise]).map(drop)
     }

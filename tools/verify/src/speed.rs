@@ -14,12 +14,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use course::{Side, Step};
 use serde::Serialize;
 
 use crate::process::{self, Finished};
 use crate::report::{Report, Totals};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// Seconds that half of the edits should not exceed, on two cores that do
@@ -144,7 +145,7 @@ fn measure(tree: &Tree, sandbox: &Sandbox, step: &Step, times: usize) -> Result<
 /// Runs the verb; gives its seconds when all checks pass.
 fn check(sandbox: &Sandbox, step: &Step) -> Result<f64, String> {
     let mut command = sandbox.command("./run.sh");
-    command.args(["check", &step.number]);
+    command.args(["check", step.label()]);
     let Finished {
         status,
         stdout,
@@ -157,14 +158,14 @@ fn check(sandbox: &Sandbox, step: &Step) -> Result<f64, String> {
     }
     Err(format!(
         "./run.sh check {} of the solved exercise does not pass:\n{stdout}{stderr}",
-        step.number
+        step.label()
     ))
 }
 
 /// The file of the exercise that holds the first task.
 fn first_task(tree: &Tree, step: &Step) -> Result<String, String> {
-    let folder = step.side(Side::Exercise);
-    let mark = format!("TODO({}.1)", step.number);
+    let folder = step.crate_dir(Side::Exercise);
+    let mark = format!("TODO({}.1)", step.label());
     tree.below(&folder)
         .into_iter()
         .filter(|file| file.starts_with("src/"))

@@ -4,10 +4,11 @@
 use std::fs;
 use std::process::ExitCode;
 
-use starter::{FILE, Files, Starter, package_names};
+use course::starter::{self, FILE, Files, Starter, package_names};
+use course::{Side, Step};
 
 use crate::report::{Outcome, Report};
-use crate::tree::{Side, Step, Tree};
+use crate::tree::Tree;
 use crate::{Env, Environment};
 
 /// How to bring a patch up to date.
@@ -66,7 +67,7 @@ fn gives_the_exercise(tree: &Tree, step: &Step) -> Outcome {
 /// solution; both with the exercise's package name.
 fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
     let read = |side: Side| -> Result<Files, String> {
-        let folder = step.side(side);
+        let folder = step.crate_dir(side);
         tree.below(&folder)
             .into_iter()
             .filter(|file| !file.starts_with("tests/"))
@@ -77,7 +78,7 @@ fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
     let (exercise_name, solution_name) = solution
         .get("Cargo.toml")
         .and_then(|manifest| package_names(manifest))
-        .ok_or_else(|| format!("{}: no package …-solution", step.side(Side::Solution)))?;
+        .ok_or_else(|| format!("{}: no package …-solution", step.crate_dir(Side::Solution)))?;
     for text in solution.values_mut() {
         *text = text.replace(&solution_name, &exercise_name);
     }

@@ -1,12 +1,14 @@
 //! What the project's pages say can be followed: links, chapters' forms, hints.
 
+use course::Step;
+
 use crate::chapters;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::links;
 use crate::mermaid;
 use crate::report::{Outcome, Report, all_of};
-use crate::tree::{Step, Tree, has_extension};
+use crate::tree::{Tree, has_extension};
 
 /// Proves the pages of `steps`, and all others when `whole`.
 pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
@@ -42,7 +44,7 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
     }
     mermaid::prove(tree, &read, report);
     for step in steps {
-        let path = step.chapter();
+        let path = step.readme();
         report.prove(&format!("{path} has the form of a chapter"), || {
             chapters::form(tree, &Document::read(tree, &path)?, step)
         });
@@ -58,7 +60,7 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
 fn blocks_are_proven(tree: &Tree, document: &Document) -> Outcome {
     let steps = tree.steps();
     let executed =
-        document.path == "README.md" || steps.iter().any(|step| step.chapter() == document.path);
+        document.path == "README.md" || steps.iter().any(|step| step.readme() == document.path);
     let hints = steps.iter().any(|step| hints::path(step) == document.path);
     let mut failures = Vec::new();
     for item in &document.items {

@@ -8,11 +8,12 @@ use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use clap::Args;
+use course::{Check, Side, Step};
 
-use crate::cargo::{self, Check};
+use crate::cargo;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
-use crate::tree::{Side, Step, Tree, has_extension};
+use crate::tree::{Tree, has_extension};
 use crate::{Env, Environment};
 
 #[derive(Args, Default)]
@@ -263,7 +264,7 @@ fn build<'a>(sandbox: &Sandbox, trial: &'a Trial, index: usize) -> Env<Result<Bu
         Err(failure) => return Ok(Err(failure)),
     };
     let compiled = cargo::build_checks(sandbox, &[(step, Side::Solution)])?;
-    let check = match compiled[&step.side(Side::Solution)].check() {
+    let check = match compiled[&step.crate_dir(Side::Solution)].check() {
         Ok(check) => check,
         Err(errors) => return Ok(Err(format!("it does not compile:\n{errors}"))),
     };
@@ -280,7 +281,7 @@ fn build<'a>(sandbox: &Sandbox, trial: &'a Trial, index: usize) -> Env<Result<Bu
 /// Takes the step's program away, which cargo would build and link along with
 /// the check: half of the time that an answer takes. The check uses the library.
 fn leave_program_out(sandbox: &Sandbox, step: &Step, answer: &Answer) -> Outcome {
-    let folder = sandbox.tree.join(step.side(Side::Solution));
+    let folder = sandbox.tree.join(step.crate_dir(Side::Solution));
     let main = folder.join("src/main.rs");
     let leave_out = || -> std::io::Result<()> {
         // Cargo insists on a program that the manifest names.
@@ -316,7 +317,7 @@ impl Prover<'_> {
             &["--fail-fast"],
         )?;
         let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
-        match (trial.kind, verdict.first_failed().map(name)) {
+        match (trial.kind, verdict.failures().next().map(name)) {
             (Kind::Right, None) => {
                 let checks = verdict.checks.iter().map(name);
                 if let Ok(mut known) = self.checks.lock() {
@@ -327,7 +328,7 @@ impl Prover<'_> {
             (Kind::Right, Some(_)) => Err(format!(
                 "a right answer ({}) is rejected:\n{}",
                 answer.label,
-                verdict.failures()
+                cargo::failures(&verdict)
             )),
             (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
             (Kind::Wrong, Some(first)) if first == answer.rejected_by => Ok(answer.label.clone()),
@@ -343,7 +344,7 @@ impl Prover<'_> {
             (Kind::Wrong, Some(first)) => Err(format!(
                 "rejected first by `{first}`, not by `{}`:\n{}",
                 answer.rejected_by,
-                verdict.failures()
+                cargo::failures(&verdict)
             )),
         }
     }
@@ -371,7 +372,7 @@ fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
         Kind::Wrong => (field("misconception:")?, field("rejected-by:")?),
         Kind::Right => (field("style:")?, ""),
     };
-    let solution = format!("{}/", step.side(Side::Solution));
+    let solution = format!("{}/", step.crate_dir(Side::Solution));
     let lines: Vec<&str> = text.lines().collect();
     let changed: BTreeSet<&str> = lines
         .windows(2)
@@ -410,10 +411,7 @@ mod tests {
 ";
 
     fn read(kind: Kind, text: &str) -> Result<Answer, String> {
-        let step = Step {
-            number: "05".into(),
-            slug: "05-engine".into(),
-        };
+        let step = Step::at(std::path::Path::new("05-engine")).expect("a step");
         parse(&step, kind, text)
     }
 

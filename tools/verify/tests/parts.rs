@@ -300,7 +300,7 @@ fn exercises_fail() {
         SOLUTION,
         "answer() / 2",
         "22",
-        "failed 02.2  half of it is 21",
+        "FAILED  02.2  half of it is 21",
     );
     // Red, but not for every TODO.
     exercises(

@@ -4,8 +4,8 @@
 //! `./run.sh trace 04` draws your exercise, `./run.sh trace 04 --solution` the
 //! solution.
 
-use contract::timeline::{self, lane};
-use contract::{Database, Failure, OrFail};
+use check::timeline::{self, lane};
+use check::{Database, Failure, OrFail};
 use step04::db::base::Engine;
 use step04::db_accessor::{MAX_QUERIES_IN_FLIGHT, get_total_cost_of_an_order};
 use step04::tasks::map_concurrently;

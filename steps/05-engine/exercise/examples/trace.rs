@@ -4,8 +4,8 @@
 //! `./run.sh trace 05` draws your exercise, `./run.sh trace 05 --solution` the
 //! solution.
 
-use contract::timeline::{self, lane};
-use contract::{Database, Failure, OrFail};
+use check::timeline::{self, lane};
+use check::{Database, Failure, OrFail};
 use futures::future::join_all;
 use step05::db::base::{Engine, EngineConfig};
 

@@ -160,9 +160,6 @@ fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Er
 
 /// Stores a new order of a customer and returns the order's id.
 ///
-/// This takes two transactions, one for the order and one for its items. Step
-/// 06 shows what can go wrong between them.
-///
 /// # Errors
 /// [`Error::Database`] if the database rejects the order or one of its items.
 pub async fn add_new_order_for_customer(
@@ -189,6 +186,8 @@ pub async fn add_new_order_for_customer(
                 .bind(item.quantity)
         })
         .collect();
+    // This is the second transaction. Step 06 shows what can go wrong between
+    // the two.
     engine.execute_insert_queries(inserts).await?;
     Ok(order_id)
 }

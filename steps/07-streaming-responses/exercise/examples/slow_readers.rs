@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use contract::{Database, Failure, OrFail, Service};
+use check::{Database, Failure, OrFail, Service};
 use step07::db::base::{Engine, EngineConfig};
 use step07::server;
 

@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::timeline::{self, count, lane};
-use contract::{Database, Failure, OrFail, memory};
+use check::timeline::{self, count, lane};
+use check::{Database, Failure, OrFail, memory};
 use futures::{StreamExt, TryStreamExt, stream};
 use step07::body::ndjson;
 use step07::db::base::{Engine, EngineConfig, Rows};

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use contract::statements::Recording;
-use contract::{Database, Failure, OrFail, Service};
+use check::statements::Recording;
+use check::{Database, Failure, OrFail, Service};
 use serde_json::json;
 use step08::db::base::{Engine, EngineConfig};
 use step08::server;

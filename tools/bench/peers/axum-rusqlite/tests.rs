@@ -1,4 +1,4 @@
-use contract::{Database, Failure, OrFail, Outcome, Service, answers};
+use check::{Database, Failure, OrFail, Outcome, Service};
 
 use super::*;
 
@@ -26,7 +26,7 @@ macro_rules! agreed {
             #[tokio::test]
             async fn $name() -> Outcome {
                 let sample = Sample::new().await?;
-                answers::$name($(&sample.$argument),*).await
+                contract::$name($(&sample.$argument),*).await
             }
         )*
     };

@@ -79,7 +79,7 @@ fn app() -> Router {
 
 #[cfg(test)]
 mod tests {
-    use contract::{Outcome, Service};
+    use check::{Outcome, Service};
     use serde_json::json;
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
 
-use starter::Files;
+use course::starter::{self, Files};
 
 use super::*;
 use crate::project::Project;

@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
-use starter::Files;
+use course::starter::{self, Files};
 use tempfile::TempDir;
 
 /// For all tests of a program together; they take seconds.

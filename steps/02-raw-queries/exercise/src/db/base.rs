@@ -36,7 +36,7 @@ impl Engine {
     /// dropping it closes it.
     ///
     /// # Errors
-    /// [`Error::Database`] if the file does not exist or is not a database.
+    /// [`Error::Database`] if the database cannot be opened.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.options.connect().await?)
     }
@@ -44,8 +44,8 @@ impl Engine {
     /// Opens a connection, runs a query over it and returns all of the rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the query
-    /// fails.
+    /// [`Error::Database`] if the connection cannot be opened, or if the query
+    /// or the close fails.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. A `SELECT` changes nothing,
@@ -61,8 +61,9 @@ impl Engine {
     /// new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if the
+    /// statement or the close fails. If only the close fails, the row is stored;
+    /// otherwise it is not.
     ///
     /// # Cancel safety
     /// The row is either stored completely or not at all. A caller that drops
@@ -78,8 +79,9 @@ impl Engine {
     /// transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or a statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if a
+    /// statement, the commit or the close fails. If only the close fails, all
+    /// rows are stored; otherwise none are.
     ///
     /// # Cancel safety
     /// Dropping the future rolls the transaction back, unless the commit has

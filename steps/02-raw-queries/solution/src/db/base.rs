@@ -36,7 +36,7 @@ impl Engine {
     /// dropping it closes it.
     ///
     /// # Errors
-    /// [`Error::Database`] if the file does not exist or is not a database.
+    /// [`Error::Database`] if the database cannot be opened.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.options.connect().await?)
     }
@@ -44,8 +44,8 @@ impl Engine {
     /// Opens a connection, runs a query over it and returns all of the rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the query
-    /// fails.
+    /// [`Error::Database`] if the connection cannot be opened, or if the query
+    /// or the close fails.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. A `SELECT` changes nothing,
@@ -53,9 +53,9 @@ impl Engine {
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         // TODO(02.1): connect, fetch all rows, close the connection
         let mut connection = self.connect().await?;
-        // Do not use `?` on this line: if the query fails, the function must
-        // still wait until the connection is closed. With `?`, the drop would
-        // close it a moment later.
+        // There is no `?` on this line, so the function waits for the close even
+        // if the query fails. With `?`, the drop would close the connection a
+        // moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)
@@ -66,8 +66,9 @@ impl Engine {
     /// new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if the
+    /// statement or the close fails. If only the close fails, the row is stored;
+    /// otherwise it is not.
     ///
     /// # Cancel safety
     /// The row is either stored completely or not at all. A caller that drops
@@ -85,8 +86,9 @@ impl Engine {
     /// transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or a statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if a
+    /// statement, the commit or the close fails. If only the close fails, all
+    /// rows are stored; otherwise none are.
     ///
     /// # Cancel safety
     /// Dropping the future rolls the transaction back, unless the commit has

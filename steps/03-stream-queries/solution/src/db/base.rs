@@ -49,7 +49,7 @@ impl Engine {
     /// dropping it closes it.
     ///
     /// # Errors
-    /// [`Error::Database`] if the file does not exist or is not a database.
+    /// [`Error::Database`] if the database cannot be opened.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         Ok(self.options.connect().await?)
     }
@@ -57,17 +57,17 @@ impl Engine {
     /// Opens a connection, runs a query over it and returns all of the rows.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the query
-    /// fails.
+    /// [`Error::Database`] if the connection cannot be opened, or if the query
+    /// or the close fails.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection. A `SELECT` changes nothing,
     /// so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         let mut connection = self.connect().await?;
-        // Do not use `?` on this line: if the query fails, the function must
-        // still wait until the connection is closed. With `?`, the drop would
-        // close it a moment later.
+        // There is no `?` on this line, so the function waits for the close even
+        // if the query fails. With `?`, the drop would close the connection a
+        // moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)
@@ -78,8 +78,8 @@ impl Engine {
     /// opens the connection when it is first polled.
     ///
     /// # Errors
-    /// The stream yields [`Error::Database`] if the connection cannot be opened
-    /// or the query fails.
+    /// The stream yields [`Error::Database`] if the connection cannot be opened,
+    /// or if the query or the close fails.
     ///
     /// # Cancel safety
     /// Dropping the stream closes the connection. SQLite stops there: sqlx
@@ -107,8 +107,9 @@ impl Engine {
     /// new row.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or the statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if the
+    /// statement or the close fails. If only the close fails, the row is stored;
+    /// otherwise it is not.
     ///
     /// # Cancel safety
     /// The row is either stored completely or not at all. A caller that drops
@@ -124,8 +125,9 @@ impl Engine {
     /// transaction.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened or a statement
-    /// fails. In both cases nothing is stored.
+    /// [`Error::Database`] if the connection cannot be opened, or if a
+    /// statement, the commit or the close fails. If only the close fails, all
+    /// rows are stored; otherwise none are.
     ///
     /// # Cancel safety
     /// Dropping the future rolls the transaction back, unless the commit has

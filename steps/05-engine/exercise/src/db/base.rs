@@ -106,9 +106,6 @@ impl Engine {
     /// changes nothing, so it leaves nothing half done.
     pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
         let mut connection = self.connect().await?;
-        // Do not use `?` on this line: if the query fails, the function must
-        // still wait until the connection is closed. With `?`, the drop would
-        // close it a moment later.
         let rows = query.fetch_all(&mut connection).await;
         connection.close().await?;
         Ok(rows?)
@@ -134,7 +131,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Database`] if no connection becomes free within the acquire
-    /// timeout, or if a statement fails. In both cases nothing is stored.
+    /// timeout, or if a statement or the commit fails. Nothing is stored then.
     ///
     /// # Cancel safety
     /// Dropping the future rolls the transaction back, unless the commit has
@@ -143,8 +140,7 @@ impl Engine {
         let mut connection = self.connect().await?;
         let mut transaction = connection.begin().await?;
         for query in queries {
-            // If `?` returns early, it drops the transaction, which rolls back,
-            // and the connection, which closes.
+            // If `?` returns early, it drops the transaction, which rolls back.
             query.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -169,7 +165,6 @@ impl Engine {
         let engine = self.clone();
         Box::pin(try_stream! {
             let mut connection = engine.connect().await?;
-            // `rows` borrows the connection. The borrow must end before `close`.
             {
                 let mut rows = query.fetch(&mut connection);
                 while let Some(row) = rows.try_next().await? {

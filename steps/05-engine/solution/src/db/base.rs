@@ -133,7 +133,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Database`] if no connection becomes free within the acquire
-    /// timeout, or if a statement fails. In both cases nothing is stored.
+    /// timeout, or if a statement or the commit fails. Nothing is stored then.
     ///
     /// # Cancel safety
     /// Dropping the future rolls the transaction back, unless the commit has

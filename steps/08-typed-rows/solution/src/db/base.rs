@@ -30,7 +30,8 @@ pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 /// needs.
 pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 
-/// How many rows [`Engine::stream_pages`] reads at a time.
+/// The most rows in a page. Callers of [`Engine::stream_pages`] bind it as the
+/// `LIMIT` of their queries.
 pub const PAGE_ROWS: i64 = 500;
 
 /// The settings of an [`Engine`].

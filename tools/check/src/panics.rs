@@ -1,8 +1,10 @@
 //! Panics that are seen while a check runs.
 
 use std::panic::PanicHookInfo;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+use course::tidy;
 
 use crate::source::Source;
 use crate::trail;
@@ -105,19 +107,7 @@ fn owner(panic: &Panic, source: &Source) -> Owner {
 /// The whole path, without `..`: rustc calls a step's check
 /// `steps/01-async-intro/exercise/../check.rs`, relative to the root.
 fn path(panic: &Panic, source: &Source) -> PathBuf {
-    without_parents(&source.root.join(&panic.file))
-}
-
-fn without_parents(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        if component == Component::ParentDir {
-            plain.pop();
-        } else {
-            plain.push(component);
-        }
-    }
-    plain
+    tidy(&source.root.join(&panic.file))
 }
 
 #[cfg(test)]

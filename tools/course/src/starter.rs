@@ -1,16 +1,12 @@
 //! The exercise as it was published, as a patch on the solution.
 //!
 //! `reset` needs to know how an exercise looked before the learner touched it.
-//! Git cannot tell: learners commit their work, and who downloaded an archive
-//! has no git at all. A second copy of each exercise would double what has to
+//! Git cannot tell: learners commit their work, and a downloaded archive has no
+//! git at all. A second copy of each exercise would double what has to
 //! be kept in step. But exercise and solution differ only in the tasks, so
 //! `steps/NN-slug/starter.patch` holds just that, and a checksum of each of the
 //! exercise's files: what comes out is the published exercise or an error, also
 //! when somebody has edited the solution.
-//!
-//! This is the library of the package, since two programs use it: the coach
-//! applies the patch, `tools/verify` writes it and proves that it gives the
-//! exercise in the tree.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -62,14 +58,6 @@ pub fn package_names(manifest: &str) -> Option<(String, String)> {
         let step = name.strip_suffix("-solution")?;
         Some((format!("{step}-exercise"), name.to_owned()))
     })
-}
-
-/// The words in quotes of a heading `If "…" fails` in a step's hints.
-pub fn condition(heading: &str) -> Option<&str> {
-    heading
-        .strip_prefix("If \"")?
-        .strip_suffix("\" fails")
-        .filter(|words| !words.is_empty())
 }
 
 /// The text of a `starter.patch`. Both crates name their package

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -11,12 +10,12 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use course::{NOT_RUN, Status, Verdict, ids};
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-use crate::failure::{Failure, Outcome, labelled};
-use crate::source::{Source, SourceLine, section};
+use crate::failure::{Failure, Outcome};
+use crate::source::Source;
 use crate::{database, panics, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
@@ -147,41 +146,40 @@ impl Suite {
             if matches!(result, CheckResult::Hung(_)) {
                 hung.extend(ids(todo));
             }
-            let failed = !matches!(result, CheckResult::Passed);
-            results.push(Verdict {
-                todo,
-                what,
-                line: failed.then(|| source.find_todo(todo)).flatten(),
-                result,
-            });
-            if arguments.fail_fast && failed {
+            let result = result.checked(todo, what, &source);
+            let stop = arguments.fail_fast && result.failed();
+            results.push(result);
+            if stop {
                 break;
             }
         }
         database::remove_leftovers();
 
-        let report = Report {
-            step: &self.step,
-            results: &results,
-            source: &source,
-            brief: arguments.output == Output::Brief,
-        };
+        let mut verdict = Verdict::new(&self.step, results);
+        let chapter = self.manifest_dir.with_file_name("README.md");
+        if let Ok(text) = std::fs::read_to_string(&chapter) {
+            verdict.advise(&text, &source.relative(&chapter));
+        }
+        let json = serde_json::to_string(&verdict).expect("a verdict is only text and numbers");
         if arguments.output == Output::Json {
-            println!("{}", report.json());
+            println!("{json}");
         } else {
             // Set by a program that passes this output on to a terminal.
             let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
             let colour = (forced || std::io::stdout().is_terminal())
                 && std::env::var_os("NO_COLOR").is_none();
-            print!("{}", report.text(colour));
+            print!(
+                "{}",
+                verdict.text(colour, arguments.output == Output::Brief)
+            );
         }
         if let Some(file) = &arguments.report
-            && let Err(error) = std::fs::write(file, format!("{}\n", report.json()))
+            && let Err(error) = std::fs::write(file, format!("{json}\n"))
         {
             eprintln!("cannot write the report: {}: {error}", file.display());
             return ExitCode::FAILURE;
         }
-        if report.passed() == results.len() {
+        if verdict.failed == 0 {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -256,11 +254,6 @@ fn thread_name(number: usize) -> String {
     format!("check-{number}")
 }
 
-/// The tasks that a check names: "05.1, 05.2" are two.
-fn ids(todo: &str) -> impl Iterator<Item = &str> {
-    todo.split(',').map(str::trim)
-}
-
 /// How a check ended.
 enum CheckResult {
     Passed,
@@ -271,7 +264,40 @@ enum CheckResult {
     NotRun,
 }
 
-const NOT_RUN: &str = "not run: an earlier check of this task did not end";
+impl CheckResult {
+    /// What the verdict says of the check.
+    fn checked(self, todo: &str, what: &str, source: &Source) -> course::Check {
+        let (status, failure) = match self {
+            Self::Passed => (Status::Passed, None),
+            Self::Failed(failure) | Self::Hung(failure) => (Status::Failed, Some(failure)),
+            Self::NotRun => (Status::NotRun, None),
+        };
+        let task = (status != Status::Passed)
+            .then(|| source.find_task(todo))
+            .flatten();
+        let (asked, expected, got) = match failure {
+            Some(failure) => {
+                let (asked, expected, got) = failure.into_parts();
+                (Some(asked), Some(expected), Some(got))
+            }
+            None if status == Status::NotRun => (None, None, Some(NOT_RUN.to_owned())),
+            None => (None, None, None),
+        };
+        course::Check {
+            todo: todo.to_owned(),
+            name: what.to_owned(),
+            status,
+            asked,
+            expected,
+            got,
+            file: task.as_ref().map(|task| task.file.clone()),
+            line: task.as_ref().map(|task| task.line),
+            marker: task.map(|task| format!("TODO({}): {}", task.id, task.what)),
+            reread: None,
+            hint: None,
+        }
+    }
+}
 
 fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> CheckResult {
     panics::take();
@@ -396,158 +422,4 @@ fn build_runtime(number: usize, paused: bool) -> runtime::Runtime {
         .start_paused(paused)
         .build()
         .expect("threads for the check's runtime")
-}
-
-struct Verdict {
-    todo: &'static str,
-    what: &'static str,
-    result: CheckResult,
-    /// Where the task's marker is, for a check that has not passed.
-    line: Option<SourceLine>,
-}
-
-struct Report<'a> {
-    step: &'a str,
-    results: &'a [Verdict],
-    source: &'a Source,
-    brief: bool,
-}
-
-impl Report<'_> {
-    fn passed(&self) -> usize {
-        self.results.iter().filter(|result| result.passed()).count()
-    }
-
-    fn json(&self) -> Value {
-        let checks: Vec<_> = self.results.iter().map(Verdict::json).collect();
-        json!({
-            "step": self.step,
-            "passed": self.passed(),
-            "failed": self.results.len() - self.passed(),
-            "checks": checks,
-        })
-    }
-
-    fn text(&self, colour: bool) -> String {
-        let paint = |code: &str, text: &str| {
-            if colour {
-                format!("\x1b[{code}m{text}\x1b[0m")
-            } else {
-                text.to_owned()
-            }
-        };
-        let (passed, all) = (self.passed(), self.results.len());
-        let checks = if all == 1 { "check" } else { "checks" };
-        let code = if passed == all { "32" } else { "31" };
-        let head = format!("{}: {passed} of {all} {checks} passed", self.step);
-        let mut text = format!("{}\n", paint(code, &head));
-
-        let mut failed = self.results.iter().filter(|result| result.failed());
-        if let Some(first) = failed.next() {
-            let _ = write!(
-                text,
-                "\n{}  {}  {}\n{}\n",
-                paint("1;31", "FAILED"),
-                first.todo,
-                first.what,
-                self.details(first)
-            );
-        }
-        let not_run = self.results.iter().filter(|result| result.not_run());
-        if self.brief && passed < all {
-            let _ = write!(text, "also failed: {}, ", failed.count());
-            if let number @ 1.. = not_run.count() {
-                let _ = write!(text, "not run: {number}, ");
-            }
-            let _ = writeln!(text, "passed: {passed}");
-            return text;
-        }
-        text.push_str(&list("also failed", failed));
-        text.push_str(&list(NOT_RUN, not_run));
-        let heading = if passed < all { "passed" } else { "" };
-        let fine = self.results.iter().filter(|result| result.passed());
-        text.push_str(&list(heading, fine));
-        text
-    }
-
-    /// The failure, and where the learner reads on.
-    fn details(&self, result: &Verdict) -> String {
-        let Some(failure) = result.failure() else {
-            return String::new();
-        };
-        let mut text = failure.to_string();
-        if let Some(line) = &result.line {
-            let line = format!("{}:{}  {}", line.file, line.line, line.text);
-            let _ = labelled(&mut text, "where", &line);
-        }
-        let readme = self
-            .source
-            .manifest_dir
-            .parent()
-            .map(|dir| dir.join("README.md"));
-        if let Some(readme) = readme.filter(|path| path.is_file()) {
-            // Of the tasks that a check names, the first is the one to do first.
-            let todo = ids(result.todo).next().unwrap_or_default();
-            let file = self.source.relative(&readme);
-            let read = match section(&std::fs::read_to_string(&readme).unwrap_or_default(), todo) {
-                Some((heading, line)) => format!("\"{heading}\" in {file}:{line}"),
-                None => file,
-            };
-            let _ = labelled(&mut text, "read", &read);
-            let _ = labelled(&mut text, "hint", &format!("./run.sh hint {todo}"));
-        }
-        text
-    }
-}
-
-/// One line for each check below a heading; empty when there are no checks.
-fn list<'a>(heading: &str, checks: impl Iterator<Item = &'a Verdict>) -> String {
-    let mut text = String::new();
-    for check in checks {
-        if text.is_empty() && !heading.is_empty() {
-            text = format!("{heading}\n");
-        }
-        let _ = writeln!(text, "  {}  {}", check.todo, check.what);
-    }
-    text
-}
-
-impl Verdict {
-    fn passed(&self) -> bool {
-        matches!(self.result, CheckResult::Passed)
-    }
-
-    fn failed(&self) -> bool {
-        self.failure().is_some()
-    }
-
-    fn not_run(&self) -> bool {
-        matches!(self.result, CheckResult::NotRun)
-    }
-
-    fn failure(&self) -> Option<&Failure> {
-        match &self.result {
-            CheckResult::Failed(failure) | CheckResult::Hung(failure) => Some(failure),
-            CheckResult::Passed | CheckResult::NotRun => None,
-        }
-    }
-
-    fn json(&self) -> Value {
-        let failure = self.failure();
-        let status = match &self.result {
-            CheckResult::Passed => "passed",
-            CheckResult::Failed(_) | CheckResult::Hung(_) => "failed",
-            CheckResult::NotRun => "not-run",
-        };
-        json!({
-            "todo": self.todo,
-            "name": self.what,
-            "status": status,
-            "asked": failure.map(Failure::asked),
-            "expected": failure.map(Failure::expected),
-            "got": if self.not_run() { Some(NOT_RUN) } else { failure.map(Failure::got) },
-            "file": self.line.as_ref().map(|line| &line.file),
-            "line": self.line.as_ref().map(|line| line.line),
-        })
-    }
 }

@@ -11,19 +11,17 @@
 //! are words, `failed=2` says that task 2 failed first at the last check, and
 //! `hints=2:1` that the first hint of task 2 has been shown.
 //!
-//! The file is the learner's as much as ours. Only the words that change are
-//! touched; all other bytes stay. Where a step has several lines, they are read
-//! as one, and of several values the last counts. Nothing about this file is an
-//! error: if it cannot be read or written, stderr says so once, and the verb
-//! goes on without it.
+//! The file is the learner's as much as ours: only lines whose words change are
+//! written anew. Where a step has several lines, they are read as one, and of
+//! several values the last counts. Nothing about this file is an error: if it
+//! cannot be read or written, stderr says so once, and the verb goes on without it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::project::Step;
+use crate::Step;
 
 const NAME: &str = ".progress";
 
@@ -32,33 +30,28 @@ const HEADER: &str = "\
 # A step's name, then `done`, `current`, `failed=TASK`, `hints=TASK:LEVEL,…`.
 ";
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
-
-/// What the file holds, with the bytes that it was made of.
+/// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Each with its line ending.
-    lines: Vec<Vec<u8>>,
+    lines: Vec<String>,
 }
 
 impl Progress {
-    /// Reads the file of the project in this folder. No file is no progress,
-    /// and so is one that cannot be read, after a warning.
+    /// Reads the file of the project in this folder. A file that is missing says
+    /// nothing, and so does one that cannot be read, after a warning.
     pub fn load(root: &Path) -> Self {
-        match read(root) {
-            Ok(progress) => progress,
-            Err(error) => {
-                warn(root, &error);
-                Self::default()
-            }
-        }
+        read(root).unwrap_or_else(|error| {
+            warn(root, &error);
+            Self::default()
+        })
     }
 
     /// Reads the file, lets `change` change it, and writes it if that changed
-    /// anything. What cannot be read is left alone.
+    /// anything. A file that cannot be read is left alone.
     pub fn update(root: &Path, change: impl FnOnce(&mut Self)) {
-        // Two verbs at once (`watch` and a second terminal) take turns. Where
-        // folders cannot be locked they go on without: the loss is a word.
+        // `watch` and a second terminal may write at once. Where folders cannot
+        // be locked they go on without: the loss is a word.
         let folder = File::open(root);
         let _held = folder.as_ref().ok().and_then(|folder| folder.lock().ok());
         let result = read(root).and_then(|old| {
@@ -67,7 +60,7 @@ impl Progress {
             if new == old {
                 Ok(())
             } else {
-                write(root, &new.bytes())
+                write(root, &new.lines.concat())
             }
         });
         if let Err(error) = result {
@@ -75,59 +68,45 @@ impl Progress {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    fn parse(text: &str) -> Self {
         Self {
-            lines: bytes
-                .split_inclusive(|byte| *byte == b'\n')
-                .map(<[u8]>::to_vec)
-                .collect(),
+            lines: text.split_inclusive('\n').map(str::to_owned).collect(),
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
-        self.lines.concat()
-    }
-
     pub fn is_done(&self, step: &Step) -> bool {
-        self.has(id(step), "done")
+        self.word(step, "done").is_some()
     }
 
     /// Marks the step as done, or no longer.
     pub fn set_done(&mut self, step: &Step, done: bool) {
-        self.remove(id(step), |word| word == b"done");
-        if done {
-            self.add(id(step), "done");
-        }
+        self.set(step, "done", done.then(|| "done".to_owned()));
     }
 
     /// The step that is worked on, if one of these is: of several, the one that
     /// is named last.
     pub fn current<'a>(&self, steps: &'a [Step]) -> Option<&'a Step> {
         self.lines.iter().rev().find_map(|line| {
-            let words = words(line);
-            let (name, states) = words.split_first()?;
-            let current = states.iter().any(|word| line[word.clone()] == *b"current");
-            steps
-                .iter()
-                .find(|step| current && names(&line[name.clone()], id(step)))
+            let current = words(line).iter().skip(1).any(|word| *word == "current");
+            steps.iter().find(|step| current && is_about(line, step))
         })
     }
 
     /// Makes this step the one that is worked on.
     pub fn set_current(&mut self, step: &Step) {
         for line in &mut self.lines {
-            remove_words(line, |word| word == b"current");
+            remove(line, "current");
         }
-        self.add(id(step), "current");
+        self.set(step, "current", Some("current".to_owned()));
     }
 
     /// The number of the task that failed first at the step's last check.
     pub fn failed(&self, step: &Step) -> Option<u32> {
-        self.value(id(step), "failed")?.parse().ok()
+        self.value(step, "failed")?.parse().ok()
     }
 
     pub fn set_failed(&mut self, step: &Step, task: Option<u32>) {
-        self.set_value(id(step), "failed", task.map(|task| task.to_string()));
+        self.set(step, "failed", task.map(|task| format!("failed={task}")));
     }
 
     /// The highest level of hint that was shown for this task of the step; 0 if
@@ -143,177 +122,139 @@ impl Progress {
         levels.retain(|(number, _)| *number != task);
         levels.push((task, level));
         levels.sort_unstable();
-        let text: Vec<String> = levels
-            .iter()
-            .map(|(task, level)| format!("{task}:{level}"))
-            .collect();
-        self.set_value(id(step), "hints", Some(text.join(",")));
+        let levels = levels.iter().map(|(task, level)| format!("{task}:{level}"));
+        let text = levels.collect::<Vec<_>>().join(",");
+        self.set(step, "hints", Some(format!("hints={text}")));
     }
 
     fn hint_levels(&self, step: &Step) -> Vec<(u32, u32)> {
-        let text = self.value(id(step), "hints").unwrap_or_default();
-        text.split(',')
-            .filter_map(|pair| {
-                let (task, level) = pair.split_once(':')?;
-                Some((task.parse().ok()?, level.parse().ok()?))
-            })
-            .collect()
+        let pairs = self.value(step, "hints").unwrap_or_default().split(',');
+        let pairs = pairs.filter_map(|pair| {
+            let (task, level) = pair.split_once(':')?;
+            Some((task.parse().ok()?, level.parse().ok()?))
+        });
+        pairs.collect()
     }
 
-    // ---- words
-
-    fn has(&self, id: &str, wanted: &str) -> bool {
-        self.lines.iter().any(|line| {
-            let words = words(line);
-            is_about(line, id)
-                && words[1..]
-                    .iter()
-                    .any(|word| line[word.clone()] == *wanted.as_bytes())
-        })
-    }
-
-    fn value(&self, id: &str, key: &str) -> Option<String> {
-        let start = format!("{key}=");
-        let lines = self.lines.iter().rev().filter(|line| is_about(line, id));
+    /// The step's last word of this kind.
+    fn word(&self, step: &Step, key: &str) -> Option<&str> {
+        let lines = self.lines.iter().rev().filter(|line| is_about(line, step));
         lines
-            .flat_map(|line| words(line).into_iter().rev().map(|word| &line[word]))
-            .find_map(|word| {
-                let value = word.strip_prefix(start.as_bytes())?;
-                Some(String::from_utf8_lossy(value).into_owned())
-            })
+            .flat_map(|line| words(line).into_iter().skip(1).rev())
+            .find(|word| is(word, key))
     }
 
-    fn set_value(&mut self, id: &str, key: &str, value: Option<String>) {
-        if self.value(id, key) == value {
+    fn value(&self, step: &Step, key: &str) -> Option<&str> {
+        Some(self.word(step, key)?.split_once('=')?.1)
+    }
+
+    /// Makes this word the step's only one of its kind, in the step's last line,
+    /// or in a line of its own.
+    fn set(&mut self, step: &Step, key: &str, word: Option<String>) {
+        if self.word(step, key) == word.as_deref() {
             return;
         }
-        let start = format!("{key}=");
-        self.remove(id, |word| word.starts_with(start.as_bytes()));
-        if let Some(value) = value {
-            self.add(id, &format!("{start}{value}"));
+        for line in self.lines.iter_mut().filter(|line| is_about(line, step)) {
+            remove(line, key);
         }
-    }
-
-    fn remove(&mut self, id: &str, unwanted: impl Fn(&[u8]) -> bool) {
-        for line in self.lines.iter_mut().filter(|line| is_about(line, id)) {
-            remove_words(line, &unwanted);
-        }
-    }
-
-    /// Adds a word to the step's last line, or a line with it.
-    fn add(&mut self, id: &str, word: &str) {
-        if let Some(line) = self.lines.iter_mut().rev().find(|line| is_about(line, id)) {
-            let end = words(line).last().map_or(line.len(), |word| word.end);
-            line.splice(end..end, format!(" {word}").into_bytes());
+        let Some(word) = word else { return };
+        let mut own = self.lines.iter_mut().rev();
+        if let Some(line) = own.find(|line| is_about(line, step)) {
+            let changed = [&words(line)[..], &[&word]].concat();
+            *line = rewritten(line, &changed);
             return;
         }
-        let blank = self.lines.iter().all(|line| line.trim_ascii().is_empty());
-        if blank {
-            self.lines = Self::parse(HEADER.as_bytes()).lines;
+        if self.lines.iter().all(|line| line.trim().is_empty()) {
+            *self = Self::parse(HEADER);
         }
-        let ending = match self.lines.first() {
-            Some(line) if line.ends_with(b"\r\n") => "\r\n",
-            _ => "\n",
-        };
-        if let Some(last) = self.lines.last_mut()
-            && !last.ends_with(b"\n")
-        {
-            last.extend_from_slice(ending.as_bytes());
+        let first = self.lines.first();
+        let crlf = first.is_some_and(|line| line.ends_with("\r\n"));
+        let ending = if crlf { "\r\n" } else { "\n" };
+        if let Some(last) = self.lines.last_mut().filter(|last| !last.ends_with('\n')) {
+            last.push_str(ending);
         }
-        self.lines.push(format!("{id} {word}{ending}").into_bytes());
+        self.lines.push(format!("{} {word}{ending}", step.id()));
     }
 }
 
-/// The words of a line, up to a comment.
-fn words(line: &[u8]) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut at = if line.starts_with(BOM) { BOM.len() } else { 0 };
-    while at < line.len() {
-        if line[at].is_ascii_whitespace() {
-            at += 1;
-            continue;
-        }
-        if line[at] == b'#' {
-            break;
-        }
-        let rest = &line[at..];
-        let length = rest
-            .iter()
-            .position(u8::is_ascii_whitespace)
-            .unwrap_or(rest.len());
-        found.push(at..at + length);
-        at += length;
+/// A line without its comment and the blanks at its end.
+fn before_comment(line: &str) -> &str {
+    let starts_word = |at: usize| line[..at].chars().next_back().is_none_or(is_blank);
+    let mut hashes = line.match_indices('#').map(|(at, _)| at);
+    let end = hashes.find(|at| starts_word(*at)).unwrap_or(line.len());
+    line[..end].trim_end_matches(is_blank)
+}
+
+/// Some editors put a byte order mark before the first line.
+fn is_blank(letter: char) -> bool {
+    letter.is_whitespace() || letter == '\u{feff}'
+}
+
+/// The words of a line: the step's name, then its state.
+fn words(line: &str) -> Vec<&str> {
+    let words = before_comment(line).split(is_blank);
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The line with other words before its comment.
+fn rewritten(line: &str, words: &[&str]) -> String {
+    words.join(" ") + &line[before_comment(line).len()..]
+}
+
+fn remove(line: &mut String, key: &str) {
+    let mut index = 0;
+    let mut kept = words(line);
+    let all = kept.len();
+    kept.retain(|word| {
+        index += 1;
+        index == 1 || !is(word, key)
+    });
+    if kept.len() < all {
+        *line = rewritten(line, &kept);
     }
-    found
 }
 
-fn is_about(line: &[u8], id: &str) -> bool {
-    words(line)
-        .first()
-        .is_some_and(|word| names(&line[word.clone()], id))
+/// Whether a word is of this kind: `done`, or `failed=2` for `failed`.
+fn is(word: &str, key: &str) -> bool {
+    let rest = word.strip_prefix(key);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
-/// Whether a line's first word means this step: its id, or the folder's name
-/// as a learner may write it by hand.
-fn names(word: &[u8], id: &str) -> bool {
-    let Ok(word) = str::from_utf8(word) else {
+/// Whether a line begins with the step's id, or with a folder's name as a
+/// learner may write it by hand.
+fn is_about(line: &str, step: &Step) -> bool {
+    let words = words(line);
+    let Some(name) = words.first() else {
         return false;
     };
-    word == id || without_number(word) == id
+    let bare = name.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    *name == step.id() || bare.strip_prefix('-') == Some(step.id())
 }
-
-/// Removes words behind the first, each with the blanks before it.
-fn remove_words(line: &mut Vec<u8>, unwanted: impl Fn(&[u8]) -> bool) {
-    let words = words(line);
-    for pair in words.windows(2).rev() {
-        if unwanted(&line[pair[1].clone()]) {
-            line.drain(pair[0].end..pair[1].end);
-        }
-    }
-}
-
-/// What a step is called here: `engine` for `05-engine`.
-fn id(step: &Step) -> &str {
-    without_number(&step.slug)
-}
-
-fn without_number(slug: &str) -> &str {
-    match slug.split_once('-') {
-        Some((number, id)) if number.bytes().all(|byte| byte.is_ascii_digit()) => id,
-        _ => slug,
-    }
-}
-
-// ---- the file
 
 fn read(root: &Path) -> io::Result<Progress> {
-    match fs::read(root.join(NAME)) {
-        Ok(bytes) => Ok(Progress::parse(&bytes)),
+    match fs::read_to_string(root.join(NAME)) {
+        Ok(text) => Ok(Progress::parse(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Progress::default()),
         Err(error) => Err(error),
     }
 }
 
-/// Whoever reads meanwhile, or after a crash, finds the old text or the new one.
-fn write(root: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A reader meanwhile, or after a crash, finds the old text or the new one.
+fn write(root: &Path, text: &str) -> io::Result<()> {
     // A link is followed, so that it stays one.
-    let path: PathBuf = match root.join(NAME).canonicalize() {
-        Ok(path) => path,
-        Err(_) => root.join(NAME),
-    };
+    let path = root.join(NAME);
+    let path = path.canonicalize().unwrap_or(path);
     let permissions = fs::metadata(&path).ok().map(|it| it.permissions());
     if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
         // A rename would get past it, and past what the learner wanted.
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "the file is read-only",
-        ));
+        let error = io::ErrorKind::PermissionDenied;
+        return Err(io::Error::new(error, "the file is read-only"));
     }
     let mut file = tempfile::Builder::new()
         // Ignored by git, should we be killed before the rename.
         .prefix(".progress-")
         .tempfile_in(path.parent().unwrap_or(root))?;
-    file.write_all(bytes)?;
+    file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions)?;
@@ -326,9 +267,10 @@ fn write(root: &Path, bytes: &[u8]) -> io::Result<()> {
 fn warn(root: &Path, error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
+        let file = root.join(NAME);
         eprintln!(
             "warning: your progress is not kept: {}: {error}",
-            root.join(NAME).display()
+            file.display()
         );
     }
 }
@@ -340,11 +282,7 @@ mod tests {
     use super::*;
 
     fn step(slug: &str) -> Step {
-        Step {
-            number: slug[..2].parse().unwrap(),
-            slug: slug.to_owned(),
-            folder: PathBuf::new(),
-        }
+        Step::at(Path::new(slug)).unwrap()
     }
 
     fn steps() -> Vec<Step> {
@@ -354,9 +292,9 @@ mod tests {
     }
 
     fn changed(text: &str, change: impl FnOnce(&mut Progress)) -> String {
-        let mut progress = Progress::parse(text.as_bytes());
+        let mut progress = Progress::parse(text);
         change(&mut progress);
-        String::from_utf8(progress.bytes()).unwrap()
+        progress.lines.concat()
     }
 
     #[test]
@@ -395,7 +333,7 @@ mod tests {
             ("engine current\ngone current\n", false, true, None, 0),
         ];
         for (text, done, current, failed, level) in cases {
-            let progress = Progress::parse(text.as_bytes());
+            let progress = Progress::parse(text);
             let steps = steps();
             let found = (
                 progress.is_done(&engine),
@@ -417,9 +355,9 @@ mod tests {
         assert_eq!(done("a b\r\nc"), "a b\r\nc\r\nengine done\r\n");
         assert_eq!(
             done("engine  current\t# why\r\nx\r\n"),
-            "engine  current done\t# why\r\nx\r\n"
+            "engine current done\t# why\r\nx\r\n"
         );
-        assert_eq!(done("\u{feff}engine"), "\u{feff}engine done");
+        assert_eq!(done("\u{feff}engine"), "engine done");
         assert_eq!(
             changed(
                 "x\nengine a done  b done # c\n05-engine done\n",
@@ -427,7 +365,7 @@ mod tests {
                     progress.set_done(&engine, false);
                 }
             ),
-            "x\nengine a  b # c\n05-engine\n"
+            "x\nengine a b # c\n05-engine\n"
         );
         // Only one step is current.
         assert_eq!(
@@ -455,39 +393,34 @@ mod tests {
             }),
             same
         );
-        // Bytes that are no text.
-        let mut odd = Progress::parse(b"\xff\xfe\nengine \xff\nengine");
-        odd.set_done(&engine, true);
-        assert_eq!(odd.bytes(), b"\xff\xfe\nengine \xff\nengine done");
     }
 
     /// Any file, any changes: what was set is read back, after a trip through
     /// bytes, and every word that is not ours is still there, in order.
     #[test]
     fn whatever_the_file_holds_what_is_set_is_read_back() {
-        let pieces: [&[u8]; 22] = [
-            b"engine",
-            b"05-engine",
-            b"raw-queries",
-            b"gone",
-            b"done",
-            b"current",
-            b"failed=1",
-            b"failed=",
-            b"hints=1:1",
-            b"hints=2:9,x",
-            b"note=a",
-            b"#",
-            b"# engine done",
-            b" ",
-            b"\t",
-            b" ",
-            b"\n",
-            b"\n",
-            b"\r\n",
-            BOM,
-            b"\xff",
-            "ä".as_bytes(),
+        let pieces: [&str; 21] = [
+            "engine",
+            "05-engine",
+            "raw-queries",
+            "gone",
+            "done",
+            "current",
+            "failed=1",
+            "failed=",
+            "hints=1:1",
+            "hints=2:9,x",
+            "note=a",
+            "#",
+            "# engine done",
+            " ",
+            "\t",
+            " ",
+            "\n",
+            "\n",
+            "\r\n",
+            "\u{feff}",
+            "ä",
         ];
         let steps = steps();
         // A fixed seed: the same 3,000 files each time.
@@ -499,16 +432,16 @@ mod tests {
             usize::try_from(state % below as u64).unwrap()
         };
         for _ in 0..3000 {
-            let mut bytes = Vec::new();
+            let mut text = String::new();
             for _ in 0..random(20) {
-                bytes.extend_from_slice(pieces[random(pieces.len())]);
+                text += pieces[random(pieces.len())];
                 if random(2) == 0 {
-                    bytes.push(b' ');
+                    text.push(' ');
                 }
             }
-            let mut progress = Progress::parse(&bytes);
-            assert_eq!(progress.bytes(), bytes);
-            let foreign = strangers(&bytes);
+            let mut progress = Progress::parse(&text);
+            assert_eq!(progress.lines.concat(), text);
+            let foreign = strangers(&text);
             let step = &steps[random(steps.len())];
             let other = &steps[random(steps.len())];
             let (task, level) = (u32::try_from(random(4)).unwrap(), 2);
@@ -516,41 +449,37 @@ mod tests {
             progress.set_current(other);
             progress.set_failed(step, Some(task));
             progress.set_hint_level(step, task, level);
-            let again = Progress::parse(&progress.bytes());
-            let shown = String::from_utf8_lossy(&bytes).into_owned();
-            assert!(again.is_done(step), "{shown:?}");
-            assert_eq!(again.current(&steps), Some(other), "{shown:?}");
-            assert_eq!(again.failed(step), Some(task), "{shown:?}");
-            assert_eq!(again.hint_level(step, task), level, "{shown:?}");
-            let kept = strangers(&again.bytes());
+            let again = Progress::parse(&progress.lines.concat());
+            assert!(again.is_done(step), "{text:?}");
+            assert_eq!(again.current(&steps), Some(other), "{text:?}");
+            assert_eq!(again.failed(step), Some(task), "{text:?}");
+            assert_eq!(again.hint_level(step, task), level, "{text:?}");
+            let kept = strangers(&again.lines.concat());
             let mut rest = kept.iter();
             for word in &foreign {
                 assert!(
                     rest.any(|kept| kept == word),
-                    "{shown:?} has lost {:?}",
-                    String::from_utf8_lossy(word)
+                    "{text:?} has lost {:?}",
+                    word
                 );
             }
         }
     }
 
     /// All words, comments included, but for those that we write ourselves.
-    fn strangers(bytes: &[u8]) -> Vec<Vec<u8>> {
-        bytes
-            .split(u8::is_ascii_whitespace)
+    fn strangers(text: &str) -> Vec<String> {
+        let ours = [
+            "done",
+            "current",
+            "failed",
+            "hints",
+            "engine",
+            "raw-queries",
+        ];
+        text.split(is_blank)
             .filter(|word| !word.is_empty())
-            .filter(|word| {
-                let ours: [&[u8]; 6] = [
-                    b"done",
-                    b"current",
-                    b"failed",
-                    b"hints",
-                    b"engine",
-                    b"raw-queries",
-                ];
-                !ours.iter().any(|start| word.starts_with(start))
-            })
-            .map(<[u8]>::to_vec)
+            .filter(|word| !ours.iter().any(|start| word.starts_with(start)))
+            .map(str::to_owned)
             .collect()
     }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Debug, Display};
 
+use course::labelled;
 use serde_json::Value;
 
 /// What a check returns.
@@ -54,6 +55,10 @@ impl Failure {
         &self.got
     }
 
+    pub(crate) fn into_parts(self) -> (String, String, String) {
+        (self.asked, self.expected, self.got)
+    }
+
     pub(crate) fn with_got(mut self, got: impl Display) -> Self {
         self.got = shortened(&got.to_string());
         self
@@ -85,16 +90,6 @@ impl Debug for Failure {
 }
 
 impl Error for Failure {}
-
-/// Writes `label  text`; further lines of the text are indented as the first.
-pub(crate) fn labelled(out: &mut impl fmt::Write, label: &str, text: &str) -> fmt::Result {
-    let mut lines = text.lines();
-    writeln!(out, "  {label:<10}{}", lines.next().unwrap_or_default())?;
-    for line in lines {
-        writeln!(out, "  {:<10}{line}", "")?;
-    }
-    Ok(())
-}
 
 fn is_long(text: &str) -> bool {
     // A text that is a little longer is printed whole: a note about 20 missing

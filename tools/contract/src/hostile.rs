@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::{Database, Failure, OrFail, Outcome, RawReply, Service, Then, ensure};
+use check::{Database, Failure, OrFail, Outcome, RawReply, Service, Then, ensure};
 
 /// How long a hostile request may wait for its answer or the connection's end.
 const HANG: Duration = Duration::from_secs(5);
@@ -791,7 +791,7 @@ const TELLTALES: &[&str] = &[
     "/root/",
     "/usr/",
     "/Users/",
-    "contract-",
+    "market-check-",
 ];
 
 /// Fails when an answer's body tells what is inside of the service.

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use contract::{Database, Outcome, Service, Suite, ensure, equal, equal_json};
+use check::{Database, Outcome, Service, Suite, ensure, equal, equal_json};
 use serde_json::{Value, json};
 
 /// Says which suite to be.
-const ROLE: &str = "CONTRACT_TEST_SUITE";
+const ROLE: &str = "CHECK_TEST_SUITE";
 
 fn main() -> ExitCode {
     match std::env::var(ROLE).as_deref() {
@@ -137,7 +137,7 @@ fn right() -> Suite {
 
 /// A step whose folder has a chapter, beside the crate.
 fn chapter() -> Suite {
-    let dir = std::env::var("CONTRACT_TEST_STEP").expect("the step's crate");
+    let dir = std::env::var("CHECK_TEST_STEP").expect("the step's crate");
     Suite::new("97-chapter", &dir).check("97.2, 97.1", "one is one", || async {
         equal("the answer", 1, 2)
     })
@@ -177,7 +177,7 @@ FAILED  99.1  a wrong value is reported
   asked     the answer
   expected  42
   got       41
-  where     tools/contract/tests/fixture/src/lib.rs:5  TODO(99.1): say the answer
+  where     tools/check/tests/fixture/src/lib.rs:5  TODO(99.1): say the answer
 
 also failed
   99.2  a panic in a spawned task is reported
@@ -210,13 +210,14 @@ fn json_report() {
     let first = json!({
         "todo": "99.1", "name": "a wrong value is reported", "status": "failed",
         "asked": "the answer", "expected": "42", "got": "41",
-        "file": "tools/contract/tests/fixture/src/lib.rs", "line": 5,
+        "file": "tools/check/tests/fixture/src/lib.rs", "line": 5,
+        "reread": null, "hint": null,
     });
     assert_eq!(report["checks"][0], first);
     for panicked in 1..=3 {
         assert_eq!(
             got(panicked),
-            "your code panicked at tools/contract/tests/fixture/src/lib.rs:12: \
+            "your code panicked at tools/check/tests/fixture/src/lib.rs:12: \
              not yet implemented: the second task"
         );
         assert_eq!(report["checks"][panicked]["line"], 11);
@@ -234,7 +235,7 @@ fn json_report() {
         "todo": "99.3", "name": "after one without end, nothing is run", "status": "not-run",
         "asked": null, "expected": null,
         "got": "not run: an earlier check of this task did not end",
-        "file": null, "line": null,
+        "file": null, "line": null, "reread": null, "hint": null,
     });
     assert_eq!(report["checks"][5], not_run);
     // It has sent no request, so the one of an earlier check is not named.
@@ -250,6 +251,7 @@ fn json_report() {
     let passed = json!({
         "todo": "99.5", "name": "an hour passes at once", "status": "passed",
         "asked": null, "expected": null, "got": null, "file": null, "line": null,
+        "reread": null, "hint": null,
     });
     assert_eq!(report["checks"][7], passed);
 
@@ -265,7 +267,7 @@ fn json_report() {
     assert!(expected.starts_with(begin), "{expected}");
 
     assert!(
-        got(11).starts_with("the check's own code panicked at tools/contract/tests/suite.rs:"),
+        got(11).starts_with("the check's own code panicked at tools/check/tests/suite.rs:"),
         "{}",
         got(11)
     );
@@ -354,26 +356,25 @@ fn step_with_a_chapter() {
     let file = readme.display();
     let section = "\n## Tasks\n\n### 1 · A\n\n```text\n## Why\n```\n`TODO(97.1)`\n\n### 2 · `b`\n\nIt is `TODO(97.2)`.\n";
     for (chapter, read) in [
-        // None to name: the whole chapter.
-        (String::new(), file.to_string()),
-        ("## Why\n\nTODO(97.2)\n".to_owned(), file.to_string()),
+        // Below `## Tasks` nothing names the task.
+        ("## Why\n\nTODO(97.2)\n".to_owned(), String::new()),
         (
             format!("# 97\n\n## Why\n\nTODO(97.2)\n{section}\n## Done when\n\nTODO(97.2)\n"),
-            format!("\"2 · b\" in {file}:16"),
+            format!("  read      \"2 · b\" in {file}:16\n"),
         ),
     ] {
         std::fs::write(&readme, &chapter).expect("a chapter");
         let output = Command::new(std::env::current_exe().expect("the path of this binary"))
             .env(ROLE, "chapter")
-            .env("CONTRACT_TEST_STEP", &crate_folder)
+            .env("CHECK_TEST_STEP", &crate_folder)
             .output()
             .expect("the suite's own process");
         assert_eq!(
             text(&output),
             format!(
                 "97-chapter: 0 of 1 check passed\n\nFAILED  97.2, 97.1  one is one\n  \
-                 asked     the answer\n  expected  1\n  got       2\n  \
-                 read      {read}\n  hint      ./run.sh hint 97.2\n\n"
+                 asked     the answer\n  expected  1\n  got       2\n\
+                 {read}  hint      ./run.sh hint 97.2\n\n"
             )
         );
     }
@@ -386,7 +387,7 @@ fn nothing_is_left() {
     let left: Vec<_> = left
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("contract-"))
+        .filter(|name| name.starts_with("market-check-"))
         .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }

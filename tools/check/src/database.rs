@@ -79,7 +79,7 @@ impl Database {
 
     fn in_new_directory() -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
-            .prefix("contract-")
+            .prefix("market-check-")
             .tempdir()
             .or_fail("a temporary directory for the check")?;
         directories(|all| all.push(dir.path().to_owned()));

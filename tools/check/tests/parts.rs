@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use contract::gate::Gate;
-use contract::statements::{Recording, equal_runs};
-use contract::{
+use check::gate::Gate;
+use check::statements::{Recording, equal_runs};
+use check::{
     Database, Failure, OrFail, Outcome, Service, Suite, Then, ensure, equal, equal_json, memory,
     parse_json,
 };
@@ -25,7 +25,7 @@ use sqlx::{ConnectOptions, Connection, SqlitePool};
 use tracing::Level;
 
 fn main() -> ExitCode {
-    Suite::new("contract", env!("CARGO_MANIFEST_DIR"))
+    Suite::new("check", env!("CARGO_MANIFEST_DIR"))
         .check("database", "the sample has the market's rows", sample)
         .check(
             "database",

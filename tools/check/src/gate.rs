@@ -11,7 +11,7 @@ use tokio::sync::watch;
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// use contract::gate::Gate;
+/// use check::gate::Gate;
 ///
 /// let gate = Gate::closed();
 /// let job = gate.clone();

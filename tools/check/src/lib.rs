@@ -1,0 +1,109 @@
+//! The check harness: the steps and `marketsvc` use it to check what a service does
+//! over HTTP and in the database.
+//!
+//! A step has one `check.rs`, compiled against its exercise and against its
+//! solution (`[[test]] name = "check", path = "../check.rs", harness = false`).
+//! This is a complete one:
+//!
+//! ```no_run
+//! # mod step05 { pub async fn app(url: &str) -> Result<axum::Router, sqlx::Error> {
+//! #     let _ = url; Ok(axum::Router::new()) } }
+//! use std::process::ExitCode;
+//!
+//! use check::{Database, OrFail, Outcome, Service, Suite, ensure, statements::Recording};
+//! use futures::future::join_all;
+//! use serde_json::json;
+//!
+//! fn main() -> ExitCode {
+//!     Suite::new("05-engine", env!("CARGO_MANIFEST_DIR"))
+//!         .check("05.1", "connections stay within the limit", within_the_limit)
+//!         .check("05.2", "an order's total is that of its items", total)
+//!         .run()
+//! }
+//!
+//! async fn within_the_limit() -> Outcome {
+//!     let database = Database::sample().await?;
+//!     let recording = Recording::start();
+//!     let app = step05::app(&database.url()).await.or_fail("step05::app")?;
+//!     let service = Service::start(app);
+//!
+//!     let clients = (0..50).map(|_| service.get("/api/order_total/1"));
+//!     for reply in join_all(clients).await {
+//!         reply?.expect_status(200)?;
+//!     }
+//!
+//!     let opened = recording.connections_opened();
+//!     ensure(
+//!         opened <= 4,
+//!         "50 clients at once: GET /api/order_total/1",
+//!         "at most 4 connections opened",
+//!         format!("{opened} connections opened"),
+//!     )
+//! }
+//!
+//! async fn total() -> Outcome {
+//!     let database = Database::sample().await?;
+//!     let app = step05::app(&database.url()).await.or_fail("step05::app")?;
+//!     let service = Service::start(app);
+//!
+//!     let reply = service.get("/api/order_total/1").await?;
+//!     reply.expect_json(200, &json!({"Order Total": 30}))
+//! }
+//! ```
+//!
+//! # What a check can use
+//! - [`Suite`] runs the checks one after another, each on its own thread and runtime
+//!   and for at most 10 s, and prints the report.
+//! - [`Failure`] says what was asked, expected and got. [`ensure`], [`equal`],
+//!   [`equal_json`], [`parse_json`] and [`OrFail`] create one.
+//! - [`Database`] is a private SQLite file with the market's schema.
+//! - [`Service`] serves a router on a real socket and sends requests to it.
+//! - The crate `contract` contains the checks of the HTTP contract, for every
+//!   service that follows it.
+//! - [`statements::Recording`] records which SQL was executed, how many connections
+//!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
+//!   queries and values that are written into the SQL.
+//! - [`memory::peak_during`] measures the peak of the memory that some work uses.
+//! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
+//!
+//! An example program of a step can use all of these, and [`timeline`] to draw
+//! which tasks run when (`./run.sh trace`).
+//!
+//! # The report
+//! [`Suite::run`] lists the arguments. With `--json` the last line of stdout is one
+//! object, which `--report FILE` writes to a file in any case:
+//!
+//! ```json
+//! {"step": "05-engine", "passed": 1, "failed": 1, "checks": [
+//!   {"todo": "05.1", "name": "connections stay within the limit", "status": "failed",
+//!    "asked": "50 clients at once: GET /api/order_total/1",
+//!    "expected": "at most 4 connections opened", "got": "50 connections opened",
+//!    "file": "steps/05-engine/exercise/src/db/base.rs", "line": 31},
+//!   {"todo": "05.2", "name": "an order's total is that of its items", "status": "passed",
+//!    "asked": null, "expected": null, "got": null, "file": null, "line": null}]}
+//! ```
+//!
+//! `file` (relative to the workspace) and `line` say where `TODO(05.1)` is, and are
+//! `null` if the source does not contain it. The `status` of a check is `passed`,
+//! `failed`, or `not-run` after an earlier check of its task that did not end;
+//! `failed` in the object counts the last two. The exit code is 0 when all checks
+//! passed and 1 otherwise.
+
+mod database;
+mod failure;
+pub mod gate;
+pub mod memory;
+mod panics;
+mod service;
+mod source;
+mod starved;
+pub mod statements;
+mod suite;
+mod trail;
+
+pub use database::{Database, Snapshot, WriteLock};
+pub use failure::{Failure, OrFail, Outcome, ensure, equal, equal_json, parse_json};
+pub use service::{RawReply, Reply, Service, StreamReply, Then};
+pub use suite::Suite;
+/// Re-exported, so that a step needs only this crate for its traced examples.
+pub use timeline;

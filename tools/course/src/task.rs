@@ -1,0 +1,250 @@
+//! The tasks of a step: the regions `// TODO(05.1): what to do` …
+//! `// END TODO(05.1)` in its files, in TOML and shell files with `#`, in SQL
+//! with `--`.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// A line that begins or ends a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marker<'a> {
+    Begin {
+        /// `05.1`
+        id: &'a str,
+        /// `TODO(05.1): what to do`
+        title: &'a str,
+        /// What to do.
+        what: &'a str,
+    },
+    End {
+        id: &'a str,
+    },
+}
+
+/// Reads a line as a marker.
+///
+/// # Errors
+/// The line looks like a marker and is malformed; the text is the rule.
+pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
+    let line = line.trim();
+    let comment = ["//", "#", "--"]
+        .iter()
+        .find_map(|start| line.strip_prefix(start));
+    let Some(comment) = comment.map(str::trim_start) else {
+        return Ok(None);
+    };
+    if let Some(rest) = comment.strip_prefix("END TODO(") {
+        let id = rest.strip_suffix(')');
+        let id = id.ok_or("an end marker reads `END TODO(05.1)`")?;
+        return Ok(Some(Marker::End { id }));
+    }
+    let Some(rest) = comment.strip_prefix("TODO(") else {
+        return Ok(None);
+    };
+    let (id, what) = rest
+        .split_once("):")
+        .map(|(id, what)| (id, what.trim()))
+        .filter(|(_, what)| !what.is_empty())
+        .ok_or("a marker reads `TODO(05.1): what to do`")?;
+    let title = comment;
+    Ok(Some(Marker::Begin { id, title, what }))
+}
+
+/// A task's region in one text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Region<'a> {
+    /// `05.1`
+    pub id: &'a str,
+    /// `TODO(05.1): what to do`
+    pub title: &'a str,
+    /// What to do.
+    pub what: &'a str,
+    /// Index of the marker's line, from 0.
+    pub start: usize,
+    /// Index of the end marker's line; that of the marker if there is none.
+    pub end: usize,
+    /// The lines between the two.
+    pub text: String,
+}
+
+impl Region<'_> {
+    /// Whether this line, counted from 1, is one of the region's or a marker.
+    pub fn has_line(&self, line: usize) -> bool {
+        (self.start + 1..=self.end + 1).contains(&line)
+    }
+}
+
+/// All regions of a text, in order. Malformed markers and end markers without a
+/// beginning are passed over, since a learner edits the text.
+pub fn regions(text: &str) -> Vec<Region<'_>> {
+    let mut found: Vec<Region> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        match marker(line) {
+            Ok(Some(Marker::Begin { id, title, what })) => found.push(Region {
+                id,
+                title,
+                what,
+                start: index,
+                end: index,
+                text: String::new(),
+            }),
+            Ok(Some(Marker::End { id })) => {
+                if let Some(open) = found.last_mut().filter(|open| open.id == id) {
+                    open.end = index;
+                    let inner = text.lines().take(index).skip(open.start + 1);
+                    open.text = inner.collect::<Vec<_>>().join("\n");
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A task of a step and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// `05.1`
+    pub id: String,
+    /// What to do, as the marker says it.
+    pub what: String,
+    /// The file, as one types it in the project's folder.
+    pub file: String,
+    /// Lines of the marker and of the end marker, from 1.
+    pub line: usize,
+    pub end: usize,
+    /// The lines between the markers.
+    pub text: String,
+}
+
+impl Task {
+    /// The number after the point, `1` of `05.1`.
+    pub fn number(&self) -> Option<u32> {
+        task_number(&self.id)
+    }
+
+    /// `src/db/base.rs:31  TODO(05.1): what to do`
+    pub fn location(&self) -> String {
+        let Self {
+            id,
+            what,
+            file,
+            line,
+            ..
+        } = self;
+        format!("{file}:{line}  TODO({id}): {what}")
+    }
+}
+
+/// The number of a task's id, `1` of `05.1`.
+pub fn task_number(id: &str) -> Option<u32> {
+    id.rsplit_once('.')?.1.parse().ok()
+}
+
+/// The tasks in the Rust files of a folder, in the order of their numbers. Files
+/// are named from `root`; one that cannot be read has none.
+pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
+    let mut found: Vec<Task> = Vec::new();
+    for path in rust_files(folder) {
+        let bytes = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let file = slashed(path.strip_prefix(root).unwrap_or(&path));
+        found.extend(regions(&text).into_iter().map(|region| Task {
+            id: region.id.to_owned(),
+            what: region.what.to_owned(),
+            file: file.clone(),
+            line: region.start + 1,
+            end: region.end + 1,
+            text: region.text,
+        }));
+    }
+    found.sort_by_key(Task::number);
+    found
+}
+
+/// The Rust files below a folder, in the order of their paths.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    // A link that leads back up ends here, where paths of real crates do not.
+    const DEEPEST: usize = 20;
+    let mut files = Vec::new();
+    let mut waiting = vec![(folder.to_path_buf(), 0)];
+    while let Some((folder, depth)) = waiting.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = path.path();
+            if path.is_dir() {
+                waiting.extend((depth < DEEPEST).then(|| (path, depth + 1)));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A path with the separators that all our texts use.
+pub fn slashed(path: &Path) -> String {
+    path.display().to_string().replace('\\', "/")
+}
+
+/// The path without `.` and `..`, by its letters alone: rustc names a check.rs
+/// `steps/05-engine/exercise/../check.rs`.
+pub fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if tidy.file_name().is_some() => {
+                tidy.pop();
+            }
+            part => tidy.push(part),
+        }
+    }
+    tidy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_of_a_text() {
+        let text = "a\n// TODO(05.1): one\nb\n// END TODO(05.1)\n# TODO(05.10): ten\n\
+             // TODO without id\n// END TODO(05.9)\n";
+        let found = regions(text);
+        let facts: Vec<_> = found
+            .iter()
+            .map(|region| (region.id, region.title, region.start, region.end))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                ("05.1", "TODO(05.1): one", 1, 3),
+                ("05.10", "TODO(05.10): ten", 4, 4)
+            ]
+        );
+        assert_eq!(found[0].text, "b");
+        assert!(found[0].has_line(2) && found[0].has_line(4) && !found[0].has_line(5));
+    }
+
+    #[test]
+    fn prose_about_a_task_is_not_a_marker() {
+        for line in [
+            "/// Belongs to TODO(05.1).",
+            "// see TODO(05.1)",
+            "f(); // TODO(05.1): x",
+        ] {
+            assert_eq!(marker(line), Ok(None), "{line}");
+        }
+        assert!(marker("// TODO(05.1) x").is_err());
+        assert!(marker("-- END TODO(05.1) x").is_err());
+    }
+
+    #[test]
+    fn a_path_is_tidied_by_its_letters() {
+        let tidied = |path: &str| slashed(&tidy(Path::new(path)));
+        assert_eq!(tidied("steps/05/exercise/../check.rs"), "steps/05/check.rs");
+        assert_eq!(tidied("./a/./b.rs"), "a/b.rs");
+        assert_eq!(tidied("../a.rs"), "../a.rs");
+    }
+}

@@ -1,0 +1,200 @@
+//! The verdict of a check program: the object of its `--json`, and as text.
+
+use std::fmt::{self, Display, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::pages;
+
+/// What a check program says of a step. The harness writes it; the coach and
+/// `verify` read it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The step's folder, `05-engine`.
+    pub step: String,
+    pub passed: usize,
+    /// Those that were not run included.
+    pub failed: usize,
+    pub checks: Vec<Check>,
+}
+
+/// One check. All options are `None` where it has passed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Check {
+    /// The task's id, `05.1`; several with commas.
+    pub todo: String,
+    /// What the check proves.
+    pub name: String,
+    pub status: Status,
+    pub asked: Option<String>,
+    pub expected: Option<String>,
+    pub got: Option<String>,
+    /// Where the task's marker is, relative to the workspace.
+    pub file: Option<String>,
+    pub line: Option<usize>,
+    /// `TODO(05.1): what to do`, for the text only.
+    #[serde(skip)]
+    pub marker: Option<String>,
+    pub reread: Option<Reread>,
+    /// The command that shows a hint.
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Passed,
+    Failed,
+    /// An earlier check of its task did not end. It counts as failed.
+    NotRun,
+}
+
+/// The heading of the checks that were not run.
+pub const NOT_RUN: &str = "not run: an earlier check of this task did not end";
+
+/// The section of the chapter that explains what a task needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reread {
+    /// The heading without `#` and backquotes.
+    pub section: String,
+    pub file: String,
+    pub line: usize,
+    /// Headings and lines of further sections of the same file, for the text only.
+    #[serde(skip)]
+    pub more: Vec<(String, usize)>,
+}
+
+impl Display for Reread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = &self.file;
+        write!(f, "\"{}\" in {file}:{}", self.section, self.line)?;
+        for (section, line) in &self.more {
+            write!(f, "\n\"{section}\" in {file}:{line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The tasks that a check names: "05.1, 05.2" are two. The first is the one to do
+/// first.
+pub fn ids(todo: &str) -> impl Iterator<Item = &str> {
+    todo.split([',', ' ']).filter(|id| !id.is_empty())
+}
+
+impl Check {
+    /// Whether it has not passed.
+    pub fn failed(&self) -> bool {
+        self.status != Status::Passed
+    }
+}
+
+/// The failure in full: what was asked, expected and got, where the task is,
+/// what to read and how to get a hint.
+impl Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let marker = self.marker.as_deref().unwrap_or_default();
+        let location = self.file.as_ref().zip(self.line);
+        let location = location.map(|(file, line)| format!("{file}:{line}  {marker}"));
+        for (label, text) in [
+            ("asked", &self.asked),
+            ("expected", &self.expected),
+            ("got", &self.got),
+            ("where", &location),
+            ("read", &self.reread.as_ref().map(ToString::to_string)),
+            ("hint", &self.hint),
+        ] {
+            if let Some(text) = text {
+                labelled(f, label, text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `label  text`; further lines of the text are indented as the first.
+///
+/// # Errors
+/// Only those of `out`.
+pub fn labelled(out: &mut impl Write, label: &str, text: &str) -> fmt::Result {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    writeln!(out, "  {label:<10}{}", first.trim_end())?;
+    for line in lines {
+        writeln!(out, "  {:<10}{line}", "")?;
+    }
+    Ok(())
+}
+
+impl Verdict {
+    pub fn new(step: &str, checks: Vec<Check>) -> Self {
+        let failed = checks.iter().filter(|check| check.failed()).count();
+        Self {
+            step: step.to_owned(),
+            passed: checks.len() - failed,
+            failed,
+            checks,
+        }
+    }
+
+    /// The checks that have not passed.
+    pub fn failures(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.failed())
+    }
+
+    /// Fills in what to read in the chapter `file`, whose text is `chapter`, and
+    /// the command for a hint, for each check that has not passed.
+    pub fn advise(&mut self, chapter: &str, file: &str) {
+        for check in self.checks.iter_mut().filter(|check| check.failed()) {
+            let id = ids(&check.todo).next().unwrap_or_default();
+            check.reread = pages::reread(chapter, file, id);
+            check.hint = Some(format!("./run.sh hint {id}"));
+        }
+    }
+
+    /// The verdict for people: the first failure in full, the other checks by
+    /// name. With `brief`, beside a failure the others are only counted.
+    pub fn text(&self, colour: bool, brief: bool) -> String {
+        let paint = |code: &str, text: &str| {
+            if colour {
+                format!("\x1b[{code}m{text}\x1b[0m")
+            } else {
+                text.to_owned()
+            }
+        };
+        let of = |status| self.checks.iter().filter(move |it| it.status == status);
+        let (passed, all) = (self.passed, self.checks.len());
+        let checks = if all == 1 { "check" } else { "checks" };
+        let code = if passed == all { "32" } else { "31" };
+        let head = format!("{}: {passed} of {all} {checks} passed", self.step);
+        let mut text = format!("{}\n", paint(code, &head));
+
+        let mut failed = of(Status::Failed);
+        if let Some(first) = failed.next() {
+            let mark = paint("1;31", "FAILED");
+            let _ = write!(text, "\n{mark}  {}  {}\n{first}\n", first.todo, first.name);
+        }
+        if brief && passed < all {
+            let _ = write!(text, "also failed: {}, ", failed.count());
+            if let number @ 1.. = of(Status::NotRun).count() {
+                let _ = write!(text, "not run: {number}, ");
+            }
+            let _ = writeln!(text, "passed: {passed}");
+            return text;
+        }
+        list(&mut text, "also failed", failed);
+        list(&mut text, NOT_RUN, of(Status::NotRun));
+        let heading = if passed < all { "passed" } else { "" };
+        list(&mut text, heading, of(Status::Passed));
+        text
+    }
+}
+
+/// One line for each check below a heading; nothing when there are no checks.
+fn list<'a>(text: &mut String, heading: &str, checks: impl Iterator<Item = &'a Check>) {
+    for (index, check) in checks.enumerate() {
+        if index == 0 && !heading.is_empty() {
+            let _ = writeln!(text, "{heading}");
+        }
+        let _ = writeln!(text, "  {}  {}", check.todo, check.name);
+    }
+}
