@@ -731,7 +731,10 @@ async fn bakery_whole() -> Outcome {
         let baked = std::mem::take(&mut *baked.lock().unwrap());
         equal(format_args!("{asked}: what was baked?"), all, baked)?;
     }
-    Ok(())
+    let asked = "bakery(4294967295), which is u32::MAX, read for two loaves";
+    let two = bakery(u32::MAX, async |_| {}).take(2).collect();
+    let got: Vec<u32> = finished(asked, "two loaves", two).await?;
+    equal(asked, vec![1, 2], got)
 }
 
 async fn bakery_waits() -> Outcome {

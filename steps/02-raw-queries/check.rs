@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
@@ -13,7 +13,7 @@ use check::statements::{Recording, equal_runs};
 use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
 use futures::future::{Either, join_all, select};
 use futures::poll;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Row;
 use step02::db::base::{Engine, SqlQuery};
 use step02::db_accessor::{add_new_order_for_customer, get_total_cost_of_an_order};
@@ -786,45 +786,7 @@ async fn order_binds() -> Outcome {
 
 const ORDER_TIME_IS_UTC: &str = "the time of a new order is now, in UTC, wherever the machine is";
 
-/// A zone in which local time is never UTC, in the form that needs no table of
-/// zones: five and a half hours ahead.
-const FAR_ZONE: &str = "FAR-5:30";
-
-/// On a machine whose clock shows UTC, local time would pass. So the check runs
-/// once more, as a process of its own, in another zone: that of this process
-/// cannot be changed while it has threads.
 async fn order_time_is_utc() -> Outcome {
-    if std::env::var("TZ").is_ok_and(|zone| zone == FAR_ZONE) {
-        return order_time_is_now().await;
-    }
-    order_time_is_now().await?;
-
-    let asked = "this check in a process of its own, with TZ=FAR-5:30";
-    let program = std::env::current_exe().or_fail(asked)?;
-    let child = tokio::process::Command::new(program)
-        .arg(ORDER_TIME_IS_UTC)
-        .arg("--json")
-        .env("TZ", FAR_ZONE)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .or_fail(asked)?;
-    // The report is the last line: the code under test may print, too.
-    let printed = String::from_utf8_lossy(&child.stdout);
-    let report: Value =
-        serde_json::from_str(printed.lines().last().unwrap_or_default()).or_fail(asked)?;
-    let check = &report["checks"][0];
-    let text = |member: &str| check[member].as_str().unwrap_or("nothing").to_owned();
-    ensure(
-        report["passed"] == 1,
-        format!("{}, with the machine's zone at UTC+5:30", text("asked")),
-        text("expected"),
-        text("got"),
-    )
-}
-
-async fn order_time_is_now() -> Outcome {
     let database = Database::sample().await?;
     // Text in this form sorts as time does.
     let before: String = database.one("SELECT datetime('now')").await?;
@@ -893,11 +855,35 @@ fn expect_error_status(asked: &str, status: u16, id: Result<i64, Error>) -> Outc
 }
 
 async fn order_items_all_or_none() -> Outcome {
+    expect_nothing_of_a_long_order().await?;
     let database = Database::sample().await?;
     let asked = "add_new_order_for_customer: item 1, item 2222, which does not exist, and item 2";
     let id =
         add_new_order_for_customer(&engine(&database)?, 1, &items(&[(1, 1), (2222, 1), (2, 1)]))
             .await;
+    expect_error_status(asked, 400, id)?;
+    expect_closed(&database, asked).await?;
+    let stored: i64 = database
+        .one("SELECT count(*) FROM order_items WHERE order_id > 3")
+        .await?;
+    equal(
+        format!("{asked}, then the number of new rows in `order_items`"),
+        0,
+        stored,
+    )
+}
+
+/// 250 items that exist, and then one that does not.
+async fn expect_nothing_of_a_long_order() -> Outcome {
+    let database = Database::sample().await?;
+    let mut lines = Vec::new();
+    for id in 1000..1250 {
+        database.add_item(id, "Sweet", 5).await?;
+        lines.push((id, 1));
+    }
+    lines.push((2222, 1));
+    let asked = "add_new_order_for_customer: 250 items, then item 2222, which does not exist";
+    let id = add_new_order_for_customer(&engine(&database)?, 1, &items(&lines)).await;
     expect_error_status(asked, 400, id)?;
     expect_closed(&database, asked).await?;
     let stored: i64 = database
@@ -964,6 +950,11 @@ async fn total_over_http() -> Outcome {
     database.add_order(80, 1, &[(9, 2)]).await?;
     let reply = service.get("/api/order_total/80").await?;
     reply.expect_json(200, &json!({"Order Total": 0.0}))?;
+    // Any whole number may be an id.
+    for id in [0, -1, i64::MIN] {
+        let reply = service.get(&format!("/api/order_total/{id}")).await?;
+        reply.expect_json(200, &json!({"Order Total": null}))?;
+    }
     expect_closed(&database, "GET /api/order_total/…").await
 }
 

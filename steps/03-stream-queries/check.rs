@@ -275,9 +275,12 @@ async fn ended_stream_closes() -> Outcome {
 async fn stream_reads_few() -> Outcome {
     let database = many_customers().await?;
     let engine = engine(&database)?;
-    expect_reads_few("stream_query(SELECT name FROM customer)", &database, || {
-        engine.stream_query(sqlx::query("SELECT name FROM customer"))
-    })
+    expect_reads_few(
+        1,
+        "stream_query(SELECT name FROM customer)",
+        &database,
+        || engine.stream_query(sqlx::query("SELECT name FROM customer")),
+    )
     .await
 }
 
@@ -446,7 +449,12 @@ async fn customers_are_lazy() -> Outcome {
 async fn customers_read_few() -> Outcome {
     let database = many_customers().await?;
     let engine = engine(&database)?;
-    expect_reads_few("get_customers(…)", &database, || get_customers(&engine)).await
+    // A buffer on top of sqlx's is filled by more than one.
+    for taken in [1, 6] {
+        let asked = "get_customers(…)";
+        expect_reads_few(taken, asked, &database, || get_customers(&engine)).await?;
+    }
+    Ok(())
 }
 
 async fn customers_are_one_statement() -> Outcome {
@@ -698,7 +706,7 @@ async fn orders_read_few() -> Outcome {
     let database = many_orders().await?;
     let engine = engine(&database)?;
     let (after, before) = year()?;
-    expect_reads_few("get_orders_between_dates(…)", &database, || {
+    expect_reads_few(1, "get_orders_between_dates(…)", &database, || {
         get_orders_between_dates(&engine, &after, &before)
     })
     .await
@@ -958,21 +966,27 @@ async fn expect_lazy<T>(
 /// The rows that SQLite has returned, as sqlx reports them when the statement is
 /// over: once the connection is closed, all have been reported.
 async fn expect_reads_few<T>(
+    taken: u64,
     asked: &str,
     database: &Database,
     call: impl FnOnce() -> Rows<T>,
 ) -> Outcome {
     let recording = Recording::start();
     let mut rows = call();
-    let asked = format!("{asked}, one row taken of 10,000, a pause, then dropped");
-    take_one(&asked, &mut rows).await?;
-    let_others_work(database).await?;
+    let asked = match taken {
+        1 => format!("{asked}, one row taken of 10,000, a pause, then dropped"),
+        _ => format!("{asked}, {taken} rows taken of 10,000, a pause after each, then dropped"),
+    };
+    for _ in 0..taken {
+        take_one(&asked, &mut rows).await?;
+        let_others_work(database).await?;
+    }
     drop(rows);
     expect_closed(database, &asked).await?;
     let statements = recording.statements();
     let read: u64 = statements.iter().map(|s| s.rows_returned).sum();
     ensure(
-        (1..=1 + AHEAD).contains(&read),
+        (taken..=taken + AHEAD).contains(&read),
         asked,
         format!("at most {AHEAD} more rows read from the database"),
         format!("{read} rows read"),

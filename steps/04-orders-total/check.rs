@@ -622,8 +622,20 @@ async fn one_order_fails() -> Outcome {
         "Err(Database(..))",
         format_args!("{result:?}"),
     )?;
-    // The aborted queries must not be counted by a later check.
-    database.wait_until_closed().await
+    // The aborted queries must not be counted below, or by a later check.
+    database.wait_until_closed().await?;
+
+    let asked = "get_total_cost_of_orders for 1, without the table order_items";
+    let recording = Recording::start();
+    let result = get_total_cost_of_orders(&engine, vec![1]).await;
+    database.wait_until_closed().await?;
+    let opened = recording.connections_opened();
+    ensure(
+        result.is_err() && opened == 1,
+        asked,
+        "one connection opened, and the error of its query",
+        format_args!("{opened} connections opened, then {result:?}"),
+    )
 }
 
 /// Waits until the tasks of a call are gone, those that it has left running

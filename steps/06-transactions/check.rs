@@ -37,6 +37,11 @@ fn main() -> ExitCode {
         )
         .check(
             "06.1",
+            "a begin that fails for another reason says for which",
+            begin_fails_otherwise,
+        )
+        .check(
+            "06.1",
             "a transaction stores at its commit, and nothing when it is dropped",
             begin_then_drop_or_commit,
         )
@@ -223,6 +228,20 @@ async fn begin_fails_when_busy() -> Outcome {
         engine.begin().await.map(drop)
     })
     .await
+}
+
+async fn begin_fails_otherwise() -> Outcome {
+    let database = Database::sample().await?;
+    let asked = "engine.begin() over a database file that does not exist";
+    let url = format!("{}-missing", database.url());
+    let engine = Engine::new(&url, EngineConfig::default()).or_fail("Engine::new")?;
+    let begun = engine.begin().await.map(drop);
+    ensure(
+        matches!(&begun, Err(Error::Database(sqlx::Error::Database(_)))),
+        asked,
+        "the error of SQLite, as an Error::Database",
+        format!("{begun:?}"),
+    )
 }
 
 /// The error must be one that clients hear as status 503.
@@ -440,7 +459,8 @@ async fn rules_are_not_too_strict() -> Outcome {
     for id in [twin, -2, 0] {
         database.add_item(id, "Rye's \"best\"", 300).await?;
     }
-    let many = many_lines(&database).await?;
+    // Three values for each are more than one statement may have.
+    let many = many_lines(&database, 11_000).await?;
     let service = service(&database, EngineConfig::default())?;
     for lines in [
         vec![(2, 1)],
@@ -492,7 +512,7 @@ async fn answered_is_stored() -> Outcome {
         database.add_customer(id, "Dana O'Hara").await?;
         database.add_item(id, "Rye", 300).await?;
     }
-    let many = many_lines(&database).await?;
+    let many = many_lines(&database, 200).await?;
     let service = service(&database, EngineConfig::default())?;
     for (customer, lines) in [
         (1, vec![(4, 3), (1, 7), (3, 1)]),
@@ -1156,14 +1176,16 @@ fn new_items(lines: &[(i64, i64)]) -> Vec<NewOrderItem> {
 }
 
 /// 200 lines, in no order of their ids, and the items for them.
-async fn many_lines(database: &Database) -> Result<Vec<(i64, i64)>, Failure> {
+async fn many_lines(database: &Database, count: i64) -> Result<Vec<(i64, i64)>, Failure> {
     database
-        .execute(
-            "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 299)
-             INSERT INTO item (id, name, price_cents) SELECT i, 'Item ' || i, i FROM n",
-        )
+        .execute(&format!(
+            "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n LIMIT {count})
+             INSERT INTO item (id, name, price_cents) SELECT i, 'Item ' || i, i FROM n"
+        ))
         .await?;
-    Ok((0..200).map(|i| (100 + i * 77 % 200, 1 + i)).collect())
+    Ok((0..count)
+        .map(|i| (100 + i * 7919 % count, 1 + i))
+        .collect())
 }
 
 /// The order as [`stored`] shows it.
@@ -1271,7 +1293,11 @@ async fn poll_until<F: Future>(mut stop: impl FnMut() -> bool, future: F) -> Opt
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending if stop() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+        Poll::Pending => {
+            // Nothing wakes this future when a task of its own gets on.
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
     })
     .await
 }

@@ -78,16 +78,20 @@
 //!   {"todo": "05.1", "name": "connections stay within the limit", "status": "failed",
 //!    "asked": "50 clients at once: GET /api/order_total/1",
 //!    "expected": "at most 4 connections opened", "got": "50 connections opened",
-//!    "file": "steps/05-engine/exercise/src/db/base.rs", "line": 31},
+//!    "file": "steps/05-engine/exercise/src/db/base.rs", "line": 31,
+//!    "reread": {"section": "A pool lends connections",
+//!               "file": "steps/05-engine/README.md", "line": 120},
+//!    "hint": "./run.sh hint 05.1"},
 //!   {"todo": "05.2", "name": "an order's total is that of its items", "status": "passed",
-//!    "asked": null, "expected": null, "got": null, "file": null, "line": null}]}
+//!    "asked": null, "expected": null, "got": null, "file": null, "line": null,
+//!    "reread": null, "hint": null}]}
 //! ```
 //!
-//! `file` (relative to the workspace) and `line` say where `TODO(05.1)` is, and are
-//! `null` if the source does not contain it. The `status` of a check is `passed`,
-//! `failed`, or `not-run` after an earlier check of its task that did not end;
-//! `failed` in the object counts the last two. The exit code is 0 when all checks
-//! passed and 1 otherwise.
+//! This is a [`course::Verdict`]. `file` (relative to the workspace) and `line` say
+//! where `TODO(05.1)` is, and are `null` if the source does not contain it. The
+//! `status` of a check is `passed`, `failed`, or `not-run` after an earlier check of
+//! its task that did not end; `failed` in the object counts the last two. The exit
+//! code is 0 when all checks passed and 1 otherwise.
 
 mod database;
 mod failure;

@@ -1,13 +1,13 @@
 //! Cargo: what there is to build, and building a step's programs.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
+use std::{env, fs};
 
 use course::{Side, Step, tidy};
 use serde::Deserialize;
@@ -185,17 +185,7 @@ pub fn build(
             command.args(["-p", &package.name]);
         }
     }
-    // Not `--quiet`: cargo would then wait for another cargo without a word.
-    let mut child = command
-        .args(["--color", "never"])
-        .env("CARGO_TERM_QUIET", "false")
-        .env("CARGO_TERM_VERBOSE", "false")
-        .env("CARGO_TERM_PROGRESS_WHEN", "never")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| no_cargo(&error))?;
-    let heard = child.stderr.take().map(|it| thread::spawn(|| listen(it)));
+    let (mut child, heard) = start(&mut command)?;
     let mut program = None;
     let mut broken = BTreeSet::new();
     let mut errors = Vec::new();
@@ -237,7 +227,7 @@ pub fn build(
         .wait()
         .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
     // All that cargo says comes before what we say.
-    let _ = heard.map(thread::JoinHandle::join);
+    let _ = heard.join();
     match program {
         Some(program) if status.success() => {
             eprint!("{warnings}");
@@ -260,6 +250,71 @@ pub fn build(
              (a missing C compiler, no network for the first build, a changed Cargo.toml)",
         )),
     }
+}
+
+/// Builds programs of the service and the tools, and returns the path of the
+/// first. `--workspace --bin` resolves the dependencies' features for the workspace
+/// as a whole, so that nothing is built a second time.
+///
+/// # Errors
+/// Cargo is missing, or the build fails (exit code 3).
+pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<PathBuf, Trouble> {
+    let mut command = cargo(project);
+    command.args([
+        "build",
+        "--workspace",
+        "--message-format=json-render-diagnostics",
+    ]);
+    for bin in bins {
+        command.args(["--bin", bin]);
+    }
+    if release {
+        command.arg("--release");
+    }
+    let (mut child, heard) = start(&mut command)?;
+    let mut program = None;
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
+        let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
+        if let Ok(message) = serde_json::from_str::<Message>(&line)
+            && message
+                .target
+                .is_some_and(|target| bins.first() == Some(&&*target.name))
+            && message.executable.is_some()
+        {
+            program = message.executable;
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
+    let _ = heard.join();
+    program.filter(|_| status.success()).ok_or_else(|| {
+        Trouble::environment(format!("{} could not be built: see above", bins.join(", ")))
+    })
+}
+
+/// Starts a build whose messages come on stdout; the thread passes on what cargo
+/// says besides. Not `--quiet`: cargo would then wait for another cargo without a
+/// word.
+fn start(command: &mut Command) -> Result<(Child, thread::JoinHandle<()>), Trouble> {
+    let (stderr, writer) = io::pipe().map_err(|error| no_cargo(&error))?;
+    let child = command
+        .args(["--color", "never"])
+        .env("CARGO_TERM_QUIET", "false")
+        .env("CARGO_TERM_VERBOSE", "false")
+        .env("CARGO_TERM_PROGRESS_WHEN", "never")
+        .stdout(Stdio::piped())
+        .stderr(writer)
+        .spawn()
+        .map_err(|error| no_cargo(&error));
+    // The command holds the pipe's end too, and would keep it open.
+    command.stderr(Stdio::null());
+    Ok((child?, thread::spawn(|| listen(stderr))))
 }
 
 /// What to do about a `.env` file that sqlx cannot read.
@@ -364,6 +419,22 @@ impl Diagnostic {
             places: spans.into_iter().filter_map(place).collect(),
         }
     }
+}
+
+/// The names of a crate's examples, in order.
+pub fn examples(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder.join("examples")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".rs").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// A program that is missing on the machine is no mistake in the code.

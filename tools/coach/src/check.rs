@@ -132,7 +132,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         diff: format!("./run.sh diff {}", step.label()),
     };
     let mut last = Last::load(project, &step);
-    let lost = match side {
+    let gone = match side {
         Side::Exercise => markers::lost(project, &step),
         Side::Solution => Vec::new(),
     };
@@ -148,7 +148,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             let chapter = step.chapter_text();
             report.errors = errors
                 .into_iter()
-                .map(|error| lead(project, &step, &chapter, error, changed.as_ref(), &lost))
+                .map(|error| lead(project, &step, &chapter, error, changed.as_ref(), &gone))
                 .collect();
         }
         Built::Program { program, target } => {
@@ -178,11 +178,11 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
         screen::print(&(text + "\n"));
     } else {
-        report.show(&step, whole, &lost);
+        report.show(&step, whole, &gone);
     }
     if report.status != Status::Passed {
-        for lost in &lost {
-            eprintln!("\n{lost}");
+        for task in &gone {
+            eprintln!("\n{task}");
         }
     }
     Ok(if report.status == Status::Passed {

@@ -33,14 +33,13 @@ pub fn clean(project: &Project) -> Result<(), Trouble> {
              to empty it: cargo clean"
         )));
     }
-    let bytes = machine::size(&target);
     empty(&target)
         .map_err(|error| Trouble::environment(format!("{shown}: {error}; run it again")))?;
-    let mut text = format!("freed {} in {shown}\n", machine::human(bytes));
+    let mut text = format!("removed what was built in {shown}\n");
     let kept = kept(project);
     if !kept.is_empty() {
         // Writing into a String cannot fail.
-        let _ = writeln!(text, "kept  {}", kept.join(", "));
+        let _ = writeln!(text, "kept {}", kept.join(", "));
     }
     screen::print(&text);
     Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io, ops::Range};
 
 use course::{Region, Side, Step, regions, slashed};
-use similar::{Algorithm, ChangeTag, DiffOp, TextDiff};
+use similar::{Algorithm, DiffOp, TextDiff};
 
 use crate::project::Project;
 use crate::screen;
@@ -106,7 +106,8 @@ impl Sides {
             files.extend(self::files(&self.old)?);
         }
         let mut changes = Vec::new();
-        for file in &files {
+        // The learner's own tests are not a part of the way.
+        for file in files.iter().filter(|file| !file.starts_with("tests")) {
             let old = text(&self.old.join(file), self.rename_old.as_ref())?;
             let new = text(&self.new.join(file), self.rename_new.as_ref())?;
             if old != new {
@@ -173,35 +174,20 @@ impl Changed {
         }
         let tasks = self.tasks();
         let changes = self.diff();
-        for group in changes.grouped_ops(CONTEXT) {
-            let old_lines = span(&group, DiffOp::old_range);
-            let new_lines = span(&group, DiffOp::new_range);
-            let mut heading = String::new();
+        for hunk in changes.unified_diff().context_radius(CONTEXT).iter_hunks() {
+            let text = hunk.to_string();
+            let (head, lines) = text.split_once('\n').unwrap_or((&text, ""));
+            patch.push_str(head);
             for task in &tasks {
-                if changed(&group).any(|lines| lines.start <= task.end && task.start <= lines.end) {
-                    heading.push(' ');
-                    heading.push_str(task.title);
+                let in_task =
+                    |lines: Range<usize>| lines.start <= task.end && task.start <= lines.end;
+                if changed(hunk.ops()).any(in_task) {
+                    patch.push(' ');
+                    patch.push_str(task.title);
                 }
             }
-            let _ = writeln!(
-                patch,
-                "@@ -{} +{} @@{heading}",
-                position(&old_lines),
-                position(&new_lines)
-            );
-            for op in &group {
-                for change in changes.iter_changes(op) {
-                    patch.push(match change.tag() {
-                        ChangeTag::Equal => ' ',
-                        ChangeTag::Delete => '-',
-                        ChangeTag::Insert => '+',
-                    });
-                    patch.push_str(change.value());
-                    if change.missing_newline() {
-                        patch.push_str("\n\\ No newline at end of file\n");
-                    }
-                }
-            }
+            patch.push('\n');
+            patch.push_str(lines);
         }
     }
 
@@ -307,28 +293,27 @@ fn text(file: &Path, rename: Option<&(String, String)>) -> Result<Option<String>
     }
 }
 
-/// The crate's files, relative to its folder: without the learner's own tests,
-/// hidden files, and what programs leave behind.
-fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
+/// What a learner writes in a crate, relative to its folder: without hidden files, and
+/// what programs and editors leave behind.
+///
+/// # Errors
+/// A folder cannot be read; the text names it.
+pub fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(next) = waiting.pop() {
         let entries = fs::read_dir(&next)
             .map_err(|error| Trouble::environment(format!("{}: {error}", next.display())))?;
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                continue;
-            };
-            let at_the_top = next == folder;
-            if name.starts_with('.') || (at_the_top && matches!(name, "target" | "tests")) {
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let extension = path.extension().and_then(|it| it.to_str());
+            if name.as_encoded_bytes().starts_with(b".") || (name == "target" && next == folder) {
                 continue;
             }
-            if path.is_dir() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path);
-            } else if matches!(
-                path.extension().and_then(|it| it.to_str()),
-                Some("rs" | "toml" | "sql" | "md" | "html")
-            ) && let Ok(file) = path.strip_prefix(folder)
+            } else if matches!(extension, Some("rs" | "toml" | "sql" | "md" | "html"))
+                && let Ok(file) = path.strip_prefix(folder)
             {
                 found.insert(file.to_path_buf());
             }
@@ -343,23 +328,6 @@ fn changed(group: &[DiffOp]) -> impl Iterator<Item = Range<usize>> {
         .iter()
         .filter(|op| !matches!(op, DiffOp::Equal { .. }))
         .map(DiffOp::old_range)
-}
-
-fn span(group: &[DiffOp], range: impl Fn(&DiffOp) -> Range<usize>) -> Range<usize> {
-    let start = group.first().map_or(0, |op| range(op).start);
-    let end = group.last().map_or(0, |op| range(op).end);
-    start..end
-}
-
-/// A range of lines as a hunk's head has it: from 1, and for an empty range the
-/// line before it.
-fn position(lines: &Range<usize>) -> String {
-    let first = if lines.is_empty() {
-        lines.start
-    } else {
-        lines.start + 1
-    };
-    format!("{first},{}", lines.len())
 }
 
 /// The patch in colours: heads bold, positions cyan, old lines red, new green.

@@ -48,13 +48,10 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     let hints = pages::hints(&text);
     let tasks = step.tasks(&project.root, Side::Exercise);
-    let lost = markers::lost(project, &step);
+    let gone = markers::lost(project, &step);
     let numbers = tasks.iter().filter_map(Task::number);
-    let first = numbers.chain(lost.iter().filter_map(Lost::number)).min();
-    let known = |number| {
-        tasks.iter().any(|task| task.number() == Some(number))
-            || hints.iter().any(|(task, _)| *task == number)
-    };
+    let first = numbers.chain(gone.iter().filter_map(Lost::number)).min();
+    let known = |number| hints.iter().any(|(task, _)| *task == number);
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
     let (number, why) = match asked {
@@ -99,40 +96,24 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         let _ = writeln!(out, "{id} {why}.");
     }
     let task = tasks.iter().find(|task| task.number() == Some(number));
-    let location = match lost.iter().find(|task| task.number() == Some(number)) {
+    let location = match gone.iter().find(|task| task.number() == Some(number)) {
         Some(lost) => lost.to_string(),
         None => task.map_or_else(|| format!("TODO({id})"), Task::location),
     };
     let _ = writeln!(out, "{id}, hint {level} of 3: {}", name.to_lowercase());
     let _ = writeln!(out, "{location}\n");
-    for (_, name) in Last::load(project, &step)
-        .failed
-        .iter()
-        .filter(|(todo, _)| ids(todo).any(|id| task_number(id) == Some(number)))
-    {
-        let fits = |part: &&Section| {
-            pages::condition(part.heading).is_some_and(|words| name.contains(words))
-        };
-        if let Some(Section { text: body, .. }) = parts.iter().find(fits) {
-            let _ = writeln!(out, "\"{name}\" failed.");
-            out.push_str(&prose::render(body, colour));
-            out.push('\n');
-            break;
-        }
+    let last = Last::load(project, &step);
+    if let Some((name, body)) = for_the_mistake(parts, &last, number) {
+        let _ = writeln!(out, "\"{name}\" failed.");
+        out.push_str(&prose::render(body, colour));
+        out.push('\n');
     }
     out.push_str(&prose::render(body, colour));
+    let solution = format!("Our solution: ./run.sh diff {}", step.label());
     let _ = match (level, more && before == 3) {
         (1 | 2, _) => writeln!(out, "\nMore: ./run.sh hint {id} more"),
-        (_, false) => writeln!(
-            out,
-            "\nThat was the last hint. Our solution: ./run.sh diff {}",
-            step.label()
-        ),
-        (_, true) => writeln!(
-            out,
-            "\nThere is no further hint. Our solution: ./run.sh diff {}",
-            step.label()
-        ),
+        (_, false) => writeln!(out, "\nThat was the last hint. {solution}"),
+        (_, true) => writeln!(out, "\nThere is no further hint. {solution}"),
     };
     screen::print(&out);
     Progress::update(&project.root, |progress| {
@@ -141,6 +122,23 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         }
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first check of the task that failed last and has a part of its own in the
+/// hints, with this part.
+fn for_the_mistake<'a>(
+    parts: &[Section<'a>],
+    last: &'a Last,
+    number: u32,
+) -> Option<(&'a str, &'a str)> {
+    let of_task = |todo: &str| ids(todo).any(|id| task_number(id) == Some(number));
+    let mut failed = last.failed.iter().filter(|(todo, _)| of_task(todo));
+    failed.find_map(|(_, name)| {
+        let fits = |part: &&Section| {
+            pages::condition(part.heading).is_some_and(|words| name.contains(words))
+        };
+        Some((name.as_str(), parts.iter().find(fits)?.text))
+    })
 }
 
 fn join(numbers: impl Iterator<Item = u32>, step: &str) -> String {

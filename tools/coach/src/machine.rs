@@ -1,6 +1,5 @@
 //! What the machine gives: cargo, folders and their size.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{env, fs, io};
@@ -31,39 +30,6 @@ pub fn target_folder(project: &Project) -> PathBuf {
         .and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok())
         .and_then(|metadata| Some(PathBuf::from(metadata["target_directory"].as_str()?)))
         .unwrap_or_else(|| project.root.join("target"))
-}
-
-/// The bytes that a folder takes on the disk; a file with several names, of
-/// which cargo makes many, counts once. What cannot be read does not count.
-pub fn size(folder: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut seen = BTreeSet::new();
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(next) = waiting.pop() {
-        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else {
-                bytes += file_size(&metadata, &mut seen);
-            }
-        }
-    }
-    bytes
-}
-
-#[cfg(unix)]
-fn file_size(metadata: &fs::Metadata, seen: &mut BTreeSet<(u64, u64)>) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let first = metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino()));
-    if first { metadata.blocks() * 512 } else { 0 }
-}
-
-#[cfg(not(unix))]
-fn file_size(metadata: &fs::Metadata, _: &mut BTreeSet<(u64, u64)>) -> u64 {
-    metadata.len()
 }
 
 /// `1.2 GB`, `34.5 MB`, `12 kB`.
@@ -113,18 +79,6 @@ mod tests {
         ] {
             assert_eq!(human(bytes), text);
         }
-    }
-
-    #[test]
-    fn a_file_with_two_names_counts_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let one = folder.path().join("a/one");
-        fs::create_dir(folder.path().join("a")).unwrap();
-        fs::write(&one, vec![1; 100_000]).unwrap();
-        let alone = size(folder.path());
-        assert!((100_000..200_000).contains(&alone), "{alone}");
-        fs::hard_link(&one, folder.path().join("two")).unwrap();
-        assert_eq!(size(folder.path()), alone);
     }
 
     #[test]

@@ -1,16 +1,12 @@
-//! Keeps `target/` small: what was built for steps that have not been checked
-//! for a while is removed. Cargo builds it again when it is needed, in a few
-//! seconds.
+//! Keeps `target/` small: what was built for steps that have not been checked for a
+//! while is removed. Cargo builds it again when it is needed, in a few seconds.
 //!
-//! Each side of a step leaves some 80 MB, of which half are files that only make
-//! the next build of that very crate faster. Cargo removes nothing by itself, so
-//! all steps together would be gigabytes.
+//! Each side of a step leaves some 80 MB, of which half are files that only make the
+//! next build of that very crate faster. Cargo removes nothing by itself, so all steps
+//! together would be gigabytes.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// How many crates keep the files for a faster next build. A side of a step
 /// counts as three: library, service and check.
@@ -37,45 +33,36 @@ pub fn prune(debug: &Path, in_use: &Path) {
         let _ = fs::remove_dir_all(folder);
     }
     let deps = debug.join("deps");
-    let in_use = in_use.file_name();
-    for program in older(&deps, PROGRAMS, |name| name.starts_with("check-")) {
-        if program.file_name() != in_use {
+    let checks = older(&deps, PROGRAMS, |name| name.starts_with("check-"));
+    let services = older(&deps, PROGRAMS, |name| service(name).is_some());
+    for program in checks.into_iter().chain(services) {
+        let name = program.file_name().unwrap_or_default();
+        if Some(name) != in_use.file_name() {
+            // A service is the same file under the name that people use.
+            if let Some(name) = name.to_str().and_then(service) {
+                let _ = fs::remove_file(debug.join(name));
+            }
             let _ = fs::remove_file(program);
         }
-    }
-    for program in older(&deps, PROGRAMS, |name| service(name).is_some()) {
-        // The same file under the name that people use.
-        let name = program.file_name().and_then(|name| name.to_str());
-        if let Some(name) = name.and_then(service) {
-            let _ = fs::remove_file(debug.join(name));
-        }
-        let _ = fs::remove_file(program);
     }
 }
 
 /// All but the `keep` youngest entries of `folder` whose name has no extension
 /// and is `wanted`.
 fn older(folder: &Path, keep: usize, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let mut entries: BTreeSet<(SystemTime, PathBuf)> = BTreeSet::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let program = name
-            .to_str()
-            .is_some_and(|name| !name.contains('.') && wanted(name));
-        if program && let Ok(modified) = modified(&entry.path()) {
-            entries.insert((modified, entry.path()));
-        }
-    }
-    let old = entries.len().saturating_sub(keep);
-    entries
-        .into_iter()
-        .take(old)
-        .map(|(_, path)| path)
-        .collect()
-}
-
-fn modified(path: &Path) -> io::Result<SystemTime> {
-    path.symlink_metadata()?.modified()
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut entries: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let name = name
+                .to_str()
+                .filter(|name| !name.contains('.') && wanted(name))?;
+            Some((entry.metadata().ok()?.modified().ok()?, folder.join(name)))
+        })
+        .collect();
+    entries.sort_unstable();
+    entries.truncate(entries.len().saturating_sub(keep));
+    entries.into_iter().map(|(_, path)| path).collect()
 }
 
 /// `step05-exercise` for `step05_exercise-0123456789abcdef`, the name of a
@@ -91,7 +78,7 @@ fn service(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 

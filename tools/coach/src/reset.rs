@@ -1,16 +1,15 @@
 //! `reset`, `solve` and `restore`: other files in place of the learner's, which
 //! are saved first.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use course::starter::{self, Files, Starter, package_names};
 use course::{Progress, Side, Step};
 
-use crate::backup::{self, Changes, Content, Disk, FOLDER, Place, RealDisk, Wanted};
+use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
@@ -22,17 +21,30 @@ pub struct Keeper<'a, D: Disk> {
     /// For the names of backups, `2026-11-21_225500`.
     pub date: String,
     /// Takes what is to be shown.
-    pub say: &'a mut dyn FnMut(&str),
+    pub say: Box<dyn FnMut(&str) + 'a>,
 }
 
-/// Puts the exercise back as it was published. Files that only the learner has
-/// stay. The step is then no longer done.
+/// The one that works with the real disk.
+pub fn keeper(project: &Project) -> Keeper<'_, RealDisk> {
+    Keeper {
+        project,
+        disk: RealDisk,
+        // UTC, so that the order of the names is that of the backups.
+        date: jiff::Timestamp::now()
+            .strftime("%Y-%m-%d_%H%M%S")
+            .to_string(),
+        // Not `screen::print`, which ends the program when nobody reads: what was
+        // begun is finished.
+        say: Box::new(|text| drop(io::stdout().lock().write_all(text.as_bytes()))),
+    }
+}
+
+/// See [`Keeper::reset`]. The step is then no longer done.
 ///
 /// # Errors
-/// An unknown step (exit code 2); the exercise cannot be saved or written, or
-/// the solution is not as published (exit code 3).
+/// As there.
 pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
-    with_disk(project, |mut keeper| keeper.reset(step))?;
+    keeper(project).reset(step)?;
     let (step, _) = project.resolve(step)?;
     Progress::update(&project.root, |progress| {
         progress.set_done(&step, false);
@@ -41,69 +53,51 @@ pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Puts the solution's files in place of the exercise's. Files that only the
-/// learner has stay.
+/// See [`Keeper::restore`]; without a name, lists the backups.
 ///
 /// # Errors
-/// As [`reset`].
-pub fn solve(project: &Project, step: &str) -> Result<(), Trouble> {
-    with_disk(project, |mut keeper| keeper.solve(step))
-}
-
-/// Makes the exercise what it was when the backup was made; without a name,
-/// lists the backups.
-///
-/// The step is the one whose folder has the same words, whatever its number is
-/// now; `step` names another.
-///
-/// # Errors
-/// There is no such backup or no such step (exit code 2); otherwise as
-/// [`reset`].
+/// As there.
 pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Result<(), Trouble> {
     match name {
         None => screen::print(&list(project)?),
-        Some(name) => with_disk(project, |mut keeper| keeper.restore(name, step))?,
+        Some(name) => keeper(project).restore(name, step)?,
     }
     Ok(())
 }
 
-fn with_disk(
-    project: &Project,
-    verb: impl FnOnce(Keeper<RealDisk>) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
-    verb(Keeper {
-        project,
-        disk: RealDisk,
-        // UTC, so that the order of the names is that of the backups.
-        date: jiff::Timestamp::now()
-            .strftime("%Y-%m-%d_%H%M%S")
-            .to_string(),
-        say: &mut |text| {
-            // Not `screen::print`, which ends the program when nobody reads:
-            // what was begun is finished.
-            let _ = io::stdout().lock().write_all(text.as_bytes());
-        },
-    })
-}
-
 impl<D: Disk> Keeper<'_, D> {
-    /// See [`reset`].
+    /// Puts the exercise back as it was published. Files that only the learner has
+    /// stay.
+    ///
+    /// # Errors
+    /// An unknown step (exit code 2); the exercise cannot be saved or written, or
+    /// the solution is not as published (exit code 3).
     pub fn reset(&mut self, step: &str) -> Result<(), Trouble> {
         let project = self.project;
         let (step, _) = project.resolve(step)?;
         let files = as_published(project, &step)?;
-        self.put(&step, &published(files), "as published")
+        self.put(&step, &tree(files), false, "as published")
     }
 
-    /// See [`solve`].
+    /// Puts the solution's files in place of the exercise's. Files that only the
+    /// learner has stay.
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
     pub fn solve(&mut self, step: &str) -> Result<(), Trouble> {
         let (step, _) = self.project.resolve(step)?;
         let starter = read_starter(self.project, &step)?;
         let files = solution(self.project, &step, &starter)?;
-        self.put(&step, &published(files), "the solution")
+        self.put(&step, &tree(files), false, "the solution")
     }
 
-    /// See [`restore`].
+    /// Makes the exercise what it was when the backup was made. The step is the one
+    /// whose folder has the same words, whatever its number is now; `step` names
+    /// another.
+    ///
+    /// # Errors
+    /// There is no such backup or no such step (exit code 2); otherwise as
+    /// [`Self::reset`].
     pub fn restore(&mut self, name: &str, step: Option<&str>) -> Result<(), Trouble> {
         let project = self.project;
         let name = name.trim_end_matches('/');
@@ -123,28 +117,24 @@ impl<D: Disk> Keeper<'_, D> {
                 ))
             })?,
         };
-        let found = backup::scan(&folder)?;
-        let mut files: BTreeMap<PathBuf, Content> = found
-            .files
-            .iter()
-            .map(|file| (file.clone(), Content::SameAs(folder.join(file))))
-            .collect();
-        if let Some((old, new)) = renumbered(&folder, &step) {
-            rename(&folder, &mut files, &old, &new)?;
+        let mut files = backup::scan(&folder)?;
+        if let Some((old, new)) = renumbered(&files, &step) {
+            rename(&mut files, &old, &new);
             (self.say)(&format!(
                 "renamed   {old} to {new}, as the step is called now\n"
             ));
         }
-        let wanted = Wanted {
-            files,
-            folders: found.folders,
-            exactly: true,
-        };
-        self.put(&step, &wanted, &format!("as in {FOLDER}/{name}"))
+        self.put(&step, &files, true, &format!("as in {FOLDER}/{name}"))
     }
 
     /// Replaces the exercise's files and says what happened.
-    fn put(&mut self, step: &Step, wanted: &Wanted, what: &str) -> Result<(), Trouble> {
+    fn put(
+        &mut self,
+        step: &Step,
+        wanted: &Tree,
+        exactly: bool,
+        what: &str,
+    ) -> Result<(), Trouble> {
         let folder = step.crate_folder(Side::Exercise);
         let place = Place {
             root: &self.project.root,
@@ -152,12 +142,19 @@ impl<D: Disk> Keeper<'_, D> {
             folder: &folder,
         };
         let say = &mut self.say;
-        let changes = backup::replace(&mut self.disk, &place, wanted, &self.date, |name| {
-            // Before anything is changed, so that it is known also if we are ended.
-            say(&format!(
-                "saved     {FOLDER}/{name}\nundo      ./run.sh restore {name}\n"
-            ));
-        })?;
+        let changes = backup::replace(
+            &mut self.disk,
+            &place,
+            wanted,
+            exactly,
+            &self.date,
+            |name| {
+                // Before anything is changed, so that it is known also if we are ended.
+                say(&format!(
+                    "saved     {FOLDER}/{name}\nundo      ./run.sh restore {name}\n"
+                ));
+            },
+        )?;
         (self.say)(&report(&changes, self.project.short(&folder), what));
         Ok(())
     }
@@ -210,11 +207,11 @@ fn step_of(steps: &[Step], name: &str) -> Option<Step> {
 
 /// `("step05", "step06")` if the backup was made when the step had another
 /// number.
-fn renumbered(backup: &Path, step: &Step) -> Option<(String, String)> {
-    let manifest = |folder: &Path| fs::read_to_string(folder.join("Cargo.toml")).ok();
-    let (new, _) = package_names(&manifest(&step.crate_folder(Side::Solution))?)?;
+fn renumbered(backup: &Tree, step: &Step) -> Option<(String, String)> {
+    let manifest = step.crate_folder(Side::Solution).join("Cargo.toml");
+    let (new, _) = package_names(&fs::read_to_string(manifest).ok()?)?;
     let new = new.strip_suffix("-exercise")?;
-    let old = manifest(backup)?;
+    let old = str::from_utf8(backup.get(Path::new("Cargo.toml"))?).ok()?;
     let old = old
         .lines()
         .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix("-exercise\""))?;
@@ -223,28 +220,15 @@ fn renumbered(backup: &Path, step: &Step) -> Option<(String, String)> {
 
 /// Two packages of one name would keep cargo from building anything, and the
 /// check looks for the library by its new name.
-fn rename(
-    folder: &Path,
-    files: &mut BTreeMap<PathBuf, Content>,
-    old: &str,
-    new: &str,
-) -> Result<(), Trouble> {
-    for (file, content) in files {
-        if file
-            .extension()
-            .is_some_and(|end| end == "rs" || end == "toml")
+fn rename(files: &mut Tree, old: &str, new: &str) {
+    for (file, bytes) in files {
+        let ending = file.extension().unwrap_or_default();
+        if (ending == "rs" || ending == "toml")
+            && let Ok(text) = str::from_utf8(bytes)
         {
-            let path = folder.join(file);
-            let bytes = fs::read(&path)
-                .map_err(|error| Trouble::environment(format!("{}: {error}", path.display())))?;
-            if let Ok(text) = String::from_utf8(bytes)
-                && text.contains(old)
-            {
-                *content = Content::Bytes(text.replace(old, new).into_bytes());
-            }
+            *bytes = text.replace(old, new).into_bytes();
         }
     }
-    Ok(())
 }
 
 /// The exercise's files as they were published.
@@ -301,15 +285,11 @@ fn solution(project: &Project, step: &Step, starter: &Starter) -> Result<Files, 
     Ok(files)
 }
 
-fn published(files: Files) -> Wanted {
-    Wanted {
-        files: files
-            .into_iter()
-            .map(|(name, text)| (name.into(), Content::Bytes(text.into_bytes())))
-            .collect(),
-        folders: BTreeSet::new(),
-        exactly: false,
-    }
+fn tree(files: Files) -> Tree {
+    let files = files.into_iter();
+    files
+        .map(|(name, text)| (name.into(), text.into_bytes()))
+        .collect()
 }
 
 fn report(changes: &Changes, folder: &Path, what: &str) -> String {

@@ -49,13 +49,14 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     let folder = step.crate_folder(side);
     let name = request.name.as_deref();
     let example = name.unwrap_or(USUAL);
-    let wanted = if is_example(&folder, example) {
+    let examples = cargo::examples(&folder);
+    let wanted = if examples.iter().any(|known| known == example) {
         Wanted::Example(example)
-    } else if examples(&folder).is_empty() {
+    } else if examples.is_empty() {
         // A crate without examples whose program is linked with the timeline.
         Wanted::Bin
     } else {
-        return Err(no_such(&step, example, &examples(&folder)));
+        return Err(no_such(&step, example, &examples));
     };
     if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
         return Err(Trouble::usage(format!(
@@ -110,26 +111,6 @@ fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf,
     let words = [Some(step.label()), name].into_iter().flatten();
     let file: Vec<&str> = words.collect();
     Ok(folder.join(format!("{}.svg", file.join("-"))))
-}
-
-fn is_example(folder: &Path, name: &str) -> bool {
-    examples(folder).iter().any(|known| known == name)
-}
-
-/// The names of a crate's examples, in order.
-fn examples(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder.join("examples")) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".rs").map(str::to_owned)
-        })
-        .collect();
-    names.sort();
-    names
 }
 
 /// Whether the program of `./run.sh run` can be traced: a service would start,

@@ -1,48 +1,51 @@
 //! `watch`: checks a step whenever one of its files is saved.
 //!
-//! [`machine`] decides, this module does: threads for the files ([`notice`]),
-//! the keys ([`terminal`]), the signals and the run in progress ([`group`])
-//! send events through one channel, and one loop acts on them.
+//! Threads for the files ([`files`]), the keys ([`terminal`]), the signals and the
+//! run in progress ([`run`]) send events through one channel, and one loop acts on
+//! them. There is one run at a time: it is ended with all its processes before the
+//! next begins.
 
 mod files;
-mod group;
-mod machine;
-mod notice;
-mod output;
+mod run;
 mod terminal;
 
-use std::collections::VecDeque;
 use std::env;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
 
 use course::{Side, Step};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
 
 use crate::project::Project;
 use crate::trouble::Trouble;
-use files::Snapshot;
-use group::Run;
-use machine::{Because, Effect, Event, Machine, Outcome, Show, Why};
-use notice::Notice;
-use output::Capped;
-use terminal::{Keys, Screen};
+use run::{Capped, Run};
+use terminal::{Key, Screen};
 
 /// What the learner asked for.
 pub struct Request {
     /// Without it, the step that `check` would take.
     pub step: Option<String>,
-    /// Look at the files again and again instead of asking the system to tell
-    /// of saves.
-    pub poll: bool,
     /// Show every error of the compiler.
     pub all: bool,
+}
+
+/// What happens.
+enum Event {
+    /// These files have other contents than before.
+    Saved(Vec<String>),
+    /// A run has printed this.
+    Output(u64, Vec<u8>),
+    /// A run is over, and this is left to show of its output.
+    Ended(u64, Option<ExitStatus>, Vec<u8>),
+    Key(Key),
+    /// To end with this exit code.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "without signals"))]
+    Quit(u8),
+    /// We go on after a stop.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "without signals"))]
+    Resumed,
 }
 
 /// Checks a step now and after every save, until the learner ends it: exit code
@@ -57,188 +60,181 @@ pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         Some(text) => project.resolve(text)?,
         None => project.current()?,
     };
+    let side = side.unwrap_or(Side::Exercise);
     let coach = env::current_exe()
         .map_err(|error| Trouble::environment(format!("the coach's own program: {error}")))?;
+    let folder = step.crate_folder(side);
+    std::fs::read_dir(&folder).map_err(|error| {
+        Trouble::environment(format!("{}: {error}", project.short(&folder).display()))
+    })?;
     let (sender, events) = mpsc::channel();
-    let side = side.unwrap_or(Side::Exercise);
-    let notice = notice(project, &step, side, request.poll, &sender)?;
-    // From here on Ctrl-C is an event, and the terminal is given back.
     pass_on_signals(&sender)?;
     let mut watch = Watch {
         project,
-        snapshot: Snapshot::take(&step.crate_folder(side)),
+        files: files::watch(folder, &sender),
         step,
         side,
-        poll: request.poll,
         all: request.all,
         coach,
-        notice,
-        keys: Keys::start(&sender),
-        screen: Screen::new(),
-        machine: Machine::default(),
+        screen: Screen::start(&sender),
         run: None,
+        runs: 0,
+        started: Instant::now(),
+        passed: false,
+        hinted: false,
+        suspended: None,
         sender,
     };
     match watch.until_quit(&events) {
         Ok(code) => Ok(ExitCode::from(code)),
         // A reader that has gone away (`| head`) has what it wanted.
-        Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(Ended::Output(error)) => Err(Trouble::environment(format!(
-            "cannot write to stdout: {error}"
-        ))),
-        Err(Ended::Trouble(trouble)) => Err(trouble),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Trouble::environment(format!("watch: {error}"))),
     }
 }
 
-/// Why a watch ends that nobody has ended.
-enum Ended {
-    Output(io::Error),
-    Trouble(Trouble),
-}
-
-impl From<io::Error> for Ended {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-impl From<Trouble> for Ended {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
-    }
-}
-
-/// A watch and all that it holds; dropping it ends the run in progress and
-/// gives the terminal back.
+/// A watch and all that it holds; dropping it ends the run in progress and gives the
+/// terminal back.
 struct Watch<'a> {
     project: &'a Project,
     step: Step,
     side: Side,
-    poll: bool,
     all: bool,
     /// Our own program, for the other verbs.
     coach: PathBuf,
-    notice: Notice,
-    /// `None` without a terminal.
-    keys: Option<Keys>,
+    /// Dropping it ends the look at the files.
+    files: Sender<()>,
     screen: Screen,
-    machine: Machine,
     run: Option<Run>,
-    /// The files of the last scan.
-    snapshot: Snapshot,
+    /// How many there have been.
+    runs: u64,
+    /// When the last run began.
+    started: Instant,
+    /// The last run passed, and nothing has changed since.
+    passed: bool,
+    /// A hint was shown since the last run began.
+    hinted: bool,
+    /// After Ctrl-Z: whether a run was in progress.
+    suspended: Option<bool>,
     sender: Sender<Event>,
 }
 
 impl Watch<'_> {
-    fn until_quit(&mut self, events: &Receiver<Event>) -> Result<u8, Ended> {
+    /// The loop. An error means that nobody reads what we print, or that a run cannot
+    /// be started.
+    fn until_quit(&mut self, events: &Receiver<Event>) -> io::Result<u8> {
         self.introduce()?;
-        let mut effects: VecDeque<Effect> = self.machine.begin(Instant::now()).into();
-        loop {
-            while let Some(effect) = effects.pop_front() {
-                if let Effect::Exit(code) = effect {
-                    return Ok(code);
-                }
-                if let Some(answer) = self.act(effect)? {
-                    effects.extend(self.machine.on(answer, Instant::now()));
-                }
-            }
-            let event = match self.machine.deadline() {
-                None => events.recv().unwrap_or(Event::Tick),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    match events.recv_timeout(left) {
-                        Ok(event) => event,
-                        // We hold a sender ourselves: it is never disconnected.
-                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                            Event::Tick
-                        }
+        self.start("")?;
+        // We hold a sender ourselves: there is always another event.
+        for event in events {
+            match event {
+                Event::Output(run, bytes) => {
+                    if self.run.as_ref().is_some_and(|current| current.id == run) {
+                        self.screen.raw(&bytes)?;
                     }
+                    continue;
                 }
-            };
-            match &event {
-                Event::Output(run, bytes) if self.machine.shows(*run) => self.screen.raw(bytes)?,
-                Event::Resumed if self.keys.is_some() => Keys::take(),
+                Event::Ended(run, status, rest) => {
+                    if let Some(ended) = self.run.take_if(|current| current.id == run) {
+                        self.screen.raw(&rest)?;
+                        self.verdict(ended.id, status)?;
+                    }
+                    continue;
+                }
                 _ => {}
             }
-            effects.extend(self.machine.on(event, Instant::now()));
+            // Any other event shows that we go on, also where nobody could stop us.
+            if let Some(was_running) = self.suspended.take() {
+                self.screen.take_back();
+                if was_running {
+                    self.start(", after the stop")?;
+                } else if self.run.is_none() {
+                    self.prompt()?;
+                }
+            }
+            match event {
+                Event::Saved(files) => {
+                    self.stop("a newer save")?;
+                    self.start(&format!(", changed: {}", some_of(&files)))?;
+                }
+                Event::Resumed => self.screen.take_back(),
+                Event::Quit(code) => return self.quit(code),
+                Event::Key(Key::Quit) => return self.quit(0),
+                Event::Key(Key::Interrupt) => return self.quit(130),
+                Event::Key(Key::Again) => {
+                    self.stop("to run again")?;
+                    self.start(", asked for")?;
+                }
+                Event::Key(Key::Suspend) => self.suspend()?,
+                Event::Key(Key::Next) if self.passed && self.run.is_none() => self.advance()?,
+                Event::Key(key) => self.show(key)?,
+                Event::Output(..) | Event::Ended(..) => {}
+            }
         }
+        Ok(0)
     }
 
-    /// Does what the machine wants and gives the event that answers it, if any.
-    fn act(&mut self, effect: Effect) -> Result<Option<Event>, Ended> {
-        match effect {
-            Effect::Scan => {
-                let now = Snapshot::take(&self.step.crate_folder(self.side));
-                let changed = now.changed_since(&self.snapshot);
-                self.snapshot = now;
-                return Ok(Some(Event::Scanned(changed)));
-            }
-            Effect::Start { run, why, since } => {
-                self.screen
-                    .line("1", &head(&self.step.slug, run, &why, since))?;
-                let mut command = self.check();
-                let started = Run::start(run, &mut command, &self.sender).map_err(|error| {
-                    Trouble::environment(format!("{}: {error}", self.coach.display()))
-                })?;
-                self.run = Some(started);
-            }
-            Effect::Signal(id, stop) => {
-                if let Some(run) = self.run.as_ref().filter(|run| run.id() == id) {
-                    run.signal(stop);
-                }
-            }
-            Effect::Stopping(run, because) => {
-                let reason = match because {
-                    Because::NewerSave => "a newer save",
-                    Because::Asked => "to run again",
-                    Because::Suspended => "the watch is stopped too; it will run again",
-                    Because::Quit => "the watch ends",
-                };
-                self.screen
-                    .line("2", &format!("---- run {run} stopped: {reason} ----"))?;
-            }
-            Effect::Finish { run, outcome, took } => {
-                if let Some(finished) = self.run.take() {
-                    self.screen.raw(&finished.rest())?;
-                }
-                self.verdict(run, outcome, took)?;
-            }
-            Effect::Drop(_) => self.run = None,
-            Effect::Show(show) => self.show(show)?,
-            Effect::Advance => {
-                if self.advance()? {
-                    return Ok(Some(Event::Advanced));
-                }
-            }
-            Effect::Suspend => {
-                // Without a terminal nobody has pressed the key.
-                if let Some(keys) = &self.keys {
-                    keys.give_back();
-                    terminal::suspend();
-                    Keys::take();
-                    if !self.machine.is_running() {
-                        self.prompt(self.machine.passed())?;
-                    }
-                }
-            }
-            // The loop has dealt with it.
-            Effect::Exit(_) => {}
+    /// `why` goes on in the run's first line.
+    fn start(&mut self, why: &str) -> io::Result<()> {
+        self.runs += 1;
+        self.passed = false;
+        self.hinted = false;
+        self.started = Instant::now();
+        let (step, run) = (&self.step.slug, self.runs);
+        let time = jiff::Zoned::now().strftime("%H:%M:%S");
+        self.screen
+            .line("1", &format!("\n==== {step}, run {run}, {time}{why} ===="))?;
+        // Brief, since the failure has to be seen in a small terminal.
+        let mut check = self.verb(&["check", &self.step.slug, "--brief"]);
+        if self.side == Side::Solution {
+            check.arg("--solution");
         }
-        Ok(None)
+        if self.all {
+            check.arg("--all");
+        }
+        self.run = Some(Run::start(self.runs, &mut check, &self.sender)?);
+        Ok(())
     }
 
-    /// What is watched, and how.
+    /// Ends the run in progress, if there is one.
+    fn stop(&mut self, reason: &str) -> io::Result<()> {
+        let Some(run) = self.run.take() else {
+            return Ok(());
+        };
+        self.screen
+            .line("2", &format!("---- run {} stopped: {reason} ----", run.id))
+    }
+
+    fn quit(&mut self, code: u8) -> io::Result<u8> {
+        self.stop("the watch ends")?;
+        Ok(code)
+    }
+
+    /// Gives the terminal back and stops us, and with us what has started us and waits
+    /// (`cargo coach`), as Ctrl-Z does. The next event is that somebody lets us go on.
+    fn suspend(&mut self) -> io::Result<()> {
+        let was_running = self.run.is_some();
+        // The limits of its checks would run out while it waits for us.
+        self.stop("the watch is stopped too; it will run again")?;
+        #[cfg(unix)]
+        {
+            self.screen.give_back();
+            self.suspended = Some(was_running);
+            let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+        }
+        #[cfg(not(unix))]
+        if was_running {
+            self.start(", after the stop")?;
+        }
+        Ok(())
+    }
+
+    /// What is watched.
     fn introduce(&mut self) -> io::Result<()> {
         let folder = self.step.crate_folder(self.side);
         let folder = self.project.short(&folder).display();
-        let how = match &self.notice.polls_because {
-            Some(reason) => format!(" (looking at the files again and again: {reason})"),
-            None => String::new(),
-        };
         self.screen
-            .line("2", &format!("watching {folder}{how}; q or Ctrl-C ends it"))
+            .line("2", &format!("watching {folder}; q or Ctrl-C ends it"))
     }
 
     /// The coach with a verb, as a child that shows colours if we do.
@@ -255,42 +251,28 @@ impl Watch<'_> {
         command
     }
 
-    /// Brief, since the failure has to be seen in a small terminal.
-    fn check(&self) -> Command {
-        let mut command = self.verb(&["check", &self.step.slug, "--brief"]);
-        if self.side == Side::Solution {
-            command.arg("--solution");
-        }
-        if self.all {
-            command.arg("--all");
-        }
-        command
-    }
-
-    fn verdict(&mut self, run: u64, outcome: Outcome, took: Duration) -> io::Result<()> {
-        let took = format!("{}.{} s", took.as_secs(), took.subsec_millis() / 100);
-        let (style, text) = match outcome {
-            Outcome::Passed => ("32", format!("passed in {took}")),
-            Outcome::Failed => ("31", format!("failed in {took}")),
-            Outcome::Trouble(code) => ("31", format!("could not check: exit code {code}")),
-            Outcome::Killed(signal) => {
-                let name = signal_name(signal).unwrap_or("a signal");
-                ("31", format!("was ended from outside: {name}"))
-            }
-            Outcome::Lost => ("31", "was lost".to_owned()),
+    fn verdict(&mut self, run: u64, status: Option<ExitStatus>) -> io::Result<()> {
+        let took = format!("{:.1} s", self.started.elapsed().as_secs_f64());
+        let (style, text) = match status.map(|status| (status.code(), status)) {
+            Some((Some(0), _)) => ("32", format!("passed in {took}")),
+            Some((Some(1), _)) => ("31", format!("failed in {took}")),
+            Some((Some(code), _)) => ("31", format!("could not check: exit code {code}")),
+            Some((None, status)) => ("31", format!("was ended from outside: {status}")),
+            None => ("31", "was lost".to_owned()),
         };
+        self.passed = style == "32";
         self.screen
             .line(style, &format!("---- run {run} {text} ----"))?;
-        self.prompt(outcome == Outcome::Passed)
+        self.prompt()
     }
 
     /// What can be done now.
-    fn prompt(&mut self, passed: bool) -> io::Result<()> {
-        if self.keys.is_none() {
+    fn prompt(&mut self) -> io::Result<()> {
+        if !self.screen.has_keys() {
             return self.screen.line("2", "waiting for a save");
         }
         let next = match self.next_step() {
-            Some(next) if passed => format!("n next step ({}), ", next.slug),
+            Some(next) if self.passed => format!("n next step ({}), ", next.slug),
             _ => String::new(),
         };
         let text = format!(
@@ -299,21 +281,23 @@ impl Watch<'_> {
         self.screen.line("2", &text)
     }
 
-    fn show(&mut self, show: Show) -> io::Result<()> {
+    fn show(&mut self, key: Key) -> io::Result<()> {
         let label = self.step.label().to_owned();
-        match show {
-            Show::Hint { more: false } => self.other_verb(&["hint", &label])?,
-            Show::Hint { more: true } => self.other_verb(&["hint", &label, "more"])?,
-            Show::Diff => self.other_verb(&["diff", &label])?,
-            Show::NotYet => self.screen.line(
-                "2",
-                &format!(
+        match key {
+            Key::Hint if std::mem::replace(&mut self.hinted, true) => {
+                self.other_verb(&["hint", &label, "more"])?;
+            }
+            Key::Hint => self.other_verb(&["hint", &label])?,
+            Key::Diff => self.other_verb(&["diff", &label])?,
+            Key::Next => {
+                let text = format!(
                     "{} has not passed yet; ./run.sh list shows all steps, \
                      ./run.sh checkout NN goes to any",
                     self.step.slug
-                ),
-            )?,
-            Show::Keys => self.screen.line(
+                );
+                self.screen.line("2", &text)?;
+            }
+            _ => self.screen.line(
                 "0",
                 "h  a hint; again: the next one\n\
                  d  what is left to do, from your exercise to the solution\n\
@@ -323,12 +307,12 @@ impl Watch<'_> {
                  ?  these keys",
             )?,
         }
-        if self.machine.is_running() {
-            return self.screen.line("2", "---- the run goes on ----");
-        }
-        match show {
-            Show::Hint { .. } | Show::Diff => self.prompt(self.machine.passed()),
-            Show::Keys | Show::NotYet => Ok(()),
+        if self.run.is_some() {
+            self.screen.line("2", "---- the run goes on ----")
+        } else if matches!(key, Key::Hint | Key::Diff) {
+            self.prompt()
+        } else {
+            Ok(())
         }
     }
 
@@ -350,49 +334,19 @@ impl Watch<'_> {
         steps.into_iter().find(|other| other.slug > self.step.slug)
     }
 
-    /// Goes to the next step; false if there is none.
-    fn advance(&mut self) -> Result<bool, Ended> {
+    /// Goes to the next step, if there is one.
+    fn advance(&mut self) -> io::Result<()> {
         let Some(next) = self.next_step() else {
-            self.screen.line("0", "That was the last step.")?;
-            return Ok(false);
+            return self.screen.line("0", "That was the last step.");
         };
         // Whatever comes of it, the next step is what the learner wants to see.
         self.other_verb(&["checkout", next.label()])?;
         self.side = Side::Exercise;
-        self.notice = notice(self.project, &next, self.side, self.poll, &self.sender)?;
-        self.snapshot = Snapshot::take(&next.crate_folder(self.side));
+        self.files = files::watch(next.crate_folder(self.side), &self.sender);
         self.step = next;
         self.introduce()?;
-        Ok(true)
+        self.start("")
     }
-}
-
-fn notice(
-    project: &Project,
-    step: &Step,
-    side: Side,
-    poll: bool,
-    events: &Sender<Event>,
-) -> Result<Notice, Trouble> {
-    let folder = step.crate_folder(side);
-    Notice::start(&folder, poll, events).map_err(|error| {
-        Trouble::environment(format!("{}: {error}", project.short(&folder).display()))
-    })
-}
-
-/// The line that a run begins with.
-fn head(step: &str, run: u64, why: &Why, since: Option<Duration>) -> String {
-    let time = clock().map_or_else(String::new, |time| format!(", {time}"));
-    let since = since.map_or_else(String::new, |since| {
-        format!(", {} after the last", words(since))
-    });
-    let why = match why {
-        Why::First => String::new(),
-        Why::Saved(files) => format!(", changed: {}", some_of(files)),
-        Why::Asked => ", asked for".to_owned(),
-        Why::Resumed => ", after the stop".to_owned(),
-    };
-    format!("\n==== {step}, run {run}{time}{since}{why} ====")
 }
 
 /// Three names at most, and how many more there are.
@@ -404,48 +358,29 @@ fn some_of(files: &[String]) -> String {
     }
 }
 
-/// A length of time for people: "0.4 s", "12 s", "3 min", "2 h".
-fn words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..10 => format!("{seconds}.{} s", time.subsec_millis() / 100),
-        10..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
-    }
-}
-
-/// The time of day by the learner's clock. Rust's standard library does not
-/// know the time zone.
-fn clock() -> Option<String> {
-    let output = Command::new("date")
-        .arg("+%H:%M:%S")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
 /// Turns signals into events.
+#[cfg(unix)]
 fn pass_on_signals(events: &Sender<Event>) -> Result<(), Trouble> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])
         .map_err(|error| Trouble::environment(format!("signals: {error}")))?;
     let events = events.clone();
-    thread::spawn(move || {
+    std::thread::spawn(move || {
         for signal in signals.forever() {
-            let event = match signal {
+            let _ = events.send(match signal {
                 // A shell has had the terminal meanwhile.
                 SIGCONT => Event::Resumed,
                 // As shells report a program that a signal has ended.
-                SIGTERM => Event::Quit(143),
-                SIGHUP => Event::Quit(129),
-                _ => Event::Quit(130),
-            };
-            let _ = events.send(event);
+                _ => Event::Quit(u8::try_from(128 + signal).unwrap_or(1)),
+            });
         }
     });
+    Ok(())
+}
+
+/// Ctrl-C is a key, or ends us as the system does it.
+#[cfg(not(unix))]
+fn pass_on_signals(_: &Sender<Event>) -> Result<(), Trouble> {
     Ok(())
 }
 
@@ -454,11 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_files_in_words() {
-        assert_eq!(words(Duration::from_millis(1_450)), "1.4 s");
-        assert_eq!(words(Duration::from_millis(59_900)), "59 s");
-        assert_eq!(words(Duration::from_secs(3_599)), "59 min");
-        assert_eq!(words(Duration::from_hours(2)), "2 h");
+    fn three_files_are_named() {
         let files: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
         assert_eq!(some_of(&files[..1]), "a");
         assert_eq!(some_of(&files), "a, b, c and 2 more");

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{self, Command};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use support::{Project, outcome};
@@ -156,7 +156,11 @@ fn compilers_that_are_missing_or_make_nothing_that_runs() {
     patient.fake("broken-cc", script);
     let mut command = patient.coach();
     command.env("CC", "broken-cc");
-    Patient::finds(&mut command, "C compiler", "what broken-cc makes ends with");
+    Patient::finds(
+        &mut command,
+        "C compiler",
+        "what broken-cc makes does not run",
+    );
 
     // Without cc there is no linker for Rust either.
     patient.fake("cc", "echo 'ld: error: library not found' >&2; exit 1");
@@ -170,18 +174,17 @@ fn compilers_that_are_missing_or_make_nothing_that_runs() {
 }
 
 #[test]
-fn a_port_that_is_taken_and_by_whom() {
+fn a_port_that_is_taken_or_not_named() {
     let patient = Patient::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut command = patient.coach();
     command.env("MARKETSVC_ADDR", &address);
-    let table = Patient::finds(&mut command, "port", &format!("{address} is taken"));
-    if cfg!(target_os = "linux") {
-        let id = process::id();
-        assert!(table.contains(&format!(", process {id}\n")), "{table}");
-        assert!(table.contains(&format!("kill {id}; or ")), "{table}");
-    }
+    // It may be our own service.
+    let (code, table, _) = outcome(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.contains(&format!("{address} is taken")), "{table}");
+    assert!(table.ends_with("\nnothing to fix, 1 warning\n"), "{table}");
     for address in ["9090", "nonsense:port", ""] {
         let mut command = patient.coach();
         command.env("MARKETSVC_ADDR", address);
@@ -245,62 +248,22 @@ fn a_full_disk_a_clock_that_is_behind_and_no_curl() {
 }
 
 #[test]
-fn run_sh_looks_for_itself_where_the_coach_cannot_be_built() {
+fn without_a_coach_there_is_a_line_with_what_to_do() {
     let patient = Patient::new();
-    let run_sh = || patient.command(patient.project.path("run.sh"));
-    let broken = || {
-        let mut command = run_sh();
-        command.env("MARKETSVC_ADDR", "127.0.0.1:1");
-        let (code, table, err) = outcome(&command.output().unwrap());
-        assert_eq!(code, Some(3), "{table}{err}");
-        assert!(
-            table.ends_with("could not be built: see above\n"),
-            "{table}{err}"
-        );
-        (table, err)
-    };
-    // The build fails: cargo says why, and all else is well.
     let manifest = patient.project.read("Cargo.toml");
     patient.project.write("Cargo.toml", &format!("{manifest}["));
-    let (table, err) = broken();
+    let mut command = patient.command(patient.project.path("run.sh"));
+    let (code, out, err) = outcome(&command.output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(3), ""));
     assert!(err.contains("Cargo.toml"), "{err}");
-    assert!(!table.contains("FIX"), "{table}");
-    assert!(table.contains("ok    rustc           1."), "{table}");
+    assert!(err.contains("rustup update stable"), "{err}");
+    patient.remove("cargo");
+    let mut command = patient.command(patient.project.path("run.sh"));
+    let (code, _, err) = outcome(&command.output().unwrap());
+    assert_eq!(code, Some(3));
     assert!(
-        table.contains("ok    C compiler      cc is there"),
-        "{table}"
+        err.starts_with("cargo was not found: install Rust"),
+        "{err}"
     );
-
-    // Each fault that a shell can see.
-    patient.fake("rustc", "echo 'rustc 1.93.1 (old)'");
-    assert!(
-        broken()
-            .0
-            .contains("FIX   rustc           1.93.1 (old); 1.94 or later")
-    );
-    for name in ["cargo", "cc", "curl", "rustc"] {
-        patient.remove(name);
-    }
-    let (table, _) = broken();
-    for name in ["cargo", "rustc", "cc", "curl"] {
-        assert!(
-            table.contains(&format!(" {name} was not found\n")),
-            "{table}"
-        );
-    }
-    assert_eq!(table.matches("FIX").count(), 4, "{table}");
-    assert_eq!(table.matches("-> ").count(), 4, "{table}");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let mut command = run_sh();
-    patient.project.write("file", "");
-    command
-        .env("MARKETSVC_ADDR", &address)
-        .env("CARGO_TARGET_DIR", patient.project.path("file/target"));
-    let (_, table, _) = outcome(&command.output().unwrap());
-    assert!(
-        table.contains(&format!("FIX   port            {address} is taken")),
-        "{table}"
-    );
-    assert!(table.contains("file cannot be written to"), "{table}");
+    assert_eq!(err.lines().count(), 1, "{err}");
 }

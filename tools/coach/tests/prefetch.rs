@@ -132,7 +132,7 @@ fn output(command: &mut Command) -> String {
 fn afterwards_no_network_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let mut registry = Registry::start(folder.path());
-    let project = Project::new();
+    let project = Project::with_coach();
     project.write(
         ".cargo/config.toml",
         &format!(

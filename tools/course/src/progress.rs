@@ -457,11 +457,7 @@ mod tests {
             let kept = strangers(&again.lines.concat());
             let mut rest = kept.iter();
             for word in &foreign {
-                assert!(
-                    rest.any(|kept| kept == word),
-                    "{text:?} has lost {:?}",
-                    word
-                );
+                assert!(rest.any(|kept| kept == word), "{text:?} has lost {word:?}");
             }
         }
     }

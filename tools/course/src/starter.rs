@@ -2,8 +2,8 @@
 //!
 //! `reset` needs to know how an exercise looked before the learner touched it.
 //! Git cannot tell: learners commit their work, and a downloaded archive has no
-//! git at all. A second copy of each exercise would double what has to
-//! be kept in step. But exercise and solution differ only in the tasks, so
+//! git at all. A second copy of each exercise would double what has to be kept
+//! in step. But exercise and solution differ only in the tasks, so
 //! `steps/NN-slug/starter.patch` holds just that, and a checksum of each of the
 //! exercise's files: what comes out is the published exercise or an error, also
 //! when somebody has edited the solution.
@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use diffy::Patch;
 use similar::TextDiff;
 
 /// The patch's name in a step's folder.
@@ -31,20 +32,12 @@ pub struct Starter {
     files: BTreeMap<String, File>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct File {
     /// Of the exercise's file.
     checksum: u64,
-    hunks: Vec<Hunk>,
-}
-
-#[derive(Debug)]
-struct Hunk {
-    /// Index of the first of the solution's lines that it covers.
-    start: usize,
-    /// With their line ends.
-    old: Vec<String>,
-    new: Vec<String>,
+    /// Where it differs from the solution's.
+    patch: Option<String>,
 }
 
 /// The name of an exercise's package and that of its solution, told by the
@@ -84,65 +77,34 @@ pub fn write(exercise: &Files, solution: &Files) -> String {
     text
 }
 
+/// Before each file's patch. A patch has no empty lines.
+const NEXT_FILE: &str = "\n\n--- solution/";
+
 impl Starter {
     /// Reads a `starter.patch`.
     ///
     /// # Errors
-    /// A line has no meaning; the text names it.
+    /// What cannot be read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut files: BTreeMap<String, File> = BTreeMap::new();
-        let mut current = String::new();
-        let mut lines = text.split_inclusive('\n').enumerate().peekable();
-        while let Some((index, line)) = lines.next() {
-            let bad = || format!("line {}: {}", index + 1, line.trim_end());
-            if let Some(rest) = line.strip_prefix("exercise ") {
-                let (sum, name) = rest.trim_end().split_once(' ').ok_or_else(bad)?;
-                let checksum = u64::from_str_radix(sum, 16).map_err(|_| bad())?;
-                if !is_inside(name) {
-                    return Err(bad());
+        let mut files = BTreeMap::new();
+        let mut parts = text.split(NEXT_FILE);
+        let head = parts.next().unwrap_or_default().lines();
+        for entry in head.filter_map(|line| line.strip_prefix("exercise ")) {
+            let (sum, name) = entry.split_once(' ').unwrap_or_default();
+            match u64::from_str_radix(sum, 16) {
+                Ok(checksum) if is_inside(name) => {
+                    let patch = None;
+                    files.insert(name.to_owned(), File { checksum, patch });
                 }
-                let file = File {
-                    checksum,
-                    hunks: Vec::new(),
-                };
-                files.insert(name.to_owned(), file);
-            } else if let Some(name) = line.strip_prefix("+++ exercise/") {
-                name.trim_end().clone_into(&mut current);
-            } else if let Some(ranges) = line.strip_prefix("@@ -") {
-                let file = files.get_mut(&current).ok_or_else(bad)?;
-                let (old, new) = ranges
-                    .split_once(" +")
-                    .and_then(|(old, rest)| Some((old, rest.split_once(" @@")?.0)))
-                    .ok_or_else(bad)?;
-                let (first, old_lines) = range(old).ok_or_else(bad)?;
-                let (_, new_lines) = range(new).ok_or_else(bad)?;
-                let mut hunk = Hunk {
-                    // An empty range names the line before it, another its first.
-                    start: first - usize::from(old_lines > 0 && first > 0),
-                    old: Vec::new(),
-                    new: Vec::new(),
-                };
-                while hunk.old.len() < old_lines || hunk.new.len() < new_lines {
-                    let (_, line) = lines.next().ok_or_else(bad)?;
-                    let mut rest = line.get(1..).ok_or_else(bad)?;
-                    if lines.peek().is_some_and(|(_, next)| next.starts_with('\\')) {
-                        rest = rest.trim_end_matches('\n');
-                        lines.next();
-                    }
-                    if !line.starts_with('+') {
-                        hunk.old.push(rest.to_owned());
-                    }
-                    if !line.starts_with('-') {
-                        hunk.new.push(rest.to_owned());
-                    }
-                }
-                file.hunks.push(hunk);
-            } else if !(files.is_empty()
-                || line.trim().is_empty()
-                || line.starts_with("--- solution/"))
-            {
-                return Err(bad());
+                _ => return Err(format!("exercise {entry}")),
             }
+        }
+        for part in parts {
+            let (name, rest) = part.split_once('\n').unwrap_or((part, ""));
+            let patch = format!("--- solution/{name}\n{}\n", rest.trim_end_matches('\n'));
+            Patch::from_str(&patch).map_err(|error| format!("{name}: {error}"))?;
+            let file = files.get_mut(name).ok_or(name)?;
+            file.patch = Some(patch);
         }
         if files.is_empty() {
             return Err("it names no file".into());
@@ -183,27 +145,11 @@ impl Starter {
 
 impl File {
     fn apply(&self, old: &str) -> Option<String> {
-        let lines: Vec<&str> = old.split_inclusive('\n').collect();
-        let mut text = String::new();
-        let mut at = 0;
-        for hunk in &self.hunks {
-            let end = hunk.start + hunk.old.len();
-            if hunk.start < at || lines.get(hunk.start..end)? != hunk.old.as_slice() {
-                return None;
-            }
-            text.extend(lines[at..hunk.start].iter().copied());
-            text.extend(hunk.new.iter().map(String::as_str));
-            at = end;
+        match &self.patch {
+            None => Some(old.to_owned()),
+            Some(patch) => diffy::apply(old, &Patch::from_str(patch).ok()?).ok(),
         }
-        text.extend(lines[at..].iter().copied());
-        Some(text)
     }
-}
-
-/// `12,3` or `12`: first line and number of lines.
-fn range(text: &str) -> Option<(usize, usize)> {
-    let (first, count) = text.split_once(',').unwrap_or((text, "1"));
-    Some((first.parse().ok()?, count.parse().ok()?))
 }
 
 /// Whether a path stays below the folder that it is joined to.
@@ -277,13 +223,13 @@ mod tests {
     fn a_damaged_patch_is_refused() {
         let good = write(&files(&[("a.rs", "a\n")]), &files(&[("a.rs", "b\n")]));
         for (from, to, reason) in [
-            ("a.rs\n", "../a.rs\n", "line 4: exercise"),
-            ("a.rs\n", "/a.rs\n", "line 4: exercise"),
-            ("\nexercise ", "\nexercise x", "line 4: exercise"),
-            ("+++ exercise/a", "+++ exercise/b", "line 8: @@"),
-            ("@@ -1", "@@ -x", "line 8: @@"),
-            ("@@ -1", "@@ 1", "line 8: @@"),
-            ("+a\n", "", "line 8: @@"),
+            ("a.rs\n", "../a.rs\n", "exercise "),
+            ("a.rs\n", "/a.rs\n", "exercise "),
+            ("\nexercise ", "\nexercise x", "exercise x"),
+            ("--- solution/a", "--- solution/b", "b.rs"),
+            ("@@ -1", "@@ -x", "a.rs: "),
+            ("@@ -1", "@@ 1", "a.rs: "),
+            ("+a\n", "", "a.rs: "),
         ] {
             let text = good.replacen(from, to, 1);
             let failure = Starter::parse(&text).unwrap_err();

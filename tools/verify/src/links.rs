@@ -45,29 +45,25 @@ pub fn resolve(tree: &Tree, document: &Document) -> Outcome {
     all_of(&failures)
 }
 
-/// The coach and the checks find what `Read first: [heading](#heading)` names by
-/// the heading's text.
+/// The coach and the checks find what `Read first: [heading](#heading), …` names by
+/// the headings' text.
 fn concepts(document: &Document) -> Vec<String> {
-    let names_a_heading = |rest: &str| {
-        let (text, target) = rest
-            .trim_end()
-            .strip_prefix('[')?
-            .strip_suffix(')')?
-            .split_once("](#")?;
-        let text = text.replace('`', "");
-        document
-            .headings
-            .iter()
-            .any(|heading| heading.text == text && slug(&text) == target)
-            .then_some(())
+    let names_a_heading = |link: &str| {
+        let link = link.trim_end().strip_prefix('[');
+        let link = link.and_then(|link| link.strip_suffix(')')?.split_once("](#"));
+        link.is_some_and(|(text, target)| {
+            let text = text.replace('`', "");
+            let mut headings = document.headings.iter();
+            headings.any(|heading| heading.text == text) && slug(&text) == target
+        })
     };
     let lines = document.text.lines().enumerate();
     lines
         .filter_map(|(index, line)| Some((index, line.strip_prefix("Read first: ")?)))
-        .filter(|(_, rest)| names_a_heading(rest).is_none())
+        .filter(|(_, rest)| !rest.replace("), [", ")\n[").lines().all(names_a_heading))
         .map(|(index, rest)| {
             format!(
-                "line {}: `{rest}` is not a link to a heading of this page with the heading's words",
+                "line {}: `{rest}` is not a list of links to headings of this page with the headings' words",
                 index + 1
             )
         })
@@ -207,6 +203,7 @@ mod tests {
         };
         for good in [
             "Read first: [A `pool` of two](#a-pool-of-two)",
+            "Read first: [A `pool` of two](#a-pool-of-two), [Concepts](#concepts)",
             "Read it first: x",
         ] {
             assert_eq!(faults(good), 0, "{good}");
@@ -217,6 +214,7 @@ mod tests {
             "Read first: [A `pool` of two](#concepts)",
             "Read first: [A `pool` of two](../a.md#a-pool-of-two)",
             "Read first: [A `pool` of two](#a-pool-of-two), then go on.",
+            "Read first: [A `pool` of two](#a-pool-of-two), [Concept](#concepts)",
         ] {
             assert_eq!(faults(bad), 1, "{bad}");
         }

@@ -102,8 +102,13 @@ fn the_starter_patch_is_the_exercise() {
             "43",
             "does not fit the solution's src/lib.rs",
         ),
-        (patch, "@@ -", "@@ ", "starter.patch: line "),
-        (patch, "\nexercise ", "\nexercise x", "starter.patch: line "),
+        (patch, "@@ -", "@@ ", "starter.patch: src/lib.rs: "),
+        (
+            patch,
+            "\nexercise ",
+            "\nexercise x",
+            "starter.patch: exercise x",
+        ),
     ] {
         fixture.breaks(&["parity", "02"], file, from, to, reason);
     }

@@ -149,13 +149,13 @@ where
     // customer ends, and `recv` returns `None` once the queue is empty as well.
     drop(queue);
 
-    let mut kept = pin!(customers.join_all());
+    let mut all_kept = pin!(customers.join_all());
     let kept = tokio::select! {
-        kept = &mut kept => kept,
+        kept = &mut all_kept => kept,
         () = closing_time => {
             info!("the market closes");
             closing.close();
-            kept.await
+            all_kept.await
         }
     };
     let served = shops.join_all().await;

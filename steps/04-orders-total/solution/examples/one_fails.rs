@@ -1,6 +1,6 @@
 //! What happens to the other queries when one of them fails?
 //!
-//! `cargo run -q -p step04-solution --example one_fails`
+//! `./run.sh run 04 one_fails`
 //!
 //! The example starts five queries, and the query for order 3 fails after 30
 //! ms. The first run uses `map_concurrently`, the second a `JoinSet` that

@@ -1,6 +1,6 @@
 //! Ten clients run one slow query each: what does the size of the pool change?
 //!
-//! `cargo run -q -p step05-solution --example ten_clients`
+//! `./run.sh run 05 ten_clients`
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Two transactions that read and then write, at the same time.
 //!
-//! `cargo run -q -p step06-solution --example two_writers`
+//! `./run.sh run 06 two_writers`
 //!
 //! Both wait up to 5 s for a lock. In the first run they begin with `BEGIN`,
 //! which takes no lock; in the second with `BEGIN IMMEDIATE`, which takes the

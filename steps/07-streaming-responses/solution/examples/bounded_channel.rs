@@ -2,7 +2,7 @@
 //! the client takes one. The second one is fed by a task through a bounded channel.
 //! How many pieces does each make for a client that takes one and stops?
 //!
-//! `cargo run -q -p step07-solution --example bounded_channel`
+//! `./run.sh run 07 bounded_channel`
 
 use std::convert::Infallible;
 use std::sync::Arc;

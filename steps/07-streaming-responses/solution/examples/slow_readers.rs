@@ -1,7 +1,7 @@
 //! Eight clients request all customers, read a little and then stop. The pool
 //! has four connections. Which other requests are still answered?
 //!
-//! `cargo run -q -p step07-solution --example slow_readers`
+//! `./run.sh run 07 slow_readers`
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! How many statements does the service run to answer with a customer's orders,
 //! and to store a new order? How long does a new order take?
 //!
-//! `cargo run -q -p step08-exercise --example statements`
+//! `./run.sh run 08 statements`
 
 use std::time::Instant;
 

@@ -1,224 +1,125 @@
-//! Which files of an exercise count, and whether they have changed.
+//! Notices when files of an exercise have changed: by looking at them again and
+//! again. There are some twenty, and it works where the system tells nothing of
+//! saves: network folders, folders of Windows under WSL, a folder that was put in the
+//! place of the one that is watched.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::hash::{Hash, Hasher};
-use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-/// Folders of a crate whose files a check can depend on.
-const FOLDERS: [&str; 4] = ["benches", "examples", "src", "tests"];
-/// Files beside them.
-const FILES: [&str; 2] = ["Cargo.toml", "build.rs"];
-/// Deeper folders are not looked into: a link that leads in a circle ends here.
-const DEPTH: usize = 16;
+use course::slashed;
+
+use super::Event;
+use crate::diff;
+
+/// How often the files are looked at. A save is over when a look finds nothing new:
+/// editors write a file in several goes, and save several files one after another.
+const PAUSE: Duration = Duration::from_millis(100);
+/// But a file that is written to without end does not keep the check waiting.
+const SAVE_AT_MOST: Duration = Duration::from_secs(1);
 /// Some file systems keep times in steps of two seconds. A file saved again
 /// within one step looks the same from outside, so what is as new as this is
 /// read.
 const RECENT: Duration = Duration::from_secs(3);
 
-/// Whether a path, relative to the crate's folder, is of a file that counts, or
-/// of a folder that may hold one. Files that editors make for themselves do not.
-pub fn is_relevant(relative: &Path) -> bool {
-    let mut names = relative.components().map(|part| match part {
-        Component::Normal(name) => name.to_str(),
-        _ => None,
-    });
-    let Some(Some(first)) = names.next() else {
-        return false;
-    };
-    if !FOLDERS.contains(&first) {
-        return FILES.contains(&first) && names.next().is_none();
-    }
-    names.all(|name| name.is_some_and(|name| !is_temporary(name)))
-}
-
-/// Names that editors give to what they keep beside a file: hidden files, Vim's
-/// swap files and its probe, backups of Emacs and others, `JetBrains`' two.
-fn is_temporary(name: &str) -> bool {
-    let extension = Path::new(name).extension().and_then(OsStr::to_str);
-    name.starts_with(['.', '#'])
-        || name.ends_with(['~', '#'])
-        || name.ends_with("___jb_tmp___")
-        || name.ends_with("___jb_old___")
-        || name == "4913"
-        || matches!(
-            extension,
-            Some("swp" | "swo" | "swx" | "tmp" | "bak" | "orig" | "rej")
-        )
-}
-
-/// Calls `seen` with each file that counts: its path, its path relative to the
-/// crate, and what the system says about it.
-fn walk(folder: &Path, seen: &mut impl FnMut(&Path, String, &Metadata)) {
-    fn visit(
-        path: &Path,
-        relative: &Path,
-        depth: usize,
-        seen: &mut impl FnMut(&Path, String, &Metadata),
-    ) {
-        // Gone since the folder was read: as if it had not been there.
-        let Ok(metadata) = fs::metadata(path) else {
-            return;
-        };
-        if metadata.is_file() {
-            seen(path, relative.to_string_lossy().into_owned(), &metadata);
-        } else if metadata.is_dir() && depth < DEPTH {
-            let Ok(entries) = fs::read_dir(path) else {
-                return;
-            };
-            for entry in entries.flatten() {
-                let relative = relative.join(entry.file_name());
-                if is_relevant(&relative) {
-                    visit(&entry.path(), &relative, depth + 1, seen);
-                }
+/// Sends [`Event::Saved`] for what changes in this folder from now on, until what is
+/// returned is dropped.
+pub fn watch(folder: PathBuf, events: &Sender<Event>) -> Sender<()> {
+    let (stop, stopped) = mpsc::channel();
+    let events = events.clone();
+    let mut told = Files::default();
+    told.look(&folder);
+    thread::spawn(move || {
+        let mut pause = PAUSE;
+        let mut seen = told.clone();
+        let mut saving: Option<Instant> = None;
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            let start = Instant::now();
+            let quiet = !seen.look(&folder);
+            // Slow disks are not kept busy.
+            pause = PAUSE.max(10 * start.elapsed());
+            if !quiet && saving.get_or_insert(start).elapsed() < SAVE_AT_MOST {
+                continue;
+            }
+            saving = None;
+            let changed = seen.changed_since(&told);
+            if !changed.is_empty() {
+                told = seen.clone();
+                let _ = events.send(Event::Saved(changed));
             }
         }
-    }
-    for name in FOLDERS.iter().chain(&FILES) {
-        visit(&folder.join(name), Path::new(name), 0, seen);
-    }
+    });
+    stop
 }
 
-fn hash_of(path: &Path) -> Option<u64> {
-    let content = fs::read(path).ok()?;
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    Some(hasher.finish())
+/// The files that count, by their path from the crate's folder.
+#[derive(Debug, Clone, Default)]
+struct Files(BTreeMap<String, Stamp>);
+
+#[derive(Debug, Clone)]
+struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    /// Of the content.
+    hash: u64,
 }
 
-/// What the files hold.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Snapshot(BTreeMap<String, u64>);
-
-impl Snapshot {
-    /// Reads the files of the crate in this folder.
-    pub fn take(folder: &Path) -> Self {
-        let mut files = BTreeMap::new();
-        walk(folder, &mut |path, relative, _| {
-            if let Some(hash) = hash_of(path) {
-                files.insert(relative, hash);
+impl Files {
+    /// Looks again; whether the content of any file has changed. Reads only what looks
+    /// different from outside.
+    fn look(&mut self, folder: &Path) -> bool {
+        let old = std::mem::take(self);
+        // A folder that is not there holds nothing; so does a file that is gone by now.
+        for file in diff::files(folder).unwrap_or_default() {
+            let path = folder.join(&file);
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            let (length, modified) = (metadata.len(), metadata.modified().ok());
+            // A time to come, by a server's clock, is recent too.
+            let age = modified.and_then(|time| time.elapsed().ok());
+            let name = slashed(&file);
+            let known = old.0.get(&name).filter(|stamp| {
+                (stamp.length, stamp.modified) == (length, modified)
+                    && age.is_some_and(|age| age >= RECENT)
+            });
+            if let Some(hash) = known.map(|stamp| stamp.hash).or_else(|| hash_of(&path)) {
+                let stamp = Stamp {
+                    length,
+                    modified,
+                    hash,
+                };
+                self.0.insert(name, stamp);
             }
-        });
-        Self(files)
+        }
+        !self.changed_since(&old).is_empty()
     }
 
     /// Files that are new, changed or gone since `earlier`, in order.
-    pub fn changed_since(&self, earlier: &Self) -> Vec<String> {
+    fn changed_since(&self, earlier: &Self) -> Vec<String> {
+        let hash = |files: &Self, file: &String| files.0.get(file).map(|stamp| stamp.hash);
+        let gone = earlier.0.keys().filter(|file| !self.0.contains_key(*file));
         let mut changed: Vec<String> = self
             .0
-            .iter()
-            .filter(|(file, hash)| earlier.0.get(*file) != Some(hash))
-            .map(|(file, _)| file.clone())
+            .keys()
+            .filter(|file| hash(self, file) != hash(earlier, file))
+            .chain(gone)
+            .cloned()
             .collect();
-        let gone = earlier.0.keys().filter(|file| !self.0.contains_key(*file));
-        changed.extend(gone.cloned());
         changed.sort();
         changed
     }
 }
 
-/// What the files look like from outside, without reading them all.
-#[derive(Debug, Default)]
-pub struct Look(BTreeMap<String, Stamp>);
-
-#[derive(Debug)]
-struct Stamp {
-    length: u64,
-    modified: Option<SystemTime>,
-    /// Only of files that were [`RECENT`].
-    hash: Option<u64>,
-}
-
-impl Look {
-    /// Looks at the files of the crate in this folder.
-    pub fn take(folder: &Path) -> Self {
-        let now = SystemTime::now();
-        let mut files = BTreeMap::new();
-        walk(folder, &mut |path, relative, metadata| {
-            let modified = metadata.modified().ok();
-            // A time to come, by a server's clock, is recent too.
-            let recent = modified
-                .is_none_or(|time| now.duration_since(time).map_or(true, |age| age < RECENT));
-            let stamp = Stamp {
-                length: metadata.len(),
-                modified,
-                hash: recent.then(|| hash_of(path)).flatten(),
-            };
-            files.insert(relative, stamp);
-        });
-        Self(files)
-    }
-
-    /// Whether a file may have changed between the two.
-    pub fn differs(&self, other: &Self) -> bool {
-        self.0.len() != other.0.len()
-            || self
-                .0
-                .iter()
-                .any(|(file, stamp)| other.0.get(file).is_none_or(|other| stamp.differs(other)))
-    }
-}
-
-impl Stamp {
-    fn differs(&self, other: &Self) -> bool {
-        let read_and_different = match (self.hash, other.hash) {
-            (Some(one), Some(two)) => one != two,
-            _ => false,
-        };
-        (self.length, self.modified) != (other.length, other.modified) || read_and_different
-    }
-}
-
-/// The kind of file system that holds `path` if saves on it may go unnoticed:
-/// folders of Windows under WSL, network folders, folders shared with a virtual
-/// machine. `mounts` is the text of `/proc/self/mounts`, `path` absolute and
-/// without links.
-pub fn without_events(mounts: &str, path: &Path) -> Option<String> {
-    const KINDS: [&str; 14] = [
-        "9p",
-        "afs",
-        "ceph",
-        "cifs",
-        "drvfs",
-        "fakeowner",
-        "grpcfuse",
-        "nfs",
-        "nfs4",
-        "prl_fs",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-    ];
-    let mut best: Option<(usize, &str)> = None;
-    for line in mounts.lines() {
-        let mut words = line.split(' ');
-        let (Some(point), Some(kind)) = (words.nth(1), words.next()) else {
-            continue;
-        };
-        let point = PathBuf::from(unescaped(point));
-        let depth = point.components().count();
-        // The later of two mounts at one place hides the earlier.
-        if path.starts_with(&point) && best.is_none_or(|(deepest, _)| depth >= deepest) {
-            best = Some((depth, kind));
-        }
-    }
-    let (_, kind) = best?;
-    let unnoticed = KINDS.contains(&kind) || kind.starts_with("fuse.");
-    unnoticed.then(|| kind.to_owned())
-}
-
-/// A path as the mount table writes it: `\040` for a space.
-fn unescaped(text: &str) -> String {
-    ["\\040 ", "\\011\t", "\\012\n", "\\134\\"]
-        .iter()
-        .fold(text.to_owned(), |text, pair| {
-            let (code, sign) = pair.split_at(4);
-            text.replace(code, sign)
-        })
+fn hash_of(path: &Path) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    fs::read(path).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 #[cfg(test)]
@@ -233,21 +134,16 @@ mod tests {
 
     #[test]
     fn what_counts() {
-        for file in [
+        let folder = tempfile::tempdir().unwrap();
+        let counting = [
             "Cargo.toml",
-            "src",
-            "src/lib.rs",
+            "examples/a.rs",
             "src/db/base.rs",
+            "src/lib.rs",
             "src/query.sql",
             "tests/mine.rs",
-            "examples/a.rs",
-        ] {
-            assert!(is_relevant(Path::new(file)), "{file}");
-        }
-        for file in [
-            "",
-            "README.md",
-            "Cargo.toml/x",
+        ];
+        for file in counting.into_iter().chain([
             "marketdb.sqlite",
             "target/debug/x.rs",
             "src/.lib.rs.swp",
@@ -258,10 +154,16 @@ mod tests {
             "src/lib.rs___jb_tmp___",
             "src/lib.rs.tmp",
             "src/.git/x.rs",
-            "../src/lib.rs",
-        ] {
-            assert!(!is_relevant(Path::new(file)), "{file}");
+        ]) {
+            write(folder.path(), file, "");
         }
+        assert!(look(folder.path()).0.keys().eq(&counting));
+    }
+
+    fn look(folder: &Path) -> Files {
+        let mut files = Files::default();
+        files.look(folder);
+        files
     }
 
     #[test]
@@ -271,67 +173,44 @@ mod tests {
         write(folder, "src/lib.rs", "one");
         write(folder, "src/db/base.rs", "two");
         write(folder, "notes.txt", "");
-        let first = Snapshot::take(folder);
-        let nothing: Vec<String> = Vec::new();
+        let mut files = look(folder);
+        let first = files.clone();
 
         // The same content in a new file under the same name.
         fs::rename(folder.join("src/lib.rs"), folder.join("src/lib.rs~")).unwrap();
         write(folder, "src/lib.rs", "one");
         write(folder, "notes.txt", "more");
-        assert_eq!(Snapshot::take(folder).changed_since(&first), nothing);
+        assert!(!files.look(folder));
 
         write(folder, "src/lib.rs", "ONE");
         write(folder, "tests/mine.rs", "");
         fs::remove_file(folder.join("src/db/base.rs")).unwrap();
+        assert!(files.look(folder));
         assert_eq!(
-            Snapshot::take(folder).changed_since(&first),
+            files.changed_since(&first),
             ["src/db/base.rs", "src/lib.rs", "tests/mine.rs"]
         );
         // A folder that is not there holds nothing.
-        assert_eq!(Snapshot::take(&folder.join("gone")), Snapshot::default());
+        assert!(look(&folder.join("gone")).0.is_empty());
     }
 
     #[test]
-    fn a_look_notices_a_save_of_the_same_length_at_the_same_time() {
+    fn a_save_of_the_same_length_at_the_same_time_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         write(folder, "src/lib.rs", "one");
-        let time = fs::metadata(folder.join("src/lib.rs"))
-            .unwrap()
-            .modified()
-            .unwrap();
-        let first = Look::take(folder);
-        assert!(!Look::take(folder).differs(&first));
+        let path = folder.join("src/lib.rs");
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut files = look(folder);
         write(folder, "src/lib.rs", "two");
-        let file = fs::File::options()
-            .write(true)
-            .open(folder.join("src/lib.rs"))
-            .unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(time).unwrap();
-        assert!(Look::take(folder).differs(&first));
-        // An old file is known by its time alone.
+        assert!(files.look(folder));
+        // An old file is known by its time and length alone.
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let old = Look::take(folder);
-        assert!(old.differs(&first));
-        assert!(!Look::take(folder).differs(&old));
-        fs::remove_file(folder.join("src/lib.rs")).unwrap();
-        assert!(Look::take(folder).differs(&old));
-    }
-
-    #[test]
-    fn folders_of_windows_and_of_the_network_have_no_events() {
-        let mounts = "/dev/sdc / ext4 rw 0 0\n\
-            C:\\134 /mnt/c 9p rw,aname=drvfs 0 0\n\
-            server:/home /home nfs4 rw 0 0\n\
-            tmpfs /home/local tmpfs rw 0 0\n\
-            me@host:/x /data/far\\040away fuse.sshfs rw 0 0\n";
-        let kind = |path: &str| without_events(mounts, Path::new(path));
-        assert_eq!(kind("/root/market"), None);
-        assert_eq!(kind("/mnt/c/market").as_deref(), Some("9p"));
-        assert_eq!(kind("/mnt/cc"), None);
-        assert_eq!(kind("/home/me/market").as_deref(), Some("nfs4"));
-        assert_eq!(kind("/home/local/market"), None);
-        assert_eq!(kind("/data/far away/market").as_deref(), Some("fuse.sshfs"));
-        assert_eq!(without_events("", Path::new("/x")), None);
+        files.look(folder);
+        write(folder, "src/lib.rs", "six");
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(!files.look(folder));
     }
 }

@@ -1,0 +1,84 @@
+//! The files of databases: how a new one is filled, and how all are removed.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::OnceCell;
+
+use super::Database;
+use crate::failure::{Failure, OrFail};
+
+/// Files with the schema, made once per process and then copied, which is much
+/// cheaper than to run the migrations for each check.
+pub(super) struct Templates {
+    pub(super) empty: Vec<u8>,
+    pub(super) sample: Vec<u8>,
+}
+
+static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
+
+/// Directories of databases that are not dropped yet. A check that is abandoned
+/// never drops its database, so the suite removes the remaining ones at its end.
+static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// How many times the suite tries to remove a directory in which files are still
+/// created and deleted.
+const REMOVALS: u32 = 20;
+
+pub(super) async fn templates() -> Result<&'static Templates, Failure> {
+    TEMPLATES
+        .get_or_try_init(|| async {
+            let empty = template("").await?;
+            let sample = template(include_str!("../../../../data/sample.sql")).await?;
+            Ok(Templates { empty, sample })
+        })
+        .await
+}
+
+/// The content of a database file with the schema and what `data` inserts.
+async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
+    let asked = "the schema and the sample data";
+    let database = Database::in_new_directory()?;
+    let options = SqliteConnectOptions::new()
+        .filename(&database.path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Off)
+        .disable_statement_logging();
+    // A pool, since the future of a migration over a plain connection is not
+    // seen as `Send` by the compiler.
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let pool = pool.connect_with(options).await.or_fail(asked)?;
+    sqlx::migrate!("../../data/migrations")
+        .run(&pool)
+        .await
+        .or_fail(asked)?;
+    sqlx::raw_sql(data).execute(&pool).await.or_fail(asked)?;
+    // Closing the last connection moves all changes from the -wal into the file.
+    pool.close().await;
+    std::fs::read(&database.path).or_fail(asked)
+}
+
+pub(super) fn directories(change: impl FnOnce(&mut Vec<PathBuf>)) {
+    change(&mut DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Removes the directories of databases that were never dropped, or could not
+/// be removed then.
+pub(crate) fn remove_leftovers() {
+    directories(|all| {
+        for path in all.drain(..) {
+            // A directory that cannot be removed stays in the system's temporary one.
+            let _ = (0..REMOVALS).any(|_| remove(&path));
+        }
+    });
+}
+
+/// Whether the directory is gone.
+pub(super) fn remove(path: &Path) -> bool {
+    let removed = std::fs::remove_dir_all(path);
+    removed.is_ok() || removed.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}

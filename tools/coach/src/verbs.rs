@@ -1,0 +1,361 @@
+//! The verbs, their arguments and their help.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Command, CommandFactory, Parser, Subcommand};
+
+use crate::gate;
+
+#[derive(Parser)]
+#[command(
+    name = "coach",
+    bin_name = "./run.sh",
+    about = "Helps with the steps: lists them, checks them, shows the way to the solution",
+    after_help = "Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 the environment is at fault."
+)]
+pub struct Arguments {
+    /// The project's folder; without it, the current folder or one above it.
+    #[arg(long, hide = true, global = true)]
+    pub root: Option<PathBuf>,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Build and start the finished service, or a program of a step
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  ./run.sh run                        the finished service\n  ./run.sh run --addr 127.0.0.1:8080  with flags of its own\n  ./run.sh run 05                     the exercise of step 05\n  ./run.sh run 05 --solution          the solution of step 05\n  ./run.sh run 01 tasks               a program of step 01\n  ./run.sh run 04 one_fails           an example of step 04\n\nFlags that come after the first word belong to the program. A step's service takes\nits address from MARKETSVC_ADDR and its database from DATABASE_URL."
+    )]
+    Run {
+        /// An optimised build of the finished service
+        #[arg(long)]
+        release: bool,
+        /// The step's solution instead of the exercise
+        #[arg(long)]
+        solution: bool,
+        /// A step, a program or an example of it, and what the program is to be given
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "NN [PROGRAM]"
+        )]
+        words: Vec<String>,
+    },
+    /// Add generated rows to the database
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  ./run.sh seed --customers 1000000 --orders 100000"
+    )]
+    Seed {
+        /// An optimised build: worth its minute for tens of millions of rows
+        #[arg(long)]
+        release: bool,
+        /// What `marketsvc seed` takes: --customers N, --orders N
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "FLAGS"
+        )]
+        words: Vec<String>,
+    },
+    /// Measure the service beside what people would use instead (release build)
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  ./run.sh bench serve --quick  one of serve, stream, write, mix, learn\n  ./run.sh bench                all of them\n  ./run.sh bench --help         all flags"
+    )]
+    Bench {
+        /// What to measure, and the flags of the bench
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "NAMES AND FLAGS"
+        )]
+        words: Vec<String>,
+    },
+    /// All customers
+    #[command(after_help = "Examples:\n  ./run.sh customers")]
+    Customers,
+    /// The orders of a customer
+    #[command(after_help = "Examples:\n  ./run.sh custorders 1")]
+    Custorders {
+        /// The customer's id
+        #[arg(allow_negative_numbers = true)]
+        customer: String,
+    },
+    /// What an order costs
+    #[command(after_help = "Examples:\n  ./run.sh ordertotal 1")]
+    Ordertotal {
+        /// The order's id
+        #[arg(allow_negative_numbers = true)]
+        order: String,
+    },
+    /// What several orders cost, in the order asked
+    #[command(after_help = "Examples:\n  ./run.sh orderstotal 3,1\n  ./run.sh orderstotal [3, 1]")]
+    Orderstotal {
+        /// The orders' ids
+        #[arg(default_value = "1,2,3", allow_negative_numbers = true)]
+        orders: Vec<String>,
+    },
+    /// Orders placed between two dates, the later date first
+    #[command(
+        after_help = "Examples:\n  ./run.sh ordersbet 2024-03-22 2024-03-17\n  ./run.sh ordersbet 2024-03-22 '2024-03-17 12:00:00'"
+    )]
+    Ordersbet {
+        /// The later date
+        #[arg(default_value = "2024-03-22 00:00:00", requires = "after")]
+        before: String,
+        /// The earlier date
+        #[arg(default_value = "2024-03-17 00:00:00")]
+        after: String,
+    },
+    /// Place an order
+    #[command(
+        after_help = "Examples:\n  ./run.sh neworder '{\"customer_id\":2,\"items\":[{\"id\":1,\"quantity\":3}]}'\n\nThe JSON is one word: put it in single quotes."
+    )]
+    Neworder {
+        // Customer 2, so that an order stored under the first customer is noticed.
+        /// The order, as JSON in single quotes
+        #[arg(
+            default_value = r#"{"customer_id":2,"items":[{"id":2,"quantity":4},{"id":3,"quantity":6}]}"#
+        )]
+        json: String,
+    },
+    /// The steps: what is done, minutes, what each teaches
+    #[command(after_help = "Examples:\n  ./run.sh list")]
+    List,
+    /// Make a step the current one and show where everything is
+    #[command(
+        after_help = "Examples:\n  ./run.sh checkout 05   work on step 05 from now on\n  ./run.sh checkout      show the page of the current step again\n\nThe other verbs then mean this step where no number is given. No file of yours is changed."
+    )]
+    Checkout {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: Option<String>,
+    },
+    /// Check a step: builds it, runs its checks, shows the first failure in full
+    #[command(
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --all       every error of the compiler, not only the first\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
+    )]
+    Check {
+        /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
+        step: Option<String>,
+        /// Run only the checks whose name contains this
+        filter: Option<String>,
+        /// Check the solution instead of the exercise
+        #[arg(long)]
+        solution: bool,
+        /// One JSON object on stdout instead of text
+        #[arg(long)]
+        json: bool,
+        /// The first failure, and how many others; not their names
+        #[arg(long)]
+        brief: bool,
+        /// Show every error of the compiler; without it, the first in full
+        #[arg(long)]
+        all: bool,
+    },
+    /// Check a step now and after every save, with keys for hint, diff and next step
+    #[command(
+        after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
+    )]
+    Watch {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: Option<String>,
+        /// Show every error of the compiler; without it, the first in full
+        #[arg(long)]
+        all: bool,
+    },
+    /// Help with a task: a nudge, then a pointer, then nearly the answer
+    #[command(
+        after_help = "Examples:\n  ./run.sh hint            the task that failed first at the last check\n  ./run.sh hint more       the next level for it\n  ./run.sh hint 05.2       a certain task\n  ./run.sh hint 05.2 more\n\nWithout `more` it shows again the last hint that you have seen."
+    )]
+    Hint {
+        /// A step (05) or a task (05.2); without it, the current step
+        target: Option<String>,
+        /// The next level
+        #[arg(value_parser = ["more"])]
+        more: Option<String>,
+    },
+    /// A patch from your exercise to the solution, or from one solution to another
+    #[command(
+        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 05 --stat         how much that is, for each file and task\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
+    )]
+    Diff {
+        /// 5, 05, 05-engine or steps/05-engine; without it, the current step
+        step: Option<String>,
+        /// Compare the two steps' solutions
+        other: Option<String>,
+        /// Only how many lines are added and removed, per file and task
+        #[arg(long)]
+        stat: bool,
+    },
+    /// Put a step's exercise back as it was published; yours is saved first
+    #[command(
+        after_help = "Examples:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
+    )]
+    Reset {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: String,
+    },
+    /// Put the solution in place of your exercise, which is saved first
+    #[command(
+        after_help = "Examples:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
+    )]
+    Solve {
+        /// 5, 05, 05-engine or steps/05-engine
+        step: String,
+    },
+    /// Bring back what reset, solve or restore saved; without a name, list what there is
+    #[command(
+        after_help = "Examples:\n  ./run.sh restore\n  ./run.sh restore 2026-11-21_225500-05-engine\n\nThe exercise is then as it was; what it is now is saved first. Times are UTC."
+    )]
+    Restore {
+        /// The backup's name
+        name: Option<String>,
+        /// The step, if its folder is called otherwise by now
+        #[arg(long, value_name = "STEP")]
+        to: Option<String>,
+    },
+    /// Run a step's program and draw what ran when
+    #[command(
+        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, as you have written it\n  ./run.sh trace 01 tasks --solution      ours\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nThe picture goes to target/trace/ where no file is named. Steps 01, 04, 05 and 07 have programs to trace."
+    )]
+    Trace {
+        /// 4, 04, 04-orders-total or steps/04-orders-total
+        step: String,
+        /// A program of the step; without it, the usual one
+        program: Option<String>,
+        /// Our solution instead of the exercise
+        #[arg(long)]
+        solution: bool,
+        /// Where to put the picture
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
+    /// Every check of the project, as CI runs them, or some parts
+    #[command(after_help = "Examples:\n  ./run.sh test\n  ./run.sh test format clippy")]
+    Test {
+        /// Only these parts
+        parts: Vec<gate::Part>,
+    },
+    /// Look at this machine: what is missing, and what to do about it
+    #[command(
+        after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
+    )]
+    Doctor,
+    /// Get and build everything while there is a network, so that none is needed later
+    #[command(
+        after_help = "Examples:\n  ./run.sh prefetch               some minutes\n  ./run.sh prefetch --no-build    only the download"
+    )]
+    Prefetch {
+        /// Only download
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Remove what was built; progress, backups and databases stay
+    #[command(after_help = "Examples:\n  ./run.sh clean")]
+    Clean,
+}
+
+/// How the overview groups the verbs.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("The service", &["run", "seed", "bench"]),
+    (
+        "Ask the running service (prints the curl line, then its answer)",
+        &[
+            "customers",
+            "custorders",
+            "ordertotal",
+            "orderstotal",
+            "ordersbet",
+            "neworder",
+        ],
+    ),
+    (
+        "The steps",
+        &[
+            "list", "checkout", "check", "watch", "hint", "diff", "reset", "solve", "restore",
+            "trace",
+        ],
+    ),
+    (
+        "The project",
+        &["test", "doctor", "prefetch", "clean", "help"],
+    ),
+];
+
+/// The parser, whose help is the overview.
+pub fn command() -> Command {
+    let command = Arguments::command();
+    let overview = overview(&command);
+    command.override_help(overview)
+}
+
+/// All verbs in groups, each with an example.
+fn overview(command: &Command) -> String {
+    let mut text = "Usage: ./run.sh VERB [ARGUMENTS]\n".to_owned();
+    for (heading, verbs) in GROUPS {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "\n{heading}");
+        for name in verbs {
+            let verb = command.find_subcommand(name);
+            let about = verb.and_then(Command::get_about).map_or_else(
+                || "This text, or all about one verb".to_owned(),
+                ToString::to_string,
+            );
+            let example = verb
+                .and_then(example)
+                .unwrap_or("./run.sh help check".into());
+            let _ = writeln!(text, "  {name:12} {about}\n{:17}{example}", "");
+        }
+    }
+    text + "\nEnvironment: MARKETSVC_ADDR (default 127.0.0.1:9090) and DATABASE_URL (default\n\
+        sqlite://marketdb.sqlite; a relative path starts in the project's folder).\n\
+        Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 the environment is at fault.\n"
+}
+
+/// The first example of a verb that has arguments, if there is one, without what it is for.
+fn example(verb: &Command) -> Option<String> {
+    let help = verb.get_after_help()?.to_string();
+    let mut lines = help
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with("  "));
+    let line = lines.next()?.trim();
+    Some(line.split("  ").next().unwrap_or(line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_has_examples_in_its_help_and_is_in_one_group() {
+        let command = command();
+        command.clone().debug_assert();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, verbs)| *verbs)
+            .copied()
+            .collect();
+        grouped.retain(|verb| *verb != "help");
+        let mut verbs: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        for verb in command.get_subcommands() {
+            let name = verb.get_name();
+            let help = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.starts_with(&format!("Examples:\n  ./run.sh {name}")),
+                "{name} has no examples in its help: {help}"
+            );
+        }
+        grouped.sort_unstable();
+        verbs.sort_unstable();
+        assert_eq!(grouped, verbs);
+        assert!(verbs.len() >= 23);
+    }
+}

@@ -1,0 +1,98 @@
+//! The verb `test`.
+
+use std::env;
+
+use super::support::{Project, outcome};
+use super::{make_executable, run_sh};
+
+#[test]
+fn test_runs_every_part_and_sums_up() {
+    let project = Project::with_coach();
+    // Red by design and no part of the sum, like the exercises of the project.
+    project.write(
+        "steps/05-engine/exercise/tests/mine.rs",
+        "#[test]\nfn mine() {\n    panic!();\n}\n",
+    );
+    let formatted = project
+        .command("cargo")
+        .args(["fmt", "--all"])
+        .status()
+        .unwrap();
+    assert!(formatted.success());
+    // Stands for the program that knows how words are spelt.
+    project.write(
+        "bin/typos",
+        "#!/bin/sh\nfor last; do :; done\n\
+         case $last in */misspelt) exit 2 ;; esac\nexit \"${TYPOS_VERDICT:-0}\"\n",
+    );
+    make_executable(&project.path("bin/typos"));
+    let path = env::var_os("PATH").unwrap();
+    let with_typos = env::join_paths(
+        [project.path("bin")]
+            .into_iter()
+            .chain(env::split_paths(&path)),
+    )
+    .unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = run_sh(&project, arguments);
+        outcome(&command.env("PATH", &with_typos).output().unwrap())
+    };
+    let (code, out, err) = run(&["test"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    // format, clippy, spelling, one test of the service, three of verify
+    assert!(out.ends_with("\n7 passed, 0 failed\n"), "{out}");
+    assert!(out.contains("arguments [\"all\"]"), "{out}");
+    let parts: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.strip_prefix("== ")?.split(" (after").next())
+        .collect();
+    assert_eq!(
+        parts,
+        ["format", "clippy", "spelling", "tests", "the tutorial"]
+    );
+    // Only what is asked for.
+    let (code, out, _) = run(&["test", "format", "spelling"]);
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with("\n2 passed, 0 failed\n"), "{out}");
+    // Without typos that part is not run, and says so; in CI it has to be.
+    let without_typos =
+        env::join_paths(env::split_paths(&path).filter(|folder| !folder.join("typos").exists()))
+            .unwrap();
+    for (ci, expected, end) in [
+        ("", Some(0), "not run: spelling\n0 passed, 0 failed\n"),
+        ("1", Some(1), "\n0 passed, 1 failed\n"),
+    ] {
+        let mut command = run_sh(&project, &["test", "spelling"]);
+        command.env("PATH", &without_typos).env("CI", ci);
+        let (code, out, _) = outcome(&command.output().unwrap());
+        assert_eq!(code, expected, "{out}");
+        assert!(out.ends_with(end), "{out}");
+    }
+
+    // Every part fails, and each is run all the same.
+    let service = project
+        .read("marketsvc/src/main.rs")
+        .replace("1 + 1, 2", "1+1, 3");
+    project.write("marketsvc/src/main.rs", &service);
+    let mut unused = project.read("steps/08-typed-rows/exercise/src/lib.rs");
+    unused.push_str("\nfn forgotten() {}\n");
+    project.write("steps/08-typed-rows/exercise/src/lib.rs", &unused);
+    let output = run_sh(&project, &["test"])
+        .env("MARKETSVC_VERDICT", "2 passed, 1 failed")
+        .env("TYPOS_VERDICT", "2")
+        .env("PATH", &with_typos)
+        .output()
+        .unwrap();
+    let (code, out, _) = outcome(&output);
+    assert_eq!(code, Some(1));
+    assert!(out.ends_with("\n2 passed, 5 failed\n"), "{out}");
+    assert_eq!(out.matches(": FAILED, ").count(), 5, "{out}");
+
+    // A proof without a verdict is none, and neither is one that does not build.
+    for main in ["fn main() {}\n", "fn main() {\n"] {
+        project.write("tools/verify/src/main.rs", main);
+        let (code, out, _) = run(&["test"]);
+        assert_eq!(code, Some(1));
+        assert!(out.contains("-- the tutorial: FAILED"), "{out}");
+    }
+}

@@ -1,0 +1,421 @@
+//! Orders between two dates, and a new order.
+
+use axum::http::Method;
+use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal, equal_json};
+use serde_json::{Value, json};
+
+use crate::{Format, WHOLE_NUMBER, expect_content_type, expect_list, expect_problem, misread};
+
+// ---- orders between dates
+
+/// `GET /api/orders_between_dates/{before}/{after}`: `{customer, name, price,
+/// total}` for each item ordered between the two, both included, by time, then
+/// order, then as the customer named the items. The later date comes first; the
+/// other way round is `[]`. A date without a time is its midnight; everything
+/// else is 400.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn orders_between_dates(service: &Service, database: &Database) -> Outcome {
+    between_dates(service, database, Format::Array).await?;
+
+    for malformed in [
+        "yesterday",
+        "2024-3-1",
+        "2024-13-01",
+        "2024-02-30",
+        "2024-03-18T10:30:00",
+        "2024-03-18%2010:30",
+        "2024-03-18%2025:00:00",
+        "2024-03-18%2010:30:00Z",
+        "%202024-03-18",
+        "1710757800",
+    ] {
+        for path in [
+            format!("/api/orders_between_dates/{malformed}/2024-03-17"),
+            format!("/api/orders_between_dates/2024-03-22/{malformed}"),
+        ] {
+            expect_problem(&service.get(&path).await?, 400)?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of [`orders_between_dates`] as one object a line, asked for by
+/// `Accept`.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn orders_between_dates_ndjson(service: &Service, database: &Database) -> Outcome {
+    between_dates(service, database, Format::Lines).await
+}
+
+async fn between_dates(service: &Service, database: &Database, format: Format) -> Outcome {
+    let row = |customer: &str, name: &str, price: f64, total: f64| json!({"customer": customer, "name": name, "price": price, "total": total});
+    let of_alex = [
+        row("Alex", "Kit Kat", 1.0, 4.0),
+        row("Alex", "Bread", 10.5, 21.0),
+        row("Alex", "Milk", 5.0, 5.0),
+    ];
+    let of_cam = [
+        row("Cam", "Kit Kat", 1.0, 2.0),
+        row("Cam", "Onion", 2.0, 10.0),
+    ];
+    let both = [&of_alex[..], &of_cam].concat();
+    for (dates, expected) in [
+        ("2024-03-22/2024-03-17", &both[..]),
+        // Both ends belong to it.
+        ("2024-03-20%2011:00:00/2024-03-18%2010:30:00", &both),
+        ("2024-03-20%2011:00:00/2024-03-18%2010:30:01", &of_cam),
+        ("2024-03-20%2010:59:59/2024-03-18%2010:30:00", &of_alex),
+        ("2024-03-20%2010:59:59/2024-03-18%2010:30:01", &[]),
+        // A date is its midnight: order 2 is from 11:00 of that day.
+        ("2024-03-20/2024-03-18", &of_alex),
+        ("2024-03-21/2024-03-18%2010:30:00", &both),
+        // The other way round.
+        ("2024-03-17/2024-03-22", &[]),
+        // An order without items has no rows.
+        ("2024-03-26/2024-03-25", &[]),
+    ] {
+        let path = format!("/api/orders_between_dates/{dates}");
+        expect_list(service, &path, format, expected).await?;
+    }
+
+    // A later order with an earlier time, one of the same second as order 2 with
+    // its items neither by id nor by name, and one whose id is below 1.
+    database
+        .execute(
+            "INSERT INTO orders VALUES (10, 2, '2024-03-19 09:00:00'),
+                                       (11, 2, '2024-03-20 11:00:00'),
+                                       (-5, 2, '2024-03-18 10:30:00');
+             INSERT INTO order_items VALUES (-5, 3, 2);
+             INSERT INTO order_items VALUES (11, 4, 1);
+             INSERT INTO order_items VALUES (11, 1, 2);
+             INSERT INTO order_items VALUES (11, 2, 1);
+             INSERT INTO order_items VALUES (10, 3, 1);",
+        )
+        .await?;
+    let of_blake = [
+        row("Blake", "Onion", 2.0, 2.0),
+        row("Blake", "Milk", 5.0, 10.0),
+        row("Blake", "Kit Kat", 1.0, 1.0),
+    ];
+    let earlier = [row("Blake", "Bread", 10.5, 10.5)];
+    let first = [row("Blake", "Bread", 10.5, 21.0)];
+    let all = [&first[..], &of_alex, &earlier, &of_cam, &of_blake].concat();
+    // The first time is that of the two first orders.
+    for after in ["2024-03-17", "2024-03-18%2010:30:00"] {
+        let path = format!("/api/orders_between_dates/2024-03-22/{after}");
+        expect_list(service, &path, format, &all).await?;
+    }
+    Ok(())
+}
+
+// ---- a new order
+
+const NEW_ORDER: &str = "/api/add_new_order";
+
+/// `POST /api/add_new_order`: 201, `{"order_id": n}` and where to find it; the
+/// order is stored once, under its customer and not another, at this moment, with
+/// its items as they were named.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn new_order_stored(service: &Service, database: &Database) -> Outcome {
+    // Customer 2 first: who stores every order under customer 1 is found out.
+    place_order(service, database, 2, &[(4, 3), (1, 2)], 16.0).await?;
+    place_order(service, database, 3, &[(3, 1)], 10.5).await?;
+    place_order(service, database, 1, &[(2, 4), (3, 6)], 67.0).await?;
+
+    let body = r#"{"customer_id":1,"items":[{"id":2,"quantity":4}]}"#;
+    let kind = "Application/JSON; Charset=UTF-8";
+    let reply = service.post(NEW_ORDER, kind, body).await?;
+    let status = reply.status;
+    ensure(
+        status == 201,
+        format_args!("{} with the content type {kind}", reply.asked()),
+        "status 201",
+        format_args!("status {status}: {}", reply.text()),
+    )
+}
+
+async fn place_order(
+    service: &Service,
+    database: &Database,
+    customer: i64,
+    items: &[(i64, i64)],
+    total: f64,
+) -> Outcome {
+    let wire_items: Value = items
+        .iter()
+        .map(|(id, quantity)| json!({"id": id, "quantity": quantity}))
+        .collect();
+    let body = json!({"customer_id": customer, "items": wire_items});
+    let before = database.snapshot().await?;
+    let highest: i64 = database.one("SELECT max(id) FROM orders").await?;
+    let earliest: String = database.one("SELECT datetime('now', '-2 seconds')").await?;
+
+    let reply = service.post_json(NEW_ORDER, &body).await?;
+    reply.expect_status(201)?;
+    expect_content_type(&reply, "application/json")?;
+    let answer = reply.json()?;
+    let id = answer["order_id"].as_i64();
+    let id = id.filter(|id| answer == json!({ "order_id": id }));
+    let id =
+        id.ok_or_else(|| Failure::new(reply.asked(), "{\"order_id\": the order's id}", &answer))?;
+    let location = reply.header("location").unwrap_or("none").to_owned();
+    ensure(
+        location == format!("/api/order_total/{id}"),
+        reply.asked(),
+        format_args!("the header Location: /api/order_total/{id}"),
+        format_args!("{location}, with the body {answer}"),
+    )?;
+
+    let asked = |what: &str| format!("{}\nthen {what}", reply.asked());
+    let latest: String = database.one("SELECT datetime('now', '+2 seconds')").await?;
+    let stored: String = database
+        .one(&format!(
+            "SELECT json_group_array(json_object('id', id, 'customer_id', customer_id))
+             FROM orders WHERE id > {highest}"
+        ))
+        .await?;
+    let stored: Value = serde_json::from_str(&stored).or_fail("the new rows of `orders`")?;
+    let expected = json!([{"id": id, "customer_id": customer}]);
+    equal_json(asked("the new rows of `orders`"), &expected, &stored)?;
+
+    let time: String = database
+        .one(&format!("SELECT order_time FROM orders WHERE id = {id}"))
+        .await?;
+    // Text of this form sorts as time does.
+    ensure(
+        time.len() == earliest.len() && earliest <= time && time <= latest,
+        asked("its order_time"),
+        format_args!("now in UTC, YYYY-MM-DD HH:MM:SS: from {earliest} to {latest}"),
+        &time,
+    )?;
+
+    let lines: String = database
+        .one(&format!(
+            "SELECT json_group_array(json_array(item_id, quantity) ORDER BY rowid)
+             FROM order_items WHERE order_id = {id}"
+        ))
+        .await?;
+    let lines: Value = serde_json::from_str(&lines).or_fail("the new rows of `order_items`")?;
+    equal_json(
+        asked("its rows of `order_items`: [item_id, quantity] as they were inserted"),
+        &json!(items),
+        &lines,
+    )?;
+
+    let changes = before.difference(&database.snapshot().await?);
+    let gone = changes.lines().filter(|line| line.starts_with("gone"));
+    let gone: Vec<_> = gone.collect();
+    ensure(
+        gone.is_empty() && changes.lines().count() == 1 + items.len(),
+        asked("what is new in the database"),
+        format_args!("1 order and {} items, and nothing gone", items.len()),
+        &changes,
+    )?;
+
+    let reply = service.get(&location).await?;
+    reply.expect_json(200, &json!({ "Order Total": total }))
+}
+
+/// `POST /api/add_new_order` refuses with a 422 that names the field: an unknown
+/// customer, an unknown item, no items, a quantity below 1, an item named twice.
+/// Malformed JSON is 400. After each nothing is stored.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn new_order_refusals(service: &Service, database: &Database) -> Outcome {
+    let good = json!({"id": 2, "quantity": 4});
+    let item = |id: i64, quantity: i64| json!({"id": id, "quantity": quantity});
+    let cases = [
+        (json!({"customer_id": 77, "items": [good]}), "customer_id"),
+        (
+            json!({"customer_id": 2, "items": [good, item(2222, 1)]}),
+            "items[1].id",
+        ),
+        (
+            json!({"customer_id": 2, "items": [item(2222, 1), good]}),
+            "items[0].id",
+        ),
+        (json!({"customer_id": 2, "items": []}), "items"),
+        (
+            json!({"customer_id": 2, "items": [item(1, 0)]}),
+            "items[0].quantity",
+        ),
+        (
+            json!({"customer_id": 2, "items": [good, item(1, -4)]}),
+            "items[1].quantity",
+        ),
+        (
+            json!({"customer_id": 2, "items": [good, item(3, 1), good]}),
+            "items[2].id",
+        ),
+    ];
+    for (body, field) in cases {
+        let before = database.snapshot().await?;
+        let reply = service.post_json(NEW_ORDER, &body).await?;
+        // First, since a half-stored order is worse than a wrong status.
+        database.expect_unchanged(reply.asked(), &before).await?;
+        expect_problem(&reply, 422)?;
+        let problem = reply.json()?;
+        let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        let fields: Vec<_> = errors
+            .iter()
+            .map(|error| error["field"].as_str().unwrap_or_default())
+            .collect();
+        ensure(
+            fields == [field] && errors[0]["detail"].is_string(),
+            reply.asked(),
+            format_args!("\"errors\": [{{\"field\": \"{field}\", \"detail\": \"…\"}}]"),
+            &problem,
+        )?;
+    }
+    malformed_orders(service, database).await
+}
+
+/// `POST /api/add_new_order` before transactions are known: an unknown customer or
+/// item, a quantity below 1, an item named twice, and malformed JSON are 400. An
+/// order may stay behind without items; items do not, and without a customer
+/// nothing does.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn new_order_refusals_400(service: &Service, database: &Database) -> Outcome {
+    let good = json!({"id": 2, "quantity": 4});
+    let item = |id: i64, quantity: i64| json!({"id": id, "quantity": quantity});
+    let before = database.snapshot().await?;
+    let body = json!({"customer_id": 77, "items": [good]});
+    let reply = service.post_json(NEW_ORDER, &body).await?;
+    database.expect_unchanged(reply.asked(), &before).await?;
+    expect_problem(&reply, 400)?;
+
+    for items in [
+        [&good, &item(2222, 1)],
+        [&good, &item(1, 0)],
+        [&good, &item(1, -4)],
+        [&good, &good],
+    ] {
+        let before = database.snapshot().await?;
+        let body = json!({"customer_id": 2, "items": items});
+        let reply = service.post_json(NEW_ORDER, &body).await?;
+        expect_problem(&reply, 400)?;
+        let changes = before.difference(&database.snapshot().await?);
+        let allowed = |line: &str| line.starts_with("new in orders:");
+        ensure(
+            changes.lines().all(allowed),
+            reply.asked(),
+            "no items stored, and nothing gone",
+            &changes,
+        )?;
+    }
+    malformed_orders(service, database).await
+}
+
+async fn malformed_orders(service: &Service, database: &Database) -> Outcome {
+    let before = database.snapshot().await?;
+    for body in [
+        "",
+        "not JSON",
+        "{\"customer_id\": 2, \"items\": [{\"id\": 2, \"quantity\": 4}",
+        "{\"customer_id\": 2, \"items\": [{\"id\": 2, \"quantity\": 4}]}}",
+    ] {
+        let reply = service.post(NEW_ORDER, "application/json", body).await?;
+        expect_problem(&reply, 400)?;
+        database.expect_unchanged(reply.asked(), &before).await?;
+    }
+    // JSON, yet no order: a service may call it malformed or refuse the field.
+    for body in [
+        json!({"items": [{"id": 2, "quantity": 4}]}),
+        json!({"customer_id": 2}),
+        json!({"customer_id": "2", "items": [{"id": 2, "quantity": 4}]}),
+        json!({"customer_id": 2, "items": [{"id": 2, "quantity": 1.5}]}),
+        json!({"customer_id": 2, "items": {"id": 2, "quantity": 4}}),
+    ] {
+        let reply = service.post_json(NEW_ORDER, &body).await?;
+        let status = if reply.status == 422 { 422 } else { 400 };
+        expect_problem(&reply, status)?;
+        database.expect_unchanged(reply.asked(), &before).await?;
+    }
+
+    let good = r#"{"customer_id":2,"items":[{"id":2,"quantity":4}]}"#;
+    misread(
+        service,
+        (Method::POST, NEW_ORDER),
+        good,
+        &[
+            (
+                r#"{"customer_id":1,"customer_id":2,"items":[{"id":2,"quantity":4}]}"#,
+                "`customer_id`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":3,"quantity":4}],"items":[{"id":2,"quantity":4}]}"#,
+                "`items`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":3,"id":2,"quantity":4}]}"#,
+                "`id`",
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":1,"quantity":9}]}"#,
+                "`quantity`",
+            ),
+            (
+                r#"{"customer_id":2.0,"items":[{"id":2,"quantity":4}]}"#,
+                WHOLE_NUMBER,
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":1e2}]}"#,
+                WHOLE_NUMBER,
+            ),
+            (
+                r#"{"customer_id":2,"items":[{"id":2E0,"quantity":4}]}"#,
+                WHOLE_NUMBER,
+            ),
+            // Python's writer makes these; they are not JSON.
+            (r#"{"customer_id":NaN,"items":[{"id":2,"quantity":4}]}"#, "JSON"),
+            (
+                r#"{"customer_id":2,"items":[{"id":2,"quantity":Infinity}]}"#,
+                "JSON",
+            ),
+        ],
+    )
+    .await?;
+    database
+        .expect_unchanged("the bodies before, then all rows", &before)
+        .await?;
+
+    // A body that is an order, but is not said to be JSON.
+    let reply = service.post(NEW_ORDER, "text/plain", good).await?;
+    let status = if reply.status == 415 { 415 } else { 400 };
+    expect_problem(&reply, status)?;
+    ensure(
+        reply.text().contains("application/json"),
+        format_args!("{} with the content type text/plain", reply.asked()),
+        "a problem that names application/json",
+        reply.text(),
+    )?;
+    database.expect_unchanged(reply.asked(), &before).await
+}
+
+/// `POST /api/add_new_order` with a quantity whose total leaves the range of an
+/// integer is 422, and nothing is stored: otherwise no total of this order could
+/// ever be answered.
+///
+/// # Errors
+/// What was not as it should be.
+pub async fn new_order_overflow_422(service: &Service, database: &Database) -> Outcome {
+    let before = database.snapshot().await?;
+    let body = json!({"customer_id": 2, "items": [{"id": 1, "quantity": i64::MAX}]});
+    let reply = service.post_json(NEW_ORDER, &body).await?;
+    database.expect_unchanged(reply.asked(), &before).await?;
+    expect_problem(&reply, 422)?;
+    let problem = reply.json()?;
+    equal(
+        reply.asked(),
+        "items[0].quantity",
+        problem["errors"][0]["field"].as_str().unwrap_or("no field"),
+    )
+}
