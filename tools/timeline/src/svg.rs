@@ -34,7 +34,7 @@ const STYLE: &str = "
   .stopped { fill: #ffd8d3; stroke: #b42318; stroke-width: 1 }
   .poll { fill: #0a58ca }
   .stopped-poll { fill: #b42318 }
-  .sign { fill: #b42318; font: bold 16px sans-serif }
+  .sign { fill: #b42318; font: bold 18px sans-serif }
   .work { fill: #2da44e }
   .track { fill: #d4b9f5; stroke: #6f42c1; stroke-width: 1 }
   @media (prefers-color-scheme: dark) {
@@ -208,7 +208,7 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
         block(out, poll_class, (x, y + 3.0), width, BAR - 6.0);
     }
     let sign = match bar.end {
-        End::Dropped => "✕",
+        End::Dropped => "×",
         End::Panicked => "!",
         End::Open | End::Done => return,
     };
