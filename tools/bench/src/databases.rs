@@ -5,24 +5,23 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::{program, settings};
+use crate::{contender, program};
 
 /// The market's database with so many customers and orders added to the sample, in
-/// `databases` in the [output folder](settings::output_folder). It is made when it
+/// `databases` in the [output folder](program::output_folder). It is made when it
 /// is missing, or when the schema or what `marketsvc seed` makes has changed;
 /// those that were made before that are removed.
 ///
-/// It is for reading. Whoever writes takes a copy.
+/// It is for reading. A program that writes gets a copy.
 ///
 /// # Errors
 ///
 /// When it cannot be made.
 pub fn seeded(customers: u32, orders: u32) -> Result<PathBuf> {
-    let folder = settings::output_folder()?.join("databases");
+    let folder = program::output_folder()?.join("databases");
     fs::create_dir_all(&folder).map_err(Error::io(format!("make {}", folder.display())))?;
     let key = key(&folder)?;
     remove_others(&folder, &key)?;
@@ -37,14 +36,24 @@ pub fn seeded(customers: u32, orders: u32) -> Result<PathBuf> {
             left.push(suffix);
             remove(Path::new(&left))?;
         }
-        program::seed(&unfinished, customers, orders)?;
+        seed(&unfinished, customers, orders)?;
         fs::rename(&unfinished, &path).map_err(Error::io(format!("make {}", path.display())))?;
     }
     Ok(path)
 }
 
-/// A copy for somebody who writes. It is on disk when this returns, so that nobody
-/// waits for that later.
+/// Adds made-up rows to the database, which is created when it is missing; the
+/// same ones each time.
+fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
+    let mut seed = contender::marketsvc(database)?;
+    seed.arg("seed")
+        .args(["--customers", &customers.to_string()])
+        .args(["--orders", &orders.to_string()]);
+    program::output(&mut seed).map(drop)
+}
+
+/// A copy for a program that writes. It is on disk when this returns, so that no
+/// contender waits for that later.
 ///
 /// # Errors
 ///
@@ -58,7 +67,7 @@ pub fn copy(database: &Path, copy: &Path) -> Result<()> {
         )))
 }
 
-/// Reads the whole file, so that nobody is the first who waits for the disk.
+/// Reads the whole file, so that no contender waits for the disk.
 ///
 /// # Errors
 ///
@@ -79,48 +88,23 @@ fn key(folder: &Path) -> Result<String> {
     }
     let small = tempfile::tempdir_in(folder).map_err(Error::io("make a temporary folder"))?;
     let database = small.path().join("market.sqlite");
-    program::seed(&database, 100, 100)?;
+    seed(&database, 100, 100)?;
     let key = format!("{:016x}", contents(&database)?);
     Ok(KEY.get_or_init(|| key).clone())
 }
 
-/// A hash of the schema and of all rows of the market's tables.
+/// A hash of the schema and of all rows, without what sqlx keeps there: it holds the
+/// time of the migration.
 fn contents(database: &Path) -> Result<u64> {
-    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let clean = database.with_extension("clean");
+    let connection = Connection::open(database)?;
+    connection.execute("DROP TABLE IF EXISTS _sqlx_migrations", [])?;
+    connection.execute("VACUUM INTO ?", [clean.to_string_lossy()])?;
+    let bytes = fs::read(&clean).map_err(Error::io(format!("read {}", clean.display())))?;
     let mut hash = DefaultHasher::new();
-    // Not what sqlx keeps there: it holds the time of the migration.
-    let ours = "WHERE name NOT GLOB '_sqlx*' AND tbl_name NOT GLOB '_sqlx*'";
-    let schema = format!("SELECT type, name, sql FROM sqlite_schema {ours} ORDER BY name");
-    add_rows(&connection, &schema, &mut hash)?;
-    let tables = format!("SELECT name FROM sqlite_schema {ours} AND type = 'table' ORDER BY name");
-    let mut tables = connection.prepare(&tables)?;
-    let names = tables.query_map([], |row| row.get::<_, String>(0))?;
-    for name in names {
-        add_rows(
-            &connection,
-            &format!("SELECT * FROM \"{}\" ORDER BY rowid", name?),
-            &mut hash,
-        )?;
-    }
+    // Not the header, which counts how often the schema has changed.
+    bytes.get(100..).hash(&mut hash);
     Ok(hash.finish())
-}
-
-fn add_rows(connection: &Connection, sql: &str, hash: &mut impl Hasher) -> Result<()> {
-    sql.hash(hash);
-    let mut statement = connection.prepare(sql)?;
-    let columns = statement.column_count();
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        for column in 0..columns {
-            match row.get_ref(column)? {
-                ValueRef::Null => 0.hash(hash),
-                ValueRef::Integer(number) => (1, number).hash(hash),
-                ValueRef::Real(number) => (2, number.to_bits()).hash(hash),
-                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => (3, bytes).hash(hash),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Removes databases whose name does not begin with `key`.

@@ -1,13 +1,14 @@
 //! Measures the market service and what people would use instead:
 //! `./run.sh bench`. What is measured and how: README.md beside this folder.
 
+mod amount;
 mod answers;
 mod contender;
 mod databases;
-mod driver;
 mod error;
-mod interrupt;
+mod http;
 mod learn;
+mod load;
 mod machine;
 mod market;
 mod mix;
@@ -16,15 +17,13 @@ mod postgres;
 mod program;
 mod python;
 mod report;
-mod rounds;
 mod serve;
 mod server;
-mod settings;
 mod stream;
+mod undo;
 mod write;
 
 use std::env;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -33,7 +32,6 @@ use clap::{Parser, ValueEnum};
 
 use error::Result;
 use model::{Bench, Report};
-use settings::Settings;
 
 /// Measures the market service and what people would use instead.
 ///
@@ -49,32 +47,26 @@ struct Args {
     /// What to measure [default: all of them].
     #[arg(value_name = "BENCH")]
     benches: Vec<Which>,
-    /// Fewer and shorter rounds: a look at everything in a few minutes.
+    /// Measure less, for a shorter time: a rough look at everything in a few minutes.
     #[arg(long)]
     quick: bool,
-    /// How often each contender has its turn [default: 5, with --quick 1].
+    /// How many rounds there are; each contender is measured once a round
+    /// [default: 5, with --quick 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Where the figures go [default: report.json in the target folder's bench].
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the page goes [default: report.html in the target folder's bench].
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-    /// Measure nothing; show the figures that an earlier run has written there.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["benches", "quick", "rounds", "json", "dir"])]
-    from: Option<PathBuf>,
-    /// The tables as Markdown, for a README.
-    #[arg(long)]
-    markdown: bool,
-    /// Where databases are made [default: the system's temporary folder].
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Only for mix")]
-    mix: mix::Options,
+    /// Where report.json, report.md and plots go [default: bench in the target folder].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
-/// Turns of each contender behind a figure that is worth keeping.
+/// How much to measure.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    quick: bool,
+    rounds: usize,
+}
+
+/// Rounds behind a figure that is worth keeping.
 const ROUNDS: u32 = 5;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,12 +84,12 @@ enum Which {
 }
 
 impl Which {
-    fn measure(self, settings: &Settings, args: &Args) -> Result<Bench> {
+    fn measure(self, settings: Settings) -> Result<Bench> {
         match self {
             Self::Serve => serve::measure(settings),
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
-            Self::Mix => mix::measure(settings, &args.mix),
+            Self::Mix => mix::measure(settings),
             Self::Learn => learn::measure(settings),
         }
     }
@@ -114,65 +106,78 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    if let Some(file) = &args.from {
-        return show(&report::load(file)?, args);
-    }
-    interrupt::listen()?;
+    undo::listen()?;
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { ROUNDS });
     let settings = Settings {
         quick: args.quick,
         rounds: rounds as usize,
-        dir: args.dir.clone(),
     };
     let started = jiff::Timestamp::now().strftime("%F %T").to_string();
     let start = Instant::now();
-    let mut report = Report {
+    let mut benches = Vec::new();
+    for which in Which::value_variants() {
+        if args.benches.is_empty() || args.benches.contains(which) {
+            let mut bench = which.measure(settings)?;
+            if rounds < ROUNDS {
+                let note = format!("Only a look: {rounds} of {ROUNDS} rounds.");
+                bench.notes.insert(0, note);
+            }
+            benches.push(bench);
+        }
+    }
+    let report = Report {
         started,
-        seconds: 0.0,
+        seconds: start.elapsed().as_secs_f64(),
         command: env::args().skip(1).collect::<Vec<_>>().join(" "),
         machine: machine::machine(),
         versions: machine::versions(),
-        benches: Vec::new(),
+        benches,
     };
-    for which in Which::value_variants() {
-        if args.benches.is_empty() || args.benches.contains(which) {
-            let mut bench = which.measure(&settings, args)?;
-            if !args.quick && rounds < ROUNDS {
-                let note = format!("A look only: {rounds} of {ROUNDS} rounds were asked for.");
-                bench.notes.insert(0, note);
-            }
-            report.benches.push(bench);
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => program::output_folder()?,
+    };
+    print!("{}", report::write(&report, &folder)?);
+    eprintln!("report: {}", folder.display());
+    Ok(())
+}
+
+/// Each contender once a round, in the order given: A B C A B C …, so that a machine
+/// that becomes slower or faster while it measures does so for all of them.
+///
+/// # Errors
+///
+/// The first error of `turn`, which ends it.
+fn take_turns<C>(
+    rounds: usize,
+    contenders: &mut [C],
+    mut turn: impl FnMut(&mut C, usize) -> Result<()>,
+) -> Result<()> {
+    for round in 0..rounds {
+        for contender in &mut *contenders {
+            turn(contender, round)?;
         }
     }
-    report.seconds = start.elapsed().as_secs_f64();
-    // The figures first: whatever happens to the page, they are there.
-    let json = file(args.json.as_ref(), "report.json")?;
-    report::save(&report, &json)?;
-    show(&report, args)?;
-    eprintln!("figures: {}", json.display());
     Ok(())
 }
 
-/// Prints the tables, and writes the page and the plots.
-fn show(report: &Report, args: &Args) -> Result<()> {
-    let html = file(args.html.as_ref(), "report.html")?;
-    let plots = settings::output_folder()?.join("plots");
-    report::render(report, &html, &plots)?;
-    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
-    let text = if args.markdown {
-        report::markdown(report)
-    } else {
-        report::text(report, colour)
-    };
-    print!("{text}");
-    eprintln!("page:    {}\nplots:   {}", html.display(), plots.display());
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
 
-/// The file that was asked for, else the one in the target folder.
-fn file(asked: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
-    asked.map_or_else(
-        || Ok(settings::output_folder()?.join(name)),
-        |file| Ok(file.clone()),
-    )
+    #[test]
+    fn a_b_c_a_b_c_until_the_first_error() {
+        let mut turns = String::new();
+        let ended = take_turns(3, &mut ['A', 'B', 'C'], |name, round| {
+            turns.push(*name);
+            turns += &round.to_string();
+            if (*name, round) == ('B', 2) {
+                return Err(Error::Environment("enough".to_owned()));
+            }
+            Ok(())
+        });
+        assert!(ended.is_err());
+        assert_eq!(turns, "A0B0C0A1B1C1A2B2");
+    }
 }

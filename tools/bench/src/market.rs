@@ -4,14 +4,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use fastrand::Rng;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement};
 use serde_json::{Value, json};
 
-use crate::driver::{Request, Workload, mix};
 use crate::error::Result;
+use crate::http::Request;
+use crate::load::{Expected, Workload};
 
 /// The statement that reads what an order costs, in cents, as the service has it.
-pub const TOTAL: &str = "SELECT (SELECT sum(item.price_cents * order_items.quantity)
+const TOTAL: &str = "SELECT (SELECT sum(item.price_cents * order_items.quantity)
         FROM order_items
         JOIN item ON item.id = order_items.item_id
         WHERE order_items.order_id = orders.id)
@@ -57,69 +59,65 @@ impl Market {
     /// # Errors
     ///
     /// When the database cannot be read; as for all of these.
-    pub fn order_total(&self, count: u32) -> Result<Arc<Workload>> {
+    pub fn order_total(&self, count: usize) -> Result<Arc<Workload>> {
         let mut total = self.connection.prepare(TOTAL)?;
-        let requests = random(1, count, self.orders).map(|id| {
-            let answer = json!({ "Order Total": amount(&mut total, id)? });
-            Ok(Request::get(&format!("/api/order_total/{id}"), answer))
-        });
-        workload(requests)
+        let requests = random(count, self.orders).map(|id| total_of(&mut total, id));
+        requests.collect::<Result<_>>().map(Arc::new)
     }
 
     /// The requests of [`Self::order_total`] to a server that has one answer.
-    pub fn hello(&self, count: u32) -> Result<Arc<Workload>> {
-        let requests = random(1, count, self.orders).map(|id| {
-            let answer = json!({ "Order Total": 30 });
-            Ok(Request::get(&format!("/api/order_total/{id}"), answer))
+    pub fn hello(&self, count: usize) -> Arc<Workload> {
+        let requests = random(count, self.orders).map(|id| {
+            expect(
+                &format!("/api/order_total/{id}"),
+                json!({ "Order Total": 30 }),
+            )
         });
-        workload(requests)
+        Arc::new(requests.collect())
     }
 
     /// `count` times the orders of a random customer.
-    pub fn orders(&self, count: u32) -> Result<Arc<Workload>> {
+    pub fn orders(&self, count: usize) -> Result<Arc<Workload>> {
         let mut lines = self.connection.prepare(ORDERS)?;
-        let requests = random(2, count, self.customers).map(|id| {
+        let requests = random(count, self.customers).map(|id| {
             let answer = orders_of(&mut lines, id)?;
-            Ok(Request::get(&format!("/api/orders/{id}"), answer))
+            Ok(expect(&format!("/api/orders/{id}"), answer))
         });
-        workload(requests)
+        requests.collect::<Result<_>>().map(Arc::new)
     }
 
-    /// `count` times the totals of `ids` random orders.
-    pub fn orders_total(&self, count: u32, ids: u32) -> Result<Arc<Workload>> {
+    /// `count` times the totals of `each` random orders.
+    pub fn orders_total(&self, count: usize, each: usize) -> Result<Arc<Workload>> {
         let mut total = self.connection.prepare(TOTAL)?;
-        let requests = (0..count).map(|request| {
-            let ids: Vec<u32> = random(3 + u64::from(request), ids, self.orders).collect();
+        let ids: Vec<u32> = random(count * each, self.orders).collect();
+        let requests = ids.chunks(each).map(|ids| {
             let totals: Result<Vec<_>> = ids.iter().map(|id| amount(&mut total, *id)).collect();
             let list: Vec<_> = ids.iter().map(u32::to_string).collect();
             let path = format!("/api/orders_total?orders={}", list.join(","));
-            Ok(Request::get(&path, json!(totals?)))
+            Ok(expect(&path, json!(totals?)))
         });
-        workload(requests)
+        requests.collect::<Result<_>>().map(Arc::new)
     }
 
     /// As [`Self::order_total`], but every tenth request is a new order.
-    pub fn mixed(&self, count: u32) -> Result<Arc<Workload>> {
+    pub fn mixed(&self, count: usize) -> Result<Arc<Workload>> {
         let mut total = self.connection.prepare(TOTAL)?;
-        let requests = random(1, count, self.orders)
-            .zip(0_u32..)
-            .map(|(id, place)| {
-                if place % 10 == 9 {
-                    return Ok(self.new_order(id));
-                }
-                let answer = json!({ "Order Total": amount(&mut total, id)? });
-                Ok(Request::get(&format!("/api/order_total/{id}"), answer))
+        let requests = random(count, self.orders)
+            .enumerate()
+            .map(|(place, id)| match place % 10 {
+                9 => Ok(self.new_order(id)),
+                _ => total_of(&mut total, id),
             });
-        workload(requests)
+        requests.collect::<Result<_>>().map(Arc::new)
     }
 
     /// New orders of two items each.
-    pub fn new_orders(&self, count: u32) -> Result<Arc<Workload>> {
-        let requests = random(4, count, self.orders);
-        workload(requests.map(|number| Ok(self.new_order(number))))
+    pub fn new_orders(&self, count: usize) -> Arc<Workload> {
+        let numbers = random(count, self.orders);
+        Arc::new(numbers.map(|number| self.new_order(number)).collect())
     }
 
-    fn new_order(&self, number: u32) -> Request {
+    fn new_order(&self, number: u32) -> (Request, Expected) {
         let order = json!({
             "customer_id": 1 + number % self.customers,
             "items": [
@@ -127,18 +125,24 @@ impl Market {
                 { "id": 3 + number % 2, "quantity": 1 + number % 7 },
             ],
         });
-        Request::create("/api/add_new_order", &order)
+        let request = Request::post("/api/add_new_order", &order);
+        (request, Expected::Created)
     }
 }
 
-/// `count` numbers from 1 to `most`; the same ones each time.
-fn random(seed: u64, count: u32, most: u32) -> impl Iterator<Item = u32> {
-    (0..count).map(move |n| random_id((seed << 32) + u64::from(n), most))
+fn expect(path: &str, answer: Value) -> (Request, Expected) {
+    (Request::get(path), Expected::Json(answer))
 }
 
-/// A number from 1 to `most` for each `place`.
-pub fn random_id(place: u64, most: u32) -> u32 {
-    u32::try_from(1 + mix(place) % u64::from(most)).unwrap_or(most)
+fn total_of(total: &mut Statement<'_>, id: u32) -> Result<(Request, Expected)> {
+    let answer = json!({ "Order Total": amount(total, id)? });
+    Ok(expect(&format!("/api/order_total/{id}"), answer))
+}
+
+/// `count` numbers from 1 to `most`; the same ones each time.
+fn random(count: usize, most: u32) -> impl Iterator<Item = u32> {
+    let mut random = Rng::with_seed(1);
+    (0..count).map(move |_| random.u32(1..=most))
 }
 
 /// Opens a database for reading.
@@ -149,11 +153,6 @@ pub fn random_id(place: u64, most: u32) -> u32 {
 pub fn open(database: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Ok(Connection::open_with_flags(database, flags)?)
-}
-
-fn workload(requests: impl Iterator<Item = Result<Request>>) -> Result<Arc<Workload>> {
-    let requests: Result<Vec<_>> = requests.collect();
-    Ok(Arc::new(Workload::new(requests?, 1)))
 }
 
 /// As it is on the wire: not in cents; `null` for no such order or an empty one.

@@ -1,9 +1,9 @@
-//! A contender as a program of its own: started, found, watched, stopped.
+//! A contender as a program of its own: started, found, watched, stopped; and the
+//! folders in which that happens.
 
 use std::env;
-use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,85 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::interrupt::{self, Registration};
+use crate::undo::Undo;
 
 /// How long a program has to begin; an interpreter with cold caches is slow.
 const START: Duration = Duration::from_mins(1);
 
 /// How long a program has to end by itself.
 const STOP: Duration = Duration::from_secs(5);
+
+/// A temporary folder that is removed when this is dropped, and on Ctrl-C.
+pub struct Folder {
+    path: PathBuf,
+    _undo: Undo,
+}
+
+impl Folder {
+    /// In the system's folder for temporary files; `TMPDIR` names another.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn new() -> Result<Self> {
+        Self::new_in(&env::temp_dir())
+    }
+
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn new_in(parent: &Path) -> Result<Self> {
+        let (path, undo) = Undo::new(|| {
+            let folder = tempfile::tempdir_in(parent);
+            let path = folder.map_err(Error::io("make a temporary folder"))?.keep();
+            let folder = path.clone();
+            let remove = move || {
+                // A program that still works in it may add a file meanwhile.
+                for _ in 0..100 {
+                    match fs::remove_dir_all(&folder) {
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                            thread::sleep(Duration::from_millis(10));
+                        }
+                        _ => break,
+                    }
+                }
+            };
+            Ok((path, Box::new(remove)))
+        })?;
+        Ok(Self { path, _undo: undo })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Cargo's target folder, where this program is built.
+///
+/// # Errors
+///
+/// When this program is not found.
+pub fn target_folder() -> Result<PathBuf> {
+    // This program is target/release/bench, and a test of it in target/debug/deps.
+    let program = env::current_exe().map_err(Error::io("find this program"))?;
+    let profile = program
+        .ancestors()
+        .find(|folder| folder.ends_with("release") || folder.ends_with("debug"));
+    let target = profile.and_then(Path::parent);
+    Ok(target.unwrap_or(Path::new("target")).to_owned())
+}
+
+/// `bench` in the target folder, which is made when it is missing: for reports, and
+/// for what is kept from run to run.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn output_folder() -> Result<PathBuf> {
+    let folder = target_folder()?.join("bench");
+    fs::create_dir_all(&folder).map_err(Error::io(format!("make {}", folder.display())))?;
+    Ok(folder)
+}
 
 /// The program that cargo has built beside this one.
 ///
@@ -31,18 +103,17 @@ pub fn beside(name: &str) -> Result<PathBuf> {
         .map_err(Error::io("find this program"))?
         .with_file_name(name);
     if path.is_file() {
-        Ok(path)
-    } else {
-        Err(Error::Environment(format!(
-            "{} is missing; ./run.sh bench builds all programs that take part",
-            path.display()
-        )))
+        return Ok(path);
     }
+    Err(Error::Environment(format!(
+        "{} is missing; ./run.sh bench builds all programs that take part",
+        path.display()
+    )))
 }
 
 /// The program with an environment that is the same everywhere.
-pub fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
     command.env_clear().stdin(Stdio::null());
     for name in ["PATH", "HOME", "TMPDIR"] {
         if let Some(value) = env::var_os(name) {
@@ -53,111 +124,51 @@ pub fn command(program: &Path) -> Command {
 }
 
 /// Runs a program to its end, in a process group of its own that is asked to end on
-/// Ctrl-C; gives what it printed.
+/// Ctrl-C; returns what it printed.
 ///
 /// # Errors
 ///
-/// When it cannot be started. That it fails is none.
-pub fn output(what: &str, command: &mut Command) -> Result<Output> {
-    output_to(Stdio::piped(), what, command)
+/// When it cannot be started, and when it fails, with what it said.
+pub fn output(command: &mut Command) -> Result<Output> {
+    output_to(Stdio::piped(), command)
 }
 
-/// As [`output`], with another place for what it prints than its errors.
+/// As [`output`], with another destination for what it prints.
 ///
 /// # Errors
 ///
 /// Those of [`output`].
-pub fn output_to(stdout: Stdio, what: &str, command: &mut Command) -> Result<Output> {
-    command
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(Stdio::piped());
-    // Not KILL: some end what they have started when they are asked to end.
-    let (child, _registration) = spawn(what, command, "TERM")?;
-    child
-        .wait_with_output()
-        .map_err(Error::io(format!("wait for {what}")))
-}
-
-/// Starts a program in a process group of its own, which gets `signal` on Ctrl-C
-/// for as long as the registration is there.
-///
-/// # Errors
-///
-/// When it cannot be started.
-pub fn spawn(
-    what: &str,
-    command: &mut Command,
-    signal: &'static str,
-) -> Result<(Child, Registration)> {
-    command.process_group(0);
-    interrupt::tracked(|| {
-        let child = command
-            .spawn()
-            .map_err(Error::io(format!("start {what}")))?;
+pub fn output_to(stdout: Stdio, command: &mut Command) -> Result<Output> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    command.stdout(stdout).stderr(Stdio::piped());
+    let (child, undo) = Undo::new(|| {
+        let child = spawn(&what, command)?;
         let group = child.id();
-        Ok((child, Box::new(move || signal_group(signal, group))))
-    })
-}
-
-/// The finished service on that database, at a free port.
-///
-/// # Errors
-///
-/// When it is not built, or the path is not UTF-8.
-pub fn marketsvc(database: &Path) -> Result<Command> {
-    let path = database
-        .to_str()
-        .ok_or_else(|| Error::Environment(format!("{} is not UTF-8", database.display())))?;
-    let mut url = String::from("sqlite://");
-    for c in path.chars() {
-        match c {
-            '%' => url.push_str("%25"),
-            '?' => url.push_str("%3F"),
-            c => url.push(c),
-        }
-    }
-    let mut command = command(&beside("marketsvc")?);
-    command
-        .env("DATABASE_URL", url)
-        .env("MARKETSVC_ADDR", "127.0.0.1:0")
-        // No peer turns requests away, so nor does the service: there are as many
-        // places as 256 clients need, and six for each that asks for a list.
-        .env("MARKETSVC_IN_FLIGHT", "1536")
-        .env("MARKETSVC_QUEUE", "256")
-        // No peer writes a line for each request, so nor does the service.
-        .env("RUST_LOG", "warn");
-    Ok(command)
-}
-
-/// Adds made-up rows to the database, which is created when it is missing; the
-/// same ones each time.
-///
-/// # Errors
-///
-/// When `marketsvc seed` fails, with what it said.
-pub fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
-    let mut seed = marketsvc(database)?;
-    seed.arg("seed")
-        .args(["--customers", &customers.to_string()])
-        .args(["--orders", &orders.to_string()]);
-    let output = output("marketsvc seed", &mut seed)?;
+        // Not KILL: some end what they have started when they are asked to end.
+        Ok((child, Box::new(move || signal_group("TERM", group))))
+    })?;
+    let output = child.wait_with_output();
+    undo.forget();
+    let output = output.map_err(Error::io(format!("wait for {what}")))?;
     if output.status.success() {
-        Ok(())
-    } else {
-        Err(Error::Environment(format!(
-            "marketsvc seed failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )))
+        return Ok(output);
     }
+    let said = [&*output.stdout, &*output.stderr].concat();
+    let said = last_lines(&String::from_utf8_lossy(&said));
+    Err(Error::Environment(format!("{what} failed:{said}")))
 }
 
-/// A running program, in a process group of its own; it and its children are
-/// stopped when this is dropped, and on Ctrl-C.
+fn spawn(what: &str, command: &mut Command) -> Result<Child> {
+    command.process_group(0);
+    command.spawn().map_err(Error::io(format!("start {what}")))
+}
+
+/// A running program in a process group of its own. It and its children are stopped
+/// when this is dropped, and on Ctrl-C.
 pub struct Program {
-    child: Child,
+    pub pid: u32,
     addr: SocketAddr,
-    _registration: Registration,
+    _undo: Undo,
 }
 
 impl Program {
@@ -170,41 +181,36 @@ impl Program {
     /// When it cannot be started, ends, or is not ready within a minute.
     pub fn start(name: &str, mut command: Command) -> Result<Self> {
         let mut log = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
-        let stderr = log
-            .try_clone()
-            .map_err(Error::io("share a temporary file"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr);
-        let (child, registration) = spawn(name, &mut command, "KILL")?;
-        let mut program = Self {
-            child,
-            // Until it has said where.
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            _registration: registration,
-        };
-        program.addr = program
-            .wait_until_ready()
-            .map_err(|why| Error::Environment(format!("{name} {why}{}", last_lines(&mut log))))?;
-        Ok(program)
-    }
-
-    /// Where it listens, or why it does not.
-    fn wait_until_ready(&mut self) -> std::result::Result<SocketAddr, &'static str> {
+        let stderr = log.try_clone().map_err(Error::io("share a file"))?;
+        command.stdout(Stdio::piped()).stderr(stderr);
+        let ((pid, stdout), undo) = Undo::new(|| {
+            let mut child = spawn(name, &mut command)?;
+            let made = (child.id(), child.stdout.take());
+            Ok((made, Box::new(move || stop(&mut child, "TERM"))))
+        })?;
         let (found, addr) = mpsc::channel();
-        let stdout = self.child.stdout.take().ok_or("has no standard output")?;
         // Reads on when the line has come: a full pipe would stop the program.
         thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(io::Result::ok) {
+            let lines = stdout
+                .into_iter()
+                .flat_map(|pipe| BufReader::new(pipe).lines());
+            for line in lines.map_while(io::Result::ok) {
                 if let Some(addr) = address_in(&line) {
                     let _ = found.send(addr);
                 }
             }
         });
-        addr.recv_timeout(START).map_err(|error| match error {
-            RecvTimeoutError::Timeout => "has not said where it listens",
-            RecvTimeoutError::Disconnected => "has ended at once",
+        let addr = addr.recv_timeout(START).map_err(|error| {
+            let why = match error {
+                RecvTimeoutError::Timeout => "has not said where it listens",
+                RecvTimeoutError::Disconnected => "has ended at once",
+            };
+            Error::Environment(format!("{name} {why}{}", said(&mut log)))
+        })?;
+        Ok(Self {
+            pid,
+            addr,
+            _undo: undo,
         })
     }
 
@@ -213,28 +219,24 @@ impl Program {
         self.addr
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The most resident memory that the program and each of its children have
     /// had so far, added up, in bytes; pages that they share count for each.
     /// `None` where there is no `/proc`.
-    pub fn peak_memory(&self) -> Option<u64> {
-        sum(self.pid(), "VmHWM:")
+    pub fn peak_memory(&self) -> Option<f64> {
+        sum(self.pid, "VmHWM:")
     }
 
     /// Notes the resident memory of the program and its children from now on,
     /// at that interval.
     pub fn watch_memory(&self, every: Duration) -> Watch {
-        let pid = self.pid();
+        let pid = self.pid;
         let (stop, stopped) = mpsc::channel();
         let start = Instant::now();
         let thread = thread::spawn(move || {
             let mut points = Vec::new();
             loop {
-                points
-                    .extend(sum(pid, "VmRSS:").map(|bytes| (start.elapsed().as_secs_f64(), bytes)));
+                let now = start.elapsed().as_secs_f64();
+                points.extend(sum(pid, "VmRSS:").map(|bytes| (now, bytes)));
                 if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
                     return points;
                 }
@@ -244,23 +246,22 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let group = self.child.id();
-        signal_group("TERM", group);
-        let deadline = Instant::now() + STOP;
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            thread::sleep(Duration::from_millis(5));
-        }
-        // Whatever is left of it; workers may outlive who has started them.
-        signal_group("KILL", group);
-        let _ = self.child.wait();
+/// Asks the child's group to end, gives it some time, and ends what is left of it:
+/// workers may outlive the process that has started them.
+pub fn stop(child: &mut Child, signal: &str) {
+    let group = child.id();
+    signal_group(signal, group);
+    let deadline = Instant::now() + STOP;
+    while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+        thread::sleep(Duration::from_millis(5));
     }
+    signal_group("KILL", group);
+    let _ = child.wait();
 }
 
 /// Sends a signal, such as `TERM`, to all processes of a group. A group that is
 /// gone is no error.
-pub fn signal_group(signal: &str, group: u32) {
+fn signal_group(signal: &str, group: u32) {
     // Every shell has this built in; the program is not installed everywhere.
     let _ = Command::new("sh")
         .args(["-c", &format!("kill -s {signal} -- -{group}")])
@@ -277,35 +278,35 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// The end of what a program has said, indented.
-fn last_lines(log: &mut File) -> String {
+/// The end of what a program has written to its log, indented.
+pub fn said(log: &mut File) -> String {
     let mut text = Vec::new();
-    let _ = log.seek(SeekFrom::Start(0));
+    let _ = log.rewind();
     let _ = log.read_to_end(&mut text);
-    let text = String::from_utf8_lossy(&text);
+    last_lines(&String::from_utf8_lossy(&text))
+}
+
+fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let mut end = String::new();
-    for line in &lines[lines.len().saturating_sub(15)..] {
-        let _ = write!(end, "\n  {line}");
-    }
-    end
+    let last = &lines[lines.len().saturating_sub(15)..];
+    last.iter().flat_map(|line| ["\n  ", line]).collect()
 }
 
 /// A field of `/proc/PID/status` in bytes, of the process and all below it.
-fn sum(pid: u32, field: &str) -> Option<u64> {
+fn sum(pid: u32, field: &str) -> Option<f64> {
     let mut bytes = status(pid, field)?;
     for child in children(pid) {
         // One that has just ended counts no more.
-        bytes += sum(child, field).unwrap_or(0);
+        bytes += sum(child, field).unwrap_or(0.0);
     }
     Some(bytes)
 }
 
-fn status(pid: u32, field: &str) -> Option<u64> {
+fn status(pid: u32, field: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024)
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024.0)
 }
 
 fn children(pid: u32) -> Vec<u32> {
@@ -324,12 +325,12 @@ fn children(pid: u32) -> Vec<u32> {
 /// Memory over time.
 pub struct Watch {
     stop: mpsc::Sender<()>,
-    thread: JoinHandle<Vec<(f64, u64)>>,
+    thread: JoinHandle<Vec<(f64, f64)>>,
 }
 
 impl Watch {
     /// Seconds since the watch began, and bytes; empty where there is no `/proc`.
-    pub fn finish(self) -> Vec<(f64, u64)> {
+    pub fn finish(self) -> Vec<(f64, f64)> {
         drop(self.stop);
         self.thread.join().unwrap_or_default()
     }
@@ -367,7 +368,7 @@ pub mod tests {
                       trap 'exit 0' TERM; wait";
         let program = Program::start("shell", shell(script)).unwrap();
         assert_eq!(program.addr().port(), 9);
-        let family = [&[program.pid()][..], &children(program.pid())].concat();
+        let family = [&[program.pid][..], &children(program.pid)].concat();
         assert_eq!(family.len(), 2);
         drop(program);
         wait_until_dead(&family);
@@ -406,8 +407,8 @@ pub mod tests {
     fn memory_of_children_counts() {
         let script = "sleep 600 & echo on http://127.0.0.1:9; wait";
         let program = Program::start("shell", shell(script)).unwrap();
-        let alone = status(program.pid(), "VmRSS:").unwrap();
-        assert!(sum(program.pid(), "VmRSS:").unwrap() > alone);
+        let alone = status(program.pid, "VmRSS:").unwrap();
+        assert!(sum(program.pid, "VmRSS:").unwrap() > alone);
         assert!(program.peak_memory().unwrap() > alone);
         let points = program.watch_memory(Duration::from_millis(1)).finish();
         assert!(!points.is_empty());

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contender::Contender;
-use crate::driver::{self, Load, Outcome, Target, Workload};
 use crate::error::Result;
+use crate::load::{self, Load, Outcome, Target, Workload};
 use crate::model::{Bench, Unit};
 use crate::program::Program;
-use crate::settings::Settings;
 
 /// How many answers of each contender are compared before anything is timed.
 const COMPARED: usize = 50;
@@ -31,33 +30,30 @@ pub struct Times {
 }
 
 impl Times {
-    pub fn new(settings: &Settings) -> Self {
-        let millis = Duration::from_millis;
-        if settings.quick {
-            Self {
-                warm_up: millis(100),
-                stretch: millis(300),
-                open: millis(1_000),
-            }
+    pub fn new(quick: bool) -> Self {
+        let [warm_up, stretch, open] = if quick {
+            [100, 300, 1_000]
         } else {
-            Self {
-                warm_up: millis(200),
-                stretch: millis(1_000),
-                open: millis(4_000),
-            }
+            [200, 1_000, 4_000]
+        };
+        Self {
+            warm_up: Duration::from_millis(warm_up),
+            stretch: Duration::from_millis(stretch),
+            open: Duration::from_millis(open),
         }
     }
 }
 
 /// A contender that runs.
 pub struct Server {
-    contender: Contender,
-    database: PathBuf,
+    pub contender: Contender,
+    pub database: PathBuf,
     program: Program,
+    workload: Arc<Workload>,
     target: Arc<Target>,
     /// New orders that it has acknowledged since it was told what it is asked.
     pub acknowledged: u64,
-    /// Requests since then of which nobody knows what became.
+    /// Requests since then whose outcome is unknown.
     pub unknown: u64,
 }
 
@@ -67,12 +63,13 @@ impl Server {
     /// # Errors
     ///
     /// When it does not start, or answers otherwise than expected.
-    pub fn start(contender: &Contender, database: &Path, workload: &Arc<Workload>) -> Result<Self> {
+    pub fn start(contender: Contender, database: &Path, workload: &Arc<Workload>) -> Result<Self> {
         let program = contender.start(database)?;
         let mut server = Self {
-            contender: contender.clone(),
+            contender,
             database: database.to_owned(),
-            target: Arc::new(Target::new(program.addr(), Arc::clone(workload))),
+            target: Arc::new(Target::new(program.addr(), workload)),
+            workload: Arc::clone(workload),
             program,
             acknowledged: 0,
             unknown: 0,
@@ -81,26 +78,15 @@ impl Server {
         Ok(server)
     }
 
-    pub fn contender(&self) -> &Contender {
-        &self.contender
-    }
-
-    pub fn name(&self) -> &str {
-        &self.contender.name
-    }
-
-    pub fn database(&self) -> &Path {
-        &self.database
-    }
-
     /// What it will be asked from now on; some answers are compared at once.
     ///
     /// # Errors
     ///
     /// When it answers otherwise than expected.
     pub fn ask(&mut self, workload: &Arc<Workload>) -> Result<()> {
-        self.target = Arc::new(Target::new(self.program.addr(), Arc::clone(workload)));
-        self.target.compare(&self.contender.name, COMPARED)?;
+        self.target = Arc::new(Target::new(self.program.addr(), workload));
+        self.target.compare(self.contender.name(), COMPARED)?;
+        self.workload = Arc::clone(workload);
         (self.acknowledged, self.unknown) = (0, 0);
         Ok(())
     }
@@ -118,8 +104,9 @@ impl Server {
         times: Times,
     ) -> Result<()> {
         self.warm_up(connections, times)?;
-        let outcome = driver::closed(&self.target, load(connections, times.stretch))?;
-        bench.record(case, self.name(), "rate", Unit::PerSecond, outcome.rate());
+        let outcome = load::closed(&self.target, load(connections, times.stretch))?;
+        let name = self.contender.name();
+        bench.record(case, name, "rate", Unit::PerSecond, outcome.rate());
         // Of a slow server, p99.9 would be one request.
         self.write_down(bench, case, &outcome, &SHARES[..2]);
         self.settle(&outcome)
@@ -139,13 +126,13 @@ impl Server {
         times: Times,
     ) -> Result<()> {
         self.warm_up(connections, times)?;
-        let outcome = driver::open(&self.target, load(connections, times.open), rate)?;
+        let outcome = load::open(&self.target, load(connections, times.open), rate)?;
         self.write_down(bench, case, &outcome, &SHARES);
         self.settle(&outcome)
     }
 
     fn warm_up(&mut self, connections: usize, times: Times) -> Result<()> {
-        let outcome = driver::closed(&self.target, load(connections, times.warm_up))?;
+        let outcome = load::closed(&self.target, load(connections, times.warm_up))?;
         self.settle(&outcome)
     }
 
@@ -153,10 +140,10 @@ impl Server {
     fn write_down(&self, bench: &mut Bench, case: &str, outcome: &Outcome, shares: &[(&str, f64)]) {
         for (measure, share) in shares {
             let latency = outcome.latency(*share);
-            bench.record(case, self.name(), measure, Unit::Seconds, latency);
+            bench.record(case, self.contender.name(), measure, Unit::Seconds, latency);
         }
         if let Some(trouble) = outcome.trouble() {
-            let start = format!("{case}, {}: ", self.name());
+            let start = format!("{case}, {}: ", self.contender.name());
             if !bench.notes.iter().any(|note| note.starts_with(&start)) {
                 bench.notes.push(start + &trouble);
             }
@@ -167,10 +154,10 @@ impl Server {
     /// would be slow in the next one, so it is started anew.
     fn settle(&mut self, outcome: &Outcome) -> Result<()> {
         self.acknowledged += outcome.created;
-        self.unknown += outcome.wrong + outcome.failed + outcome.unfinished;
+        self.unknown += outcome.wrong + outcome.unfinished;
         if outcome.unfinished > 0 {
             self.program = self.contender.start(&self.database)?;
-            self.target = Arc::new(self.target.moved(self.program.addr()));
+            self.target = Arc::new(Target::new(self.program.addr(), &self.workload));
         }
         Ok(())
     }

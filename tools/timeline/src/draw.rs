@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// What happened, ready to be drawn.
 #[derive(Debug, Default)]
 pub struct Picture {
     pub title: String,
@@ -16,7 +15,6 @@ pub struct Picture {
     pub end: Duration,
 }
 
-/// A row of the picture.
 #[derive(Debug, Default)]
 pub struct Lane {
     pub name: String,
@@ -40,7 +38,6 @@ impl Lane {
     }
 }
 
-/// One piece of work.
 #[derive(Debug)]
 pub struct Bar {
     pub from: Duration,
@@ -70,11 +67,8 @@ pub struct Track {
 
 impl Track {
     pub fn greatest(&self) -> u64 {
-        self.values
-            .iter()
-            .map(|(_, value)| *value)
-            .max()
-            .unwrap_or(0)
+        let values = self.values.iter().map(|(_, value)| *value);
+        values.max().unwrap_or(0)
     }
 }
 
@@ -107,19 +101,16 @@ impl Axis {
 
     /// The numbers on the axis, as text in ms, and where each belongs.
     pub fn numbers(&self) -> Vec<(f64, String)> {
-        let mut numbers = Vec::new();
-        let mut count = 0_u32;
-        loop {
-            let at = f64::from(count) * self.step;
-            if at > self.end * 1.000_001 {
-                return numbers;
-            }
-            // Steps below a millisecond need their decimals.
-            let text = format!("{at:.3}");
-            let text = text.trim_end_matches('0').trim_end_matches('.');
-            numbers.push((self.places * at / self.end, text.to_owned()));
-            count += 1;
-        }
+        let marks = (0_u32..).map(|count| f64::from(count) * self.step);
+        marks
+            .take_while(|at| *at <= self.end * 1.000_001)
+            .map(|at| {
+                // Steps below a millisecond need their decimals.
+                let text = format!("{at:.3}");
+                let text = text.trim_end_matches('0').trim_end_matches('.');
+                (self.places * at / self.end, text.to_owned())
+            })
+            .collect()
     }
 }
 

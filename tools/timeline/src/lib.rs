@@ -17,34 +17,23 @@
 //! # });
 //! ```
 //!
-//! prints
-//!
-//! ```text
-//!     0 ms  milk         begins
-//!     0 ms  bread        begins
-//!    10 ms  bread        ends
-//!    20 ms  milk         ends
-//!    20 ms  main         both are here
-//! ```
+//! prints a line like `   10 ms  bread        ends` for each event.
 //!
 //! With [`TEXT`] or [`SVG`] in its environment it draws a picture at its end
-//! instead. `./run.sh trace` sets them.
+//! instead; `./run.sh trace` sets them. Time is that of `tokio::time::Instant`: under
+//! tokio's paused clock a picture is the same to the byte in each run.
 //!
-//! Time is that of `tokio::time::Instant`: under tokio's paused clock it is
-//! exact, and a picture is the same to the byte in each run.
-//!
-//! Besides the lanes of a program a picture shows its connections to SQLite, one
-//! lane each, without the program's help: sqlx runs every connection on a thread
-//! of its own, and enters the span of whoever sent a statement while it executes
-//! it. [`count`] adds a quantity over time.
+//! A picture also shows the connections to SQLite, one lane each: sqlx runs every
+//! connection on a thread of its own, and enters the span that a statement was sent
+//! from while it executes it. [`count`] adds a quantity over time.
 
 mod draw;
 mod recorder;
 mod svg;
 mod text;
 
+use std::ffi::OsString;
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs, process};
 
@@ -52,7 +41,7 @@ use tracing::{Instrument, Span, info, info_span};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
-use recorder::{Recorder, Reports};
+use recorder::Recorder;
 
 /// The variable that asks for a drawing on stdout; any value that is not empty.
 pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
@@ -65,23 +54,18 @@ const LANE: &str = "timeline::lane";
 const END: &str = "timeline::end";
 const COUNT: &str = "timeline::count";
 
-/// Ends the recording when dropped, and draws what was asked for. What happens
-/// afterwards is neither printed nor drawn.
+/// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
-pub struct Timeline(Option<Recording>);
+pub struct Timeline(Option<(String, Arc<Recorder>)>);
 
-struct Recording {
-    title: String,
-    recorder: Arc<Recorder>,
-    text: bool,
-    svg: Option<PathBuf>,
+/// What a variable asks for, if it is not empty.
+fn asked(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 /// Prints a line per event from now on, with the milliseconds that have passed
-/// and the lane. Where a drawing is asked for by [`TEXT`] or [`SVG`], it is made
-/// instead.
-///
-/// Call it inside the runtime: the time is that of the runtime's clock.
+/// and the lane; or draws, where [`TEXT`] or [`SVG`] asks for that. Call it inside
+/// the runtime, whose clock it uses.
 ///
 /// # Panics
 /// When the process has a `tracing` subscriber already.
@@ -89,8 +73,8 @@ pub fn narrate(title: &str) -> Timeline {
     start(title, true)
 }
 
-/// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does
-/// nothing at all, so a program can say `tracing` something else then.
+/// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does nothing,
+/// so a program can set another subscriber then.
 ///
 /// # Panics
 /// When a drawing is asked for and the process has a `tracing` subscriber
@@ -100,39 +84,27 @@ pub fn record(title: &str) -> Timeline {
 }
 
 fn start(title: &str, narrate: bool) -> Timeline {
-    let text = env::var_os(TEXT).is_some_and(|value| !value.is_empty());
-    let svg = env::var_os(SVG).filter(|value| !value.is_empty());
-    let draws = text || svg.is_some();
+    let draws = asked(TEXT).or(asked(SVG)).is_some();
     if !draws && !narrate {
         return Timeline(None);
     }
-    let reports = if draws {
-        Reports::AtTheEnd
-    } else {
-        Reports::EachEvent
-    };
-    let recorder = Arc::new(Recorder::new(reports));
+    let recorder = Arc::new(Recorder::new(!draws));
     let subscriber = Registry::default().with(recorder::Shared(recorder.clone()));
     tracing::subscriber::set_global_default(subscriber)
         .expect("a program starts its timeline before any other subscriber");
-    Timeline(Some(Recording {
-        title: title.to_owned(),
-        recorder,
-        text,
-        svg: svg.map(PathBuf::from),
-    }))
+    Timeline(Some((title.to_owned(), recorder)))
 }
 
 impl Drop for Timeline {
     fn drop(&mut self) {
-        let Some(recording) = self.0.take() else {
+        let Some((title, recorder)) = self.0.take() else {
             return;
         };
-        let picture = recording.recorder.finish(&recording.title);
-        if recording.text {
+        let picture = recorder.finish(&title);
+        if asked(TEXT).is_some() {
             print!("{}", text::draw(&picture));
         }
-        if let Some(file) = recording.svg
+        if let Some(file) = asked(SVG)
             && let Err(error) = fs::write(&file, svg::draw(&picture))
         {
             eprintln!("{}: {error}", file.display());
@@ -189,12 +161,10 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let how = if self.done {
-            "done"
-        } else if std::thread::panicking() {
-            "panicked"
-        } else {
-            "dropped"
+        let how = match (self.done, std::thread::panicking()) {
+            (true, _) => "done",
+            (false, true) => "panicked",
+            (false, false) => "dropped",
         };
         info!(target: END, parent: &self.span, how);
     }

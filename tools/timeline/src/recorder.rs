@@ -1,7 +1,7 @@
 //! The `tracing` layer: turns spans and events into a picture, or prints them.
 
 use std::collections::HashMap;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -23,29 +23,19 @@ const CONNECTION_THREAD: &str = "sqlx-sqlite-worker-";
 /// The lane of events outside of any lane.
 const MAIN: &str = "main";
 
-/// What becomes of what happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reports {
-    /// A line on stdout, at once; nothing is kept.
-    EachEvent,
-    /// Kept for [`Recorder::finish`].
-    AtTheEnd,
-}
-
 /// Notes what happens, and when since it was made.
 pub struct Recorder {
     start: Instant,
-    reports: Reports,
+    narrates: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     picture: Picture,
-    /// Which place in `picture.connections` belongs to a thread.
+    /// Places in `picture.connections`, by thread.
     threads: HashMap<String, usize>,
-    /// Spans that are entered just now, with the time, by thread: a span may be
-    /// entered on two at once.
+    /// When spans were entered, by thread: a span may be entered on two at once.
     entered: HashMap<(u64, thread::ThreadId), Duration>,
     /// When something last happened. A poll alone is not something.
     last: Duration,
@@ -53,9 +43,9 @@ struct State {
     finished: bool,
 }
 
-/// Where a span's piece of work is: the lane, and the bar in it.
+/// Where a span's piece of work is.
 #[derive(Clone, Copy)]
-struct Place {
+struct Piece {
     lane: usize,
     bar: usize,
 }
@@ -64,28 +54,28 @@ struct Place {
 pub struct Shared(pub Arc<Recorder>);
 
 impl Recorder {
-    pub fn new(reports: Reports) -> Self {
+    pub fn new(narrates: bool) -> Self {
         Self {
             start: Instant::now(),
-            reports,
+            narrates,
             state: Mutex::default(),
         }
     }
 
     /// What was recorded so far. Nothing is reported from now on.
     pub fn finish(&self, title: &str) -> Picture {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.finished = true;
-        let end = state.last;
-        let mut picture = std::mem::take(&mut state.picture);
-        // A connection may still be at work; it is in no picture any more.
-        state.threads.clear();
-        title.clone_into(&mut picture.title);
-        picture.end = end;
-        picture
+        self.at(|state, _| {
+            state.finished = true;
+            // A connection may still be at work; it is in no picture any more.
+            state.threads.clear();
+            Picture {
+                title: title.to_owned(),
+                end: state.last,
+                ..std::mem::take(&mut state.picture)
+            }
+        })
     }
 
-    /// Does `work` with the state and the time.
     fn at<T>(&self, work: impl FnOnce(&mut State, Duration) -> T) -> T {
         // The time is taken under the lock, so that the order of the records is
         // that of their times.
@@ -95,89 +85,74 @@ impl Recorder {
     }
 
     fn say(&self, now: Duration, state: &mut State, lane: &str, text: &str) {
-        if state.finished {
-            return;
-        }
-        match self.reports {
-            Reports::EachEvent => println!("{:>5} ms  {lane:<12} {text}", now.as_millis()),
-            Reports::AtTheEnd => state.picture.order.push(format!("{lane}: {text}")),
+        if !state.finished && self.narrates {
+            println!("{:>5} ms  {lane:<12} {text}", now.as_millis());
+        } else if !state.finished {
+            state.picture.order.push(format!("{lane}: {text}"));
         }
     }
 }
 
+/// The place of the first lane that `fits`; of a new one if none does.
+fn lane_place(lanes: &mut Vec<Lane>, name: &str, fits: impl Fn(&Lane) -> bool) -> usize {
+    lanes.iter().position(fits).unwrap_or_else(|| {
+        lanes.push(Lane {
+            name: name.to_owned(),
+            ..Lane::default()
+        });
+        lanes.len() - 1
+    })
+}
+
 impl State {
     /// Begins a piece of work in the first lane of that name which is free.
-    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Place {
+    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Piece {
         let lanes = &mut self.picture.lanes;
         let free = |lane: &Lane| lane.bars.iter().all(|bar| bar.to.is_some());
-        let found = lanes
-            .iter()
-            .position(|lane| lane.name == name && free(lane));
-        let lane = found.unwrap_or_else(|| {
-            lanes.push(Lane {
-                name: name.to_owned(),
-                ..Lane::default()
-            });
-            lanes.len() - 1
-        });
-        lanes[lane].bars.push(Bar {
+        let lane = lane_place(lanes, name, |lane| lane.name == name && free(lane));
+        let bars = &mut lanes[lane].bars;
+        bars.push(Bar {
             from: now,
             to: None,
             end: End::Open,
             blocking,
         });
-        Place {
-            lane,
-            bar: lanes[lane].bars.len() - 1,
-        }
-    }
-
-    fn event(&mut self, lane: Option<usize>, now: Duration, text: &str) {
-        let lanes = &mut self.picture.lanes;
-        let lane = lane.unwrap_or_else(|| {
-            let found = lanes.iter().position(|lane| lane.name == MAIN);
-            found.unwrap_or_else(|| {
-                lanes.push(Lane {
-                    name: MAIN.to_owned(),
-                    ..Lane::default()
-                });
-                lanes.len() - 1
-            })
-        });
-        lanes[lane].events.push((now, text.to_owned()));
+        let bar = bars.len() - 1;
+        Piece { lane, bar }
     }
 
     fn count(&mut self, name: &str, value: u64, now: Duration) {
         let tracks = &mut self.picture.tracks;
-        let found = tracks.iter().position(|track| track.name == name);
-        let index = found.unwrap_or_else(|| {
-            tracks.push(Track {
+        match tracks.iter_mut().find(|track| track.name == name) {
+            Some(track) => track.values.push((now, value)),
+            None => tracks.push(Track {
                 name: name.to_owned(),
-                ..Track::default()
-            });
-            tracks.len() - 1
-        });
-        tracks[index].values.push((now, value));
+                values: vec![(now, value)],
+            }),
+        }
     }
 
     /// The lane of the connection whose thread this is.
-    fn connection(&mut self, thread: &str) -> usize {
+    fn connection(&mut self, thread: &str) -> &mut Lane {
+        // sqlx numbers its threads from 0 in the order of their start.
         let connections = &mut self.picture.connections;
-        *self.threads.entry(thread.to_owned()).or_insert_with(|| {
-            // sqlx numbers its threads from 0 in the order of their start.
-            connections.push(Lane {
-                name: format!("connection {}", connections.len() + 1),
-                ..Lane::default()
-            });
-            connections.len() - 1
-        })
+        let place = *self.threads.entry(thread.to_owned()).or_insert_with(|| {
+            let name = format!("connection {}", connections.len() + 1);
+            lane_place(connections, &name, |_| false)
+        });
+        &mut connections[place]
+    }
+
+    /// `None` for what is no longer recorded.
+    fn lane(&mut self, place: Option<Piece>) -> Option<&mut Lane> {
+        self.picture.lanes.get_mut(place?.lane)
     }
 }
 
 /// The lane that a span stands for, or lies in.
-fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Place> {
+fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Piece> {
     span.scope()
-        .find_map(|span| span.extensions().get::<Place>().copied())
+        .find_map(|span| span.extensions().get::<Piece>().copied())
 }
 
 impl<S> Layer<S> for Shared
@@ -185,7 +160,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // Libraries talk at DEBUG, and sqlx's statements are none of ours.
+        // Libraries talk at DEBUG, and sqlx's statements are not the program's.
         *metadata.level() <= Level::INFO && !metadata.target().starts_with("sqlx")
     }
 
@@ -196,48 +171,51 @@ where
         }
         let mut fields = Fields::default();
         attributes.record(&mut fields);
+        let name = fields.text("name");
         let place = self.0.at(|state, now| {
             state.last = now;
-            let place = state.begin(&fields.name, fields.blocking, now);
-            self.0.say(now, state, &fields.name, "begins");
-            place
+            self.0.say(now, state, name, "begins");
+            state.begin(name, fields.text("blocking") == "true", now)
         });
-        let mut extensions = span.extensions_mut();
-        extensions.insert(place);
-        extensions.insert(fields.name);
+        span.extensions_mut().insert(place);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let span = context.event_span(event);
-        let found = span.as_ref().and_then(place);
-        let lane = span.as_ref().and_then(|span| {
-            span.scope()
-                .find_map(|span| span.extensions().get::<String>().cloned())
-        });
-        let lane = lane.as_deref().unwrap_or(MAIN);
+        let found = context.event_span(event).as_ref().and_then(place);
         self.0.at(|state, now| {
             state.last = now;
+            let name = state.lane(found).map(|lane| lane.name.clone());
+            let name = name.as_deref().unwrap_or(MAIN);
             match event.metadata().target() {
                 END => {
-                    let (end, text) = match fields.how.as_str() {
+                    let (end, text) = match fields.text("how") {
                         "done" => (End::Done, "ends"),
                         "panicked" => (End::Panicked, "panics"),
                         _ => (End::Dropped, "is dropped"),
                     };
-                    if let Some(place) = found
-                        && let Some(lane) = state.picture.lanes.get_mut(place.lane)
-                    {
+                    if let Some((lane, place)) = state.lane(found).zip(found) {
                         lane.bars[place.bar].to = Some(now);
                         lane.bars[place.bar].end = end;
                     }
-                    self.0.say(now, state, lane, text);
+                    self.0.say(now, state, name, text);
                 }
-                COUNT => state.count(&fields.name, fields.value, now),
+                COUNT => {
+                    let value = fields.text("value").parse().unwrap_or(0);
+                    state.count(fields.text("name"), value, now);
+                }
                 _ => {
-                    state.event(found.map(|place| place.lane), now, &fields.message);
-                    self.0.say(now, state, lane, &fields.message);
+                    let message = fields.text("message");
+                    let said = (now, message.to_owned());
+                    if let Some(lane) = state.lane(found) {
+                        lane.events.push(said);
+                    } else {
+                        let lanes = &mut state.picture.lanes;
+                        let main = lane_place(lanes, MAIN, |lane| lane.name == MAIN);
+                        lanes[main].events.push(said);
+                    }
+                    self.0.say(now, state, name, message);
                 }
             }
         });
@@ -255,54 +233,35 @@ where
         self.0.at(|state, now| {
             let from = state.entered.remove(&key).unwrap_or(now);
             let name = thread.name().unwrap_or_default();
-            if name.starts_with(CONNECTION_THREAD) {
-                let connection = state.connection(name);
-                state.picture.connections[connection].note_busy(from, now);
-            } else if let Some(place) = place
-                && let Some(lane) = state.picture.lanes.get_mut(place.lane)
-            {
+            let lane = if name.starts_with(CONNECTION_THREAD) {
+                Some(state.connection(name))
+            } else {
+                state.lane(place)
+            };
+            if let Some(lane) = lane {
                 lane.note_busy(from, now);
             }
         });
     }
 }
 
-/// The fields that matter here, of a span or an event.
+/// The fields of a span or an event, as text.
 #[derive(Default)]
-struct Fields {
-    name: String,
-    how: String,
-    message: String,
-    value: u64,
-    blocking: bool,
+struct Fields(HashMap<&'static str, String>);
+
+impl Fields {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-        }
+        self.0.insert(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "name" => value.clone_into(&mut self.name),
-            "how" => value.clone_into(&mut self.how),
-            "message" => value.clone_into(&mut self.message),
-            _ => {}
-        }
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        if field.name() == "blocking" {
-            self.blocking = value;
-        }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "value" {
-            self.value = value;
-        }
+        self.0.insert(field.name(), value.to_owned());
     }
 }
 
@@ -328,7 +287,7 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let recorder = Arc::new(Recorder::new(Reports::AtTheEnd));
+            let recorder = Arc::new(Recorder::new(false));
             let subscriber = Registry::default().with(Shared(recorder.clone()));
             let _guard = tracing::subscriber::set_default(subscriber);
             work.await;

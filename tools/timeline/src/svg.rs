@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::draw::{Axis, Bar, End, Lane, Picture, Track};
 
-/// Pixels. The names are left of the time axis; text is 12 high.
+/// Pixels. The names are left of the time axis.
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 116.0;
 const RIGHT: f64 = 24.0;
@@ -34,9 +34,7 @@ const STYLE: &str = "
   .stopped { fill: #ffd8d3; stroke: #b42318; stroke-width: 1 }
   .poll { fill: #0a58ca }
   .stopped-poll { fill: #b42318 }
-  .mark { fill: #1f2328 }
-  .cross { stroke: #b42318; stroke-width: 2.5; fill: none }
-  .link { stroke: #8c959f; stroke-width: 1.5 }
+  .sign { fill: #b42318; font: bold 18px sans-serif }
   .work { fill: #2da44e }
   .track { fill: #d4b9f5; stroke: #6f42c1; stroke-width: 1 }
   @media (prefers-color-scheme: dark) {
@@ -48,18 +46,14 @@ const STYLE: &str = "
     .stopped { fill: #5c1a17; stroke: #ff8e83 }
     .poll { fill: #79b8ff }
     .stopped-poll { fill: #ff8e83 }
-    .mark { fill: #e6edf3 }
-    .cross { stroke: #ff8e83 }
-    .link { stroke: #6e7681 }
+    .sign { fill: #ff8e83 }
     .work { fill: #3fb950 }
     .track { fill: #3b2a5e; stroke: #b392f0 }
   }
 ";
 
-/// Draws `picture` as an SVG document.
-///
-/// The element `metadata` holds what happened, a line each, in order and without
-/// times: what has to agree between two runs of a program.
+/// An SVG document. Its element `metadata` holds what happened, a line each, in order
+/// and without times: what has to agree between two runs of a program.
 pub fn draw(picture: &Picture) -> String {
     let axis = Axis::new(picture.end, WIDTH - LEFT - RIGHT, 8.0);
     let mut body = String::new();
@@ -68,76 +62,44 @@ pub fn draw(picture: &Picture) -> String {
     for lane in &picture.lanes {
         y += task(&mut body, lane, &axis, y, &mut all_said);
     }
-    if !picture.connections.is_empty() {
-        y += 8.0;
-        for lane in &picture.connections {
-            y += connection(&mut body, lane, &axis, y);
-        }
+    for (number, lane) in picture.connections.iter().enumerate() {
+        y += if number == 0 { 8.0 } else { 0.0 };
+        connection(&mut body, lane, &axis, y);
+        y += ROW;
     }
     for track in &picture.tracks {
         y += 8.0;
-        y += area(&mut body, track, &axis, picture.end, y);
+        area(&mut body, track, &axis, picture.end, y);
+        y += TRACK;
     }
     let legend = legend(picture, all_said);
     let height = legend.iter().fold(y + 50.0, |y, _| y + LINE);
 
     let mut out = String::new();
     let title = escaped(&picture.title);
+    let end = picture.end.as_millis();
+    let order = escaped(&picture.order.join("\n"));
+    let described = order.replace('\n', "; ");
     let _ = write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title what\">\n\
          <title id=\"title\">{title}</title>\n\
-         <desc id=\"what\">{}</desc>\n\
-         <metadata>\n{}</metadata>\n\
+         <desc id=\"what\">Lanes over {end} ms, one for each piece of work. {described}</desc>\n\
+         <metadata>\n{order}\n</metadata>\n\
          <style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n",
-        escaped(&description(picture)),
-        picture.order.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "{}", escaped(line));
-            text
-        }),
     );
     grid(&mut out, &axis, y);
     out += &body;
     let mut y = y + 50.0;
     for line in legend {
-        let _ = writeln!(
-            out,
-            "<text class=\"text word\" x=\"12\" y=\"{y:.1}\">{line}</text>"
-        );
+        word(&mut out, (12.0, y), "", &line);
         y += LINE;
     }
     out += "</svg>\n";
     out
-}
-
-/// What the picture shows, for who cannot see it.
-fn description(picture: &Picture) -> String {
-    let mut text = format!(
-        "Lanes over {} ms, one for each piece of work.",
-        picture.end.as_millis()
-    );
-    for lane in &picture.lanes {
-        for bar in &lane.bars {
-            let _ = write!(text, " {}: {} ms", lane.name, bar.from.as_millis());
-            let _ = match bar.to {
-                Some(to) => write!(text, " to {} ms, {}.", to.as_millis(), how(bar.end)),
-                None => write!(text, " and on."),
-            };
-        }
-    }
-    for lane in &picture.connections {
-        if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
-            let (from, to) = (first.0.as_millis(), last.1.as_millis());
-            let _ = write!(text, " {}: at work from {from} ms to {to} ms.", lane.name);
-        }
-    }
-    for track in &picture.tracks {
-        let _ = write!(text, " {}: at most {}.", track.name, track.greatest());
-    }
-    text
 }
 
 fn how(end: End) -> &'static str {
@@ -152,30 +114,41 @@ fn how(end: End) -> &'static str {
 fn grid(out: &mut String, axis: &Axis, bottom: f64) {
     for (place, text) in axis.numbers() {
         let x = LEFT + place;
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>\
-             <text class=\"text word\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
-            HEAD - 6.0,
-            bottom + 16.0,
+            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\"/>",
+            HEAD - 6.0
         );
+        word(out, (x, bottom + 16.0), MIDDLE, &text);
     }
+    word(out, (LEFT - 12.0, bottom + 16.0), END_ANCHOR, "time in ms");
+}
+
+const END_ANCHOR: &str = " text-anchor=\"end\"";
+const MIDDLE: &str = " text-anchor=\"middle\"";
+
+fn word(out: &mut String, place: (f64, f64), anchor: &str, word: &str) {
+    text(out, "text word", place, anchor, word);
+}
+
+fn text(out: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
+    let text = escaped(text);
     let _ = writeln!(
         out,
-        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">time in ms</text>",
-        LEFT - 12.0,
-        bottom + 16.0,
+        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\"{anchor}>{text}</text>"
+    );
+}
+
+fn block(out: &mut String, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
+    let width = width.max(1.5);
+    let _ = writeln!(
+        out,
+        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
     );
 }
 
 fn name(out: &mut String, name: &str, y: f64) {
-    let _ = writeln!(
-        out,
-        "<text class=\"text\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-        LEFT - 12.0,
-        y + BAR - 3.0,
-        escaped(name),
-    );
+    text(out, "text", (LEFT - 12.0, y + BAR - 3.0), END_ANCHOR, name);
 }
 
 /// Draws the lane with its top at `y` and returns its height. `all_said` is
@@ -190,49 +163,33 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool)
         let x = LEFT + axis.place(*at);
         let _ = writeln!(
             out,
-            "<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\"><title>{} ms: {}</title></circle>",
+            "<circle class=\"text\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"3\"><title>{} ms: {}</title></circle>",
             y + BAR / 2.0,
             at.as_millis(),
             escaped(text),
         );
         // Of several things said at one moment the last has the words.
-        if lane.events.get(index + 1).is_some_and(|next| next.0 == *at) {
-            *all_said = false;
-            continue;
-        }
+        let last = lane.events.get(index + 1).is_none_or(|next| next.0 != *at);
         let width = LETTER * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
         let from = (x - 3.0).min(WIDTH - 8.0 - width);
         // Words that do not fit stay in the element `title`.
-        if from >= free {
-            let _ = writeln!(
-                out,
-                "<text class=\"text word\" x=\"{from:.1}\" y=\"{:.1}\">{}</text>",
-                y + BAR + 11.0,
-                escaped(text),
-            );
+        if last && from >= free {
+            word(out, (from, y + BAR + 11.0), "", text);
             free = from + width + 4.0;
         } else {
             *all_said = false;
         }
     }
-    if lane.events.is_empty() {
-        ROW
-    } else {
-        TALKING_ROW
-    }
+    let talks = !lane.events.is_empty();
+    if talks { TALKING_ROW } else { ROW }
 }
 
 fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     let from = LEFT + axis.place(bar.from);
-    let to = LEFT
-        + bar
-            .to
-            .map_or(axis.place(Duration::MAX), |to| axis.place(to));
-    let stopped = matches!(bar.end, End::Dropped | End::Panicked);
-    let (bar_class, poll_class) = if stopped {
-        ("stopped", "stopped-poll")
-    } else {
-        ("bar", "poll")
+    let to = LEFT + axis.place(bar.to.unwrap_or(Duration::MAX));
+    let (bar_class, poll_class) = match bar.end {
+        End::Dropped | End::Panicked => ("stopped", "stopped-poll"),
+        End::Open | End::Done => ("bar", "poll"),
     };
     let _ = writeln!(
         out,
@@ -247,92 +204,59 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     };
     for (start, end) in lane.busy.iter().filter(within) {
         let x = LEFT + axis.place(*start);
-        let _ = writeln!(
-            out,
-            "<rect class=\"{poll_class}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-            y + 3.0,
-            (LEFT + axis.place(*end) - x).max(1.5),
-            BAR - 6.0,
-        );
+        let width = LEFT + axis.place(*end) - x;
+        block(out, poll_class, (x, y + 3.0), width, BAR - 6.0);
     }
-    let (left, right, top, bottom) = (to - 5.0, to + 5.0, y + 2.0, y + BAR - 2.0);
-    let _ = match bar.end {
-        End::Dropped => writeln!(
-            out,
-            "<path class=\"cross\" d=\"M{left:.1} {top:.1} L{right:.1} {bottom:.1} M{left:.1} {bottom:.1} L{right:.1} {top:.1}\"/>"
-        ),
-        // An exclamation mark behind the bar: a stroke and a dot.
-        End::Panicked => {
-            let x = (to + 8.0).min(WIDTH - 4.0);
-            writeln!(
-                out,
-                "<path class=\"cross\" d=\"M{x:.1} {:.1} L{x:.1} {:.1} M{x:.1} {:.1} L{x:.1} {:.1}\"/>",
-                y - 1.0,
-                y + 8.5,
-                y + 11.0,
-                y + 14.0,
-            )
-        }
-        End::Open | End::Done => Ok(()),
+    let sign = match bar.end {
+        End::Dropped => "×",
+        End::Panicked => "!",
+        End::Open | End::Done => return,
     };
+    text(out, "sign", (to, y + BAR - 1.0), MIDDLE, sign);
 }
 
-fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) -> f64 {
+fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
     name(out, &lane.name, y);
     if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
         let middle = y + BAR / 2.0;
         let _ = writeln!(
             out,
-            "<line class=\"link\" x1=\"{:.1}\" y1=\"{middle:.1}\" x2=\"{:.1}\" y2=\"{middle:.1}\"/>",
+            "<line class=\"grid\" x1=\"{:.1}\" y1=\"{middle:.1}\" x2=\"{:.1}\" y2=\"{middle:.1}\"/>",
             LEFT + axis.place(first.0),
             LEFT + axis.place(last.1),
         );
     }
     for (start, end) in &lane.busy {
         let x = LEFT + axis.place(*start);
-        let _ = writeln!(
-            out,
-            "<rect class=\"work\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-            y + 2.0,
-            (LEFT + axis.place(*end) - x).max(1.5),
-            BAR - 4.0,
-        );
+        let width = LEFT + axis.place(*end) - x;
+        block(out, "work", (x, y + 2.0), width, BAR - 4.0);
     }
-    ROW
 }
 
-fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) -> f64 {
+fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) {
     let greatest = track.greatest().max(1);
     name(out, &track.name, y + 20.0);
     let floor = y + TRACK - 12.0;
     #[allow(clippy::cast_precision_loss)] // a place in a picture
     let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / greatest as f64;
-    if let Some((first, _)) = track.values.first() {
-        let mut path = format!("M{:.1} {floor:.1}", LEFT + axis.place(*first));
-        for (index, (at, value)) in track.values.iter().enumerate() {
-            let until = track.values.get(index + 1).map_or(end, |next| next.0);
-            let level = top(*value);
-            let _ = write!(
-                path,
-                " L{:.1} {level:.1} L{:.1} {level:.1}",
-                LEFT + axis.place(*at),
-                LEFT + axis.place(until),
-            );
-        }
-        let _ = writeln!(
-            out,
-            "<path class=\"track\" d=\"{path} L{:.1} {floor:.1} Z\"/>",
-            LEFT + axis.place(end)
+    let mut path = String::new();
+    for (index, (at, value)) in track.values.iter().enumerate() {
+        let until = track.values.get(index + 1).map_or(end, |next| next.0);
+        let [from, to] = [*at, until].map(|at| LEFT + axis.place(at));
+        let (start, level) = (if index == 0 { 'M' } else { 'L' }, top(*value));
+        let floor = if index == 0 { floor } else { level };
+        let _ = write!(
+            path,
+            "{start}{from:.1} {floor:.1} L{from:.1} {level:.1} L{to:.1} {level:.1} "
         );
     }
+    let end = LEFT + axis.place(end);
     let _ = writeln!(
         out,
-        "<text class=\"text word\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">at most {}</text>",
-        LEFT - 12.0,
-        y + 46.0,
-        track.greatest(),
+        "<path class=\"track\" d=\"{path}L{end:.1} {floor:.1} Z\"/>"
     );
-    TRACK
+    let most = format!("at most {}", track.greatest());
+    word(out, (LEFT - 12.0, y + 46.0), END_ANCHOR, &most);
 }
 
 /// Explains the signs that the picture has, in lines.
@@ -341,27 +265,28 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
         let mut bars = picture.lanes.iter().flat_map(|lane| &lane.bars);
         bars.any(what)
     };
-    let mut words = Vec::new();
-    if has(|bar| !bar.blocking) {
-        words.push("a bar: a future, from its first poll to its end; in it, a stroke: a poll");
-    }
-    if has(|bar| bar.blocking) {
-        words.push("a bar filled throughout: a call that blocks, its thread is taken");
-    }
-    if has(|bar| bar.end == End::Dropped) {
-        words.push("a cross: dropped");
-    }
-    if has(|bar| bar.end == End::Panicked) {
-        words.push("! : a panic");
-    }
-    if !picture.connections.is_empty() {
-        words.push("green: a statement is executed");
-    }
-    if !all_said {
-        words.push("a dot: a line that is printed; not all have room for their words");
-    }
+    let words = [
+        (
+            has(|bar| !bar.blocking),
+            "a bar: a future, from its first poll to its end; in it, a stroke: a poll",
+        ),
+        (
+            has(|bar| bar.blocking),
+            "a bar filled throughout: a call that blocks, its thread is taken",
+        ),
+        (has(|bar| bar.end == End::Dropped), "a cross: dropped"),
+        (has(|bar| bar.end == End::Panicked), "! : a panic"),
+        (
+            !picture.connections.is_empty(),
+            "green: a statement is executed",
+        ),
+        (
+            !all_said,
+            "a dot: a line that is printed; not all have room for their words",
+        ),
+    ];
     let mut lines: Vec<String> = Vec::new();
-    for word in words {
+    for (_, word) in words.into_iter().filter(|(is_there, _)| *is_there) {
         match lines.last_mut() {
             Some(line) if line.len() + word.len() + 3 <= LETTERS => {
                 *line += " · ";

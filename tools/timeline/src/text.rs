@@ -12,17 +12,19 @@ const TIME: usize = 60;
 /// The heights of a track, from nothing to its greatest value.
 const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Draws `picture` as text that ends in a line break.
 pub fn draw(picture: &Picture) -> String {
     #[allow(clippy::cast_precision_loss)] // 60
     let axis = Axis::new(picture.end, TIME as f64, 6.0);
     let mut out = format!("{}\n\n", picture.title);
     let mut used = String::new();
-    for lane in &picture.lanes {
-        row(&mut out, &lane.name, &task(lane, &axis, &mut used));
-    }
-    for lane in &picture.connections {
-        row(&mut out, &lane.name, &connection(lane, &axis, &mut used));
+    let lanes = picture.lanes.iter().map(|lane| (lane, task(lane, &axis)));
+    let connections = &picture.connections;
+    let connections = connections
+        .iter()
+        .map(|lane| (lane, connection(lane, &axis)));
+    for (lane, cells) in lanes.chain(connections) {
+        row(&mut out, &lane.name, &cells);
+        used.extend(cells);
     }
     scale(&mut out, &axis);
     for track in &picture.tracks {
@@ -30,20 +32,17 @@ pub fn draw(picture: &Picture) -> String {
         let _ = writeln!(out, "{:NAME$}at most {}", "", track.greatest());
     }
     let meanings = [
-        ('[', "[ begins"),
-        (']', "] ends"),
-        ('|', "| begins and ends"),
-        ('x', "x is dropped"),
-        ('!', "! panics"),
-        ('>', "> goes on"),
-        ('*', "* says something"),
-        ('#', "# executes a statement"),
+        "[ begins",
+        "] ends",
+        "| begins and ends",
+        "x is dropped",
+        "! panics",
+        "> goes on",
+        "* says something",
+        "# executes a statement",
     ];
-    let meanings: Vec<&str> = meanings
-        .iter()
-        .filter(|(mark, _)| used.contains(*mark))
-        .map(|(_, meaning)| *meaning)
-        .collect();
+    let known = |meaning: &&str| meaning.starts_with(|mark| used.contains(mark));
+    let meanings: Vec<&str> = meanings.into_iter().filter(known).collect();
     let _ = writeln!(out, "\n{}", meanings.join("   "));
     out
 }
@@ -59,12 +58,8 @@ fn column(axis: &Axis, at: Duration) -> usize {
     axis.place(at).round() as usize
 }
 
-fn blank() -> Vec<char> {
-    vec![' '; TIME + 1]
-}
-
-fn task(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
-    let mut cells = blank();
+fn task(lane: &Lane, axis: &Axis) -> Vec<char> {
+    let mut cells = vec![' '; TIME + 1];
     for bar in &lane.bars {
         let from = column(axis, bar.from);
         let to = bar.to.map_or(TIME, |to| column(axis, to));
@@ -87,35 +82,30 @@ fn task(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
         cells[inside.min(to)..to].fill('-');
         if let Some(begin) = begin {
             cells[begin] = '[';
-            used.push('[');
         }
         cells[to] = end;
-        used.push(end);
     }
     for (at, _) in &lane.events {
         let cell = &mut cells[column(axis, *at)];
         // How a piece of work ends matters more than what it says.
         if matches!(cell, ' ' | '-') {
             *cell = '*';
-            used.push('*');
         }
     }
     cells
 }
 
-fn connection(lane: &Lane, axis: &Axis, used: &mut String) -> Vec<char> {
-    let mut cells = blank();
+fn connection(lane: &Lane, axis: &Axis) -> Vec<char> {
+    let mut cells = vec![' '; TIME + 1];
     if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
         cells[column(axis, first.0)..=column(axis, last.1)].fill('-');
     }
     for (from, to) in &lane.busy {
         cells[column(axis, *from)..=column(axis, *to)].fill('#');
-        used.push('#');
     }
     cells
 }
 
-/// The line with marks and the one with numbers.
 fn scale(out: &mut String, axis: &Axis) {
     let mut marks = vec!['-'; TIME + 1];
     let mut numbers = String::new();
@@ -123,10 +113,7 @@ fn scale(out: &mut String, axis: &Axis) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 60
         let place = place.round() as usize;
         marks[place] = '+';
-        while numbers.len() < place {
-            numbers.push(' ');
-        }
-        numbers += &text;
+        numbers = format!("{numbers:place$}{text}");
     }
     row(out, "", &marks);
     let _ = writeln!(out, "{:NAME$}{numbers} ms", "");
@@ -134,7 +121,7 @@ fn scale(out: &mut String, axis: &Axis) {
 
 /// The greatest value in each column, as a height.
 fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
-    let greatest = track.greatest().max(1);
+    let greatest = u128::from(track.greatest().max(1));
     let mut levels = vec![0; TIME + 1];
     for (index, (at, value)) in track.values.iter().enumerate() {
         let until = track.values.get(index + 1).map_or(end, |next| next.0);
@@ -142,12 +129,12 @@ fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
             *level = (*value).max(*level);
         }
     }
-    let height = |level: u64| {
-        // A little is not nothing.
-        let eighths = (u128::from(level) * 8).div_ceil(u128::from(greatest));
-        HEIGHTS[usize::try_from(eighths).unwrap_or(8)]
-    };
-    levels.into_iter().map(height).collect()
+    // A little is not nothing.
+    let eighths = levels
+        .into_iter()
+        .map(|level| (u128::from(level) * 8).div_ceil(greatest));
+    let heights = eighths.map(|eighths| HEIGHTS[usize::try_from(eighths).unwrap_or(8)]);
+    heights.collect()
 }
 
 #[cfg(test)]
@@ -170,7 +157,7 @@ mod tests {
                 ..Lane::default()
             };
             let axis = Axis::new(ms(60), 60.0, 6.0);
-            let cells = task(&lane, &axis, &mut String::new());
+            let cells = task(&lane, &axis);
             cells.into_iter().collect::<String>().trim_end().to_owned()
         };
         let pieces = [

@@ -1,10 +1,9 @@
-"""`python serve.py core 2` is `uvicorn core:app --workers 2 --no-access-log` at the
-address ADDR, with a line on standard output when every worker answers:
+"""`WORKERS=2 python serve.py` is `uvicorn service:app --workers 2 --no-access-log` at
+the address ADDR, with a line on standard output when every worker answers:
 `listening on http://127.0.0.1:9090`.
 """
 
 import os
-import sys
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -32,10 +31,10 @@ class Workers(Multiprocess):
 
 
 def main():
-    form, workers = sys.argv[1], int(sys.argv[2])
-    host, port = os.environ.get("ADDR", "127.0.0.1:0").rsplit(":", 1)
+    workers = int(os.environ.get("WORKERS", "1"))
+    host, port = os.environ["ADDR"].rsplit(":", 1)
     config = uvicorn.Config(
-        f"{form}:app",
+        "service:app",
         host=host,
         port=int(port),
         workers=workers,

@@ -1,18 +1,15 @@
 //! What clients that stop reading do to others.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::client::{is_timeout, send, time};
-use super::{MILLION, ORDERS, PATH, SAMPLE, case, float};
-use crate::contender::{Contender, MARKETSVC};
-use crate::databases;
+use super::{MILLION, ORDERS, PATH, SAMPLE, case};
+use crate::contender::Contender;
 use crate::error::{Error, Result};
+use crate::http::time;
 use crate::model::{Bench, Bound, Unit};
-use crate::python::{Customers, Form};
-use crate::rounds::{Progress, take_turns};
-use crate::settings::Settings;
+use crate::{Settings, databases, take_turns};
 
 /// How many clients stop reading.
 const STOPPED: usize = 32;
@@ -31,22 +28,21 @@ const SMALL: &str = "/api/order_total/1";
 /// # Errors
 ///
 /// When a contender does not start or fails.
-pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<()> {
+pub fn measure(settings: Settings, bench: &mut Bench, python: bool) -> Result<()> {
     let rows = if settings.quick { 100_000 } else { MILLION };
     let database = databases::seeded(rows - SAMPLE, ORDERS)?;
     let case = format!(
         "order_total beside {STOPPED} clients that stopped reading {}",
         case(rows)
     );
-    let mut servers = vec![Contender::marketsvc(), Contender::axum_rusqlite()];
+    let mut servers = vec![Contender::Marketsvc, Contender::AxumRusqlite];
     if python {
-        // Whoever collects has nothing to hold, but needs memory for 32 lists.
-        servers.push(Contender::python(Form::Core, 1, Customers::Streamed));
+        // The collected form has nothing to hold, but needs memory for 32 lists.
+        servers.push(Contender::Streamed);
     }
     let mut silent = Vec::new();
-    let progress = Progress::new("stream", servers.len() * settings.rounds);
+    eprintln!("stream: {case}");
     take_turns(settings.rounds, &mut servers, |server, _| {
-        progress.say(&format!("{case}: {}", server.name));
         let program = server.start(&database)?;
         let addr = program.addr();
         // The first ones warm up.
@@ -55,7 +51,7 @@ pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<(
         let readers = stop_reading(addr).map_err(Error::io(format!("begin to read {PATH}")))?;
         let beside = order_totals(addr)?;
         let mut record =
-            |measure, unit, sample| bench.record(&case, &server.name, measure, unit, sample);
+            |measure, unit, sample| bench.record(&case, server.name(), measure, unit, sample);
         for (measure, sample) in [
             ("p99", beside.p99),
             ("p50", beside.p50),
@@ -65,25 +61,25 @@ pub fn measure(settings: &Settings, bench: &mut Bench, python: bool) -> Result<(
             record(measure, Unit::Seconds, sample.as_secs_f64());
         }
         if let Some(peak) = program.peak_memory() {
-            record("peak memory", Unit::Bytes, float(peak));
+            record("peak memory", Unit::Bytes, peak);
         }
-        if !beside.answered && !silent.contains(&server.name) {
-            silent.push(server.name.clone());
+        if !beside.answered && !silent.contains(server) {
+            silent.push(*server);
         }
         drop(readers);
-        progress.step();
         Ok(())
     })?;
-    for name in silent {
+    for server in silent {
+        let name = server.name();
         bench.notes.push(format!(
             "{case}: {name} did not answer within {} s; its figures are that limit.",
             LIMIT.as_secs()
         ));
     }
-    let beside = bench.median(&case, MARKETSVC, "p99");
-    bench.aim_in(
+    let beside = bench.median(&case, Contender::Marketsvc.name(), "p99");
+    bench.aim(
         Unit::Seconds,
-        format!("order_total beside {STOPPED} clients that stopped reading: p99"),
+        &format!("order_total beside {STOPPED} clients that stopped reading: p99"),
         Bound::AtMost(0.05),
         beside,
     );
@@ -120,15 +116,27 @@ fn order_totals(addr: SocketAddr) -> Result<Times> {
 
 /// Clients that have their first bytes, if there are any for them, and read no more.
 fn stop_reading(addr: SocketAddr) -> io::Result<Vec<TcpStream>> {
-    let mut sockets: Vec<_> = (0..STOPPED)
-        .map(|_| send(addr, PATH))
-        .collect::<io::Result<_>>()?;
+    let request = format!("GET {PATH} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    let mut sockets = Vec::with_capacity(STOPPED);
+    for _ in 0..STOPPED {
+        let mut socket = TcpStream::connect(addr)?;
+        socket.write_all(request.as_bytes())?;
+        sockets.push(socket);
+    }
     let deadline = Instant::now() + BEGIN;
     for socket in &mut sockets {
         let left = deadline.saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         match socket.read_exact(&mut [0; 1024]) {
-            Err(error) if !is_timeout(&error) => return Err(error),
+            // What a read timeout is called depends on the system.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                return Err(error);
+            }
             _ => {}
         }
     }

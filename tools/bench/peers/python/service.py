@@ -1,27 +1,96 @@
 """The workshop's service with SQLAlchemy Core: text() queries, a connection of the
 pool for each query, a task for each total.
+
+FastAPI turns a handler's return type into JSON with Pydantic, which its
+documentation recommends over other JSON libraries.
 """
 
+import os
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import TypeAdapter
-from sqlalchemy import text
+from pydantic import BaseModel, Field, TypeAdapter
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from market import (
-    PAGE,
-    STREAMED,
-    Created,
-    Customer,
-    NewOrder,
-    Order,
-    engine,
-    money,
-    order_ids,
+# Rows that a streamed answer reads at a time.
+PAGE = 1_000
+
+# The list of customers: collected, as in the workshop, or streamed.
+STREAMED = os.environ.get("CUSTOMERS") == "stream"
+
+# Each connection of aiosqlite is a thread. A fixed number of them: an overflow
+# would start and end threads under load. 5 or 20 serve as many requests.
+engine = create_async_engine(
+    f"sqlite+aiosqlite:///{os.environ['DATABASE']}",
+    pool_size=10,
+    max_overflow=0,
 )
+
+
+@event.listens_for(engine.sync_engine, "connect")
+def durable(connection, _record):
+    """What SQLite keeps for a connection and not in the file."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # A new order that was acknowledged survives a power cut.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+class Address(BaseModel):
+    flat_number: int
+    post_code: int
+
+
+class Customer(BaseModel):
+    id: int
+    name: str
+    address: Address
+
+
+class CustomerName(BaseModel):
+    name: str
+
+
+class LineItem(BaseModel):
+    name: str
+    price: float
+    quantity: int
+    total: float
+
+
+class Order(BaseModel):
+    order_id: int
+    customer: CustomerName
+    order_time: str
+    items: list[LineItem]
+
+
+class NewItem(BaseModel):
+    id: int
+    quantity: Annotated[int, Field(ge=1)]
+
+
+class NewOrder(BaseModel):
+    customer_id: int
+    items: Annotated[list[NewItem], Field(min_length=1)]
+
+
+class Created(BaseModel):
+    order_id: int
+
+
+def money(cents: int | None) -> float | None:
+    """Whole units of so many cents."""
+    return None if cents is None else cents / 100
+
 
 app = FastAPI()
 
@@ -156,7 +225,7 @@ async def order_total(order: int) -> dict[str, float | None]:
 @app.get("/api/orders_total")
 async def orders_total(orders: str) -> list[float | None]:
     async with TaskGroup() as group:
-        tasks = [group.create_task(total(order)) for order in order_ids(orders)]
+        tasks = [group.create_task(total(int(order))) for order in orders.split(",")]
     return [task.result()[1] for task in tasks]
 
 
