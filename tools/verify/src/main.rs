@@ -27,6 +27,7 @@ mod sandbox;
 mod scaffold;
 mod speed;
 mod starters;
+mod tests;
 mod texts;
 mod tree;
 mod wrong;
@@ -91,6 +92,8 @@ enum Part {
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
     Starters(Only),
+    /// The tests of the tools and of the finished service
+    Tests,
     /// Makes a step that compiles and has one task, and says what is to be written
     New(scaffold::New),
     /// Writes marketsvc/ from the last step's solution
@@ -114,7 +117,7 @@ impl Part {
             | Self::Queries(only)
             | Self::Texts(only)
             | Self::Starters(only) => only.step.as_deref(),
-            Self::New(_) | Self::Promote => None,
+            Self::New(_) | Self::Promote | Self::Tests => None,
             Self::Wrong(settings) => settings.step.as_deref(),
             Self::Minutes(settings) => settings.step.as_deref(),
             Self::Flaky(settings) => settings.step.as_deref(),
@@ -180,6 +183,9 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
         let memory = Memory::open(&tree, &sandbox.metadata, sandbox.home(), cli.again)?;
+        if matches!(cli.part, Part::Tests) {
+            return tests::run(&tree, &memory);
+        }
         if all || matches!(cli.part, Part::Exercises(_)) {
             let mut report = Report::new("exercises");
             exercises::prove(&tree, &sandbox, &memory, &steps, &mut report)?;

@@ -138,6 +138,20 @@ impl<'a> Memory<'a> {
         self.key(self.crate_in(folder))
     }
 
+    /// The key of what depends on any file, but only on the names of the steps.
+    pub fn all_but_steps(&self) -> String {
+        let mut inputs: BTreeSet<String> = self.tree.files().map(str::to_owned).collect();
+        inputs.retain(|file| {
+            let patches = ["wrong", "right", "shown"];
+            let patches = patches.map(|kind| format!("tools/verify/{kind}/"));
+            !file.starts_with("steps/") && !patches.iter().any(|it| file.starts_with(it))
+        });
+        // A folder that is not there has no content, and its name counts.
+        let steps = self.tree.steps().into_iter();
+        inputs.extend(steps.map(|step| format!("step {}", step.slug)));
+        self.key(inputs)
+    }
+
     /// The key of the console blocks of a page.
     pub fn page(&self, page: &Document, step: Option<&Step>) -> String {
         let mut inputs = BTreeSet::from([page.path.clone()]);
@@ -377,8 +391,8 @@ mod tests {
         }
     }
 
-    const PROOFS: [&str; 7] = [
-        "exercise", "solution", "answer", "chapter", "next", "page", "queries",
+    const PROOFS: [&str; 8] = [
+        "exercise", "solution", "answer", "chapter", "next", "page", "queries", "tests",
     ];
 
     fn keys(memory: &Memory) -> Vec<String> {
@@ -396,6 +410,7 @@ mod tests {
             memory.page(&read(&next.readme()), Some(next)),
             memory.page(&read("README.md"), None),
             memory.queries(&step.crate_dir(Side::Solution)),
+            memory.all_but_steps(),
         ]
     }
 
@@ -419,7 +434,7 @@ mod tests {
             ("tools/bench/Cargo.toml", &all),
             ("tools/verify/src/main.rs", &all),
             // The step.
-            ("steps/01-one/check.rs", &all),
+            ("steps/01-one/check.rs", all.trim_end_matches(" tests")),
             (
                 "steps/01-one/solution/src/lib.rs",
                 "solution answer chapter next page queries",
@@ -434,13 +449,13 @@ mod tests {
             ("tools/verify/wrong/01-one/1.patch", "answer"),
             ("tools/verify/shown/01-one/1.patch", "chapter"),
             // What commands run.
-            ("run.sh", "chapter next page"),
-            ("tools/coach/src/lib.rs", "chapter next page"),
-            ("marketsvc/src/lib.rs", "chapter next page"),
-            ("README.md", "page"),
+            ("run.sh", "chapter next page tests"),
+            ("tools/coach/src/lib.rs", "chapter next page tests"),
+            ("marketsvc/src/lib.rs", "chapter next page tests"),
+            ("README.md", "page tests"),
             // What others depend on.
             ("steps/02-two/solution/src/lib.rs", "next page"),
-            ("tools/bench/src/lib.rs", ""),
+            ("tools/bench/src/lib.rs", "tests"),
             ("tools/verify/wrong/02-two/1.patch", ""),
         ] {
             let old = fs::read_to_string(workspace.root.join(file)).ok();

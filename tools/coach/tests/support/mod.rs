@@ -312,6 +312,12 @@ mod tests {
 
 /// Stands for the proof of the tutorial; its verdict comes from outside.
 const VERIFY: &str = r#"fn main() {
+    if std::env::args().nth(1).is_some_and(|part| part == "tests") {
+        let mut cargo = std::process::Command::new("cargo");
+        cargo.args(["test", "--workspace", "--locked", "--exclude", "step*"]);
+        let status = cargo.status().unwrap();
+        std::process::exit(i32::from(!status.success()));
+    }
     println!("arguments {:?}", std::env::args().skip(1).collect::<Vec<_>>());
     let verdict = std::env::var("MARKETSVC_VERDICT").unwrap_or("3 passed, 0 failed".into());
     println!("verify parity: 99 passed, 0 failed");
