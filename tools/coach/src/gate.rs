@@ -18,6 +18,7 @@ pub enum Part {
     Format,
     Clippy,
     Spelling,
+    Dependencies,
     Tests,
     Tutorial,
 }
@@ -85,6 +86,7 @@ impl Part {
             Self::Format => "format",
             Self::Clippy => "clippy",
             Self::Spelling => "spelling",
+            Self::Dependencies => "dependencies",
             Self::Tests => "tests",
             Self::Tutorial => "the tutorial",
         }
@@ -99,6 +101,7 @@ impl Part {
                 yes_or_no(cargo.args(["--", "-D", "warnings"]))
             }
             Self::Spelling => spelling(project),
+            Self::Dependencies => dependencies(project),
             Self::Tests => {
                 let Some(mut verify) = verify(project) else {
                     return Ok(verdict(false));
@@ -155,20 +158,11 @@ fn spelling(project: &Project) -> Result<Counts, Trouble> {
     };
     let config = ["--config", "tools/verify/typos.toml"];
     if typos(&["--version"]).status().is_err() {
-        screen::print(
+        return Ok(missing(
+            "spelling",
             "typos was not found, so nothing was checked: pipx install typos, brew install\n\
              typos-cli or cargo install --locked typos-cli (.ci/run installs it)\n",
-        );
-        return Ok(
-            if env::var_os("CI").is_some_and(|value| !value.is_empty()) {
-                verdict(false)
-            } else {
-                Counts {
-                    not_run: Some("spelling"),
-                    ..Counts::default()
-                }
-            },
-        );
+        ));
     }
     // Exceptions that swallow everything would not be noticed otherwise.
     let folder = tempfile::tempdir().map_err(|error| Trouble::environment(error.to_string()))?;
@@ -189,6 +183,40 @@ fn spelling(project: &Project) -> Result<Counts, Trouble> {
         return Ok(verdict(false));
     }
     yes_or_no(typos(&config).args(["--format", "brief"]))
+}
+
+/// Licences, sources and versions of all dependencies, by the rules of `deny.toml`.
+/// The program may be missing at home, as for [`spelling`].
+fn dependencies(project: &Project) -> Result<Counts, Trouble> {
+    let deny = || Command::new("cargo-deny");
+    let there = deny().arg("--version").stdout(Stdio::null()).status();
+    if there.is_err() {
+        return Ok(missing(
+            "dependencies",
+            "cargo-deny was not found, so nothing was checked: cargo install --locked\n\
+             cargo-deny (.ci/run installs it)\n",
+        ));
+    }
+    let rules = [
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ];
+    yes_or_no(deny().args(rules).current_dir(&project.root))
+}
+
+/// A part whose program is missing: not run at home, failed in the gate.
+fn missing(part: &'static str, advice: &str) -> Counts {
+    screen::print(advice);
+    if env::var_os("CI").is_some_and(|value| !value.is_empty()) {
+        return verdict(false);
+    }
+    Counts {
+        not_run: Some(part),
+        ..Counts::default()
+    }
 }
 
 fn verdict(passed: bool) -> Counts {

@@ -1,6 +1,7 @@
 //! The verb `test`.
 
-use std::env;
+use std::os::unix::fs::symlink;
+use std::{env, fs};
 
 use super::support::{Project, outcome};
 use super::{make_executable, run_sh};
@@ -20,12 +21,12 @@ fn test_runs_every_part_and_sums_up() {
         .unwrap();
     assert!(formatted.success());
     // Stands for the program that knows how words are spelt.
-    project.write(
-        "bin/typos",
-        "#!/bin/sh\nfor last; do :; done\n\
-         case $last in */misspelt) exit 2 ;; esac\nexit \"${TYPOS_VERDICT:-0}\"\n",
-    );
+    let typos = "#!/bin/sh\nfor last; do :; done\n\
+                 case $last in */misspelt) exit 2 ;; esac\nexit \"${TYPOS_VERDICT:-0}\"\n";
+    project.write("bin/typos", typos);
     make_executable(&project.path("bin/typos"));
+    project.write("bin/cargo-deny", "#!/bin/sh\nexit \"${DENY_VERDICT:-0}\"\n");
+    make_executable(&project.path("bin/cargo-deny"));
     let path = env::var_os("PATH").unwrap();
     let with_typos = env::join_paths(
         [project.path("bin")]
@@ -39,8 +40,8 @@ fn test_runs_every_part_and_sums_up() {
     };
     let (code, out, err) = run(&["test"]);
     assert_eq!(code, Some(0), "{out}{err}");
-    // format, clippy, spelling, one test of the service, three of verify
-    assert!(out.ends_with("\n7 passed, 0 failed\n"), "{out}");
+    // format, clippy, spelling, dependencies, one test of the service, three of verify
+    assert!(out.ends_with("\n8 passed, 0 failed\n"), "{out}");
     assert!(out.contains("arguments [\"all\"]"), "{out}");
     let parts: Vec<&str> = out
         .lines()
@@ -48,26 +49,50 @@ fn test_runs_every_part_and_sums_up() {
         .collect();
     assert_eq!(
         parts,
-        ["format", "clippy", "spelling", "tests", "the tutorial"]
+        [
+            "format",
+            "clippy",
+            "spelling",
+            "dependencies",
+            "tests",
+            "the tutorial"
+        ]
     );
     // Only what is asked for.
     let (code, out, _) = run(&["test", "format", "spelling"]);
     assert_eq!(code, Some(0));
     assert!(out.ends_with("\n2 passed, 0 failed\n"), "{out}");
-    // Without typos that part is not run, and says so; in CI it has to be.
-    let without_typos =
-        env::join_paths(env::split_paths(&path).filter(|folder| !folder.join("typos").exists()))
-            .unwrap();
-    for (ci, expected, end) in [
-        ("", Some(0), "not run: spelling\n0 passed, 0 failed\n"),
-        ("1", Some(1), "\n0 passed, 1 failed\n"),
-    ] {
-        let mut command = run_sh(&project, &["test", "spelling"]);
-        command.env("PATH", &without_typos).env("CI", ci);
-        let (code, out, _) = outcome(&command.output().unwrap());
-        assert_eq!(code, expected, "{out}");
-        assert!(out.ends_with(end), "{out}");
+    // Without its program a part is not run, and says so; in CI it has to be.
+    for (part, program) in [("spelling", "typos"), ("dependencies", "cargo-deny")] {
+        // All other programs, since cargo may lie in the same folder.
+        let others = project.path(&format!("without-{program}"));
+        fs::create_dir(&others).unwrap();
+        for folder in env::split_paths(&path).filter(|folder| folder.join(program).exists()) {
+            for other in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if other.file_name() != program {
+                    let _ = symlink(other.path(), others.join(other.file_name()));
+                }
+            }
+        }
+        let folders = env::split_paths(&path).filter(|folder| !folder.join(program).exists());
+        let without = env::join_paths([others].into_iter().chain(folders)).unwrap();
+        for (ci, expected, end) in [
+            ("", 0, format!("not run: {part}\n0 passed, 0 failed\n")),
+            ("1", 1, "\n0 passed, 1 failed\n".to_owned()),
+        ] {
+            let mut command = run_sh(&project, &["test", part]);
+            command.env("PATH", &without).env("CI", ci);
+            let (code, out, _) = outcome(&command.output().unwrap());
+            assert_eq!(code, Some(expected), "{out}");
+            assert!(out.ends_with(&end), "{out}");
+        }
     }
+    // A list of words that swallows everything is found out.
+    project.write("bin/typos", "#!/bin/sh\n");
+    let (code, out, _) = run(&["test", "spelling"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("accepts a misspelt word"), "{out}");
+    project.write("bin/typos", typos);
 
     // Every part fails, and each is run all the same.
     let service = project
@@ -80,13 +105,14 @@ fn test_runs_every_part_and_sums_up() {
     let output = run_sh(&project, &["test"])
         .env("MARKETSVC_VERDICT", "2 passed, 1 failed")
         .env("TYPOS_VERDICT", "2")
+        .env("DENY_VERDICT", "1")
         .env("PATH", &with_typos)
         .output()
         .unwrap();
     let (code, out, _) = outcome(&output);
     assert_eq!(code, Some(1));
-    assert!(out.ends_with("\n2 passed, 5 failed\n"), "{out}");
-    assert_eq!(out.matches(": FAILED, ").count(), 5, "{out}");
+    assert!(out.ends_with("\n2 passed, 6 failed\n"), "{out}");
+    assert_eq!(out.matches(": FAILED, ").count(), 6, "{out}");
 
     // A proof without a verdict is none, and neither is one that does not build.
     for main in ["fn main() {}\n", "fn main() {\n"] {

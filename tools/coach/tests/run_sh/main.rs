@@ -405,7 +405,7 @@ fn it_starts_through_any_shell_and_any_link() {
         fs::write(root.join(file), bytes).unwrap();
     }
     make_executable(&root.join("run.sh"));
-    let link = elsewhere.join("ein Link");
+    let link = elsewhere.join("der Link");
     std::os::unix::fs::symlink("der Markt/markt's größe/run.sh", &link).unwrap();
     let link_to_link = root.join("steps/door");
     std::os::unix::fs::symlink(&link, &link_to_link).unwrap();
