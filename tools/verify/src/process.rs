@@ -10,6 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use crate::{Env, Environment};
 
 /// How long output may keep coming after the process that we started has ended.
@@ -21,28 +25,16 @@ static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Ends all children, then verify, on SIGINT and SIGTERM.
 pub fn stop_children_on_interrupt() {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) = (
-                signal(SignalKind::interrupt()),
-                signal(SignalKind::terminate()),
-            ) else {
-                return;
-            };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
             for group in lock(&RUNNING).iter() {
-                signal_group(*group, "KILL");
+                signal_group(*group, Signal::KILL);
             }
             std::process::exit(130);
-        });
+        }
     });
 }
 
@@ -176,7 +168,7 @@ impl Drop for Group {
         // After the leader has been waited for, its id stays taken as long as
         // the group has members, so this cannot hit anybody else's group.
         if self.status.is_none() || !members(self.id).is_empty() {
-            signal_group(self.id, "KILL");
+            signal_group(self.id, Signal::KILL);
         }
         lock(&RUNNING).remove(&self.id);
     }
@@ -325,7 +317,7 @@ impl Server {
                 self.output.text()
             ));
         }
-        signal_group(self.group.id, "INT");
+        signal_group(self.group.id, Signal::INT);
         let ended = self.group.wait(limit).map_err(|e| e.to_string())?;
         if ended.is_some() {
             self.output.wait_closed(Instant::now() + DRAIN);
@@ -376,11 +368,9 @@ pub fn end_traced(trace: &Trace) -> Vec<String> {
         let found = traced(trace);
         if found.is_empty() || Instant::now() > deadline {
             for (process, _) in &found {
-                let _ = Command::new("bash")
-                    .args(["-c", "kill -s KILL \"$1\"", "bash", process])
-                    .stdin(Stdio::null())
-                    .stderr(Stdio::null())
-                    .status();
+                if let Some(process) = process.parse().ok().and_then(pid) {
+                    let _ = kill_process(process, Signal::KILL);
+                }
             }
             return found.into_iter().map(|(_, line)| line).collect();
         }
@@ -427,16 +417,15 @@ fn traced(trace: &Trace) -> Vec<(String, String)> {
     found
 }
 
-/// Sends signal `name` to all processes of `group`.
-fn signal_group(group: u32, name: &str) {
-    // The builtin of bash: sending a signal to a group from Rust needs unsafe
-    // code or another dependency.
-    let _ = Command::new("bash")
-        .args(["-c", "kill -s \"$1\" -- \"-$2\"", "bash", name])
-        .arg(group.to_string())
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+/// Sends a signal to all processes of `group`, if there are any.
+fn signal_group(group: u32, signal: Signal) {
+    if let Some(group) = pid(group) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+fn pid(id: u32) -> Option<Pid> {
+    Pid::from_raw(id.try_into().ok()?)
 }
 
 /// The processes of `group` that run, as `ps` shows them. Those that have
