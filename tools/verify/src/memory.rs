@@ -286,6 +286,7 @@ fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::has_extension;
 
     /// A workspace with a harness, a crate that the harness is built from, and
     /// two steps.
@@ -459,7 +460,7 @@ mod tests {
             ("tools/verify/wrong/02-two/1.patch", ""),
         ] {
             let old = fs::read_to_string(workspace.root.join(file)).ok();
-            let more = if file.ends_with(".md") {
+            let more = if has_extension(file, "md") {
                 "\nMore.\n"
             } else {
                 "\n# more\n"
@@ -508,10 +509,10 @@ mod tests {
             assert_eq!(memory.recall("answers/01/gone", "key"), None);
         });
         workspace.with(true, |memory| {
-            assert_eq!(memory.recall("answers/01/a", "key"), None)
+            assert_eq!(memory.recall("answers/01/a", "key"), None);
         });
         workspace.with(false, |memory| {
-            assert!(memory.recall("answers/01/a", "key").is_some())
+            assert!(memory.recall("answers/01/a", "key").is_some());
         });
     }
 }

@@ -67,25 +67,15 @@ fn everything_holds_and_nothing_is_touched() {
 fn speed_measures_and_fails_only_when_a_check_does() {
     let fixture = Fixture::new();
     let untouched = fixture.read(LIB);
-    let output = fixture.holds(&["speed", "2", "--times", "2"]);
-    for part in [
-        "02-second edited 2 times",
-        "step       build  checks  median  worst",
-        "the copy's build directory holds ",
-        "verify speed: 1 passed, 0 failed",
-    ] {
-        assert!(output.contains(part), "no {part:?} in\n{output}");
-    }
-
-    let output = fixture.holds(&["speed", "--times", "1", "--json"]);
+    let output = fixture.holds(&["speed", "--times", "2"]);
     let figures: serde_json::Value = serde_json::from_str(&output).expect("one JSON object");
-    assert_eq!(figures["times"], 1);
     let steps = figures["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), 2, "{output}");
     for step in steps {
-        let seconds = |name: &str| step[name].as_f64().expect(name);
-        assert!(seconds("checks") > 0.0, "{output}");
-        assert!(seconds("worst") >= seconds("median"), "{output}");
+        for name in ["edits", "unchanged"] {
+            let seconds = step[name].as_array().expect(name);
+            assert!(seconds.len() == 2 && seconds.iter().all(|it| it.as_f64() > Some(0.0)));
+        }
     }
     assert!(
         figures["target_bytes"]["all"].as_u64() > Some(0),
