@@ -6,6 +6,7 @@ use std::{env, fs};
 use super::support::{Project, outcome};
 use super::{make_executable, run_sh};
 
+#[allow(clippy::too_many_lines)] // one project is built for all of it
 #[test]
 fn test_runs_every_part_and_sums_up() {
     let project = Project::with_coach();
