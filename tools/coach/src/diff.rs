@@ -43,10 +43,7 @@ pub fn diff(
             shown_as: from.crate_folder(Side::Exercise),
             from_exercise: true,
             rename_old: None,
-            rename_new: Some((
-                package(&from, Side::Solution),
-                package(&from, Side::Exercise),
-            )),
+            step: from,
         },
         Some(other) => {
             let (to, _) = project.resolve(other)?;
@@ -59,7 +56,7 @@ pub fn diff(
                     format!("step{}", from.label()),
                     format!("step{}", to.label()),
                 )),
-                rename_new: None,
+                step: to,
             }
         }
     };
@@ -79,10 +76,6 @@ pub fn diff(
     Ok(())
 }
 
-fn package(step: &Step, side: Side) -> String {
-    format!("step{}-{side}", step.label())
-}
-
 /// Two crates to compare.
 struct Sides {
     old: PathBuf,
@@ -92,10 +85,11 @@ struct Sides {
     /// The old crate is the learner's: its TODOs head the hunks, and files that
     /// only it has are left alone, since they are not ours to remove.
     from_exercise: bool,
-    /// The crate's own name differs by design and would only be noise: this
-    /// text is read as that, in the old crate or in the new one.
+    /// The names of another step's crate differ by design and would only be
+    /// noise: in the old crate, the first text is read as the second.
     rename_old: Option<(String, String)>,
-    rename_new: Option<(String, String)>,
+    /// Of the new crate.
+    step: Step,
 }
 
 impl Sides {
@@ -108,8 +102,13 @@ impl Sides {
         let mut changes = Vec::new();
         // The learner's own tests are not a part of the way.
         for file in files.iter().filter(|file| !file.starts_with("tests")) {
-            let old = text(&self.old.join(file), self.rename_old.as_ref())?;
-            let new = text(&self.new.join(file), self.rename_new.as_ref())?;
+            let mut old = text(&self.old.join(file))?;
+            let mut new = text(&self.new.join(file))?;
+            if let Some((from, to)) = &self.rename_old {
+                old = old.map(|text| text.replace(from, to));
+            } else {
+                new = new.map(|text| self.step.as_exercise(&text));
+            }
             if old != new {
                 let name = self.shown_as.join(file);
                 changes.push(Changed {
@@ -280,14 +279,10 @@ fn stat(changes: &[Changed], colour: bool) -> String {
     text
 }
 
-/// The file's text with one text read as another; `None` if there is no such
-/// file.
-fn text(file: &Path, rename: Option<&(String, String)>) -> Result<Option<String>, Trouble> {
+/// The file's text; `None` if there is no such file.
+fn text(file: &Path) -> Result<Option<String>, Trouble> {
     match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(match rename {
-            Some((from, to)) => text.replace(from, to),
-            None => text,
-        })),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Trouble::environment(format!("{}: {error}", file.display()))),
     }

@@ -40,21 +40,8 @@ struct File {
     patch: Option<String>,
 }
 
-/// The name of an exercise's package and that of its solution, told by the
-/// solution's Cargo.toml: the folder may have been renumbered.
-///
-/// `None` if no line reads `name = "…-solution"`.
-pub fn package_names(manifest: &str) -> Option<(String, String)> {
-    manifest.lines().find_map(|line| {
-        let name = line.strip_prefix("name")?.trim_start().strip_prefix('=')?;
-        let name = name.trim().strip_prefix('"')?.strip_suffix('"')?;
-        let step = name.strip_suffix("-solution")?;
-        Some((format!("{step}-exercise"), name.to_owned()))
-    })
-}
-
-/// The text of a `starter.patch`. Both crates name their package
-/// `…-exercise`: see [`package_names`].
+/// The text of a `starter.patch`. The solution's texts are those of
+/// [`Step::as_exercise`](crate::Step::as_exercise).
 pub fn write(exercise: &Files, solution: &Files) -> String {
     let mut text = HEAD.to_owned();
     for (name, file) in exercise {
@@ -117,8 +104,8 @@ impl Starter {
         self.files.keys().map(String::as_str)
     }
 
-    /// The exercise's files as they were published, made of the solution's,
-    /// which name their package `…-exercise` already.
+    /// The exercise's files as they were published, made of the solution's, whose
+    /// texts are those of [`Step::as_exercise`](crate::Step::as_exercise).
     ///
     /// # Errors
     /// The solution is not the one that the patch was made for: the names of
@@ -236,13 +223,5 @@ mod tests {
             assert!(failure.starts_with(reason), "{failure}\n{text}");
         }
         assert!(Starter::parse("").is_err());
-    }
-
-    #[test]
-    fn the_solution_names_the_packages() {
-        let manifest = "[package]\nname = \"step05-solution\"\n[lib]\nname = \"step05\"\n";
-        let names = ("step05-exercise".to_owned(), "step05-solution".to_owned());
-        assert_eq!(package_names(manifest), Some(names));
-        assert_eq!(package_names("name = \"step05\"\n"), None);
     }
 }

@@ -286,7 +286,7 @@ impl Session<'_> {
                 let step = self.step(Some(slug))?;
                 let text = self.tree.read(&format!("tools/verify/{patch}"))?;
                 self.sandbox.solve(&step)?;
-                let text = text.replace(
+                let text = step.as_exercise(&text).replace(
                     &format!("{}/", step.crate_dir(Side::Solution)),
                     &format!("{}/", step.crate_dir(Side::Exercise)),
                 );
