@@ -1,9 +1,8 @@
 //! Cargo: what there is to build, and building a step's programs.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -26,29 +25,15 @@ pub enum Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// What cargo is asked for, without the package.
-    fn arguments(&self, package: &str) -> Vec<String> {
-        let words: &[&str] = match self {
-            Self::Check => &["test", "--no-run", "--test", "check"],
-            Self::Bin => &["build", "--bin", package],
-            Self::Example(name) => &["build", "--example", name],
+    /// What cargo is asked for, without the package, and the kind of that target: cargo
+    /// may build more of them.
+    fn arguments(&self, package: &str) -> (Vec<String>, &'static str) {
+        let (words, kind): (&[&str], _) = match self {
+            Self::Check => (&["test", "--no-run", "--test", "check"], "test"),
+            Self::Bin => (&["build", "--bin", package], "bin"),
+            Self::Example(name) => (&["build", "--example", name], "example"),
         };
-        words.iter().map(ToString::to_string).collect()
-    }
-
-    /// Whether this is the target asked for, or only one of its libraries.
-    fn is(&self, target: &Target) -> bool {
-        let kind = match self {
-            Self::Check => "test",
-            Self::Bin => "bin",
-            Self::Example(_) => "example",
-        };
-        target.kind.iter().any(|known| known == kind)
-            && match self {
-                Self::Check => target.name == "check",
-                Self::Bin => true,
-                Self::Example(name) => target.name == *name,
-            }
+        (words.iter().map(ToString::to_string).collect(), kind)
     }
 }
 
@@ -78,9 +63,9 @@ pub struct CodeError {
 
 /// The part of `cargo metadata` that we read.
 #[derive(Deserialize)]
-struct Metadata {
+pub struct Metadata {
     packages: Vec<Package>,
-    target_directory: PathBuf,
+    pub target_directory: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -167,9 +152,10 @@ pub fn build(
                 project.short(&folder).display()
             ))
         })?;
+    let (arguments, kind) = wanted.arguments(&package.name);
     let mut command = cargo(project);
     command
-        .args(wanted.arguments(&package.name))
+        .args(arguments)
         .args(["-p", &package.name])
         .arg(if screen::coloured(&io::stderr()) {
             "--message-format=json-diagnostic-rendered-ansi"
@@ -185,51 +171,37 @@ pub fn build(
             command.args(["-p", &package.name]);
         }
     }
-    let (mut child, heard) = start(&mut command)?;
     let mut program = None;
-    let mut broken = BTreeSet::new();
     let mut errors = Vec::new();
     let mut warnings = String::new();
     let mut env_file = None;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-            // Cargo may pass on lines of other programs: not for us.
-            let Ok(message) = serde_json::from_str::<Message>(&line) else {
-                continue;
-            };
-            let ours = message.package_id.as_deref() == Some(&package.id);
-            match message.diagnostic {
-                Some(diagnostic) if message.reason == "compiler-message" => {
-                    let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
-                    if diagnostic.is_summary() {
-                    } else if let Some(file) = diagnostic.env_file() {
-                        env_file = Some(file);
-                    } else if !diagnostic.level.starts_with("error") {
-                        warnings.push_str(if ours { rendered } else { "" });
-                    } else if ours && !is_linker_missing(&diagnostic) {
-                        broken.insert(message.package_id.unwrap_or_default());
-                        errors.push(diagnostic.code_error(project, step));
-                    } else {
-                        eprint!("{rendered}");
-                    }
+    let success = messages(&mut command, |message| {
+        let ours = message.package_id.as_deref() == Some(&package.id);
+        match message.diagnostic {
+            Some(diagnostic) if message.reason == "compiler-message" => {
+                let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
+                if diagnostic.is_summary() {
+                } else if let Some(file) = diagnostic.env_file() {
+                    env_file = Some(file);
+                } else if !diagnostic.level.starts_with("error") {
+                    warnings.push_str(if ours { rendered } else { "" });
+                // A program that is missing on the machine is no mistake in the code.
+                } else if ours && !diagnostic.message.starts_with("linker `") {
+                    errors.push(diagnostic.code_error(project, step));
+                } else {
+                    eprint!("{rendered}");
                 }
-                _ => {
-                    let is_wanted = message.target.is_some_and(|target| wanted.is(&target));
-                    if ours && is_wanted && message.executable.is_some() {
-                        program = message.executable;
-                    }
+            }
+            _ => {
+                let is_wanted = |target: Target| target.kind.iter().any(|it| it == kind);
+                if ours && message.target.is_some_and(is_wanted) && message.executable.is_some() {
+                    program = message.executable;
                 }
             }
         }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    // All that cargo says comes before what we say.
-    let _ = heard.join();
+    })?;
     match program {
-        Some(program) if status.success() => {
+        Some(program) if success => {
             eprint!("{warnings}");
             if let Some(debug) = program.parent().and_then(Path::parent) {
                 prune::prune(debug, &program);
@@ -244,7 +216,7 @@ pub fn build(
              and cannot read {}\n{ENV_FILE_ADVICE}",
             env_file.unwrap_or_default()
         ))),
-        _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
+        _ if !errors.is_empty() => Ok(Built::Broken(errors)),
         _ => Err(Trouble::environment(
             "the build failed, and not for the step's code: see cargo's message above \
              (a missing C compiler, no network for the first build, a changed Cargo.toml)",
@@ -271,50 +243,44 @@ pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<Pa
     if release {
         command.arg("--release");
     }
-    let (mut child, heard) = start(&mut command)?;
     let mut program = None;
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-    {
-        let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-        if let Ok(message) = serde_json::from_str::<Message>(&line)
-            && message
-                .target
-                .is_some_and(|target| bins.first() == Some(&&*target.name))
-            && message.executable.is_some()
-        {
+    let success = messages(&mut command, |message| {
+        let is_first = |target: Target| bins.first() == Some(&&*target.name);
+        if message.target.is_some_and(is_first) && message.executable.is_some() {
             program = message.executable;
         }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    let _ = heard.join();
-    program.filter(|_| status.success()).ok_or_else(|| {
+    })?;
+    program.filter(|_| success).ok_or_else(|| {
         Trouble::environment(format!("{} could not be built: see above", bins.join(", ")))
     })
 }
 
-/// Starts a build whose messages come on stdout; the thread passes on what cargo
-/// says besides. Not `--quiet`: cargo would then wait for another cargo without a
-/// word.
-fn start(command: &mut Command) -> Result<(Child, thread::JoinHandle<()>), Trouble> {
-    let (stderr, writer) = io::pipe().map_err(|error| no_cargo(&error))?;
-    let child = command
+/// Runs a build whose messages come on stdout, and passes on what cargo says besides;
+/// whether it succeeded. Not `--quiet`: cargo would then wait for another cargo without
+/// a word.
+fn messages(command: &mut Command, mut hear: impl FnMut(Message)) -> Result<bool, Trouble> {
+    let mut child = command
         .args(["--color", "never"])
         .env("CARGO_TERM_QUIET", "false")
         .env("CARGO_TERM_VERBOSE", "false")
         .env("CARGO_TERM_PROGRESS_WHEN", "never")
         .stdout(Stdio::piped())
-        .stderr(writer)
+        .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| no_cargo(&error));
-    // The command holds the pipe's end too, and would keep it open.
-    command.stderr(Stdio::null());
-    Ok((child?, thread::spawn(|| listen(stderr))))
+        .map_err(|error| no_cargo(&error))?;
+    let stderr = child.stderr.take();
+    let heard = thread::spawn(|| stderr.map(listen));
+    let stdout = child.stdout.take().into_iter();
+    for line in stdout.flat_map(|it| BufReader::new(it).lines()) {
+        // Cargo may pass on lines of other programs: not for us.
+        if let Ok(message) = serde_json::from_str(&line.map_err(|error| no_cargo(&error))?) {
+            hear(message);
+        }
+    }
+    let status = child.wait().map_err(|error| no_cargo(&error))?;
+    // All that cargo says comes before what we say.
+    let _ = heard.join();
+    Ok(status.success())
 }
 
 /// What to do about a `.env` file that sqlx cannot read.
@@ -423,10 +389,10 @@ impl Diagnostic {
 
 /// The names of a crate's examples, in order.
 pub fn examples(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder.join("examples")) else {
-        return Vec::new();
-    };
+    let entries = fs::read_dir(folder.join("examples"));
     let mut names: Vec<String> = entries
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -437,12 +403,9 @@ pub fn examples(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that is missing on the machine is no mistake in the code.
-fn is_linker_missing(diagnostic: &Diagnostic) -> bool {
-    diagnostic.message.starts_with("linker `")
-}
-
-fn metadata(project: &Project) -> Result<Metadata, Trouble> {
+/// # Errors
+/// Cargo is missing or cannot read the workspace (exit code 3).
+pub fn metadata(project: &Project) -> Result<Metadata, Trouble> {
     let output = cargo(project)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .stderr(Stdio::inherit())

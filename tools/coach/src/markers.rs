@@ -52,7 +52,7 @@ pub fn lost(project: &Project, step: &Step) -> Vec<Lost> {
             if !is_there(region.id) {
                 lost.push(Lost {
                     id: region.id.to_owned(),
-                    title: region.title.to_owned(),
+                    title: region.title(),
                     file: file.clone(),
                 });
             }

@@ -82,6 +82,14 @@ impl Project {
         Ok((self.resolve(text)?.0, None))
     }
 
+    /// As [`Project::resolve`], or [`Project::current`] if there is no text.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(&self, text: Option<&str>) -> Result<(Step, Option<Side>), Trouble> {
+        text.map_or_else(|| self.current(), |text| self.resolve(text))
+    }
+
     /// The step to use when none is named: the one whose folder we are in, with
     /// the side, else the current one of the learner's progress.
     ///
@@ -113,6 +121,15 @@ impl Project {
     /// A path as one types it in the project's folder.
     pub fn short<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+/// The solution if it is asked for, else the side that the step was named with.
+pub fn chosen(solution: bool, side: Option<Side>) -> Side {
+    if solution {
+        Side::Solution
+    } else {
+        side.unwrap_or(Side::Exercise)
     }
 }
 

@@ -11,8 +11,6 @@ pub enum Marker<'a> {
     Begin {
         /// `05.1`
         id: &'a str,
-        /// `TODO(05.1): what to do`
-        title: &'a str,
         /// What to do.
         what: &'a str,
     },
@@ -46,8 +44,7 @@ pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
         .map(|(id, what)| (id, what.trim()))
         .filter(|(_, what)| !what.is_empty())
         .ok_or("a marker reads `TODO(05.1): what to do`")?;
-    let title = comment;
-    Ok(Some(Marker::Begin { id, title, what }))
+    Ok(Some(Marker::Begin { id, what }))
 }
 
 /// A task's region in one text.
@@ -55,8 +52,6 @@ pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
 pub struct Region<'a> {
     /// `05.1`
     pub id: &'a str,
-    /// `TODO(05.1): what to do`
-    pub title: &'a str,
     /// What to do.
     pub what: &'a str,
     /// Index of the marker's line, from 0.
@@ -68,6 +63,11 @@ pub struct Region<'a> {
 }
 
 impl Region<'_> {
+    /// `TODO(05.1): what to do`
+    pub fn title(&self) -> String {
+        format!("TODO({}): {}", self.id, self.what)
+    }
+
     /// Whether this line, counted from 1, is one of the region's or a marker.
     pub fn has_line(&self, line: usize) -> bool {
         (self.start + 1..=self.end + 1).contains(&line)
@@ -80,9 +80,8 @@ pub fn regions(text: &str) -> Vec<Region<'_>> {
     let mut found: Vec<Region> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         match marker(line) {
-            Ok(Some(Marker::Begin { id, title, what })) => found.push(Region {
+            Ok(Some(Marker::Begin { id, what })) => found.push(Region {
                 id,
-                title,
                 what,
                 start: index,
                 end: index,
@@ -162,19 +161,18 @@ pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
     found
 }
 
-/// The Rust files below a folder, in the order of their paths.
+/// The Rust files below a folder, in the order of their paths; links to folders are
+/// not followed.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    // A link that leads back up ends here, where paths of real crates do not.
-    const DEEPEST: usize = 20;
     let mut files = Vec::new();
-    let mut waiting = vec![(folder.to_path_buf(), 0)];
-    while let Some((folder, depth)) = waiting.pop() {
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
         for path in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = path.path();
-            if path.is_dir() {
-                waiting.extend((depth < DEEPEST).then(|| (path, depth + 1)));
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
+            } else if path.is_dir() && !path.is_symlink() {
+                waiting.push(path);
             }
         }
     }
@@ -214,13 +212,13 @@ mod tests {
         let found = regions(text);
         let facts: Vec<_> = found
             .iter()
-            .map(|region| (region.id, region.title, region.start, region.end))
+            .map(|region| (region.title(), region.start, region.end))
             .collect();
         assert_eq!(
             facts,
             [
-                ("05.1", "TODO(05.1): one", 1, 3),
-                ("05.10", "TODO(05.10): ten", 4, 4)
+                ("TODO(05.1): one".to_owned(), 1, 3),
+                ("TODO(05.10): ten".to_owned(), 4, 4)
             ]
         );
         assert_eq!(found[0].text, "b");
