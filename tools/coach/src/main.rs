@@ -91,7 +91,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Diff { step, other } => diff::diff(&project, step.as_deref(), other.as_deref())?,
         Verb::Reset { step } => reset::reset(&project, &step)?,
         Verb::Solve { step } => reset::keeper(&project).solve(&step)?,
-        Verb::Restore { name } => reset::restore(&project, name.as_deref())?,
+        Verb::Restore { name, to } => {
+            reset::restore(&project, name.as_deref(), to.as_deref())?;
+        }
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,

@@ -57,10 +57,10 @@ pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// As there.
-pub fn restore(project: &Project, name: Option<&str>) -> Result<(), Trouble> {
+pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Result<(), Trouble> {
     match name {
         None => screen::print(&list(project)?),
-        Some(name) => keeper(project).restore(name)?,
+        Some(name) => keeper(project).restore(name, step)?,
     }
     Ok(())
 }
@@ -92,12 +92,13 @@ impl<D: Disk> Keeper<'_, D> {
     }
 
     /// Makes the exercise what it was when the backup was made. The step is the one
-    /// whose folder has the same words, whatever its number is now.
+    /// whose folder has the same words, whatever its number is now; `step` names
+    /// another.
     ///
     /// # Errors
     /// There is no such backup or no such step (exit code 2); otherwise as
     /// [`Self::reset`].
-    pub fn restore(&mut self, name: &str) -> Result<(), Trouble> {
+    pub fn restore(&mut self, name: &str, step: Option<&str>) -> Result<(), Trouble> {
         let project = self.project;
         let name = name.trim_end_matches('/');
         let name = name.rsplit('/').next().unwrap_or(name);
@@ -108,11 +109,14 @@ impl<D: Disk> Keeper<'_, D> {
                 list(project)?.trim_end()
             )));
         }
-        let step = step_of(&project.steps()?, name).ok_or_else(|| {
-            Trouble::usage(format!(
-                "no step is called as in {name}; its files are in {FOLDER}/{name}"
-            ))
-        })?;
+        let step = match step {
+            Some(step) => project.resolve(step)?.0,
+            None => step_of(&project.steps()?, name).ok_or_else(|| {
+                Trouble::usage(format!(
+                    "which step is {name} a backup of? Say it: ./run.sh restore {name} --to NN"
+                ))
+            })?,
+        };
         let mut files = backup::scan(&folder)?;
         if let Some((old, new)) = renumbered(&files, &step) {
             rename(&mut files, &old, &new);

@@ -188,6 +188,9 @@ pub enum Verb {
     Restore {
         /// The backup's name
         name: Option<String>,
+        /// The step, if its folder is called otherwise by now
+        #[arg(long, value_name = "STEP")]
+        to: Option<String>,
     },
     /// Run a step's program and draw what ran when
     #[command(

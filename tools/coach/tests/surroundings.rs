@@ -38,33 +38,6 @@ fn a_file_above_that_sqlx_cannot_read_is_named() {
     );
     assert!(err.contains("NAME=value"), "{err}");
     assert!(!err.contains("reset"), "{err}");
-
-    let line = || {
-        let (_, table, _) = run(&mut project.run_sh(&["doctor"]));
-        let mut lines = table.lines().skip_while(|line| !line.contains("  .env "));
-        lines
-            .next()
-            .map(|found| format!("{found}{}", lines.next().unwrap()))
-    };
-    // Programs of all kinds keep one.
-    for good in ["A=1\nexport B=\"two words\"\n# C\n", ""] {
-        project.write(".env", good);
-        assert_eq!(line(), None, "{good}");
-    }
-    project.write(".env", "A=1\nX=two words here\n");
-    let found = line().unwrap();
-    assert!(
-        found.starts_with("FIX") && found.contains(file.to_str().unwrap()),
-        "{found}"
-    );
-    assert!(
-        found.contains("two words here") && found.contains("-> write each"),
-        "{found}"
-    );
-    // Python's tools make a folder of that name.
-    fs::remove_file(&file).unwrap();
-    fs::create_dir(&file).unwrap();
-    assert!(line().unwrap().starts_with("FIX"));
 }
 
 fn git(folder: &Path, arguments: &[&str]) {
@@ -303,21 +276,14 @@ fn the_database_is_the_file_that_the_service_opens() {
         let line = table.lines().find(|line| line.contains("  database "));
         line.unwrap_or(&table).to_owned()
     };
-    let root = project.root();
-    let folder = root.to_str().unwrap().replace(' ', "%20");
-    let found = line(&format!("sqlite://{folder}/my%20dir/m.sqlite"));
+    assert!(line("sqlite://my dir/m.sqlite?mode=rwc").starts_with("ok"));
+    let found = line("sqlite://my dirs/m.sqlite");
     assert!(
-        found.starts_with("ok") && found.contains("/my dir can be"),
+        found.starts_with("FIX") && found.contains("/my dirs"),
         "{found}"
     );
-    assert!(line("sqlite://my dir/m.sqlite?mode=rwc").starts_with("ok"));
-    for (url, why) in [
-        ("sqlite://my%20dirs/m.sqlite", "/my dirs"),
-        ("sqlite://50%off.sqlite", "each % must be followed"),
-    ] {
-        let found = line(url);
-        assert!(found.starts_with("FIX") && found.contains(why), "{found}");
-    }
+    // Escapes are left to the service, which may find the file.
+    assert!(!line("sqlite://my%20dirs/m.sqlite").starts_with("FIX"));
 }
 
 #[test]

@@ -222,7 +222,7 @@ impl World {
         let result = match verb {
             Verb::Reset => keeper.reset(&number),
             Verb::Solve => keeper.solve(&number),
-            Verb::Restore(name) => keeper.restore(name),
+            Verb::Restore(name) => keeper.restore(name, None),
         };
         let struck = keeper.disk.struck.get();
         drop(keeper);
