@@ -134,7 +134,7 @@ impl Changed {
         let (old, new) = (self.old.as_deref(), self.new.as_deref());
         let tasks = old
             .filter(|_| self.has_tasks)
-            .map_or_else(Vec::new, regions);
+            .map_or_else(Vec::new, |old| regions(name, old));
         // Patience keeps functions whole where the shortest diff would pair their
         // braces and blank lines at random.
         let changes = TextDiff::configure()
@@ -149,7 +149,7 @@ impl Changed {
                 let in_task = |op: &DiffOp| {
                     let lines = op.old_range();
                     let equal = matches!(op, DiffOp::Equal { .. });
-                    !equal && lines.start <= task.end && task.start <= lines.end
+                    !equal && lines.start < task.end && task.line <= lines.end + 1
                 };
                 if hunk.ops().iter().any(in_task) {
                     patch.push(' ');

@@ -27,15 +27,15 @@ pub struct Error {
     because: String,
 }
 
-/// The task in whose region an error or one of its notes is: id and title, and
-/// whether it is the error itself.
-pub fn task_of(project: &Project, error: &CodeError) -> Option<(String, String, bool)> {
+/// The task in whose region an error or one of its notes is, and whether it is the
+/// error itself.
+pub fn task_of(project: &Project, error: &CodeError) -> Option<(Task, bool)> {
     let mut places = error.places.iter().enumerate();
     places.find_map(|(index, (file, line))| {
         let text = fs::read_to_string(project.root.join(file)).ok()?;
-        let regions = regions(&text);
-        let region = regions.iter().find(|region| region.has_line(*line))?;
-        Some((region.id.to_owned(), region.title(), index == 0))
+        let mut tasks = regions(&slashed(file), &text).into_iter();
+        let task = tasks.find(|task| (task.line..=task.end).contains(line))?;
+        Some((task, index == 0))
     })
 }
 
@@ -53,20 +53,30 @@ pub fn lead(
     let found = task_of(project, &error);
     let (file, line) = error.places.into_iter().next().unzip();
     let file = file.map(|file| slashed(&file));
-    let lost = lost.iter().filter(|lost| Some(&lost.file) == file.as_ref());
+    let lost = lost
+        .iter()
+        .filter(|lost| Some(&lost.0.file) == file.as_ref());
     let (todo, because) = match (found, &lost.collect::<Vec<_>>()[..], changed) {
-        (Some((id, title, true)), ..) => (Some(id), format!(", in {title}")),
-        (Some((id, title, false)), ..) => (Some(id), format!(", because of {title}")),
+        (Some((task, true)), ..) => {
+            let because = format!(", in {}", task.title());
+            (Some(task.id), because)
+        }
+        (Some((task, false)), ..) => {
+            let because = format!(", because of {}", task.title());
+            (Some(task.id), because)
+        }
         (None, [lost], _) => (
-            Some(lost.id.clone()),
-            format!(", where the markers of task {} are gone", lost.id),
+            Some(lost.0.id.clone()),
+            format!(", where the markers of task {} are gone", lost.0.id),
         ),
         (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
         (None, [], Some(task)) => (
             Some(task.id.clone()),
             format!(
-                "; you changed {}:{} last, TODO({}): {}",
-                task.file, task.line, task.id, task.what
+                "; you changed {}:{} last, {}",
+                task.file,
+                task.line,
+                task.title()
             ),
         ),
         (None, [], None) => (None, ", in what the step gave you".to_owned()),

@@ -5,11 +5,10 @@
 //! Without the file, advice is only less exact.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use course::{Side, Step, Task, regions};
+use course::{Side, Step, Task, regions, slashed};
 use serde::{Deserialize, Serialize};
 
 use crate::project::Project;
@@ -62,10 +61,10 @@ impl Last {
             .map(|(task, hash)| (task.id.clone(), *hash))
             .collect();
         let published = published(project, step);
-        tasks
-            .into_iter()
-            .map(|(task, _)| task)
-            .rfind(|task| published.get(&task.id) != Some(&task.text))
+        tasks.into_iter().map(|(task, _)| task).rfind(|task| {
+            let same = |it: &Task| it.id == task.id && it.text == task.text;
+            !published.iter().any(same)
+        })
     }
 
     /// Keeps it for the next check.
@@ -76,12 +75,13 @@ impl Last {
     }
 }
 
-/// What stands in the regions of the published exercise.
-fn published(project: &Project, step: &Step) -> BTreeMap<String, String> {
+/// The tasks of the published exercise; none if it is not known how it was published.
+pub fn published(project: &Project, step: &Step) -> Vec<Task> {
+    let folder = step.crate_folder(Side::Exercise);
     let files = reset::as_published(project, step).unwrap_or_default();
-    files
-        .values()
-        .flat_map(|text| regions(text))
-        .map(|region| (region.id.to_owned(), region.text))
-        .collect()
+    let tasks = files.iter().flat_map(|(name, text)| {
+        let file = slashed(project.short(&folder.join(name)));
+        regions(&file, text)
+    });
+    tasks.collect()
 }

@@ -47,60 +47,7 @@ pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
     Ok(Some(Marker::Begin { id, what }))
 }
 
-/// A task's region in one text.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Region<'a> {
-    /// `05.1`
-    pub id: &'a str,
-    /// What to do.
-    pub what: &'a str,
-    /// Index of the marker's line, from 0.
-    pub start: usize,
-    /// Index of the end marker's line; that of the marker if there is none.
-    pub end: usize,
-    /// The lines between the two.
-    pub text: String,
-}
-
-impl Region<'_> {
-    /// `TODO(05.1): what to do`
-    pub fn title(&self) -> String {
-        format!("TODO({}): {}", self.id, self.what)
-    }
-
-    /// Whether this line, counted from 1, is one of the region's or a marker.
-    pub fn has_line(&self, line: usize) -> bool {
-        (self.start + 1..=self.end + 1).contains(&line)
-    }
-}
-
-/// All regions of a text, in order. Malformed markers and end markers without a
-/// beginning are passed over, since a learner edits the text.
-pub fn regions(text: &str) -> Vec<Region<'_>> {
-    let mut found: Vec<Region> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        match marker(line) {
-            Ok(Some(Marker::Begin { id, what })) => found.push(Region {
-                id,
-                what,
-                start: index,
-                end: index,
-                text: String::new(),
-            }),
-            Ok(Some(Marker::End { id })) => {
-                if let Some(open) = found.last_mut().filter(|open| open.id == id) {
-                    open.end = index;
-                    let inner = text.lines().take(index).skip(open.start + 1);
-                    open.text = inner.collect::<Vec<_>>().join("\n");
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// A task of a step and where it is.
+/// A task and the region where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// `05.1`
@@ -109,8 +56,9 @@ pub struct Task {
     pub what: String,
     /// The file, as one types it in the project's folder.
     pub file: String,
-    /// Lines of the marker and of the end marker, from 1.
+    /// The marker's line, from 1.
     pub line: usize,
+    /// The end marker's line; that of the marker if there is none.
     pub end: usize,
     /// The lines between the markers.
     pub text: String,
@@ -122,17 +70,47 @@ impl Task {
         task_number(&self.id)
     }
 
+    /// `TODO(05.1): what to do`
+    pub fn title(&self) -> String {
+        format!("TODO({}): {}", self.id, self.what)
+    }
+
     /// `src/db/base.rs:31  TODO(05.1): what to do`
     pub fn location(&self) -> String {
-        let Self {
-            id,
-            what,
-            file,
-            line,
-            ..
-        } = self;
-        format!("{file}:{line}  TODO({id}): {what}")
+        format!("{}:{}  {}", self.file, self.line, self.title())
     }
+}
+
+/// All regions of a file's text, in order. Malformed markers and end markers without a
+/// beginning are passed over, since a learner edits the text.
+pub fn regions(file: &str, text: &str) -> Vec<Task> {
+    let mut found: Vec<Task> = Vec::new();
+    let mut open = false;
+    for (line, content) in (1..).zip(text.lines()) {
+        match (marker(content), found.last_mut()) {
+            (Ok(Some(Marker::Begin { id, what })), _) => {
+                open = true;
+                found.push(Task {
+                    id: id.to_owned(),
+                    what: what.to_owned(),
+                    file: file.to_owned(),
+                    line,
+                    end: line,
+                    text: String::new(),
+                });
+            }
+            (Ok(Some(Marker::End { id })), Some(task)) if task.id == id => {
+                open = false;
+                task.end = line;
+            }
+            (_, Some(task)) if open => {
+                task.text += content;
+                task.text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The number of a task's id, `1` of `05.1`.
@@ -143,19 +121,12 @@ pub fn task_number(id: &str) -> Option<u32> {
 /// The tasks in the Rust files of a folder, in the order of their numbers. Files
 /// are named from `root`; one that cannot be read has none.
 pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
-    let mut found: Vec<Task> = Vec::new();
+    let mut found = Vec::new();
     for path in rust_files(folder) {
         let bytes = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let file = slashed(path.strip_prefix(root).unwrap_or(&path));
-        found.extend(regions(&text).into_iter().map(|region| Task {
-            id: region.id.to_owned(),
-            what: region.what.to_owned(),
-            file: file.clone(),
-            line: region.start + 1,
-            end: region.end + 1,
-            text: region.text,
-        }));
+        found.extend(regions(&file, &text));
     }
     found.sort_by_key(Task::number);
     found
@@ -209,20 +180,19 @@ mod tests {
     fn regions_of_a_text() {
         let text = "a\n// TODO(05.1): one\nb\n// END TODO(05.1)\n# TODO(05.10): ten\n\
              // TODO without id\n// END TODO(05.9)\n";
-        let found = regions(text);
+        let found = regions("a.rs", text);
         let facts: Vec<_> = found
             .iter()
-            .map(|region| (region.title(), region.start, region.end))
+            .map(|task| (task.title(), task.line, task.end))
             .collect();
         assert_eq!(
             facts,
             [
-                ("TODO(05.1): one".to_owned(), 1, 3),
-                ("TODO(05.10): ten".to_owned(), 4, 4)
+                ("TODO(05.1): one".to_owned(), 2, 4),
+                ("TODO(05.10): ten".to_owned(), 5, 5)
             ]
         );
-        assert_eq!(found[0].text, "b");
-        assert!(found[0].has_line(2) && found[0].has_line(4) && !found[0].has_line(5));
+        assert_eq!(found[0].text, "b\n");
     }
 
     #[test]

@@ -13,8 +13,8 @@ fn the_free_space_is_compared() {
         "{fault:?}"
     );
     assert!(fault.advice.contains("./run.sh clean"), "{fault:?}");
-    let (free, needed) = free(&Project { root: "/".into() }).unwrap();
-    assert!(free > 0 && needed == FIRST_BUILD);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..").into();
+    assert!(free(&Project { root }).unwrap().0 > 0);
 }
 
 #[test]
