@@ -1,16 +1,15 @@
 //! Cargo: what there is to build, and building a step's programs.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
 use std::{env, fs};
 
-use course::{Side, Step, tidy};
+use course::{Side, Step};
 use serde::Deserialize;
 
+use crate::messages::{CodeError, Message, Target, listen};
 use crate::project::Project;
 use crate::prune;
 use crate::screen;
@@ -49,18 +48,6 @@ pub enum Built {
     Broken(Vec<CodeError>),
 }
 
-/// An error of the compiler in the step's code.
-#[derive(Debug, PartialEq, Eq)]
-pub struct CodeError {
-    /// Its first line, without the word `error`.
-    pub message: String,
-    /// As rustc shows it.
-    pub rendered: String,
-    /// The files in the step's folder that it points to, from the project's
-    /// folder, and the lines from 1: first where it is, then those of its notes.
-    pub places: Vec<(PathBuf, usize)>,
-}
-
 /// The part of `cargo metadata` that we read.
 #[derive(Deserialize)]
 pub struct Metadata {
@@ -83,49 +70,6 @@ impl Package {
             _ => false,
         }
     }
-}
-
-/// A line of cargo's `--message-format=json`, with the members that we read.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-    #[serde(rename = "message")]
-    diagnostic: Option<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    message: String,
-    rendered: Option<String>,
-    #[serde(default)]
-    spans: Vec<Span>,
-    /// Its notes.
-    #[serde(default)]
-    children: Vec<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Span {
-    file_name: PathBuf,
-    line_start: usize,
-    is_primary: bool,
-    /// Where the macro was called that this came from.
-    expansion: Option<Box<Expansion>>,
-}
-
-#[derive(Deserialize)]
-struct Expansion {
-    span: Span,
 }
 
 /// Builds one of the step's programs. Warnings go to stderr as cargo shows them;
@@ -298,92 +242,6 @@ pub fn show_errors(errors: &[CodeError], all: bool) {
         0 => {}
         1 => eprintln!("and 1 more error (--all shows it)"),
         more => eprintln!("and {more} more errors (--all shows them)"),
-    }
-}
-
-/// How long cargo may wait for another cargo before that is worth a word.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
-
-/// Passes on what cargo says besides its JSON: that it waits for another cargo,
-/// the progress of a long build, and what went wrong besides the code.
-fn listen(stderr: impl Read) {
-    let mut compiled = 0;
-    let mut waits = None;
-    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        // Whatever comes next, the wait is over: the thread hears that this is gone.
-        drop(waits.take());
-        let status = line.trim_start().split(' ').next().unwrap_or_default();
-        match status {
-            "Blocking" => {
-                let (over, is_over) = mpsc::channel::<()>();
-                waits = Some(over);
-                thread::spawn(move || {
-                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
-                        eprintln!(
-                            "another cargo is building (an editor's, or one in a second \
-                             terminal): waiting for it"
-                        );
-                    }
-                });
-            }
-            "Compiling" => {
-                compiled += 1;
-                if compiled == 3 {
-                    eprintln!("building; the first time takes a minute or two");
-                }
-                if compiled >= 3 {
-                    eprintln!("{line}");
-                }
-            }
-            "Finished" => {}
-            _ if COUNTS.iter().any(|start| line.starts_with(start)) => {}
-            _ => eprintln!("{line}"),
-        }
-    }
-}
-
-/// What cargo adds to messages of the compiler, which have been shown.
-const COUNTS: [&str; 3] = [
-    "error: could not compile",
-    "warning: build failed",
-    "warning: `",
-];
-
-impl Diagnostic {
-    /// The file that sqlx cannot read, if that is the error.
-    fn env_file(&self) -> Option<String> {
-        let file = self.message.strip_prefix("error reading dotenv file ")?;
-        Some(file.trim_matches('"').to_owned())
-    }
-
-    fn is_summary(&self) -> bool {
-        self.message.starts_with("aborting due to")
-            || (self.level == "warning" && self.message.ends_with("emitted"))
-    }
-
-    /// What it says, and where in the step's folder. A span in a macro of somebody
-    /// else stands for the line that calls the macro.
-    fn code_error(&self, project: &Project, step: &Step) -> CodeError {
-        let mut spans: Vec<&Span> = self.spans.iter().collect();
-        spans.sort_by_key(|span| !span.is_primary);
-        spans.extend(self.children.iter().flat_map(|note| &note.spans));
-        let place = |span: &Span| {
-            let mut span = span;
-            loop {
-                // rustc names the files of workspace members from its root.
-                let file = tidy(&project.root.join(&span.file_name));
-                if file.starts_with(&step.folder) {
-                    return Some((project.short(&file).to_path_buf(), span.line_start));
-                }
-                span = &span.expansion.as_ref()?.span;
-            }
-        };
-        CodeError {
-            message: self.message.clone(),
-            rendered: self.rendered.clone().unwrap_or_default(),
-            places: spans.into_iter().filter_map(place).collect(),
-        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs;
 use course::{Reread, Side, Step, Task, labelled, pages, regions, slashed};
 use serde::Serialize;
 
-use crate::cargo::CodeError;
 use crate::markers::Lost;
+use crate::messages::CodeError;
 use crate::project::Project;
 
 /// What sqlx says of a query that it has no file for. Its advice does not fit a

@@ -73,9 +73,13 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     let id = format!("{}.{number}", step.label());
     let Some((_, parts)) = hints.iter().find(|(task, _)| *task == number) else {
+        let ids = hints
+            .iter()
+            .map(|(task, _)| format!("{}.{task}", step.label()));
+        let ids = ids.collect::<Vec<_>>().join(", ");
         return Err(Trouble::usage(format!(
             "{shown_file} has no hints for {id}; it has them for {}",
-            join(hints.iter().map(|(task, _)| *task), step.label())
+            if ids.is_empty() { "no task" } else { &ids }
         )));
     };
     let before = progress.hint_level(&step, number).min(3);
@@ -141,13 +145,4 @@ fn for_the_mistake<'a>(
         };
         Some((name.as_str(), parts.iter().find(fits)?.text))
     })
-}
-
-fn join(numbers: impl Iterator<Item = u32>, step: &str) -> String {
-    let ids: Vec<String> = numbers.map(|number| format!("{step}.{number}")).collect();
-    if ids.is_empty() {
-        "no task".to_owned()
-    } else {
-        ids.join(", ")
-    }
 }

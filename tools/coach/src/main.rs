@@ -25,6 +25,7 @@ mod hint;
 mod last;
 mod list;
 mod markers;
+mod messages;
 mod prefetch;
 mod project;
 mod prose;

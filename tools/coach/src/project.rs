@@ -47,9 +47,7 @@ impl Project {
         })
     }
 
-    /// The step that a learner means by `5`, `05`, `05-engine`,
-    /// `05-engine/exercise` or a path that ends so; the side only where the
-    /// text names it.
+    /// The step that a learner means: see [`course::find`].
     ///
     /// # Errors
     /// No step fits; the text lists those there are (exit code 2).

@@ -57,7 +57,11 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         // A crate without examples whose program is linked with the timeline.
         Wanted::Bin
     } else {
-        return Err(no_such(&step, example, &examples));
+        return Err(Trouble::usage(format!(
+            "{} has no program \"{example}\"; it has: {}",
+            step.slug,
+            examples.join(", ")
+        )));
     };
     if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
         return Err(Trouble::usage(format!(
@@ -119,12 +123,4 @@ fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf,
 fn depends_on_timeline(folder: &Path) -> bool {
     fs::read_to_string(folder.join("Cargo.toml"))
         .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")))
-}
-
-fn no_such(step: &Step, name: &str, known: &[String]) -> Trouble {
-    Trouble::usage(format!(
-        "{} has no program \"{name}\"; it has: {}",
-        step.slug,
-        known.join(", ")
-    ))
 }

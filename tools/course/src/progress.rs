@@ -6,13 +6,10 @@
 //! engine current failed=2
 //! ```
 //!
-//! A line is a step's id, its folder's name without the number, so that a step
-//! keeps its state when steps are renumbered; then words. `done` and `current`
-//! are words, `failed=2` says that task 2 failed first at the last check, and
-//! `hints=2:1` that the first hint of task 2 has been shown.
-//!
-//! Where a step has several lines, they are read as one, and of several values the
-//! last counts. Nothing about this file is an error: if it cannot be read or written,
+//! A line is a step's id, which stays when steps are renumbered, and words: `failed=2`
+//! says that task 2 failed first at the last check, `hints=2:1` that the first hint of
+//! task 2 has been shown. Several lines of a step are read as one, and of several values
+//! the last counts. Nothing about this file is an error: if it cannot be read or written,
 //! stderr says so once, and the verb goes on without it.
 
 use std::collections::BTreeMap;
