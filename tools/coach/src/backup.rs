@@ -19,6 +19,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use course::{Side, Step};
+
 use crate::trouble::Trouble;
 
 /// The backups' folder, in the project's.
@@ -94,16 +96,6 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 /// The files of a crate: their paths from its folder, and what they hold.
 pub type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
-/// The crate that is to change.
-pub struct Place<'a> {
-    /// The project's folder.
-    pub root: &'a Path,
-    /// The step's folder name, which the backup bears.
-    pub slug: &'a str,
-    /// The crate's folder.
-    pub folder: &'a Path,
-}
-
 /// What [`replace`] did; the paths are relative to the crate's folder.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -142,7 +134,7 @@ impl Changes {
     }
 }
 
-/// Makes the crate hold the wanted files. Others are removed if it is to hold
+/// Makes the step's exercise hold the wanted files. Others are removed if it is to hold
 /// `exactly` these, and stay otherwise, unless they are in the way. If that changes
 /// anything, all of it is saved first, and `announce` is given the backup's name
 /// before the first file is touched; a crate without files needs no backup.
@@ -152,21 +144,23 @@ impl Changes {
 /// the text says how to get back what there was.
 pub fn replace(
     disk: &mut impl Disk,
-    place: &Place,
+    root: &Path,
+    step: &Step,
     wanted: &Tree,
     exactly: bool,
     date: &str,
     announce: impl FnOnce(&str),
 ) -> Result<Changes, Trouble> {
-    let found = scan(place.folder)?;
+    let folder = step.crate_folder(Side::Exercise);
+    let found = scan(&folder)?;
     let changes = Changes::new(&found, wanted, exactly);
     if changes.is_empty() {
         return Ok(changes);
     }
-    let backups = place.root.join(FOLDER);
+    let backups = root.join(FOLDER);
     let _lock = lock(disk, &backups)?;
     let work = backups.join(WORK);
-    let saved = save(disk, place, &found, date);
+    let saved = save(disk, root, &step.slug, &found, date);
     let saved = saved.map_err(|error| {
         let _ = disk.run(&Op::RemoveAll(&work));
         unchanged(&error)
@@ -174,7 +168,7 @@ pub fn replace(
     if let Some(name) = &saved {
         announce(name);
     }
-    let applied = apply(disk, place.folder, &found, wanted, &changes, &work);
+    let applied = apply(disk, &folder, &found, wanted, &changes, &work);
     // Only copies are left in there, and the next run removes them if we cannot.
     let _ = disk.run(&Op::RemoveAll(&work));
     match (applied, saved) {
@@ -260,11 +254,12 @@ fn lock(disk: &mut impl Disk, backups: &Path) -> Result<File, Trouble> {
 /// whose name it returns.
 fn save(
     disk: &mut impl Disk,
-    place: &Place,
+    root: &Path,
+    slug: &str,
     found: &Tree,
     date: &str,
 ) -> io::Result<Option<String>> {
-    let backups = place.root.join(FOLDER);
+    let backups = root.join(FOLDER);
     let work = backups.join(WORK);
     if work.exists() {
         run(disk, &Op::RemoveAll(&work))?;
@@ -280,15 +275,15 @@ fn save(
         run(disk, &Op::Write(&copy.join(file), bytes))?;
     }
     sync_folders(disk, &copy, found.keys())?;
-    let mut name = format!("{date}-{}", place.slug);
+    let mut name = format!("{date}-{slug}");
     let mut number = 1;
     // Whatever has that name, be it a file or a broken link.
     while fs::symlink_metadata(backups.join(&name)).is_ok() {
         number += 1;
-        name = format!("{date}-{}-{number}", place.slug);
+        name = format!("{date}-{slug}-{number}");
     }
     run(disk, &Op::Rename(&copy, &backups.join(&name)))?;
-    for folder in [&backups, place.root] {
+    for folder in [&backups, root] {
         run(disk, &Op::SyncDir(folder))?;
     }
     Ok(Some(name))

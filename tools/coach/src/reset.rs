@@ -9,7 +9,7 @@ use std::path::Path;
 use course::starter::{self, Files, Starter, package_names};
 use course::{Progress, Side, Step};
 
-use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
+use crate::backup::{self, Changes, Disk, FOLDER, RealDisk, Tree};
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
@@ -136,15 +136,11 @@ impl<D: Disk> Keeper<'_, D> {
         what: &str,
     ) -> Result<(), Trouble> {
         let folder = step.crate_folder(Side::Exercise);
-        let place = Place {
-            root: &self.project.root,
-            slug: &step.slug,
-            folder: &folder,
-        };
         let say = &mut self.say;
         let changes = backup::replace(
             &mut self.disk,
-            &place,
+            &self.project.root,
+            step,
             wanted,
             exactly,
             &self.date,

@@ -156,7 +156,7 @@ impl Watch<'_> {
             match event {
                 Event::Saved(files) => {
                     self.stop("a newer save")?;
-                    self.start(&format!(", changed: {}", some_of(&files)))?;
+                    self.start(&format!(", changed: {}", files.join(", ")))?;
                 }
                 Event::Resumed => self.screen.take_back(),
                 Event::Quit(code) => {
@@ -342,15 +342,6 @@ impl Watch<'_> {
     }
 }
 
-/// Three names at most, and how many more there are.
-fn some_of(files: &[String]) -> String {
-    let named = files.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    match files.len().saturating_sub(3) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
-}
-
 /// Turns signals into events.
 #[cfg(unix)]
 fn pass_on_signals(events: &SyncSender<Event>) -> Result<(), Trouble> {
@@ -375,16 +366,4 @@ fn pass_on_signals(events: &SyncSender<Event>) -> Result<(), Trouble> {
 #[cfg(not(unix))]
 fn pass_on_signals(_: &SyncSender<Event>) -> Result<(), Trouble> {
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_files_are_named() {
-        let files: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
-        assert_eq!(some_of(&files[..1]), "a");
-        assert_eq!(some_of(&files), "a, b, c and 2 more");
-    }
 }
