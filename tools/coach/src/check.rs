@@ -172,11 +172,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             eprintln!("\n{task}");
         }
     }
-    Ok(if report.status == Status::Passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(report.status != Status::Passed)))
 }
 
 /// A filter that selects no check would report "0 of 0 passed", which looks like

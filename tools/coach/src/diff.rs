@@ -1,7 +1,6 @@
 //! `diff`: the way from the exercise to the solution, or from one step's
 //! solution to another's, as a patch that `git apply` takes.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -84,13 +83,15 @@ struct Sides {
 impl Sides {
     /// The files that differ.
     fn changes(&self, project: &Project) -> Result<Vec<Changed>, Trouble> {
-        let mut files = files(&self.new)?;
+        let files =
+            |folder| course::files(folder).map_err(|it| Trouble::environment(it.to_string()));
+        let mut found = files(&self.new)?;
         if !self.from_exercise {
-            files.extend(self::files(&self.old)?);
+            found.extend(files(&self.old)?);
         }
         let mut changes = Vec::new();
         // The learner's own tests are not a part of the way.
-        for file in files.iter().filter(|file| !file.starts_with("tests")) {
+        for file in found.iter().filter(|file| !file.starts_with("tests")) {
             let old = text(&self.old.join(file), self.rename_old.as_ref())?;
             let new = text(&self.new.join(file), self.rename_new.as_ref())?;
             if old != new {
@@ -173,35 +174,6 @@ fn text(file: &Path, rename: Option<&(String, String)>) -> Result<Option<String>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Trouble::environment(format!("{}: {error}", file.display()))),
     }
-}
-
-/// What a learner writes in a crate, relative to its folder: without hidden files, and
-/// what programs and editors leave behind.
-///
-/// # Errors
-/// A folder cannot be read; the text names it.
-pub fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, Trouble> {
-    let mut found = BTreeSet::new();
-    let mut waiting = vec![folder.to_path_buf()];
-    while let Some(next) = waiting.pop() {
-        let entries = fs::read_dir(&next)
-            .map_err(|error| Trouble::environment(format!("{}: {error}", next.display())))?;
-        for entry in entries.flatten() {
-            let (name, path) = (entry.file_name(), entry.path());
-            let extension = path.extension().and_then(|it| it.to_str());
-            if name.as_encoded_bytes().starts_with(b".") || (name == "target" && next == folder) {
-                continue;
-            }
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                waiting.push(path);
-            } else if matches!(extension, Some("rs" | "toml" | "sql" | "md" | "html"))
-                && let Ok(file) = path.strip_prefix(folder)
-            {
-                found.insert(file.to_path_buf());
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// The patch in colours: heads bold, positions cyan, old lines red, new green.

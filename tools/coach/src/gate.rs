@@ -69,11 +69,7 @@ pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
         "{} passed, {} failed\n",
         total.passed, total.failed
     ));
-    Ok(if total.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(total.failed > 0)))
 }
 
 impl Part {

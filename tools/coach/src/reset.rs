@@ -174,13 +174,10 @@ fn list(project: &Project) -> Result<String, Trouble> {
     let Some(newest) = names.last() else {
         return Ok("no backups yet: reset, solve and restore make them\n".into());
     };
-    let mut text = String::new();
-    for name in names.iter().rev() {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{name}");
-    }
-    let _ = writeln!(text, "\nTo have one back: ./run.sh restore {newest}");
-    Ok(text)
+    let all: String = names.iter().rev().flat_map(|name| [name, "\n"]).collect();
+    Ok(format!(
+        "{all}\nTo have one back: ./run.sh restore {newest}\n"
+    ))
 }
 
 /// The step that a backup's name speaks of, `2026-11-21_225500-05-engine-2`.
@@ -302,6 +299,7 @@ fn report(changes: &Changes, folder: &Path, what: &str) -> String {
     ] {
         for file in files {
             let note = if word == "kept" { " (yours alone)" } else { "" };
+            // Writing into a String cannot fail.
             let _ = writeln!(text, "{word:9} {}{note}", file.display());
         }
     }

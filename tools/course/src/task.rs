@@ -2,8 +2,9 @@
 //! `// END TODO(05.1)` in its files, in TOML and shell files with `#`, in SQL
 //! with `--`.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
 
 /// A line that begins or ends a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,33 +123,46 @@ pub fn task_number(id: &str) -> Option<u32> {
 /// are named from `root`; one that cannot be read has none.
 pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
     let mut found = Vec::new();
-    for path in rust_files(folder) {
-        let bytes = fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let file = slashed(path.strip_prefix(root).unwrap_or(&path));
-        found.extend(regions(&file, &text));
+    for file in files(folder).unwrap_or_default() {
+        let path = folder.join(file);
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let bytes = fs::read(&path).unwrap_or_default();
+            let file = slashed(path.strip_prefix(root).unwrap_or(&path));
+            found.extend(regions(&file, &String::from_utf8_lossy(&bytes)));
+        }
     }
     found.sort_by_key(Task::number);
     found
 }
 
-/// The Rust files below a folder, in the order of their paths; links to folders are
-/// not followed.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+/// What a learner writes in a crate, relative to its folder: without hidden files, and
+/// what programs and editors leave behind. Links to folders are not followed.
+///
+/// # Errors
+/// A folder cannot be read; the text names it.
+pub fn files(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
     let mut waiting = vec![folder.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        for path in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = path.path();
-            if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            } else if path.is_dir() && !path.is_symlink() {
+    while let Some(next) = waiting.pop() {
+        let entries = fs::read_dir(&next).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", next.display()))
+        })?;
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let extension = path.extension().and_then(|it| it.to_str());
+            if name.as_encoded_bytes().starts_with(b".") || (name == "target" && next == folder) {
+                continue;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path);
+            } else if matches!(extension, Some("rs" | "toml" | "sql" | "md" | "html"))
+                && let Ok(file) = path.strip_prefix(folder)
+            {
+                found.insert(file.to_path_buf());
             }
         }
     }
-    files.sort();
-    files
+    Ok(found)
 }
 
 /// A path with the separators that all our texts use.

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use course::slashed;
 
 use super::Event;
-use crate::diff;
 
 /// How often the files are looked at. A save is over when a look finds nothing new:
 /// editors write a file in several goes, and save several files one after another.
@@ -57,7 +56,7 @@ pub fn watch(folder: PathBuf, events: &SyncSender<Event>) -> Sender<()> {
 /// they hold: their time and length may stay the same over a save. A folder that is not
 /// there holds nothing.
 fn look(folder: &Path) -> BTreeMap<String, u64> {
-    let files = diff::files(folder).unwrap_or_default().into_iter();
+    let files = course::files(folder).unwrap_or_default().into_iter();
     files
         .filter_map(|file| {
             let mut hasher = DefaultHasher::new();
