@@ -59,8 +59,12 @@ fn warning(wrong: impl Into<String>, advice: impl Into<String>) -> Fault {
 pub fn doctor(project: &Project) -> ExitCode {
     let version = |command: &mut Command, purpose: &str, advice: String| {
         let line = first_line(command.arg("--version"));
-        // curl goes on with what it was built with.
-        let short = |line: String| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        // curl goes on with what it was built with, Rust with its commit.
+        let short = |line: String| {
+            let words = line.split(' ').take(3);
+            let words = words.take_while(|word| !word.starts_with('('));
+            words.collect::<Vec<_>>().join(" ")
+        };
         line.map(short)
             .map_err(|error| fix(format!("{error}{purpose}"), advice))
     };
