@@ -9,7 +9,7 @@ use std::path::Path;
 use course::starter::{self, Files, Starter};
 use course::{Progress, Side, Step};
 
-use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
+use crate::backup::{self, Changes, Disk, FOLDER, RealDisk, Tree};
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
@@ -136,15 +136,11 @@ impl<D: Disk> Keeper<'_, D> {
         what: &str,
     ) -> Result<(), Trouble> {
         let folder = step.crate_folder(Side::Exercise);
-        let place = Place {
-            root: &self.project.root,
-            slug: &step.slug,
-            folder: &folder,
-        };
         let say = &mut self.say;
         let changes = backup::replace(
             &mut self.disk,
-            &place,
+            &self.project.root,
+            step,
             wanted,
             exactly,
             &self.date,
@@ -178,13 +174,10 @@ fn list(project: &Project) -> Result<String, Trouble> {
     let Some(newest) = names.last() else {
         return Ok("no backups yet: reset, solve and restore make them\n".into());
     };
-    let mut text = String::new();
-    for name in names.iter().rev() {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{name}");
-    }
-    let _ = writeln!(text, "\nTo have one back: ./run.sh restore {newest}");
-    Ok(text)
+    let all: String = names.iter().rev().flat_map(|name| [name, "\n"]).collect();
+    Ok(format!(
+        "{all}\nTo have one back: ./run.sh restore {newest}\n"
+    ))
 }
 
 /// The step that a backup's name speaks of, `2026-11-21_225500-05-engine-2`.
@@ -295,6 +288,7 @@ fn report(changes: &Changes, folder: &Path, what: &str) -> String {
     ] {
         for file in files {
             let note = if word == "kept" { " (yours alone)" } else { "" };
+            // Writing into a String cannot fail.
             let _ = writeln!(text, "{word:9} {}{note}", file.display());
         }
     }

@@ -108,12 +108,11 @@ impl Step {
         title.unwrap_or_else(|| self.id().replace('-', " "))
     }
 
-    /// What the chapter says about itself; nothing where there is no chapter.
     pub fn chapter(&self) -> Chapter {
         Chapter::parse(&self.chapter_text())
     }
 
-    /// The chapter's text; empty where there is no chapter.
+    /// Empty where there is no chapter, and so is what it says.
     pub fn chapter_text(&self) -> String {
         let bytes = fs::read(self.chapter_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
