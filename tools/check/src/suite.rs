@@ -7,16 +7,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use course::{NOT_RUN, Status, Verdict, ids};
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::failure::{Failure, Outcome};
 use crate::source::Source;
-use crate::{database, panics, service, starved, statements};
+use crate::{database, memory, panics, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -24,6 +26,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long a check may go on after it has reached its limit, and how long the
 /// suite waits for tasks that go on after their check.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How many checks have tasks that are not gone yet: the one that runs, and earlier
+/// ones that the suite has given up waiting for.
+pub(crate) static RUNNING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
 /// A zone in which local time is never UTC, in the form that needs no table of
 /// zones: five and a half hours ahead.
@@ -330,6 +336,7 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
     let (stop, stopped) = oneshot::channel();
     let (send, receive) = channel();
     let thread = std::thread::Builder::new().name(thread_name(number));
+    RUNNING.send_modify(|checks| *checks += 1);
     let thread = thread.spawn(move || {
         let runtime = build_runtime(number, paused);
         // The limit comes from outside, since the clock in here may be paused.
@@ -345,7 +352,8 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
         let _ = send.send(Event::Outcome(outcome));
         // Ends the tasks that the check has left, and with them their servers
         // and connections, so that the next check starts with a quiet process.
-        runtime.shutdown_timeout(GRACE);
+        drop(runtime);
+        RUNNING.send_modify(|checks| *checks -= 1);
         let _ = send.send(Event::Ended);
     });
     let result = match thread {
@@ -417,9 +425,8 @@ fn wait_for_result(
             );
         }
     };
-    // Twice as long as the shutdown may take; a thread that takes longer is left
-    // behind.
-    let _ = receive.recv_timeout(GRACE * 2);
+    // A thread whose tasks take longer to end is left behind.
+    let _ = starved::receive_within(receive, GRACE, starved::Processor::read);
     result
 }
 
@@ -427,6 +434,11 @@ fn hung(what: &str, limit: Duration, got: &str) -> CheckResult {
     let asked = match service::take_last_asked() {
         Some(request) => format!("{what}\nthe last request: {request}"),
         None => what.to_owned(),
+    };
+    let got = if memory::WAITS.swap(false, Ordering::Relaxed) {
+        "no measurement of memory: tasks of an earlier check are still running"
+    } else {
+        got
     };
     let expected = format!("an end within {} s", limit.as_secs_f32());
     CheckResult::Hung(Failure::new(asked, expected, got))
