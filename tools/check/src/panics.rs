@@ -62,19 +62,15 @@ enum Owner {
 pub(crate) fn explain(panics: &[Panic], source: &Source, asked: &str) -> Option<String> {
     let in_code = |panic: &&Panic| owner(panic, source) == Owner::CodeUnderTest;
     let panic = panics.iter().find(in_code).or(panics.first())?;
-    let subject = match owner(panic, source) {
-        Owner::CodeUnderTest => "your code",
-        Owner::Check => "the check's own code",
-        Owner::Library => "a library",
+    let (subject, explanation) = match owner(panic, source) {
+        Owner::CodeUnderTest => ("your code", ""),
+        Owner::Check => ("the check's own code", cause(&panic.message)),
+        Owner::Library => ("a library", cause(&panic.message)),
     };
     let file = source.relative(&path(panic, source));
     let request = match &panic.request {
         Some(request) if !asked.contains(request) => format!(", while it answered {request}"),
         _ => String::new(),
-    };
-    let explanation = match owner(panic, source) {
-        Owner::CodeUnderTest => "",
-        Owner::Check | Owner::Library => cause(&panic.message),
     };
     Some(format!(
         "{subject} panicked at {file}:{}{request}: {}{explanation}",

@@ -1,4 +1,5 @@
 //! Requests to a service over real sockets.
+#![allow(clippy::missing_errors_doc)] // `Service` says when its requests fail
 
 mod reply;
 
@@ -20,7 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, OrFail};
@@ -64,7 +65,7 @@ pub(crate) fn take_timed_out() -> bool {
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// Each wait is limited to 8 s. Do not use it under paused time: tokio would let
+/// A request fails when no whole answer comes. Each wait is limited to 8 s. Do not use it under paused time: tokio would let
 /// the limit pass while the socket has nothing to read.
 ///
 /// When a reply with a status of 500 or more was not expected, or when no whole
@@ -72,17 +73,9 @@ pub(crate) fn take_timed_out() -> bool {
 /// for this request.
 pub struct Service {
     addr: SocketAddr,
-    /// Keeps the server running; `None` for a server that something else has
-    /// started.
-    _server: Option<AbortOnDrop>,
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// The server's task, which ends when this is dropped; empty for a server that
+    /// something else has started.
+    _server: JoinSet<()>,
 }
 
 impl Service {
@@ -94,10 +87,11 @@ impl Service {
     pub fn start(router: Router) -> Self {
         let listener = listen().expect("a free port on 127.0.0.1");
         let addr = listener.local_addr().expect("the port that was just bound");
-        let task = tokio::spawn(serve(listener, router));
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, router));
         Self {
             addr,
-            _server: Some(AbortOnDrop(task.abort_handle())),
+            _server: server,
         }
     }
 
@@ -105,7 +99,7 @@ impl Service {
     pub fn at(addr: SocketAddr) -> Self {
         Self {
             addr,
-            _server: None,
+            _server: JoinSet::new(),
         }
     }
 
@@ -115,34 +109,22 @@ impl Service {
     }
 
     /// `GET path`. The path must be valid; use [`Service::raw`] for others.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get(&self, path: &str) -> Result<Reply, Failure> {
         self.get_with(path, &[]).await
     }
 
     /// `GET path` with these headers.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, Failure> {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
     /// `GET path` with a JSON body, as the market's clients send it.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get_json_body(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         let json = [("content-type", "application/json")];
         self.send(Method::GET, path, &json, body.to_string()).await
     }
 
     /// `POST path` with any body.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn post(
         &self,
         path: &str,
@@ -154,17 +136,11 @@ impl Service {
     }
 
     /// `POST path` with a JSON body.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         self.post(path, "application/json", body.to_string()).await
     }
 
     /// Any request; reads the whole answer, of at most 64 MiB.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn send(
         &self,
         method: Method,
@@ -179,17 +155,11 @@ impl Service {
     /// `GET path`, to read the body chunk by chunk. As long as you do not read on,
     /// this is a client that has stopped reading; when you drop the reply, it is a
     /// client that has closed its connection.
-    ///
-    /// # Errors
-    /// When no answer comes.
     pub async fn open(&self, path: &str) -> Result<StreamReply, Failure> {
         self.open_with(path, &[]).await
     }
 
     /// [`Service::open`] with headers.
-    ///
-    /// # Errors
-    /// When no answer comes.
     pub async fn open_with(
         &self,
         path: &str,
@@ -225,10 +195,11 @@ impl Service {
         let answer = timeout(LIMIT, async {
             let socket = self.connect().await.or_fail(&asked)?;
             let trail = Trail::begin(socket.inner().local_addr().or_fail(&asked)?);
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(socket)
+            let (mut sender, task) = hyper::client::conn::http1::handshake(socket)
                 .await
                 .or_fail(&asked)?;
-            let connection = AbortOnDrop(tokio::spawn(connection).abort_handle());
+            let mut connection = JoinSet::new();
+            connection.spawn(task);
             let response = sender.send_request(request).await.map_err(|error| {
                 let what = closed_without_status(trail.take_returned_status(), &error);
                 no_answer(&what).with_paragraph(&trail.log())
@@ -253,10 +224,7 @@ impl Service {
     }
 
     async fn connect(&self) -> std::io::Result<TokioIo<TcpStream>> {
-        let socket = match self.addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
+        let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(SOCKET_BUFFER)?;
         Ok(TokioIo::new(socket.connect(self.addr).await?))
     }
@@ -291,15 +259,9 @@ impl Service {
             std::future::pending::<()>().await;
         };
         let read = async {
-            let mut chunk = vec![0; 8192];
-            while reply.bytes.len() < LONGEST_BODY {
-                match from.read(&mut chunk).await {
-                    Ok(0) | Err(_) => {
-                        reply.closed = true;
-                        break;
-                    }
-                    Ok(length) => reply.bytes.extend_from_slice(&chunk[..length]),
-                }
+            while !reply.closed && reply.bytes.len() < LONGEST_BODY {
+                let length = from.read_buf(&mut reply.bytes).await;
+                reply.closed = length.is_err() || length.is_ok_and(|length| length == 0);
             }
         };
         let limit = match then {
@@ -316,12 +278,6 @@ impl Service {
         })
         .await;
         Ok(reply)
-    }
-}
-
-impl std::fmt::Debug for AbortOnDrop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AbortOnDrop")
     }
 }
 

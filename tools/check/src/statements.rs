@@ -26,8 +26,6 @@ pub struct Statement {
     pub sql: String,
     /// Rows that SQLite returned, whether the service used them or not.
     pub rows_returned: u64,
-    /// Rows inserted, changed or deleted.
-    pub rows_affected: u64,
 }
 
 #[derive(Default)]
@@ -100,21 +98,10 @@ impl Recording {
             logged.iter().any(|event| event.contains(part)),
             asked,
             format_args!("an event of level {level} with \"{part}\" in the log"),
-            events(level, &logged),
-        )
-    }
-
-    /// Fails if an event of exactly `level` contains `part`.
-    ///
-    /// # Errors
-    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
-    pub fn expect_not_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
-        let logged = self.logged(level);
-        ensure(
-            !logged.iter().any(|event| event.contains(part)),
-            asked,
-            format_args!("no event of level {level} with \"{part}\" in the log"),
-            events(level, &logged),
+            match &logged[..] {
+                [] => format!("no event of level {level}"),
+                logged => format!("{level} {}", logged.join(&format!("\n{level} "))),
+            },
         )
     }
 
@@ -126,17 +113,6 @@ impl Recording {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn events(level: Level, logged: &[String]) -> String {
-    if logged.is_empty() {
-        return format!("no event of level {level}");
-    }
-    logged
-        .iter()
-        .map(|event| format!("{level} {event}"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Fails unless several runs of the same code have executed the same statements,
@@ -183,12 +159,8 @@ fn on_one_line(sql: &str) -> String {
 /// A paragraph for one run: how many statements, then each text once.
 fn shown(label: &str, run: &[Statement]) -> String {
     let texts = sorted(run);
-    let statements = if texts.len() == 1 {
-        "statement"
-    } else {
-        "statements"
-    };
-    let mut text = format!("\n{label}: {} {statements}", texts.len());
+    let plural = if texts.len() == 1 { "" } else { "s" };
+    let mut text = format!("\n{label}: {} statement{plural}", texts.len());
     for same in texts.chunk_by(|one, other| one == other) {
         // Writing to a String does not fail.
         let _ = write!(text, "\n  {} × {}", same.len(), same[0]);
@@ -302,7 +274,6 @@ impl Subscriber for Recorder {
             level,
             sql,
             rows_returned: fields.rows_returned,
-            rows_affected: fields.rows_affected,
         });
     }
 
@@ -322,7 +293,6 @@ struct Fields {
     summary: String,
     sql: String,
     rows_returned: u64,
-    rows_affected: u64,
     text: String,
     others: String,
 }
@@ -353,7 +323,6 @@ impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "rows_returned" => self.rows_returned = value,
-            "rows_affected" => self.rows_affected = value,
             name => self.other(name, format_args!("{value}")),
         }
     }

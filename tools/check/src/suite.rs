@@ -84,11 +84,12 @@ impl Suite {
     /// Adds a check that proves the learner's `TODO(todo)`. `what` completes the
     /// sentence "the check proves that ...". The future need not be `Send`.
     #[must_use]
-    pub fn check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    pub fn check(
+        self,
+        todo: &'static str,
+        what: &'static str,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.add(todo, what, false, check)
     }
 
@@ -97,24 +98,27 @@ impl Suite {
     /// it for code without sockets and databases, since the clock would also jump
     /// while a task waits for one of those.
     #[must_use]
-    pub fn paused_check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    pub fn paused_check(
+        self,
+        todo: &'static str,
+        what: &'static str,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.add(todo, what, true, check)
     }
 
-    fn add<F, W>(mut self, todo: &'static str, what: &'static str, paused: bool, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    fn add(
+        mut self,
+        todo: &'static str,
+        what: &'static str,
+        paused: bool,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.checks.push(Check {
             todo,
             what,
             paused,
-            start: Box::new(move || Box::pin(check())),
+            start: Box::new(move || Box::pin(async move { check().await })),
         });
         self
     }
@@ -304,13 +308,14 @@ impl CheckResult {
         let task = (status != Status::Passed)
             .then(|| source.find_task(todo))
             .flatten();
+        let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
         let (asked, expected, got) = match failure {
-            Some(failure) => {
-                let (asked, expected, got) = failure.into_parts();
-                (Some(asked), Some(expected), Some(got))
-            }
-            None if status == Status::NotRun => (None, None, Some(NOT_RUN.to_owned())),
-            None => (None, None, None),
+            Some(Failure {
+                asked,
+                expected,
+                got,
+            }) => (Some(asked), Some(expected), Some(got)),
+            None => (None, None, not_run),
         };
         course::Check {
             todo: todo.to_owned(),

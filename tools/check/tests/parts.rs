@@ -272,16 +272,15 @@ async fn recorded() -> Outcome {
     let statements = recording.statements();
     let seen: Vec<_> = statements
         .iter()
-        .map(|s| (s.level, s.sql.as_str(), s.rows_returned, s.rows_affected))
+        .map(|s| (s.level, s.sql.as_str(), s.rows_returned))
         .collect();
     let expected = vec![
         (
             Level::DEBUG,
             "SELECT id, name FROM item WHERE price_cents < $1",
             rows.len() as u64,
-            0,
         ),
-        (Level::DEBUG, "DELETE FROM order_items", 0, 5),
+        (Level::DEBUG, "DELETE FROM order_items", 0),
     ];
     equal("statements", expected, seen)?;
     equal("connections", 1, recording.connections_opened())?;
@@ -338,12 +337,8 @@ async fn logged() -> Outcome {
         recording.logged(Level::DEBUG),
     )?;
     recording.expect_logged("the log", Level::ERROR, "order=7")?;
-    recording.expect_not_logged("the log", Level::WARN, "order=7")?;
     let failure = recording.expect_logged("the log", Level::WARN, "order=7");
-    equal("what was logged", "WARN slow", failure.unwrap_err().got())?;
-    let failure = recording.expect_not_logged("the log", Level::ERROR, "order=7");
-    let event = "ERROR no such item order=7";
-    equal("what was logged", event, failure.unwrap_err().got())
+    equal("what was logged", "WARN slow", failure.unwrap_err().got())
 }
 
 fn echo() -> Router {

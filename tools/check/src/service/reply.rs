@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{AbortOnDrop, LIMIT, LONGEST_BODY, TIMED_OUT};
+use super::{LIMIT, LONGEST_BODY, TIMED_OUT};
 use crate::failure::{Failure, Outcome, equal_json, json_error, with_causes};
 use crate::trail::Trail;
 
@@ -44,7 +45,6 @@ impl RawReply {
         std::str::from_utf8(status).ok()?.parse().ok()
     }
 
-    /// All bytes that were received, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -53,11 +53,8 @@ impl RawReply {
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Bytes,
     pub(super) asked: String,
     pub(super) trail: Trail,
@@ -69,20 +66,16 @@ impl Reply {
         &self.asked
     }
 
-    /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as a JSON value.
-    ///
     /// # Errors
-    /// When it is not JSON.
+    /// When the body is not JSON.
     pub fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let error = json_error(&self.body, &error);
@@ -154,16 +147,14 @@ pub(super) fn closed_without_status(returned: Option<u16>, error: &hyper::Error)
 /// An answer whose body has not been read yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamReply {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
     pub(super) body: Incoming,
     /// How many bytes of the body were read.
     pub(super) received: usize,
     pub(super) asked: String,
     pub(super) trail: Trail,
-    pub(super) _connection: AbortOnDrop,
+    pub(super) _connection: JoinSet<hyper::Result<()>>,
 }
 
 impl StreamReply {
@@ -172,7 +163,6 @@ impl StreamReply {
         &self.asked
     }
 
-    /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
