@@ -4,7 +4,6 @@
 mod files;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,17 +66,11 @@ impl Database {
 
     /// `sqlite:///absolute/path`, as `DATABASE_URL` has it.
     pub fn url(&self) -> String {
-        let mut url = String::from("sqlite://");
-        for c in self.path.to_string_lossy().chars() {
-            match c {
-                '%' | '?' | '#' | ' ' => {
-                    // Writing to a String does not fail.
-                    let _ = write!(url, "%{:02X}", u32::from(c));
-                }
-                c => url.push(c),
-            }
+        let mut path = self.path.to_string_lossy().into_owned();
+        for (c, escape) in [('%', "%25"), ('?', "%3F"), ('#', "%23"), (' ', "%20")] {
+            path = path.replace(c, escape);
         }
-        url
+        format!("sqlite://{path}")
     }
 
     /// The file. `-wal` and `-shm` are beside it while a connection is open.
@@ -175,9 +168,6 @@ impl Database {
     }
 
     /// Adds a customer with this id, who lives at address 1.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or address 1 does not.
     pub async fn add_customer(&self, id: i64, name: &str) -> Result<(), Failure> {
         let name = name.replace('\'', "''");
         self.execute(&format!("INSERT INTO customer VALUES ({id}, '{name}', 1)"))
@@ -185,9 +175,6 @@ impl Database {
     }
 
     /// Adds an item with this id, without a description.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or the price is negative.
     pub async fn add_item(&self, id: i64, name: &str, price_cents: i64) -> Result<(), Failure> {
         let name = name.replace('\'', "''");
         self.execute(&format!(
@@ -198,28 +185,23 @@ impl Database {
 
     /// Adds an order with this id and these items (item id and quantity), in this
     /// order. Its time is `id` minutes after `2024-04-01 00:00:00`.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or the customer or an item does not.
     pub async fn add_order(
         &self,
         id: i64,
         customer_id: i64,
         items: &[(i64, i64)],
     ) -> Result<(), Failure> {
-        let mut sql = format!(
+        let insert = |(item, quantity): &(i64, i64)| {
+            format!("INSERT INTO order_items VALUES ({id}, {item}, {quantity});")
+        };
+        let lines = items.iter().map(insert).collect::<Vec<_>>().concat();
+        self.execute(&format!(
             "BEGIN IMMEDIATE;
              INSERT INTO orders VALUES
-                 ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));"
-        );
-        for (item, quantity) in items {
-            // Writing to a String does not fail.
-            let _ = write!(
-                sql,
-                "INSERT INTO order_items VALUES ({id}, {item}, {quantity});"
-            );
-        }
-        self.execute(&format!("{sql} COMMIT;")).await
+                 ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));
+             {lines} COMMIT;"
+        ))
+        .await
     }
 
     /// Makes SQLite refuse a kind of change from now on, until [`Database::allow`].
@@ -255,23 +237,20 @@ impl Database {
     pub async fn wait_until_closed(&self) -> Result<(), Failure> {
         let wal = self.path.with_extension("sqlite-wal");
         let start = Instant::now();
-        let mut closed = gone(&wal).await?;
-        while !closed && start.elapsed() < CLOSE_LIMIT {
+        while !gone(&wal).await? {
+            let seconds = CLOSE_LIMIT.as_secs();
+            crate::ensure(
+                start.elapsed() < CLOSE_LIMIT,
+                "is the database still open?",
+                "no connection left open",
+                format_args!("a connection is still open after {seconds} s"),
+            )?;
             // When two connections close at the same moment, each takes the other
             // for open, and the file remains although no connection is open. The
             // next connection that opens and closes removes it then.
             self.open_and_close().await;
-            closed = gone(&wal).await?;
         }
-        crate::ensure(
-            closed,
-            "is the database still open?",
-            "no connection left open",
-            format_args!(
-                "a connection is still open after {} s",
-                CLOSE_LIMIT.as_secs()
-            ),
-        )
+        Ok(())
     }
 
     /// Reads a little, so that SQLite opens the `-wal` file too. A failure, for

@@ -6,8 +6,8 @@ mod reply;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, OrFail};
-use crate::trail::{self, Trail};
+use crate::trail::{self, Trail, lock};
 
 use reply::closed_without_status;
 pub use reply::{RawReply, Reply, StreamReply, Then};
@@ -47,14 +47,9 @@ static LAST_ASKED: Mutex<Option<String>> = Mutex::new(None);
 
 /// Takes the last request that was sent since the previous call, if any.
 pub(crate) fn take_last_asked() -> Option<String> {
-    LAST_ASKED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
+    lock(&LAST_ASKED).take()
 }
 
-/// Whether a wait has taken its whole limit since the last call of
-/// [`take_timed_out`].
 static TIMED_OUT: AtomicBool = AtomicBool::new(false);
 
 /// Whether a wait for a service has taken its whole limit since the previous call.
@@ -176,7 +171,7 @@ impl Service {
         body: Bytes,
     ) -> Result<StreamReply, Failure> {
         let asked = describe(&method, path, headers, &body);
-        *LAST_ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked.clone());
+        *lock(&LAST_ASKED) = Some(asked.clone());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse::<Uri>().or_fail(&asked)?;

@@ -11,7 +11,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::failure::{Outcome, ensure};
-use crate::trail;
+use crate::trail::{self, lock};
 
 /// The target under which sqlx reports statements.
 const SQLX: &str = "sqlx::query";
@@ -88,10 +88,8 @@ impl Recording {
     }
 
     /// Fails unless an event of exactly `level` contains `part`, in its message or
-    /// in a field: `error=Database(`.
-    ///
-    /// # Errors
-    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
+    /// in a field: `error=Database(`. The failure lists all events of this level.
+    #[allow(clippy::missing_errors_doc)]
     pub fn expect_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
         let logged = self.logged(level);
         ensure(
@@ -111,7 +109,7 @@ impl Recording {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.log)
     }
 }
 
@@ -237,10 +235,8 @@ impl Subscriber for Recorder {
     fn event(&self, event: &Event<'_>) {
         // Cloned, so that no lock is held while the fields format themselves,
         // which may log events themselves.
-        let active = ACTIVE
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let active = ACTIVE.read().unwrap_or_else(PoisonError::into_inner);
+        let active = active.clone();
         let metadata = event.metadata();
         let level = *metadata.level();
 
@@ -252,13 +248,13 @@ impl Subscriber for Recorder {
                 trail::keep_log_line(level, metadata.target(), &message);
             }
             if let Some(log) = active {
-                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut log = lock(&log);
                 log.messages.push((level, message));
             }
             return;
         }
         let Some(log) = active else { return };
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = lock(&log);
         // sqlx reports a statement of up to four words in `summary` alone.
         let sql = match fields.sql.trim() {
             "" => fields.summary,

@@ -212,11 +212,7 @@ impl Suite {
             eprintln!("cannot write the report: {}: {error}", file.display());
             return ExitCode::FAILURE;
         }
-        if verdict.failed == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        ExitCode::from(u8::from(verdict.failed > 0))
     }
 }
 
@@ -258,8 +254,7 @@ impl Arguments {
                 "--fail-fast" => arguments.fail_fast = true,
                 "--brief" => arguments.output = Output::Brief,
                 "--report" => arguments.report = words.next().map(PathBuf::from),
-                "--test-threads" | "--format" | "--logfile" | "--skip" | "--color"
-                | "--shuffle-seed" | "-Z" => {
+                "--test-threads" | "--format" | "--skip" | "--color" => {
                     words.next();
                 }
                 word if word.starts_with('-') => {}
@@ -270,13 +265,7 @@ impl Arguments {
     }
 
     fn selects(&self, name: &str) -> bool {
-        let wanted = |filter: &String| {
-            if self.exact {
-                name == filter
-            } else {
-                name.contains(filter)
-            }
-        };
+        let wanted = |filter: &String| name == filter || !self.exact && name.contains(filter);
         !self.ignored && (self.filters.is_empty() || self.filters.iter().any(wanted))
     }
 }
@@ -370,20 +359,17 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
 
 /// A panic of the check's threads is the cause of its failure, so it replaces
 /// what the check itself has observed.
-fn explained(result: CheckResult, number: usize, source: &Source) -> CheckResult {
+fn explained(mut result: CheckResult, number: usize, source: &Source) -> CheckResult {
     let of_this_check = |panic: &panics::Panic| {
         panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
     };
     let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
-    let explain = |failure: Failure| match panics::explain(&panics, source, failure.asked()) {
-        Some(explanation) => failure.with_got(explanation),
-        None => failure,
-    };
-    match result {
-        CheckResult::Failed(failure) => CheckResult::Failed(explain(failure)),
-        CheckResult::Hung(failure) => CheckResult::Hung(explain(failure)),
-        CheckResult::Passed | CheckResult::NotRun => result,
+    if let CheckResult::Failed(failure) | CheckResult::Hung(failure) = &mut result
+        && let Some(explanation) = panics::explain(&panics, source, failure.asked())
+    {
+        failure.set_got(&explanation);
     }
+    result
 }
 
 enum Event {

@@ -1,7 +1,7 @@
 //! The files of databases: how a new one is filled, and how all are removed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::Database;
 use crate::failure::{Failure, OrFail};
+use crate::trail::lock;
 
 /// Files with the schema, made once per process and then copied, which is much
 /// cheaper than to run the migrations for each check.
@@ -64,15 +65,13 @@ async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
 /// a check that is abandoned never drops its database, and a connection that is just
 /// closing may create files where a database is dropped.
 pub(super) fn remove_at_end(path: &Path) {
-    let mut all = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    all.push(path.to_owned());
+    lock(&DIRECTORIES).push(path.to_owned());
 }
 
 /// Removes the directories of databases that were never dropped, or could not
 /// be removed then.
 pub(crate) fn remove_leftovers() {
-    let mut all = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
-    for path in all.drain(..) {
+    for path in lock(&DIRECTORIES).drain(..) {
         // A directory that cannot be removed stays in the system's temporary one.
         let gone = |_| std::fs::remove_dir_all(&path).is_ok() || !path.exists();
         let _ = (0..REMOVALS).any(gone);

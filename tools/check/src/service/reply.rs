@@ -1,4 +1,5 @@
 //! What comes back from a service.
+#![allow(clippy::missing_errors_doc)] // what is expected and what came
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
@@ -85,9 +86,6 @@ impl Reply {
     }
 
     /// Fails unless the status is `status`; returns the reply otherwise.
-    ///
-    /// # Errors
-    /// A [`Failure`] with the status and the body of the reply.
     pub fn expect_status(&self, status: u16) -> Result<&Self, Failure> {
         if self.status == status {
             return Ok(self);
@@ -97,9 +95,6 @@ impl Reply {
 
     /// Fails unless the status is `status` and the body is the JSON value
     /// `expected`.
-    ///
-    /// # Errors
-    /// A [`Failure`] with both sides.
     pub fn expect_json(&self, status: u16, expected: &Value) -> Result<(), Failure> {
         if self.status != status {
             return Err(self.failure(format_args!("status {status}: {expected}")));
@@ -168,9 +163,6 @@ impl StreamReply {
     }
 
     /// Fails unless the status is `status`. Does not read the body.
-    ///
-    /// # Errors
-    /// A [`Failure`] with the status that was received.
     pub fn expect_status(&self, status: u16) -> Outcome {
         if self.status == status {
             return Ok(());
@@ -209,10 +201,10 @@ impl StreamReply {
     }
 
     fn incomplete(&self, what: &str) -> Failure {
-        let bytes = if self.received == 1 { "byte" } else { "bytes" };
+        let (status, received) = (self.status, self.received);
+        let plural = if received == 1 { "" } else { "s" };
         let got = format!(
-            "status {} and {} {bytes} of the body were received, then {what}",
-            self.status, self.received
+            "status {status} and {received} byte{plural} of the body were received, then {what}"
         );
         Failure::new(&self.asked, "the whole body", got).with_paragraph(&self.trail.log())
     }
