@@ -22,6 +22,7 @@ use check::{
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, SqlitePool};
+use tokio::sync::{Notify, oneshot};
 use tracing::Level;
 
 fn main() -> ExitCode {
@@ -102,6 +103,8 @@ fn main() -> ExitCode {
             service_ends,
         )
         .check("memory", "the peak of memory is that of the work", peak)
+        .check("memory", "a check may leave a task behind", leaves)
+        .check("memory", "what it frees hides nothing of a peak", unhidden)
         .paused_check("gate", "a gate counts and holds jobs", gate)
         .paused_check("gate", "a gate knows dropped jobs", gate_drops)
         .check("failure", "JSON differences are named", differences)
@@ -589,8 +592,9 @@ async fn service_ends() -> Outcome {
     equal("an answer", true, reply.is_err())
 }
 
+const MIB: usize = 1024 * 1024;
+
 async fn peak() -> Outcome {
-    const MIB: usize = 1024 * 1024;
     let (length, peak) = memory::peak_during(async {
         let first = vec![1_u8; 8 * MIB];
         drop(first);
@@ -602,6 +606,36 @@ async fn peak() -> Outcome {
         peak.abs_diff(8 * MIB) < MIB / 16,
         "8 MiB, then 4 MiB",
         "a peak of about 8 MiB",
+        format!("{peak} bytes"),
+    )
+}
+
+/// The memory of [`leaves`] is freed.
+static FREED: Notify = Notify::const_new();
+
+/// Its task holds memory for longer than the suite waits for it.
+async fn leaves() -> Outcome {
+    let (begun, begins) = oneshot::channel();
+    tokio::task::spawn_blocking(|| {
+        let held = vec![1_u8; 8 * MIB];
+        begun.send(()).expect("the check waits");
+        std::thread::sleep(Duration::from_secs(1));
+        drop(held);
+        FREED.notify_one();
+    });
+    begins.await.or_fail("the task's start")
+}
+
+async fn unhidden() -> Outcome {
+    let ((), peak) = memory::peak_during(async {
+        FREED.notified().await;
+        drop(vec![1_u8; 4 * MIB]);
+    })
+    .await;
+    ensure(
+        peak.abs_diff(4 * MIB) < MIB / 16,
+        "4 MiB, while an earlier check's task ends",
+        "a peak of about 4 MiB",
         format!("{peak} bytes"),
     )
 }
