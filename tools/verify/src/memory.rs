@@ -263,6 +263,14 @@ fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> 
         let targets = list(&package["targets"])
             .into_iter()
             .map(|it| it["src_path"].clone());
+        // `check_solution.rs` has `check.rs` beside it as a module.
+        let modules = list(&package["targets"]).into_iter().filter_map(|it| {
+            let target = it["src_path"].as_str()?;
+            Some(Value::from(
+                target.strip_suffix("_solution.rs")?.to_owned() + ".rs",
+            ))
+        });
+        let paths = paths.chain(modules);
         let inputs = paths.chain(targets).filter_map(|path| relative(&path));
         let inputs = inputs
             .filter(|path| !path.starts_with(&format!("{folder}/")))
@@ -330,17 +338,19 @@ mod tests {
             }
             for (number, slug) in [("01", "01-one"), ("02", "02-two")] {
                 let step = format!("steps/{slug}");
-                workspace.write(&format!("{step}/check.rs"), "fn main() {}\n");
+                workspace.write(&format!("{step}/check.rs"), "pub fn main() {}\n");
+                workspace.write(&format!("{step}/check_solution.rs"), "mod check;\n");
                 workspace.write(&format!("{step}/hints.md"), "# Hints\n");
                 workspace.write(
                     &format!("{step}/README.md"),
                     &format!("```console\n$ ./run.sh check {number}\n$ ./run.sh run 01\n```\n<!-- verify: patch shown/{slug}/1.patch -->\n"),
                 );
-                for side in ["exercise", "solution"] {
+                for (side, check) in [("exercise", "check"), ("solution", "check_solution")] {
                     let rest = "[dev-dependencies]\ncheck.path = \"../../../tools/check\"\n\
-                        [[test]]\nname = \"check\"\npath = \"../check.rs\"\n";
+                        [[test]]\nname = \"check\"\npath = \"../CHECK.rs\"\n";
+                    let rest = rest.replace("CHECK", check);
                     let name = format!("step{number}-{side}");
-                    workspace.write(&format!("{step}/{side}/Cargo.toml"), &package(&name, rest));
+                    workspace.write(&format!("{step}/{side}/Cargo.toml"), &package(&name, &rest));
                     workspace.write(&format!("{step}/{side}/src/lib.rs"), "");
                 }
                 for kind in ["wrong", "shown"] {
@@ -436,6 +446,10 @@ mod tests {
             ("tools/verify/src/main.rs", &all),
             // The step.
             ("steps/01-one/check.rs", all.trim_end_matches(" tests")),
+            (
+                "steps/01-one/check_solution.rs",
+                "solution answer chapter next page queries",
+            ),
             (
                 "steps/01-one/solution/src/lib.rs",
                 "solution answer chapter next page queries",
