@@ -8,16 +8,15 @@ use crate::cargo::{self, Package};
 use crate::console;
 use crate::document::{Block, Document, TRY};
 use crate::exercises::todo_ids;
-use crate::memory::Memory;
 use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
 use crate::questions;
-use crate::regions::{Kind, Source};
+use crate::regions::{self, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// The `##` headings of a chapter, all and in this order.
 const SECTIONS: [&str; 9] = [
@@ -39,21 +38,12 @@ const NOT_SHOWN: [&str; 2] = ["bench", "verify"];
 const NOW: &str = "Now works: ";
 
 /// Proves the chapters of `steps`, and the top README when `whole`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    whole: bool,
-    report: &mut Report,
-) -> Env<()> {
-    let top = whole.then(|| (None, "README.md".to_owned()));
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let Proof { tree, memory, .. } = *proof;
+    let top = proof.whole.then(|| (None, "README.md".to_owned()));
+    let chapters = proof.steps.iter().map(|step| (Some(step), step.readme()));
     let mut open = Vec::new();
-    for (step, path) in steps
-        .iter()
-        .map(|step| (Some(step), step.readme()))
-        .chain(top)
-    {
+    for (step, path) in chapters.chain(top) {
         let document = match Document::read(tree, &path) {
             Ok(document) => document,
             Err(failure) => {
@@ -73,17 +63,13 @@ pub fn prove(
             open.push((document, step, key));
         }
     }
-    let built: Vec<Step> = open
-        .iter()
-        .filter_map(|(_, step, _)| *step)
-        .cloned()
-        .collect();
     if !open.is_empty() {
-        warm_up(sandbox, &built)?;
+        let steps: Vec<&Step> = open.iter().filter_map(|(_, step, _)| *step).collect();
+        warm_up(proof.sandbox, &steps)?;
     }
     for (document, step, key) in open {
         let before = report.so_far();
-        console::run(tree, sandbox, &document, step, report)?;
+        console::run(proof, &document, step, report)?;
         report.keep(memory, &format!("chapters/{}", document.path), &key, before);
     }
     Ok(())
@@ -91,7 +77,7 @@ pub fn prove(
 
 /// Builds what the commands will ask for, so that none of them waits for it.
 /// What does not compile is reported where it is used.
-fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
+fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
     let started = Instant::now();
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--keep-going", "--workspace"]);
@@ -104,8 +90,7 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
             command.args(["--bin", &name]);
         }
     }
-    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)
-        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)?;
     if built.status.is_none() {
         return Err(Environment("cargo build does not end".into()));
     }
@@ -128,15 +113,10 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     if !chapter.text.starts_with(&title) {
         failures.push(format!("line 1: must begin with `{title}`"));
     }
-    let sections: Vec<(&str, usize)> = chapter
-        .headings
-        .iter()
-        .filter(|heading| heading.level == 2)
-        .map(|heading| (heading.text.as_str(), heading.line))
-        .collect();
-    let first_section = sections.first().map_or(usize::MAX, |(_, line)| *line);
-    let head: Vec<&str> = chapter.text.lines().take(first_section - 1).collect();
-    let field = |name: &str| head.iter().find_map(|line| line.strip_prefix(name));
+    let mut sections = chapter.sections();
+    let head = sections.first().map_or("", |first| first.text);
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    sections.retain(|section| section.level == 2);
     match field("Goal: ") {
         Some(goal) if !goal.trim().is_empty() => {}
         _ => failures.push("a line `Goal: …` is missing below the title".into()),
@@ -158,10 +138,11 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
 
     for (index, wanted) in SECTIONS.iter().enumerate() {
         match sections.get(index) {
-            Some((found, _)) if found == wanted => {}
-            Some((found, line)) => {
+            Some(found) if found.heading == *wanted => {}
+            Some(found) => {
                 failures.push(format!(
-                    "line {line}: `## {found}` where `## {wanted}` is expected"
+                    "line {}: `## {}` where `## {wanted}` is expected",
+                    found.line, found.heading
                 ));
                 break;
             }
@@ -171,9 +152,10 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
             }
         }
     }
-    if let Some((found, line)) = sections.get(SECTIONS.len()) {
+    if let Some(found) = sections.get(SECTIONS.len()) {
         failures.push(format!(
-            "line {line}: `## {found}` follows the last section"
+            "line {}: `## {}` follows the last section",
+            found.line, found.heading
         ));
     }
 
@@ -243,16 +225,13 @@ fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
             failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
         }
     }
-    for file in tree.below(&step.crate_dir(Side::Exercise)) {
-        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-        let has_todo = tree.read(&path).is_ok_and(|text| {
-            Source::parse(&text, step.label()).is_ok_and(|source| !source.ids().is_empty())
-        });
-        let shown = format!("exercise/{file}");
-        if has_todo && !named.contains(&shown.as_str()) {
+    for region in regions::of_side(tree, step, Side::Exercise)? {
+        let shown = format!("exercise/{}", region.file);
+        if !named.contains(&shown.as_str()) {
             failures.push(format!("Files: `{shown}` has a TODO and is not named"));
         }
     }
+    failures.dedup();
     all_of(&failures)
 }
 
@@ -284,12 +263,7 @@ fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
     // Code is shown as it is read: with the markers of tasks or without.
     let marked = code.iter().any(|line| line.contains("TODO("));
     let whole: Vec<&str> = match Source::parse(text, number) {
-        Ok(source) if !marked => source
-            .lines
-            .iter()
-            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-            .map(|line| line.text)
-            .collect(),
+        Ok(source) if !marked => source.plain(),
         _ => text.lines().collect(),
     };
     let mut rest = whole.as_slice();

@@ -6,24 +6,22 @@ use std::time::Instant;
 
 use course::{Side, Step, Verdict, ids};
 
-use crate::Env;
 use crate::cargo::{self, Compiled, Package};
 use crate::document::Document;
 use crate::hints;
-use crate::memory::Memory;
-use crate::regions::Source;
+use crate::regions;
 use crate::report::{Outcome, Report, all_of};
-use crate::sandbox::Sandbox;
 use crate::tree::Tree;
+use crate::{Env, Proof};
 
-/// Proves `steps`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    report: &mut Report,
-) -> Env<()> {
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let Proof {
+        tree,
+        sandbox,
+        memory,
+        steps,
+        ..
+    } = *proof;
     let item = |step: &Step, side: Side| format!("exercises/{}-{}", step.slug, side.name());
     let mut sides = Vec::new();
     for step in steps {
@@ -92,10 +90,7 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
                 || as_announced(&Document::read(tree, &step.readme())?, &verdict),
             );
             if let Ok(hints) = Document::read(tree, &hints::path(step))
-                && hints
-                    .headings
-                    .iter()
-                    .any(|it| hints::condition(it).is_some())
+                && hints.sections().iter().any(hints::is_condition)
             {
                 report.prove(&format!("{} hints name its checks", step.slug), || {
                     hints::conditions(&hints, &verdict)
@@ -107,20 +102,8 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
 
 /// The ids of all TODO regions of an exercise.
 pub fn todo_ids(tree: &Tree, step: &Step) -> Result<BTreeSet<String>, String> {
-    let mut ids = BTreeSet::new();
-    for file in tree.below(&step.crate_dir(Side::Exercise)) {
-        if file.starts_with("tests/") {
-            continue;
-        }
-        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-        // A file that is not text has no regions.
-        if let Ok(text) = tree.read(&path) {
-            let source = Source::parse(&text, step.label())
-                .map_err(|failure| format!("{path}: {failure}"))?;
-            ids.extend(source.ids().into_iter().map(str::to_owned));
-        }
-    }
-    Ok(ids)
+    let regions = regions::of_side(tree, step, Side::Exercise)?;
+    Ok(regions.into_iter().map(|region| region.id).collect())
 }
 
 fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {

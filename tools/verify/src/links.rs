@@ -53,8 +53,8 @@ fn concepts(document: &Document) -> Vec<String> {
         let link = link.and_then(|link| link.strip_suffix(')')?.split_once("](#"));
         link.is_some_and(|(text, target)| {
             let text = text.replace('`', "");
-            let mut headings = document.headings.iter();
-            headings.any(|heading| heading.text == text) && slug(&text) == target
+            let mut sections = document.sections().into_iter();
+            sections.any(|it| it.heading.replace('`', "") == text) && slug(&text) == target
         })
     };
     let lines = document.text.lines().enumerate();

@@ -14,13 +14,13 @@ use course::{Side, Step};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::Env;
 use crate::console;
 use crate::document::{Document, Item};
 use crate::hints;
-use crate::process::lock;
+use crate::process::{self, lock};
 use crate::sandbox::files_below;
 use crate::tree::Tree;
-use crate::{Env, Environment};
 
 /// What every proof depends on, beside the manifests of all crates that are not
 /// steps: they decide which features dependencies are built with.
@@ -58,20 +58,16 @@ impl<'a> Memory<'a> {
     /// `home` is the folder of everything that verify writes.
     pub fn open(tree: &'a Tree, metadata: &Value, home: &Path, again: bool) -> Env<Self> {
         let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        let version = Command::new("rustc")
-            .arg("-vV")
-            .current_dir(&tree.root)
-            .output()
-            .map_err(|error| Environment(format!("cannot run rustc: {error}")))?;
-        let mut toolchain = String::from_utf8_lossy(&version.stdout).into_owned();
+        let mut rustc = Command::new("rustc");
+        let mut toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
         let mut settings: Vec<_> = std::env::vars_os()
             .filter_map(|(name, value)| {
                 let name = name.to_str()?.to_owned();
-                let changes = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
-                let changes = changes.iter().any(|start| name.starts_with(start))
-                    || name.starts_with("CARGO_BUILD")
-                    || (name.starts_with("CARGO_TARGET") && name != "CARGO_TARGET_DIR");
-                changes.then(|| format!("{name}={}", value.display()))
+                let starts = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
+                let starts = starts.iter().chain(&["CARGO_BUILD", "CARGO_TARGET_"]);
+                let changes = starts.into_iter().any(|start| name.starts_with(start));
+                (changes && name != "CARGO_TARGET_DIR")
+                    .then(|| format!("{name}={}", value.display()))
             })
             .collect();
         settings.sort();
@@ -167,12 +163,8 @@ impl<'a> Memory<'a> {
             _ => None,
         }));
         for other in self.tree.steps() {
-            let own = step == Some(&other);
-            if own
-                || named
-                    .as_ref()
-                    .is_none_or(|named| named.contains(other.label()))
-            {
+            let named = named.as_ref();
+            if step == Some(&other) || named.is_none_or(|named| named.contains(other.label())) {
                 inputs.insert(other.dir());
                 for side in [Side::Exercise, Side::Solution] {
                     inputs.extend(self.crate_in(&other.crate_dir(side)));

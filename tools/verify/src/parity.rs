@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use course::{Side, Step};
 
 use crate::document::Document;
-use crate::regions::{Line, Source};
+use crate::regions::{Kind, Line, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::scaffold;
 use crate::tree::Tree;
@@ -127,67 +127,34 @@ fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
         .replace(&step.package(Side::Solution), &step.package(Side::Exercise));
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     let solution = parse(&solution_path, &solution_text, step)?;
-    if exercise.ids() != solution.ids() {
-        return Err(format!(
-            "{file}: the TODO regions are [{}] in the exercise and [{}] in the solution",
-            exercise.ids().join(", "),
-            solution.ids().join(", ")
-        ));
-    }
-    let markers = |source: &Source| -> Vec<(usize, String)> {
-        source
-            .lines
-            .iter()
-            .filter(|line| line.kind == crate::regions::Kind::Begin)
-            .map(|line| (line.number, line.text.trim().to_owned()))
-            .collect()
-    };
-    for (one, other) in markers(&exercise).iter().zip(markers(&solution)) {
-        if one.1 != other.1 {
-            return Err(format!(
-                "the sentence of a TODO differs:\n  {exercise_path}:{}: {}\n  {solution_path}:{}: {}",
-                one.0, one.1, other.0, other.1
-            ));
-        }
-    }
-    for (one, other) in exercise.outside().iter().zip(solution.outside()) {
-        if let Some(failure) = first_difference(&exercise_path, one, &solution_path, &other) {
-            return Err(failure);
-        }
-    }
-    Ok(())
+    let compared = [Kind::Outside, Kind::Begin];
+    let (one, other) = (exercise.counted(compared), solution.counted(compared));
+    first_difference(&exercise_path, &one, &solution_path, &other)
 }
 
 fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
     Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
 }
 
-fn first_difference(
-    one_path: &str,
-    one: &[&Line],
-    other_path: &str,
-    other: &[&Line],
-) -> Option<String> {
-    let same = one
-        .iter()
-        .zip(other)
-        .take_while(|(one, other)| one.text.trim_end() == other.text.trim_end())
-        .count();
+fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&Line]) -> Outcome {
+    let pairs = one.iter().zip(other);
+    let same = pairs.take_while(|(one, other)| equal(one, other)).count();
     if same == one.len() && same == other.len() {
-        return None;
+        return Ok(());
     }
     let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
         Some(line) => format!("{path}:{}: {}", line.number, line.text),
-        None => match lines.last() {
-            Some(line) => format!("{path}: nothing more after line {}", line.number),
-            None => format!("{path}: nothing here"),
-        },
+        None => format!("{path}: nothing more"),
     };
-    Some(format!(
+    Err(format!(
         "a difference outside the TODO regions:\n  {}\n  {}",
         shown(one_path, one),
         shown(other_path, other)
     ))
+}
+
+fn equal(one: &Line, other: &Line) -> bool {
+    one.text.trim_end() == other.text.trim_end()
 }
 
 /// How a file of exercise N compares with the same file of solution N−1.
@@ -349,33 +316,27 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
     let solution = Source::parse(&solution_text, before.label())
         .map_err(|failure| format!("{solution_path}: {failure}"))?;
 
-    let plain = |source: &Source| -> Vec<String> {
-        use crate::regions::Kind;
-        source
-            .lines
-            .iter()
-            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-            .map(|line| line.text.to_owned())
-            .collect()
-    };
-    if exercise.ids().is_empty() && plain(&exercise) == plain(&solution) {
+    let tasks = exercise.lines.iter().any(|line| line.kind == Kind::Begin);
+    if !tasks && exercise.plain() == solution.plain() {
         return Ok(Compared::Same);
     }
     let parts = exercise.outside();
-    Ok(match first_gap(&parts, &solution.counted()) {
-        None => Compared::Regions,
-        Some((Some(line), _)) => Compared::Differs(format!(
-            "{exercise_path}:{}: {}\n  is not in {solution_path}, or not there",
-            line.number,
-            line.text.trim()
-        )),
-        Some((None, Some(line))) => Compared::Differs(format!(
-            "{solution_path}:{}: {}\n  is not in {exercise_path}",
-            line.number,
-            line.text.trim()
-        )),
-        Some((None, None)) => Compared::Differs(format!("{exercise_path} differs")),
-    })
+    Ok(
+        match first_gap(&parts, &solution.counted([Kind::Outside, Kind::Inside])) {
+            None => Compared::Regions,
+            Some((Some(line), _)) => Compared::Differs(format!(
+                "{exercise_path}:{}: {}\n  is not in {solution_path}, or not there",
+                line.number,
+                line.text.trim()
+            )),
+            Some((None, Some(line))) => Compared::Differs(format!(
+                "{solution_path}:{}: {}\n  is not in {exercise_path}",
+                line.number,
+                line.text.trim()
+            )),
+            Some((None, None)) => Compared::Differs(format!("{exercise_path} differs")),
+        },
+    )
 }
 
 /// Whether `text` is the `parts` in order with anything between them: the
@@ -386,7 +347,6 @@ fn first_gap<'a, 'b>(
     parts: &'b [Vec<&'b Line<'a>>],
     text: &'b [&'b Line<'a>],
 ) -> Option<Gap<'a, 'b>> {
-    let equal = |one: &Line, other: &Line| one.text.trim_end() == other.text.trim_end();
     let prefix = |part: &[&Line], text: &[&Line]| {
         part.iter()
             .zip(text)
@@ -428,7 +388,7 @@ mod tests {
     fn gap(exercise: &str, solution: &str) -> Option<String> {
         let exercise = Source::parse(exercise, "05").expect("well formed");
         let solution = Source::parse(solution, "04").expect("well formed");
-        let counted = solution.counted();
+        let counted = solution.counted([Kind::Outside, Kind::Inside]);
         first_gap(&exercise.outside(), &counted).map(|(one, other)| {
             one.or(other)
                 .map(|line| line.text.to_owned())

@@ -13,15 +13,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use course::{Side, Step};
+use course::Side;
 
 use crate::cargo::BUILD_LIMIT;
-use crate::memory::Memory;
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// The folder of a crate that holds a file for each of its queries.
 const FOLDER: &str = ".sqlx";
@@ -31,23 +30,21 @@ type Files = BTreeMap<String, String>;
 
 /// Proves the crates of `steps` that have such a folder, and all others too when
 /// `whole`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    whole: bool,
-    report: &mut Report,
-) -> Env<()> {
-    let crates: Vec<String> = crates(tree)
-        .into_iter()
-        .filter(|folder| match folder.strip_prefix("steps/") {
-            Some(below) => steps
-                .iter()
-                .any(|step| below.split('/').next() == Some(&step.slug)),
-            None => whole,
-        })
-        .collect();
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let Proof {
+        tree,
+        sandbox,
+        memory,
+        steps,
+        whole,
+    } = *proof;
+    let mut crates = crates(tree);
+    crates.retain(|folder| match folder.strip_prefix("steps/") {
+        Some(below) => steps
+            .iter()
+            .any(|step| below.split('/').next() == Some(&step.slug)),
+        None => whole,
+    });
     let (known, crates): (Vec<_>, Vec<_>) = crates.into_iter().partition(|folder| {
         let key = memory.queries(folder);
         memory.recall(&format!("queries/{folder}"), &key).is_some()
@@ -196,7 +193,7 @@ fn build(sandbox: &Sandbox, package: &str, settings: &[(&str, &OsStr)]) -> Outco
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--lib", "--bins", "-p", package]);
     command.envs(settings.iter().copied());
-    let built = process::run(&mut command, BUILD_LIMIT, true).map_err(|error| error.to_string())?;
+    let built = process::run(&mut command, BUILD_LIMIT, true)?;
     match built.status {
         Some(status) if status.success() => Ok(()),
         _ => Err(format!("it does not compile:\n{}", built.stdout)),

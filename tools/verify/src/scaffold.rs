@@ -9,11 +9,11 @@ use clap::Args;
 use course::{Side, Step};
 
 use crate::minutes;
-use crate::regions::{Kind, Source};
+use crate::regions::Source;
 use crate::report::{Outcome, all_of};
 use crate::starters;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, process};
 
 /// What a new step is made of, beside the solution that it continues.
 const FILES: [(&str, &str); 4] = [
@@ -63,10 +63,9 @@ pub struct New {
 /// place of another's.
 fn renamed(text: &str, step: &Step, names: &[(String, String)]) -> Result<String, String> {
     let mut text: String = Source::parse(text, step.label())?
-        .lines
-        .iter()
-        .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-        .flat_map(|line| [line.text, "\n"])
+        .plain()
+        .into_iter()
+        .flat_map(|line| [line, "\n"])
         .collect();
     for (old, new) in names {
         text = text.replace(old, new);
@@ -163,15 +162,9 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         write(tree, &format!("steps/{slug}/{file}"), text)?;
     }
     // The new crates into the lock file; what they need is in it already.
-    let locked = Command::new("cargo")
-        .args(["update", "--quiet", "--workspace", "--offline"])
-        .current_dir(&tree.root)
-        .output()?;
-    if !locked.status.success() {
-        return Err(Environment(
-            String::from_utf8_lossy(&locked.stderr).into_owned(),
-        ));
-    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["update", "--quiet", "--workspace", "--offline"]);
+    process::output(cargo.current_dir(&tree.root))?;
     let tree = Tree::open(&tree.root)?;
     let made: Vec<Step> = tree
         .steps()

@@ -52,11 +52,7 @@ pub fn run(tree: &Tree, memory: &Memory) -> Env<ExitCode> {
     } else if status.success() {
         memory.keep("tests", &key, &passed.to_string());
     }
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!status.success())))
 }
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
         });
         let path = hints::path(step);
         if let Ok(hints) = Document::read(tree, &path) {
-            let levels = hints.headings.iter().filter(|it| it.level == 3);
-            report.count("hints", levels.count());
+            let sections = hints.sections().into_iter();
+            report.count("hints", sections.filter(|it| it.level == 3).count());
         }
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)

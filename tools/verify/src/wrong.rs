@@ -11,12 +11,11 @@ use clap::Args;
 use course::{Check, Side, Step};
 
 use crate::cargo::{self, Package};
-use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
 use crate::scaffold;
 use crate::tree::{Tree, has_extension};
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 #[derive(Args, Default)]
 pub struct Settings {
@@ -89,15 +88,13 @@ impl Trial<'_> {
     }
 }
 
-/// Proves the patches of `steps`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    settings: &Settings,
-    report: &mut Report,
-) -> Env<()> {
+pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
+    let Proof {
+        tree,
+        sandbox,
+        steps,
+        ..
+    } = *proof;
     let wrong = trials(tree, steps, Kind::Wrong);
     let right = trials(tree, steps, Kind::Right);
     for (kind, trials) in [(Kind::Wrong, &wrong), (Kind::Right, &right)] {
@@ -127,10 +124,7 @@ pub fn prove(
     }
     sandbox.copy_solutions(steps, SLOTS)?;
     let prover = Prover {
-        tree,
-        sandbox,
-        memory,
-        slots: SLOTS,
+        proof,
         write: settings.write,
         checks: Mutex::default(),
     };
@@ -201,9 +195,9 @@ fn prove_all(prover: &Prover, trials: &[&Trial], report: &mut Report) -> Env<usi
     };
     std::thread::scope(|scope| -> Env<()> {
         let mut running: Vec<(&Trial, Instant, ScopedJoinHandle<_>)> = Vec::new();
-        for (index, batch) in open.chunks(prover.slots).enumerate() {
+        for (index, batch) in open.chunks(SLOTS).enumerate() {
             let started = Instant::now();
-            let built = build(prover.sandbox, batch, index)?;
+            let built = build(prover.proof.sandbox, batch, index)?;
             for (trial, started, judged) in running.drain(..) {
                 settle(trial, started, joined(judged));
             }
@@ -297,11 +291,7 @@ fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<Pa
 
 /// What is needed to try answers.
 struct Prover<'a> {
-    tree: &'a Tree,
-    sandbox: &'a Sandbox,
-    memory: &'a Memory<'a>,
-    /// How many are built at once.
-    slots: usize,
+    proof: &'a Proof<'a>,
     /// Whether to correct the name of the check in a patch.
     write: bool,
     /// The checks of each step, as its right answers tell.
@@ -321,14 +311,18 @@ impl Prover<'_> {
         let item = trial.path.trim_start_matches("tools/verify/");
         (
             format!("answers/{item}"),
-            self.memory.answer(trial.step, &trial.path),
+            self.proof.memory.answer(trial.step, &trial.path),
         )
     }
 
     /// Whether an answer came to what it should when it was tried last.
     fn recall(&self, trial: &Trial) -> bool {
         let (item, key) = self.record(trial);
-        let found = self.memory.recall(&item, &key).filter(|_| !self.write);
+        let found = self
+            .proof
+            .memory
+            .recall(&item, &key)
+            .filter(|_| !self.write);
         if let Some(found) = &found {
             self.add_checks(trial, found.lines().map(str::to_owned));
         }
@@ -339,7 +333,7 @@ impl Prover<'_> {
         let (item, key) = self.record(trial);
         // With `--write` the patch is another than the one that was read.
         if !self.write {
-            self.memory.keep(&item, &key, &checks.join("\n"));
+            self.proof.memory.keep(&item, &key, &checks.join("\n"));
         }
         self.add_checks(trial, checks);
     }
@@ -356,7 +350,7 @@ impl Prover<'_> {
         let answer = trial.answer.as_ref().map_err(Clone::clone)?;
         // Which check fails first is all that counts.
         let verdict = cargo::run_check(
-            self.sandbox,
+            self.proof.sandbox,
             trial.step,
             Side::Solution,
             check,
@@ -383,7 +377,7 @@ impl Prover<'_> {
                 let text = answer
                     .text
                     .replacen(&old, &format!("rejected-by: {first}\n"), 1);
-                std::fs::write(self.tree.root.join(&trial.path), text)
+                std::fs::write(self.proof.tree.root.join(&trial.path), text)
                     .map_err(|error| error.to_string())?;
                 accepted(format!("wrote {first}"), Vec::new())
             }
