@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task;
 use tokio::time::{Instant, sleep, timeout};
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let suite = Suite::new("01-async-intro", env!("CARGO_MANIFEST_DIR"));
     let suite = tasks_1_and_2(suite);
     let suite = tasks_3_and_4(suite);

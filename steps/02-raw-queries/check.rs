@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("02-raw-queries", env!("CARGO_MANIFEST_DIR"))
         .check(
             "02.1",

@@ -19,7 +19,7 @@ use step03::error::Error;
 use step03::server;
 use step03::types::{OrderedItemOfCustomer, UtcTime};
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let suite = Suite::new("03-stream-queries", env!("CARGO_MANIFEST_DIR"));
     orders_between_dates(customers(stream_query(suite))).run()
 }

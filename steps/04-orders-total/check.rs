@@ -33,7 +33,7 @@ use tokio::task;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("04-orders-total", env!("CARGO_MANIFEST_DIR"))
         .paused_check("04.1", "all results are returned", all_results)
         .paused_check("04.1", "tasks run at the same time", same_time)

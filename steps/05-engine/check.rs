@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("05-engine", env!("CARGO_MANIFEST_DIR"))
         .check(
             "05.1",

@@ -23,7 +23,7 @@ use step06::server;
 use step06::types::NewOrderItem;
 
 #[allow(clippy::too_many_lines)] // it is a list
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("06-transactions", env!("CARGO_MANIFEST_DIR"))
         .check(
             "06.1",

@@ -33,7 +33,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("07-streaming-responses", env!("CARGO_MANIFEST_DIR"))
         .check(
             "07.1",

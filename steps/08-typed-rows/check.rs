@@ -25,7 +25,7 @@ use step08::types::{Customer, Item, Money, NewOrderItem, Order, OrderCustomer, O
 use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("08-typed-rows", env!("CARGO_MANIFEST_DIR"))
         .check(
             "08.1",

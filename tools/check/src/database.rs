@@ -1,20 +1,18 @@
 //! A private database for each check.
+#![allow(clippy::missing_errors_doc)] // where no reason is named: when SQLite refuses
 
 mod files;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Decode, Row, Sqlite, SqliteConnection, Type,
-};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Decode, Sqlite, SqliteConnection, Type};
 use tempfile::TempDir;
 
 use crate::failure::{Failure, OrFail};
-use files::{directories, remove, templates};
+use files::{remove_at_end, templates};
 
 pub(crate) use files::remove_leftovers;
 
@@ -28,30 +26,24 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// A [`Recording`](crate::statements::Recording) does not contain the statements
 /// that these methods execute.
 pub struct Database {
-    dir: TempDir,
+    _dir: TempDir,
     path: PathBuf,
 }
 
 /// All rows of all tables, to prove that nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Table name to its rows, each as a JSON list, in rowid order.
-    tables: BTreeMap<String, Vec<String>>,
+    /// Each is the name of its table, a colon, and a JSON list.
+    rows: BTreeSet<String>,
 }
 
 impl Database {
     /// The schema and the sample data of `data/sample.sql`.
-    ///
-    /// # Errors
-    /// When the file cannot be made.
     pub async fn sample() -> Result<Self, Failure> {
         Self::from_file(&templates().await?.sample)
     }
 
     /// The schema and no rows.
-    ///
-    /// # Errors
-    /// When the file cannot be made.
     pub async fn empty() -> Result<Self, Failure> {
         Self::from_file(&templates().await?.empty)
     }
@@ -67,24 +59,18 @@ impl Database {
             .prefix("market-check-")
             .tempdir()
             .or_fail("a temporary directory for the check")?;
-        directories(|all| all.push(dir.path().to_owned()));
+        remove_at_end(dir.path());
         let path = dir.path().join("market.sqlite");
-        Ok(Self { dir, path })
+        Ok(Self { _dir: dir, path })
     }
 
     /// `sqlite:///absolute/path`, as `DATABASE_URL` has it.
     pub fn url(&self) -> String {
-        let mut url = String::from("sqlite://");
-        for c in self.path.to_string_lossy().chars() {
-            match c {
-                '%' | '?' | '#' | ' ' => {
-                    // Writing to a String does not fail.
-                    let _ = write!(url, "%{:02X}", u32::from(c));
-                }
-                c => url.push(c),
-            }
+        let mut path = self.path.to_string_lossy().into_owned();
+        for (c, escape) in [('%', "%25"), ('?', "%3F"), ('#', "%23"), (' ', "%20")] {
+            path = path.replace(c, escape);
         }
-        url
+        format!("sqlite://{path}")
     }
 
     /// The file. `-wal` and `-shm` are beside it while a connection is open.
@@ -94,9 +80,6 @@ impl Database {
 
     /// A plain connection with foreign keys on, to inspect the database. Close it before
     /// [`Database::wait_until_closed`].
-    ///
-    /// # Errors
-    /// When SQLite does not open the file.
     pub async fn connect(&self) -> Result<SqliteConnection, Failure> {
         SqliteConnectOptions::new()
             .filename(&self.path)
@@ -128,9 +111,6 @@ impl Database {
     }
 
     /// Executes SQL: one statement or several.
-    ///
-    /// # Errors
-    /// When one of them fails.
     pub async fn execute(&self, sql: &str) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         let done = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -143,26 +123,18 @@ impl Database {
 
     /// Adds `count` customers, each with an address, with the ids after the
     /// highest one. The same call always adds the same rows.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
     pub async fn add_customers(&self, count: u32) -> Result<(), Failure> {
         self.execute(&format!(
             "BEGIN IMMEDIATE;
-             CREATE TEMP TABLE base AS SELECT
-                 (SELECT coalesce(max(id), 0) FROM address) AS address,
-                 (SELECT coalesce(max(id), 0) FROM customer) AS customer;
-             WITH RECURSIVE n (i) AS (
+             CREATE TEMP TABLE new AS WITH RECURSIVE n (i) AS (
                  SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
              )
+             SELECT i, i + (SELECT coalesce(max(id), 0) FROM address) AS address,
+                    i + (SELECT coalesce(max(id), 0) FROM customer) AS customer FROM n;
              INSERT INTO address (id, flat_number, post_code)
-             SELECT base.address + i, 1 + i % 999, 10000 + i % 90000 FROM n, base;
-             WITH RECURSIVE n (i) AS (
-                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
-             )
+             SELECT address, 1 + i % 999, 10000 + i % 90000 FROM new;
              INSERT INTO customer (id, name, address_id)
-             SELECT base.customer + i, 'Customer ' || (base.customer + i), base.address + i
-             FROM n, base;
+             SELECT customer, 'Customer ' || customer, address FROM new;
              COMMIT;"
         ))
         .await
@@ -178,34 +150,24 @@ impl Database {
     pub async fn add_orders(&self, count: u32, items_each: u32) -> Result<(), Failure> {
         self.execute(&format!(
             "BEGIN IMMEDIATE;
-             CREATE TEMP TABLE base AS SELECT
-                 (SELECT coalesce(max(id), 0) FROM orders) AS orders,
-                 (SELECT max(id) FROM customer) AS customers;
-             WITH RECURSIVE n (i) AS (
+             CREATE TEMP TABLE new AS WITH RECURSIVE n (i) AS (
                  SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
              )
+             SELECT i, i + (SELECT coalesce(max(id), 0) FROM orders) AS id FROM n;
              INSERT INTO orders (id, customer_id, order_time)
-             SELECT base.orders + i, 1 + i % base.customers,
+             SELECT id, 1 + i % (SELECT max(id) FROM customer),
                     datetime('2024-04-01 00:00:00', '+' || (i - 1) || ' minutes')
-             FROM n, base;
-             WITH RECURSIVE n (i) AS (
-                 SELECT 1 WHERE {count} > 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
-             ), k (j) AS (
-                 SELECT 1 WHERE {items_each} > 0
-                 UNION ALL SELECT j + 1 FROM k WHERE j < {items_each}
-             )
+             FROM new;
+             WITH k (j) AS (VALUES (1), (2), (3), (4))
              INSERT INTO order_items (order_id, item_id, quantity)
-             SELECT base.orders + i, 1 + (i + j) % 4, 1 + (i + j) % 5
-             FROM n, k, base ORDER BY i, j;
+             SELECT id, 1 + (i + j) % 4, 1 + (i + j) % 5
+             FROM new, k WHERE j <= {items_each} ORDER BY i, j;
              COMMIT;"
         ))
         .await
     }
 
     /// Adds a customer with this id, who lives at address 1.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or address 1 does not.
     pub async fn add_customer(&self, id: i64, name: &str) -> Result<(), Failure> {
         let name = name.replace('\'', "''");
         self.execute(&format!("INSERT INTO customer VALUES ({id}, '{name}', 1)"))
@@ -213,9 +175,6 @@ impl Database {
     }
 
     /// Adds an item with this id, without a description.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or the price is negative.
     pub async fn add_item(&self, id: i64, name: &str, price_cents: i64) -> Result<(), Failure> {
         let name = name.replace('\'', "''");
         self.execute(&format!(
@@ -226,28 +185,23 @@ impl Database {
 
     /// Adds an order with this id and these items (item id and quantity), in this
     /// order. Its time is `id` minutes after `2024-04-01 00:00:00`.
-    ///
-    /// # Errors
-    /// When SQLite refuses: the id exists, or the customer or an item does not.
     pub async fn add_order(
         &self,
         id: i64,
         customer_id: i64,
         items: &[(i64, i64)],
     ) -> Result<(), Failure> {
-        let mut sql = format!(
+        let insert = |(item, quantity): &(i64, i64)| {
+            format!("INSERT INTO order_items VALUES ({id}, {item}, {quantity});")
+        };
+        let lines = items.iter().map(insert).collect::<Vec<_>>().concat();
+        self.execute(&format!(
             "BEGIN IMMEDIATE;
              INSERT INTO orders VALUES
-                 ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));"
-        );
-        for (item, quantity) in items {
-            // Writing to a String does not fail.
-            let _ = write!(
-                sql,
-                "INSERT INTO order_items VALUES ({id}, {item}, {quantity});"
-            );
-        }
-        self.execute(&format!("{sql} COMMIT;")).await
+                 ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));
+             {lines} COMMIT;"
+        ))
+        .await
     }
 
     /// Makes SQLite refuse a kind of change from now on, until [`Database::allow`].
@@ -255,9 +209,6 @@ impl Database {
     /// `UPDATE ON item`, `DELETE ON orders`, or one with a condition as in
     /// `INSERT ON order_items WHEN new.item_id = 3`. The statement fails with the
     /// message "refused by the check".
-    ///
-    /// # Errors
-    /// When SQLite refuses the trigger.
     pub async fn refuse(&self, change: &str) -> Result<(), Failure> {
         self.execute(&format!(
             "CREATE TRIGGER \"refuse {change}\" BEFORE {change}
@@ -267,9 +218,6 @@ impl Database {
     }
 
     /// Allows all changes again that [`Database::refuse`] has forbidden.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
     pub async fn allow(&self) -> Result<(), Failure> {
         let drop_all: Option<String> = self
             .one(
@@ -287,27 +235,22 @@ impl Database {
     /// # Errors
     /// When after 5 s a connection is still open.
     pub async fn wait_until_closed(&self) -> Result<(), Failure> {
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        let wal = PathBuf::from(wal);
+        let wal = self.path.with_extension("sqlite-wal");
         let start = Instant::now();
-        let mut closed = gone(&wal).await?;
-        while !closed && start.elapsed() < CLOSE_LIMIT {
+        while !gone(&wal).await? {
+            let seconds = CLOSE_LIMIT.as_secs();
+            crate::ensure(
+                start.elapsed() < CLOSE_LIMIT,
+                "is the database still open?",
+                "no connection left open",
+                format_args!("a connection is still open after {seconds} s"),
+            )?;
             // When two connections close at the same moment, each takes the other
             // for open, and the file remains although no connection is open. The
             // next connection that opens and closes removes it then.
             self.open_and_close().await;
-            closed = gone(&wal).await?;
         }
-        crate::ensure(
-            closed,
-            "is the database still open?",
-            "no connection left open",
-            format_args!(
-                "a connection is still open after {} s",
-                CLOSE_LIMIT.as_secs()
-            ),
-        )
+        Ok(())
     }
 
     /// Reads a little, so that SQLite opens the `-wal` file too. A failure, for
@@ -341,39 +284,27 @@ impl Database {
 
     /// All rows of all tables as they are now, except those of sqlx's migration
     /// table.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
     pub async fn snapshot(&self) -> Result<Snapshot, Failure> {
-        let asked = "all rows of the check's database";
+        // One statement, so that all rows are of the same moment.
+        let select: String = self
+            .one(
+                "SELECT group_concat('SELECT ''' || name || ': '' || json_array(' || columns
+                                     || ') FROM \"' || name || '\"', ' UNION ALL ')
+                 FROM (SELECT t.name, group_concat('\"' || c.name || '\"', ', ') AS columns
+                       FROM sqlite_master AS t, pragma_table_info(t.name) AS c
+                       WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+                         AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                       GROUP BY t.name)",
+            )
+            .await?;
         let mut connection = self.connect().await?;
-        let columns = sqlx::query(
-            "SELECT t.name, group_concat('\"' || c.name || '\"', ', ') AS columns
-             FROM sqlite_master AS t, pragma_table_info(t.name) AS c
-             WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
-               AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-             GROUP BY t.name",
-        )
-        .fetch_all(&mut connection)
-        .await
-        .or_fail(asked)?;
-
-        // One transaction, so that the tables are of the same moment.
-        let mut read = connection.begin().await.or_fail(asked)?;
-        let mut tables = BTreeMap::new();
-        for row in columns {
-            let table: String = row.get("name");
-            let columns: String = row.get("columns");
-            let select = format!("SELECT json_array({columns}) FROM \"{table}\" ORDER BY rowid");
-            let rows = sqlx::query_scalar(AssertSqlSafe(select))
-                .fetch_all(&mut *read)
-                .await
-                .or_fail(asked)?;
-            tables.insert(table, rows);
-        }
-        read.rollback().await.or_fail(asked)?;
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(select))
+            .fetch_all(&mut connection)
+            .await
+            .or_fail("all rows of the check's database")?;
         close(connection).await?;
-        Ok(Snapshot { tables })
+        let rows = rows.into_iter().collect();
+        Ok(Snapshot { rows })
     }
 
     /// Fails unless all rows are as they were at `before`.
@@ -391,38 +322,15 @@ impl Database {
     }
 }
 
-impl Drop for Database {
-    fn drop(&mut self) {
-        // A connection that is just closing creates and deletes files there, so the
-        // directory may not be empty at the moment of its removal. It then stays on
-        // the list, and the suite removes it at its end.
-        if remove(self.dir.path()) {
-            directories(|all| all.retain(|path| path != self.dir.path()));
-        }
-    }
-}
-
 impl Snapshot {
     /// One line for each row that is in only one of the two snapshots; empty when
     /// they are the same.
     pub fn difference(&self, later: &Self) -> String {
-        let mut text = String::new();
-        let names: std::collections::BTreeSet<_> =
-            self.tables.keys().chain(later.tables.keys()).collect();
-        for name in names {
-            let before = self.tables.get(name).map_or(&[][..], Vec::as_slice);
-            let after = later.tables.get(name).map_or(&[][..], Vec::as_slice);
-            let known: std::collections::HashSet<_> = before.iter().collect();
-            let left: std::collections::HashSet<_> = after.iter().collect();
-            // Writing to a String does not fail.
-            for row in after.iter().filter(|row| !known.contains(row)) {
-                let _ = writeln!(text, "new in {name}: {row}");
-            }
-            for row in before.iter().filter(|row| !left.contains(row)) {
-                let _ = writeln!(text, "gone from {name}: {row}");
-            }
-        }
-        text.trim_end().to_owned()
+        let new = later.rows.difference(&self.rows);
+        let new = new.map(|row| format!("new in {row}"));
+        let gone = self.rows.difference(&later.rows);
+        let gone = gone.map(|row| format!("gone from {row}"));
+        new.chain(gone).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -435,9 +343,6 @@ pub struct WriteLock {
 impl WriteLock {
     /// Releases the lock before it returns. Dropping the lock releases it shortly
     /// afterwards.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
     pub async fn release(mut self) -> Result<(), Failure> {
         sqlx::raw_sql("ROLLBACK")
             .execute(&mut self.connection)

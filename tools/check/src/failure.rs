@@ -22,9 +22,9 @@ const AROUND_ERROR: usize = 250;
 /// what it got.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
-    asked: String,
-    expected: String,
-    got: String,
+    pub(crate) asked: String,
+    pub(crate) expected: String,
+    pub(crate) got: String,
 }
 
 impl Failure {
@@ -40,34 +40,27 @@ impl Failure {
         }
     }
 
-    /// What the check asked of the code.
     pub fn asked(&self) -> &str {
         &self.asked
     }
 
-    /// What the check expected.
     pub fn expected(&self) -> &str {
         &self.expected
     }
 
-    /// What the check got.
     pub fn got(&self) -> &str {
         &self.got
     }
 
-    pub(crate) fn into_parts(self) -> (String, String, String) {
-        (self.asked, self.expected, self.got)
-    }
-
-    pub(crate) fn with_got(mut self, got: impl Display) -> Self {
-        self.got = shortened(&got.to_string());
-        self
+    pub(crate) fn set_got(&mut self, got: &str) {
+        self.got = shortened(got);
     }
 
     /// Adds a paragraph below `got`, which the cut of a long `got` does not hide.
     pub(crate) fn with_paragraph(mut self, paragraph: &str) -> Self {
         if !paragraph.is_empty() {
-            self.got = format!("{}\n{paragraph}", self.got);
+            self.got += "\n";
+            self.got += paragraph;
         }
         self
     }
@@ -157,9 +150,7 @@ pub(crate) fn json_error(bytes: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// Fails unless `holds`.
-///
-/// # Errors
-/// A [`Failure`] made of the three texts.
+#[allow(clippy::missing_errors_doc)]
 pub fn ensure(
     holds: bool,
     asked: impl Display,
@@ -173,11 +164,8 @@ pub fn ensure(
     }
 }
 
-/// Fails unless `got` equals `expected`.
-///
-/// # Errors
-/// A [`Failure`] with both values in their `Debug` form.
-#[allow(clippy::needless_pass_by_value)] // so that a check can pass either kind
+/// Fails unless `got` equals `expected`, and shows both in their `Debug` form.
+#[allow(clippy::missing_errors_doc, clippy::needless_pass_by_value)] // so that a check can pass either kind
 pub fn equal<T: Debug + PartialEq<U>, U: Debug>(
     asked: impl Display,
     expected: T,
@@ -201,24 +189,14 @@ pub fn equal_json(asked: impl Display, expected: &Value, got: &Value) -> Outcome
     let Some(difference) = first_difference("", expected, got) else {
         return Ok(());
     };
-    let paragraph = if difference.is_empty() {
-        String::new()
-    } else {
-        format!("first difference: {difference}")
-    };
-    Err(Failure::new(asked, expected, got).with_paragraph(&paragraph))
+    Err(Failure::new(asked, expected, got).with_paragraph(&difference))
 }
 
 /// `None` when equal; an empty text when the whole value differs, so that there is
 /// no path to name.
 fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String> {
-    let here = |what: String| {
-        Some(if path.is_empty() {
-            what
-        } else {
-            format!("{path}: {what}")
-        })
-    };
+    let colon = if path.is_empty() { "" } else { ": " };
+    let here = |what: String| Some(format!("first difference: {path}{colon}{what}"));
     match (expected, got) {
         (Value::Array(expected), Value::Array(got)) => {
             let pairs = expected.iter().zip(got).enumerate();
@@ -257,15 +235,8 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
 }
 
 fn same_scalar(expected: &Value, got: &Value) -> bool {
-    if expected == got {
-        return true;
-    }
     // 5 and 5.0 are different to serde_json and the same to JSON.
-    match (expected.as_f64(), got.as_f64()) {
-        #[allow(clippy::float_cmp)] // the same number or not, no tolerance
-        (Some(expected), Some(got)) => expected == got,
-        _ => false,
-    }
+    expected == got || expected.is_number() && expected.as_f64() == got.as_f64()
 }
 
 /// Turns the errors of libraries into failures, so that a check can use `?`.

@@ -8,21 +8,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Counts the jobs that enter it, and can hold them inside until it is opened.
-///
-/// ```
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// use check::gate::Gate;
-///
-/// let gate = Gate::closed();
-/// let job = gate.clone();
-/// let task = tokio::spawn(async move { job.pass().await });
-///
-/// gate.wait_until_in_flight(1).await; // the job has started, and waits
-/// gate.open();
-/// task.await.unwrap();
-/// assert_eq!(gate.ended(), 1);
-/// # });
-/// ```
 #[derive(Clone)]
 pub struct Gate {
     state: Arc<watch::Sender<State>>,
@@ -115,7 +100,6 @@ impl Gate {
         self.state.send_modify(|state| state.passes = None);
     }
 
-    /// Lets `jobs` more jobs through.
     pub fn let_through(&self, jobs: usize) {
         self.state.send_modify(|state| {
             if let Some(passes) = &mut state.passes {
@@ -124,12 +108,10 @@ impl Gate {
         });
     }
 
-    /// Jobs that have entered so far.
     pub fn entered(&self) -> usize {
         self.state.borrow().entered
     }
 
-    /// Jobs inside now.
     pub fn in_flight(&self) -> usize {
         self.state.borrow().in_flight
     }

@@ -2,12 +2,12 @@
 
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use course::tidy;
 
 use crate::source::Source;
-use crate::trail;
+use crate::trail::{self, lock};
 
 /// A panic that was seen while a check ran.
 #[derive(Debug, Clone)]
@@ -36,45 +36,31 @@ fn record(info: &PanicHookInfo<'_>) {
         message: info.payload_as_str().unwrap_or("(no message)").to_owned(),
         request: trail::current_request(),
     };
-    PANICS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(panic);
+    lock(&PANICS).push(panic);
 }
 
 /// The panics since the last call.
 pub(crate) fn take() -> Vec<Panic> {
-    std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner))
+    std::mem::take(&mut *lock(&PANICS))
 }
 
-/// Whose file a panic's location lies in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// The exercise or the solution.
-    CodeUnderTest,
-    /// Another file of the workspace, as a step's `check.rs` or this crate.
-    Check,
-    Library,
-}
+const CODE_UNDER_TEST: &str = "your code";
 
 /// Names the panic that most likely caused a failure: the first in the code under
 /// test, or the first of all. `asked` is what the failure says already.
 pub(crate) fn explain(panics: &[Panic], source: &Source, asked: &str) -> Option<String> {
-    let in_code = |panic: &&Panic| owner(panic, source) == Owner::CodeUnderTest;
+    let in_code = |panic: &&Panic| owner(panic, source) == CODE_UNDER_TEST;
     let panic = panics.iter().find(in_code).or(panics.first())?;
-    let subject = match owner(panic, source) {
-        Owner::CodeUnderTest => "your code",
-        Owner::Check => "the check's own code",
-        Owner::Library => "a library",
+    let subject = owner(panic, source);
+    let explanation = if subject == CODE_UNDER_TEST {
+        ""
+    } else {
+        cause(&panic.message)
     };
     let file = source.relative(&path(panic, source));
     let request = match &panic.request {
         Some(request) if !asked.contains(request) => format!(", while it answered {request}"),
         _ => String::new(),
-    };
-    let explanation = match owner(panic, source) {
-        Owner::CodeUnderTest => "",
-        Owner::Check | Owner::Library => cause(&panic.message),
     };
     Some(format!(
         "{subject} panicked at {file}:{}{request}: {}{explanation}",
@@ -93,14 +79,16 @@ fn cause(message: &str) -> &'static str {
     }
 }
 
-fn owner(panic: &Panic, source: &Source) -> Owner {
+/// Whose file the panic's location lies in: the exercise's or solution's, another one
+/// of the workspace, as a step's `check.rs` or this crate, or a library's.
+fn owner(panic: &Panic, source: &Source) -> &'static str {
     let path = path(panic, source);
     if path.starts_with(&source.manifest_dir) {
-        Owner::CodeUnderTest
+        CODE_UNDER_TEST
     } else if path.starts_with(&source.root) {
-        Owner::Check
+        "the check's own code"
     } else {
-        Owner::Library
+        "a library"
     }
 }
 

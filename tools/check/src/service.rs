@@ -1,12 +1,13 @@
 //! Requests to a service over real sockets.
+#![allow(clippy::missing_errors_doc)] // `Service` says when its requests fail
 
 mod reply;
 
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,11 +21,11 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, OrFail};
-use crate::trail::{self, Trail};
+use crate::trail::{self, Trail, lock};
 
 use reply::closed_without_status;
 pub use reply::{RawReply, Reply, StreamReply, Then};
@@ -46,14 +47,9 @@ static LAST_ASKED: Mutex<Option<String>> = Mutex::new(None);
 
 /// Takes the last request that was sent since the previous call, if any.
 pub(crate) fn take_last_asked() -> Option<String> {
-    LAST_ASKED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
+    lock(&LAST_ASKED).take()
 }
 
-/// Whether a wait has taken its whole limit since the last call of
-/// [`take_timed_out`].
 static TIMED_OUT: AtomicBool = AtomicBool::new(false);
 
 /// Whether a wait for a service has taken its whole limit since the previous call.
@@ -64,7 +60,7 @@ pub(crate) fn take_timed_out() -> bool {
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// Each wait is limited to 8 s. Do not use it under paused time: tokio would let
+/// A request fails when no whole answer comes. Each wait is limited to 8 s. Do not use it under paused time: tokio would let
 /// the limit pass while the socket has nothing to read.
 ///
 /// When a reply with a status of 500 or more was not expected, or when no whole
@@ -72,17 +68,9 @@ pub(crate) fn take_timed_out() -> bool {
 /// for this request.
 pub struct Service {
     addr: SocketAddr,
-    /// Keeps the server running; `None` for a server that something else has
-    /// started.
-    _server: Option<AbortOnDrop>,
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// The server's task, which ends when this is dropped; empty for a server that
+    /// something else has started.
+    _server: JoinSet<()>,
 }
 
 impl Service {
@@ -94,10 +82,11 @@ impl Service {
     pub fn start(router: Router) -> Self {
         let listener = listen().expect("a free port on 127.0.0.1");
         let addr = listener.local_addr().expect("the port that was just bound");
-        let task = tokio::spawn(serve(listener, router));
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, router));
         Self {
             addr,
-            _server: Some(AbortOnDrop(task.abort_handle())),
+            _server: server,
         }
     }
 
@@ -105,7 +94,7 @@ impl Service {
     pub fn at(addr: SocketAddr) -> Self {
         Self {
             addr,
-            _server: None,
+            _server: JoinSet::new(),
         }
     }
 
@@ -115,34 +104,22 @@ impl Service {
     }
 
     /// `GET path`. The path must be valid; use [`Service::raw`] for others.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get(&self, path: &str) -> Result<Reply, Failure> {
         self.get_with(path, &[]).await
     }
 
     /// `GET path` with these headers.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, Failure> {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
     /// `GET path` with a JSON body, as the market's clients send it.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn get_json_body(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         let json = [("content-type", "application/json")];
         self.send(Method::GET, path, &json, body.to_string()).await
     }
 
     /// `POST path` with any body.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn post(
         &self,
         path: &str,
@@ -154,17 +131,11 @@ impl Service {
     }
 
     /// `POST path` with a JSON body.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         self.post(path, "application/json", body.to_string()).await
     }
 
     /// Any request; reads the whole answer, of at most 64 MiB.
-    ///
-    /// # Errors
-    /// When no whole answer comes.
     pub async fn send(
         &self,
         method: Method,
@@ -179,17 +150,11 @@ impl Service {
     /// `GET path`, to read the body chunk by chunk. As long as you do not read on,
     /// this is a client that has stopped reading; when you drop the reply, it is a
     /// client that has closed its connection.
-    ///
-    /// # Errors
-    /// When no answer comes.
     pub async fn open(&self, path: &str) -> Result<StreamReply, Failure> {
         self.open_with(path, &[]).await
     }
 
     /// [`Service::open`] with headers.
-    ///
-    /// # Errors
-    /// When no answer comes.
     pub async fn open_with(
         &self,
         path: &str,
@@ -206,7 +171,7 @@ impl Service {
         body: Bytes,
     ) -> Result<StreamReply, Failure> {
         let asked = describe(&method, path, headers, &body);
-        *LAST_ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked.clone());
+        *lock(&LAST_ASKED) = Some(asked.clone());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse::<Uri>().or_fail(&asked)?;
@@ -225,10 +190,11 @@ impl Service {
         let answer = timeout(LIMIT, async {
             let socket = self.connect().await.or_fail(&asked)?;
             let trail = Trail::begin(socket.inner().local_addr().or_fail(&asked)?);
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(socket)
+            let (mut sender, task) = hyper::client::conn::http1::handshake(socket)
                 .await
                 .or_fail(&asked)?;
-            let connection = AbortOnDrop(tokio::spawn(connection).abort_handle());
+            let mut connection = JoinSet::new();
+            connection.spawn(task);
             let response = sender.send_request(request).await.map_err(|error| {
                 let what = closed_without_status(trail.take_returned_status(), &error);
                 no_answer(&what).with_paragraph(&trail.log())
@@ -253,10 +219,7 @@ impl Service {
     }
 
     async fn connect(&self) -> std::io::Result<TokioIo<TcpStream>> {
-        let socket = match self.addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
+        let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(SOCKET_BUFFER)?;
         Ok(TokioIo::new(socket.connect(self.addr).await?))
     }
@@ -291,15 +254,9 @@ impl Service {
             std::future::pending::<()>().await;
         };
         let read = async {
-            let mut chunk = vec![0; 8192];
-            while reply.bytes.len() < LONGEST_BODY {
-                match from.read(&mut chunk).await {
-                    Ok(0) | Err(_) => {
-                        reply.closed = true;
-                        break;
-                    }
-                    Ok(length) => reply.bytes.extend_from_slice(&chunk[..length]),
-                }
+            while !reply.closed && reply.bytes.len() < LONGEST_BODY {
+                let length = from.read_buf(&mut reply.bytes).await;
+                reply.closed = length.is_err() || length.is_ok_and(|length| length == 0);
             }
         };
         let limit = match then {
@@ -316,12 +273,6 @@ impl Service {
         })
         .await;
         Ok(reply)
-    }
-}
-
-impl std::fmt::Debug for AbortOnDrop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AbortOnDrop")
     }
 }
 

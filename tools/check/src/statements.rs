@@ -11,7 +11,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::failure::{Outcome, ensure};
-use crate::trail;
+use crate::trail::{self, lock};
 
 /// The target under which sqlx reports statements.
 const SQLX: &str = "sqlx::query";
@@ -26,8 +26,6 @@ pub struct Statement {
     pub sql: String,
     /// Rows that SQLite returned, whether the service used them or not.
     pub rows_returned: u64,
-    /// Rows inserted, changed or deleted.
-    pub rows_affected: u64,
 }
 
 #[derive(Default)]
@@ -90,31 +88,18 @@ impl Recording {
     }
 
     /// Fails unless an event of exactly `level` contains `part`, in its message or
-    /// in a field: `error=Database(`.
-    ///
-    /// # Errors
-    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
+    /// in a field: `error=Database(`. The failure lists all events of this level.
+    #[allow(clippy::missing_errors_doc)]
     pub fn expect_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
         let logged = self.logged(level);
         ensure(
             logged.iter().any(|event| event.contains(part)),
             asked,
             format_args!("an event of level {level} with \"{part}\" in the log"),
-            events(level, &logged),
-        )
-    }
-
-    /// Fails if an event of exactly `level` contains `part`.
-    ///
-    /// # Errors
-    /// A [`Failure`](crate::Failure) that lists what was logged at this level.
-    pub fn expect_not_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
-        let logged = self.logged(level);
-        ensure(
-            !logged.iter().any(|event| event.contains(part)),
-            asked,
-            format_args!("no event of level {level} with \"{part}\" in the log"),
-            events(level, &logged),
+            match &logged[..] {
+                [] => format!("no event of level {level}"),
+                logged => format!("{level} {}", logged.join(&format!("\n{level} "))),
+            },
         )
     }
 
@@ -124,19 +109,8 @@ impl Recording {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.log)
     }
-}
-
-fn events(level: Level, logged: &[String]) -> String {
-    if logged.is_empty() {
-        return format!("no event of level {level}");
-    }
-    logged
-        .iter()
-        .map(|event| format!("{level} {event}"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Fails unless several runs of the same code have executed the same statements,
@@ -183,12 +157,8 @@ fn on_one_line(sql: &str) -> String {
 /// A paragraph for one run: how many statements, then each text once.
 fn shown(label: &str, run: &[Statement]) -> String {
     let texts = sorted(run);
-    let statements = if texts.len() == 1 {
-        "statement"
-    } else {
-        "statements"
-    };
-    let mut text = format!("\n{label}: {} {statements}", texts.len());
+    let plural = if texts.len() == 1 { "" } else { "s" };
+    let mut text = format!("\n{label}: {} statement{plural}", texts.len());
     for same in texts.chunk_by(|one, other| one == other) {
         // Writing to a String does not fail.
         let _ = write!(text, "\n  {} × {}", same.len(), same[0]);
@@ -265,10 +235,8 @@ impl Subscriber for Recorder {
     fn event(&self, event: &Event<'_>) {
         // Cloned, so that no lock is held while the fields format themselves,
         // which may log events themselves.
-        let active = ACTIVE
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let active = ACTIVE.read().unwrap_or_else(PoisonError::into_inner);
+        let active = active.clone();
         let metadata = event.metadata();
         let level = *metadata.level();
 
@@ -280,13 +248,13 @@ impl Subscriber for Recorder {
                 trail::keep_log_line(level, metadata.target(), &message);
             }
             if let Some(log) = active {
-                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut log = lock(&log);
                 log.messages.push((level, message));
             }
             return;
         }
         let Some(log) = active else { return };
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = lock(&log);
         // sqlx reports a statement of up to four words in `summary` alone.
         let sql = match fields.sql.trim() {
             "" => fields.summary,
@@ -302,7 +270,6 @@ impl Subscriber for Recorder {
             level,
             sql,
             rows_returned: fields.rows_returned,
-            rows_affected: fields.rows_affected,
         });
     }
 
@@ -322,7 +289,6 @@ struct Fields {
     summary: String,
     sql: String,
     rows_returned: u64,
-    rows_affected: u64,
     text: String,
     others: String,
 }
@@ -353,7 +319,6 @@ impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "rows_returned" => self.rows_returned = value,
-            "rows_affected" => self.rows_affected = value,
             name => self.other(name, format_args!("{value}")),
         }
     }

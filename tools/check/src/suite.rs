@@ -7,16 +7,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use course::{NOT_RUN, Status, Verdict, ids};
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::failure::{Failure, Outcome};
 use crate::source::Source;
-use crate::{database, panics, service, starved, statements};
+use crate::{database, memory, panics, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -24,6 +26,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long a check may go on after it has reached its limit, and how long the
 /// suite waits for tasks that go on after their check.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How many checks have tasks that are not gone yet: the one that runs, and earlier
+/// ones that the suite has given up waiting for.
+pub(crate) static RUNNING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
 /// A zone in which local time is never UTC, in the form that needs no table of
 /// zones: five and a half hours ahead.
@@ -78,11 +84,12 @@ impl Suite {
     /// Adds a check that proves the learner's `TODO(todo)`. `what` completes the
     /// sentence "the check proves that ...". The future need not be `Send`.
     #[must_use]
-    pub fn check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    pub fn check(
+        self,
+        todo: &'static str,
+        what: &'static str,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.add(todo, what, false, check)
     }
 
@@ -91,24 +98,27 @@ impl Suite {
     /// it for code without sockets and databases, since the clock would also jump
     /// while a task waits for one of those.
     #[must_use]
-    pub fn paused_check<F, W>(self, todo: &'static str, what: &'static str, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    pub fn paused_check(
+        self,
+        todo: &'static str,
+        what: &'static str,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.add(todo, what, true, check)
     }
 
-    fn add<F, W>(mut self, todo: &'static str, what: &'static str, paused: bool, check: F) -> Self
-    where
-        F: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Outcome> + 'static,
-    {
+    fn add(
+        mut self,
+        todo: &'static str,
+        what: &'static str,
+        paused: bool,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
         self.checks.push(Check {
             todo,
             what,
             paused,
-            start: Box::new(move || Box::pin(check())),
+            start: Box::new(move || Box::pin(async move { check().await })),
         });
         self
     }
@@ -202,11 +212,7 @@ impl Suite {
             eprintln!("cannot write the report: {}: {error}", file.display());
             return ExitCode::FAILURE;
         }
-        if verdict.failed == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        ExitCode::from(u8::from(verdict.failed > 0))
     }
 }
 
@@ -248,8 +254,7 @@ impl Arguments {
                 "--fail-fast" => arguments.fail_fast = true,
                 "--brief" => arguments.output = Output::Brief,
                 "--report" => arguments.report = words.next().map(PathBuf::from),
-                "--test-threads" | "--format" | "--logfile" | "--skip" | "--color"
-                | "--shuffle-seed" | "-Z" => {
+                "--test-threads" | "--format" | "--skip" | "--color" => {
                     words.next();
                 }
                 word if word.starts_with('-') => {}
@@ -260,13 +265,7 @@ impl Arguments {
     }
 
     fn selects(&self, name: &str) -> bool {
-        let wanted = |filter: &String| {
-            if self.exact {
-                name == filter
-            } else {
-                name.contains(filter)
-            }
-        };
+        let wanted = |filter: &String| name == filter || !self.exact && name.contains(filter);
         !self.ignored && (self.filters.is_empty() || self.filters.iter().any(wanted))
     }
 }
@@ -298,13 +297,14 @@ impl CheckResult {
         let task = (status != Status::Passed)
             .then(|| source.find_task(todo))
             .flatten();
+        let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
         let (asked, expected, got) = match failure {
-            Some(failure) => {
-                let (asked, expected, got) = failure.into_parts();
-                (Some(asked), Some(expected), Some(got))
-            }
-            None if status == Status::NotRun => (None, None, Some(NOT_RUN.to_owned())),
-            None => (None, None, None),
+            Some(Failure {
+                asked,
+                expected,
+                got,
+            }) => (Some(asked), Some(expected), Some(got)),
+            None => (None, None, not_run),
         };
         course::Check {
             todo: todo.to_owned(),
@@ -330,6 +330,7 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
     let (stop, stopped) = oneshot::channel();
     let (send, receive) = channel();
     let thread = std::thread::Builder::new().name(thread_name(number));
+    RUNNING.send_modify(|checks| *checks += 1);
     let thread = thread.spawn(move || {
         let runtime = build_runtime(number, paused);
         // The limit comes from outside, since the clock in here may be paused.
@@ -345,7 +346,8 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
         let _ = send.send(Event::Outcome(outcome));
         // Ends the tasks that the check has left, and with them their servers
         // and connections, so that the next check starts with a quiet process.
-        runtime.shutdown_timeout(GRACE);
+        drop(runtime);
+        RUNNING.send_modify(|checks| *checks -= 1);
         let _ = send.send(Event::Ended);
     });
     let result = match thread {
@@ -357,20 +359,17 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
 
 /// A panic of the check's threads is the cause of its failure, so it replaces
 /// what the check itself has observed.
-fn explained(result: CheckResult, number: usize, source: &Source) -> CheckResult {
+fn explained(mut result: CheckResult, number: usize, source: &Source) -> CheckResult {
     let of_this_check = |panic: &panics::Panic| {
         panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
     };
     let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
-    let explain = |failure: Failure| match panics::explain(&panics, source, failure.asked()) {
-        Some(explanation) => failure.with_got(explanation),
-        None => failure,
-    };
-    match result {
-        CheckResult::Failed(failure) => CheckResult::Failed(explain(failure)),
-        CheckResult::Hung(failure) => CheckResult::Hung(explain(failure)),
-        CheckResult::Passed | CheckResult::NotRun => result,
+    if let CheckResult::Failed(failure) | CheckResult::Hung(failure) = &mut result
+        && let Some(explanation) = panics::explain(&panics, source, failure.asked())
+    {
+        failure.set_got(&explanation);
     }
+    result
 }
 
 enum Event {
@@ -417,9 +416,8 @@ fn wait_for_result(
             );
         }
     };
-    // Twice as long as the shutdown may take; a thread that takes longer is left
-    // behind.
-    let _ = receive.recv_timeout(GRACE * 2);
+    // A thread whose tasks take longer to end is left behind.
+    let _ = starved::receive_within(receive, GRACE, starved::Processor::read);
     result
 }
 
@@ -427,6 +425,11 @@ fn hung(what: &str, limit: Duration, got: &str) -> CheckResult {
     let asked = match service::take_last_asked() {
         Some(request) => format!("{what}\nthe last request: {request}"),
         None => what.to_owned(),
+    };
+    let got = if memory::WAITS.swap(false, Ordering::Relaxed) {
+        "no measurement of memory: tasks of an earlier check are still running"
+    } else {
+        got
     };
     let expected = format!("an end within {} s", limit.as_secs_f32());
     CheckResult::Hung(Failure::new(asked, expected, got))

@@ -5,9 +5,8 @@
 //! port tells the service's log lines of one request from those of another.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tracing::Level;
 
@@ -47,7 +46,7 @@ struct LogLine {
     text: String,
 }
 
-static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
 
 /// Runs the server's end of a connection, so that its log lines and panics are
 /// known to be those of this client.
@@ -135,31 +134,30 @@ impl Trail {
                 Some(client) => client == self.client && line.number >= self.first_line,
                 None => (self.first_line..end).contains(&line.number),
             };
-            let lines: Vec<_> = seen.lines.iter().filter(belongs).collect();
-            paragraph(&lines)
+            let mut lines = vec!["the service's log of this request:".to_owned()];
+            lines.extend(
+                seen.lines
+                    .iter()
+                    .filter(belongs)
+                    .map(|line| line.text.clone()),
+            );
+            let more = lines.len().saturating_sub(1 + SHOWN);
+            if more > 0 {
+                lines.truncate(1 + SHOWN);
+                lines.push(format!("… and {more} more lines"));
+            }
+            if lines.len() == 1 {
+                return String::new();
+            }
+            lines.join("\n  ")
         })
     }
 }
 
-fn paragraph(lines: &[&LogLine]) -> String {
-    let mut text = String::new();
-    if !lines.is_empty() {
-        text.push_str("the service's log of this request:");
-    }
-    // Writing to a String does not fail.
-    for line in lines.iter().take(SHOWN) {
-        let _ = write!(text, "\n  {}", line.text);
-    }
-    if lines.len() > SHOWN {
-        let _ = write!(text, "\n  … and {} more lines", lines.len() - SHOWN);
-    }
-    text
-}
-
 fn seen<T>(change: impl FnOnce(&mut Seen) -> T) -> T {
-    change(lock(&SEEN).get_or_insert_default())
+    change(&mut lock(&SEEN))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

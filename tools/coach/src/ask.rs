@@ -7,6 +7,8 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::screen;
 use crate::trouble::Trouble;
 
+/// Where `marketsvc` listens unless it is told otherwise, as chapters write it.
+pub const ADDRESS: &str = "127.0.0.1:9090";
 /// How long a stream of rows may take, in seconds.
 const STREAM: u32 = 600;
 const SHORT: u32 = 30;
@@ -116,13 +118,12 @@ fn ask(seconds: u32, path: &str, options: &[&str]) -> Result<ExitCode, Trouble> 
 }
 
 /// Where the service listens, as a client has to write it.
-fn address() -> Result<String, Trouble> {
+///
+/// # Errors
+/// `MARKETSVC_ADDR` does not say (exit code 2).
+pub fn address() -> Result<String, Trouble> {
     let text = env::var("MARKETSVC_ADDR").unwrap_or_default();
-    let text = if text.is_empty() {
-        "127.0.0.1:9090"
-    } else {
-        &text
-    };
+    let text = if text.is_empty() { ADDRESS } else { &text };
     let needs = |what: &str| Trouble::usage(format!("MARKETSVC_ADDR is {text}: {what}"));
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(needs("it needs a host and a port, like 127.0.0.1:9090"));

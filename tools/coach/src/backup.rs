@@ -14,10 +14,12 @@
 //! second run out. The tests stop at every single operation of [`Disk`], and kill the
 //! real program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use course::{Side, Step};
 
 use crate::trouble::Trouble;
 
@@ -35,6 +37,8 @@ pub enum Op<'a> {
     RemoveFile(&'a Path),
     /// An empty folder.
     RemoveDir(&'a Path),
+    /// A folder of our own and all that is in it.
+    RemoveAll(&'a Path),
     /// Makes the names in a folder outlast a power failure, where the file system can
     /// do that.
     SyncDir(&'a Path),
@@ -62,6 +66,7 @@ impl Disk for RealDisk {
             Op::Rename(from, to) => fs::rename(from, to),
             Op::RemoveFile(file) => fs::remove_file(file),
             Op::RemoveDir(folder) => fs::remove_dir(folder),
+            Op::RemoveAll(folder) => fs::remove_dir_all(folder),
             Op::SyncDir(folder) => {
                 // Some file systems of WSL and of networks cannot, and lose nothing
                 // that they would otherwise keep.
@@ -79,6 +84,7 @@ fn run(disk: &mut impl Disk, op: &Op<'_>) -> io::Result<()> {
     | Op::Rename(_, path)
     | Op::RemoveFile(path)
     | Op::RemoveDir(path)
+    | Op::RemoveAll(path)
     | Op::SyncDir(path)) = *op;
     disk.run(op).map_err(|error| named(path, &error))
 }
@@ -89,16 +95,6 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 /// The files of a crate: their paths from its folder, and what they hold.
 pub type Tree = BTreeMap<PathBuf, Vec<u8>>;
-
-/// The crate that is to change.
-pub struct Place<'a> {
-    /// The project's folder.
-    pub root: &'a Path,
-    /// The step's folder name, which the backup bears.
-    pub slug: &'a str,
-    /// The crate's folder.
-    pub folder: &'a Path,
-}
 
 /// What [`replace`] did; the paths are relative to the crate's folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -138,7 +134,7 @@ impl Changes {
     }
 }
 
-/// Makes the crate hold the wanted files. Others are removed if it is to hold
+/// Makes the step's exercise hold the wanted files. Others are removed if it is to hold
 /// `exactly` these, and stay otherwise, unless they are in the way. If that changes
 /// anything, all of it is saved first, and `announce` is given the backup's name
 /// before the first file is touched; a crate without files needs no backup.
@@ -148,31 +144,33 @@ impl Changes {
 /// the text says how to get back what there was.
 pub fn replace(
     disk: &mut impl Disk,
-    place: &Place,
+    root: &Path,
+    step: &Step,
     wanted: &Tree,
     exactly: bool,
     date: &str,
     announce: impl FnOnce(&str),
 ) -> Result<Changes, Trouble> {
-    let found = scan(place.folder)?;
+    let folder = step.crate_folder(Side::Exercise);
+    let found = scan(&folder)?;
     let changes = Changes::new(&found, wanted, exactly);
     if changes.is_empty() {
         return Ok(changes);
     }
-    let backups = place.root.join(FOLDER);
+    let backups = root.join(FOLDER);
     let _lock = lock(disk, &backups)?;
     let work = backups.join(WORK);
-    let saved = save(disk, place, &found, date);
+    let saved = save(disk, root, &step.slug, &found, date);
     let saved = saved.map_err(|error| {
-        let _ = remove_all(disk, &work);
+        let _ = disk.run(&Op::RemoveAll(&work));
         unchanged(&error)
     })?;
     if let Some(name) = &saved {
         announce(name);
     }
-    let applied = apply(disk, place.folder, &found, wanted, &changes, &work);
+    let applied = apply(disk, &folder, &found, wanted, &changes, &work);
     // Only copies are left in there, and the next run removes them if we cannot.
-    let _ = remove_all(disk, &work);
+    let _ = disk.run(&Op::RemoveAll(&work));
     match (applied, saved) {
         (Ok(()), _) => Ok(changes),
         (Err(error), None) => Err(Trouble::environment(format!("stopped half-way: {error}"))),
@@ -256,13 +254,16 @@ fn lock(disk: &mut impl Disk, backups: &Path) -> Result<File, Trouble> {
 /// whose name it returns.
 fn save(
     disk: &mut impl Disk,
-    place: &Place,
+    root: &Path,
+    slug: &str,
     found: &Tree,
     date: &str,
 ) -> io::Result<Option<String>> {
-    let backups = place.root.join(FOLDER);
+    let backups = root.join(FOLDER);
     let work = backups.join(WORK);
-    remove_all(disk, &work)?;
+    if work.exists() {
+        run(disk, &Op::RemoveAll(&work))?;
+    }
     run(disk, &Op::CreateDir(&work))?;
     if found.is_empty() {
         return Ok(None);
@@ -273,20 +274,16 @@ fn save(
         create_parents(disk, &copy, file)?;
         run(disk, &Op::Write(&copy.join(file), bytes))?;
     }
-    for file in found.keys() {
-        for folder in file.ancestors().skip(1) {
-            run(disk, &Op::SyncDir(&copy.join(folder)))?;
-        }
-    }
-    let mut name = format!("{date}-{}", place.slug);
+    sync_folders(disk, &copy, found.keys())?;
+    let mut name = format!("{date}-{slug}");
     let mut number = 1;
     // Whatever has that name, be it a file or a broken link.
     while fs::symlink_metadata(backups.join(&name)).is_ok() {
         number += 1;
-        name = format!("{date}-{}-{number}", place.slug);
+        name = format!("{date}-{slug}-{number}");
     }
     run(disk, &Op::Rename(&copy, &backups.join(&name)))?;
-    for folder in [&backups, place.root] {
+    for folder in [&backups, root] {
         run(disk, &Op::SyncDir(folder))?;
     }
     Ok(Some(name))
@@ -321,17 +318,6 @@ fn apply(
     for file in &changes.removed {
         still_saved(file)?;
         run(disk, &Op::RemoveFile(&folder.join(file)))?;
-        // A folder that is empty now.
-        for inner in file
-            .ancestors()
-            .skip(1)
-            .filter(|inner| *inner != Path::new(""))
-        {
-            let inner = folder.join(inner);
-            if fs::read_dir(&inner).is_ok_and(|mut entries| entries.next().is_none()) {
-                run(disk, &Op::RemoveDir(&inner))?;
-            }
-        }
     }
     for file in &changes.written {
         let (new, path) = (work.join("new"), folder.join(file));
@@ -341,10 +327,18 @@ fn apply(
         remove_empty(disk, &path)?;
         run(disk, &Op::Rename(&new, &path))?;
     }
-    for file in changes.written.iter().chain(&changes.removed) {
-        for inner in file.ancestors().skip(1) {
-            run(disk, &Op::SyncDir(&folder.join(inner)))?;
-        }
+    sync_folders(disk, folder, changes.written.iter().chain(&changes.removed))
+}
+
+/// Makes the names of these files below `folder` outlast a power failure.
+fn sync_folders<'a>(
+    disk: &mut impl Disk,
+    folder: &Path,
+    files: impl Iterator<Item = &'a PathBuf>,
+) -> io::Result<()> {
+    let folders: BTreeSet<&Path> = files.flat_map(|file| file.ancestors().skip(1)).collect();
+    for inner in folders {
+        run(disk, &Op::SyncDir(&folder.join(inner)))?;
     }
     Ok(())
 }
@@ -369,19 +363,6 @@ fn remove_empty(disk: &mut impl Disk, folder: &Path) -> io::Result<()> {
         run(disk, &Op::RemoveDir(folder))?;
     }
     Ok(())
-}
-
-/// Removes a folder of our own and all that is in it, if there is one.
-fn remove_all(disk: &mut impl Disk, folder: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Ok(metadata) if metadata.is_dir() => {}
-        _ => return run(disk, &Op::RemoveFile(folder)),
-    }
-    for entry in fs::read_dir(folder)? {
-        remove_all(disk, &entry?.path())?;
-    }
-    run(disk, &Op::RemoveDir(folder))
 }
 
 #[cfg(test)]

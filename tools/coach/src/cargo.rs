@@ -1,17 +1,15 @@
 //! Cargo: what there is to build, and building a step's programs.
 
-use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 use std::{env, fs};
 
-use course::{Side, Step, tidy};
+use course::{Side, Step};
 use serde::Deserialize;
 
+use crate::messages::{CodeError, Message, Target, listen};
 use crate::project::Project;
 use crate::prune;
 use crate::screen;
@@ -26,29 +24,15 @@ pub enum Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// What cargo is asked for, without the package.
-    fn arguments(&self, package: &str) -> Vec<String> {
-        let words: &[&str] = match self {
-            Self::Check => &["test", "--no-run", "--test", "check"],
-            Self::Bin => &["build", "--bin", package],
-            Self::Example(name) => &["build", "--example", name],
+    /// What cargo is asked for, without the package, and the kind of that target: cargo
+    /// may build more of them.
+    fn arguments(&self, package: &str) -> (Vec<String>, &'static str) {
+        let (words, kind): (&[&str], _) = match self {
+            Self::Check => (&["test", "--no-run", "--test", "check"], "test"),
+            Self::Bin => (&["build", "--bin", package], "bin"),
+            Self::Example(name) => (&["build", "--example", name], "example"),
         };
-        words.iter().map(ToString::to_string).collect()
-    }
-
-    /// Whether this is the target asked for, or only one of its libraries.
-    fn is(&self, target: &Target) -> bool {
-        let kind = match self {
-            Self::Check => "test",
-            Self::Bin => "bin",
-            Self::Example(_) => "example",
-        };
-        target.kind.iter().any(|known| known == kind)
-            && match self {
-                Self::Check => target.name == "check",
-                Self::Bin => true,
-                Self::Example(name) => target.name == *name,
-            }
+        (words.iter().map(ToString::to_string).collect(), kind)
     }
 }
 
@@ -64,23 +48,11 @@ pub enum Built {
     Broken(Vec<CodeError>),
 }
 
-/// An error of the compiler in the step's code.
-#[derive(Debug, PartialEq, Eq)]
-pub struct CodeError {
-    /// Its first line, without the word `error`.
-    pub message: String,
-    /// As rustc shows it.
-    pub rendered: String,
-    /// The files in the step's folder that it points to, from the project's
-    /// folder, and the lines from 1: first where it is, then those of its notes.
-    pub places: Vec<(PathBuf, usize)>,
-}
-
 /// The part of `cargo metadata` that we read.
 #[derive(Deserialize)]
-struct Metadata {
+pub struct Metadata {
     packages: Vec<Package>,
-    target_directory: PathBuf,
+    pub target_directory: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -98,49 +70,6 @@ impl Package {
             _ => false,
         }
     }
-}
-
-/// A line of cargo's `--message-format=json`, with the members that we read.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    package_id: Option<String>,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-    #[serde(rename = "message")]
-    diagnostic: Option<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    message: String,
-    rendered: Option<String>,
-    #[serde(default)]
-    spans: Vec<Span>,
-    /// Its notes.
-    #[serde(default)]
-    children: Vec<Diagnostic>,
-}
-
-#[derive(Deserialize)]
-struct Span {
-    file_name: PathBuf,
-    line_start: usize,
-    is_primary: bool,
-    /// Where the macro was called that this came from.
-    expansion: Option<Box<Expansion>>,
-}
-
-#[derive(Deserialize)]
-struct Expansion {
-    span: Span,
 }
 
 /// Builds one of the step's programs. Warnings go to stderr as cargo shows them;
@@ -167,9 +96,10 @@ pub fn build(
                 project.short(&folder).display()
             ))
         })?;
+    let (arguments, kind) = wanted.arguments(&package.name);
     let mut command = cargo(project);
     command
-        .args(wanted.arguments(&package.name))
+        .args(arguments)
         .args(["-p", &package.name])
         .arg(if screen::coloured(&io::stderr()) {
             "--message-format=json-diagnostic-rendered-ansi"
@@ -185,51 +115,37 @@ pub fn build(
             command.args(["-p", &package.name]);
         }
     }
-    let (mut child, heard) = start(&mut command)?;
     let mut program = None;
-    let mut broken = BTreeSet::new();
     let mut errors = Vec::new();
     let mut warnings = String::new();
     let mut env_file = None;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-            // Cargo may pass on lines of other programs: not for us.
-            let Ok(message) = serde_json::from_str::<Message>(&line) else {
-                continue;
-            };
-            let ours = message.package_id.as_deref() == Some(&package.id);
-            match message.diagnostic {
-                Some(diagnostic) if message.reason == "compiler-message" => {
-                    let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
-                    if diagnostic.is_summary() {
-                    } else if let Some(file) = diagnostic.env_file() {
-                        env_file = Some(file);
-                    } else if !diagnostic.level.starts_with("error") {
-                        warnings.push_str(if ours { rendered } else { "" });
-                    } else if ours && !is_linker_missing(&diagnostic) {
-                        broken.insert(message.package_id.unwrap_or_default());
-                        errors.push(diagnostic.code_error(project, step));
-                    } else {
-                        eprint!("{rendered}");
-                    }
+    let success = messages(&mut command, |message| {
+        let ours = message.package_id.as_deref() == Some(&package.id);
+        match message.diagnostic {
+            Some(diagnostic) if message.reason == "compiler-message" => {
+                let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
+                if diagnostic.is_summary() {
+                } else if let Some(file) = diagnostic.env_file() {
+                    env_file = Some(file);
+                } else if !diagnostic.level.starts_with("error") {
+                    warnings.push_str(if ours { rendered } else { "" });
+                // A program that is missing on the machine is no mistake in the code.
+                } else if ours && !diagnostic.message.starts_with("linker `") {
+                    errors.push(diagnostic.code_error(project, step));
+                } else {
+                    eprint!("{rendered}");
                 }
-                _ => {
-                    let is_wanted = message.target.is_some_and(|target| wanted.is(&target));
-                    if ours && is_wanted && message.executable.is_some() {
-                        program = message.executable;
-                    }
+            }
+            _ => {
+                let is_wanted = |target: Target| target.kind.iter().any(|it| it == kind);
+                if ours && message.target.is_some_and(is_wanted) && message.executable.is_some() {
+                    program = message.executable;
                 }
             }
         }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    // All that cargo says comes before what we say.
-    let _ = heard.join();
+    })?;
     match program {
-        Some(program) if status.success() => {
+        Some(program) if success => {
             eprint!("{warnings}");
             if let Some(debug) = program.parent().and_then(Path::parent) {
                 prune::prune(debug, &program);
@@ -244,7 +160,7 @@ pub fn build(
              and cannot read {}\n{ENV_FILE_ADVICE}",
             env_file.unwrap_or_default()
         ))),
-        _ if broken.contains(&package.id) => Ok(Built::Broken(errors)),
+        _ if !errors.is_empty() => Ok(Built::Broken(errors)),
         _ => Err(Trouble::environment(
             "the build failed, and not for the step's code: see cargo's message above \
              (a missing C compiler, no network for the first build, a changed Cargo.toml)",
@@ -271,50 +187,44 @@ pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<Pa
     if release {
         command.arg("--release");
     }
-    let (mut child, heard) = start(&mut command)?;
     let mut program = None;
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-    {
-        let line = line.map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-        if let Ok(message) = serde_json::from_str::<Message>(&line)
-            && message
-                .target
-                .is_some_and(|target| bins.first() == Some(&&*target.name))
-            && message.executable.is_some()
-        {
+    let success = messages(&mut command, |message| {
+        let is_first = |target: Target| bins.first() == Some(&&*target.name);
+        if message.target.is_some_and(is_first) && message.executable.is_some() {
             program = message.executable;
         }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| Trouble::environment(format!("cargo: {error}")))?;
-    let _ = heard.join();
-    program.filter(|_| status.success()).ok_or_else(|| {
+    })?;
+    program.filter(|_| success).ok_or_else(|| {
         Trouble::environment(format!("{} could not be built: see above", bins.join(", ")))
     })
 }
 
-/// Starts a build whose messages come on stdout; the thread passes on what cargo
-/// says besides. Not `--quiet`: cargo would then wait for another cargo without a
-/// word.
-fn start(command: &mut Command) -> Result<(Child, thread::JoinHandle<()>), Trouble> {
-    let (stderr, writer) = io::pipe().map_err(|error| no_cargo(&error))?;
-    let child = command
+/// Runs a build whose messages come on stdout, and passes on what cargo says besides;
+/// whether it succeeded. Not `--quiet`: cargo would then wait for another cargo without
+/// a word.
+fn messages(command: &mut Command, mut hear: impl FnMut(Message)) -> Result<bool, Trouble> {
+    let mut child = command
         .args(["--color", "never"])
         .env("CARGO_TERM_QUIET", "false")
         .env("CARGO_TERM_VERBOSE", "false")
         .env("CARGO_TERM_PROGRESS_WHEN", "never")
         .stdout(Stdio::piped())
-        .stderr(writer)
+        .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| no_cargo(&error));
-    // The command holds the pipe's end too, and would keep it open.
-    command.stderr(Stdio::null());
-    Ok((child?, thread::spawn(|| listen(stderr))))
+        .map_err(|error| no_cargo(&error))?;
+    let stderr = child.stderr.take();
+    let heard = thread::spawn(|| stderr.map(listen));
+    let stdout = child.stdout.take().into_iter();
+    for line in stdout.flat_map(|it| BufReader::new(it).lines()) {
+        // Cargo may pass on lines of other programs: not for us.
+        if let Ok(message) = serde_json::from_str(&line.map_err(|error| no_cargo(&error))?) {
+            hear(message);
+        }
+    }
+    let status = child.wait().map_err(|error| no_cargo(&error))?;
+    // All that cargo says comes before what we say.
+    let _ = heard.join();
+    Ok(status.success())
 }
 
 /// What to do about a `.env` file that sqlx cannot read.
@@ -335,98 +245,12 @@ pub fn show_errors(errors: &[CodeError], all: bool) {
     }
 }
 
-/// How long cargo may wait for another cargo before that is worth a word.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
-
-/// Passes on what cargo says besides its JSON: that it waits for another cargo,
-/// the progress of a long build, and what went wrong besides the code.
-fn listen(stderr: impl Read) {
-    let mut compiled = 0;
-    let mut waits = None;
-    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        // Whatever comes next, the wait is over: the thread hears that this is gone.
-        drop(waits.take());
-        let status = line.trim_start().split(' ').next().unwrap_or_default();
-        match status {
-            "Blocking" => {
-                let (over, is_over) = mpsc::channel::<()>();
-                waits = Some(over);
-                thread::spawn(move || {
-                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
-                        eprintln!(
-                            "another cargo is building (an editor's, or one in a second \
-                             terminal): waiting for it"
-                        );
-                    }
-                });
-            }
-            "Compiling" => {
-                compiled += 1;
-                if compiled == 3 {
-                    eprintln!("building; the first time takes a minute or two");
-                }
-                if compiled >= 3 {
-                    eprintln!("{line}");
-                }
-            }
-            "Finished" => {}
-            _ if COUNTS.iter().any(|start| line.starts_with(start)) => {}
-            _ => eprintln!("{line}"),
-        }
-    }
-}
-
-/// What cargo adds to messages of the compiler, which have been shown.
-const COUNTS: [&str; 3] = [
-    "error: could not compile",
-    "warning: build failed",
-    "warning: `",
-];
-
-impl Diagnostic {
-    /// The file that sqlx cannot read, if that is the error.
-    fn env_file(&self) -> Option<String> {
-        let file = self.message.strip_prefix("error reading dotenv file ")?;
-        Some(file.trim_matches('"').to_owned())
-    }
-
-    fn is_summary(&self) -> bool {
-        self.message.starts_with("aborting due to")
-            || (self.level == "warning" && self.message.ends_with("emitted"))
-    }
-
-    /// What it says, and where in the step's folder. A span in a macro of somebody
-    /// else stands for the line that calls the macro.
-    fn code_error(&self, project: &Project, step: &Step) -> CodeError {
-        let mut spans: Vec<&Span> = self.spans.iter().collect();
-        spans.sort_by_key(|span| !span.is_primary);
-        spans.extend(self.children.iter().flat_map(|note| &note.spans));
-        let place = |span: &Span| {
-            let mut span = span;
-            loop {
-                // rustc names the files of workspace members from its root.
-                let file = tidy(&project.root.join(&span.file_name));
-                if file.starts_with(&step.folder) {
-                    return Some((project.short(&file).to_path_buf(), span.line_start));
-                }
-                span = &span.expansion.as_ref()?.span;
-            }
-        };
-        CodeError {
-            message: self.message.clone(),
-            rendered: self.rendered.clone().unwrap_or_default(),
-            places: spans.into_iter().filter_map(place).collect(),
-        }
-    }
-}
-
 /// The names of a crate's examples, in order.
 pub fn examples(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder.join("examples")) else {
-        return Vec::new();
-    };
+    let entries = fs::read_dir(folder.join("examples"));
     let mut names: Vec<String> = entries
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -437,12 +261,9 @@ pub fn examples(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A program that is missing on the machine is no mistake in the code.
-fn is_linker_missing(diagnostic: &Diagnostic) -> bool {
-    diagnostic.message.starts_with("linker `")
-}
-
-fn metadata(project: &Project) -> Result<Metadata, Trouble> {
+/// # Errors
+/// Cargo is missing or cannot read the workspace (exit code 3).
+pub fn metadata(project: &Project) -> Result<Metadata, Trouble> {
     let output = cargo(project)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .stderr(Stdio::inherit())

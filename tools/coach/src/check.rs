@@ -5,38 +5,44 @@
 //! chapter and the hints. `tools/coach/README.md` describes the object of
 //! `--json`, `tools/coach/check.schema.json` is its schema.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use course::{Check, Progress, Reread, Side, Step, Task, Verdict, ids, labelled, pages};
-use course::{regions, slashed, task_number};
+use clap::Args;
+use course::{Check, Progress, Side, Step, Verdict, ids, task_number};
 use serde::Serialize;
 
-use crate::cargo::{self, Built, CodeError};
+use crate::ask;
+use crate::cargo::{self, Built};
+use crate::errors;
 use crate::last::Last;
 use crate::markers::{self, Lost};
-use crate::project::Project;
+use crate::project::{Project, chosen};
 use crate::prose;
 use crate::screen;
 use crate::trouble::Trouble;
 
-/// What the learner asked for.
+#[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "the verb's flags")]
 pub struct Request {
-    /// Without it, the step whose folder we are in, else the current one.
-    pub step: Option<String>,
-    /// Only checks whose task or name contains this.
-    pub filter: Option<String>,
-    pub solution: bool,
-    /// One JSON object on stdout.
-    pub json: bool,
-    /// Beside a failure, the other checks are counted and not named.
-    pub brief: bool,
-    /// All errors of the compiler, not only the first.
-    pub all: bool,
+    /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
+    step: Option<String>,
+    /// Run only the checks whose name contains this
+    filter: Option<String>,
+    /// Check the solution instead of the exercise
+    #[arg(long)]
+    solution: bool,
+    /// One JSON object on stdout instead of text
+    #[arg(long)]
+    json: bool,
+    /// The first failure, and how many others; not their names
+    #[arg(long)]
+    brief: bool,
+    /// Show every error of the compiler; without it, the first in full
+    #[arg(long)]
+    all: bool,
 }
 
 /// The object of `--json`.
@@ -51,7 +57,7 @@ struct Report {
     passed: usize,
     failed: usize,
     checks: Vec<Check>,
-    errors: Vec<Error>,
+    errors: Vec<errors::Error>,
     now_works: Option<String>,
     r#try: Option<String>,
     next: Option<Next>,
@@ -66,21 +72,6 @@ enum Status {
     DoesNotCompile,
     /// The check program ended without a report.
     BrokeOff,
-}
-
-/// An error of the compiler.
-#[derive(Serialize)]
-struct Error {
-    message: String,
-    file: Option<String>,
-    line: Option<usize>,
-    /// The task that it leads to.
-    todo: Option<String>,
-    reread: Option<Reread>,
-    hint: Option<String>,
-    /// The task for people: `, in TODO(05.1): what to do`.
-    #[serde(skip)]
-    because: String,
 }
 
 #[derive(Serialize)]
@@ -110,11 +101,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         },
         None => project.current()?,
     };
-    let side = if request.solution {
-        Side::Solution
-    } else {
-        side.unwrap_or(Side::Exercise)
-    };
+    let side = chosen(request.solution, side);
     let mut report = Report {
         step: step.slug.clone(),
         side: side.to_string(),
@@ -140,7 +127,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         Built::Broken(mut errors) => {
             report.status = Status::DoesNotCompile;
             // What a task points to comes before what only follows from it.
-            errors.sort_by_key(|error| task_of(project, error).is_none());
+            errors.sort_by_key(|error| errors::task_of(project, error).is_none());
             cargo::show_errors(&errors, request.all);
             let changed = (side == Side::Exercise)
                 .then(|| last.notice(project, &step))
@@ -148,7 +135,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             let chapter = step.chapter_text();
             report.errors = errors
                 .into_iter()
-                .map(|error| lead(project, &step, &chapter, error, changed.as_ref(), &gone))
+                .map(|error| errors::lead(project, &step, &chapter, error, changed.as_ref(), &gone))
                 .collect();
         }
         Built::Program { program, target } => {
@@ -178,18 +165,14 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
         screen::print(&(text + "\n"));
     } else {
-        report.show(&step, whole, &gone);
+        report.show(&step, side, whole, &gone);
     }
     if report.status != Status::Passed {
         for task in &gone {
             eprintln!("\n{task}");
         }
     }
-    Ok(if report.status == Status::Passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(report.status != Status::Passed)))
 }
 
 /// A filter that selects no check would report "0 of 0 passed", which looks like
@@ -273,7 +256,10 @@ impl Report {
     fn what_next(&mut self, project: &Project, step: &Step) -> Result<(), Trouble> {
         let chapter = step.chapter();
         self.now_works = chapter.now_works;
-        self.r#try = chapter.try_by_hand.map(|line| at_our_address(&line));
+        self.r#try = chapter.try_by_hand.map(|line| match ask::address() {
+            Ok(address) => line.replace(ask::ADDRESS, &address),
+            Err(_) => line,
+        });
         self.next = project
             .steps()?
             .into_iter()
@@ -287,7 +273,7 @@ impl Report {
     }
 
     /// What is to be said besides what cargo and the check program have printed.
-    fn show(&self, step: &Step, whole: bool, lost: &[Lost]) {
+    fn show(&self, step: &Step, side: Side, whole: bool, lost: &[Lost]) {
         match self.status {
             Status::Passed if whole => self.show_success(),
             Status::DoesNotCompile => {
@@ -295,7 +281,7 @@ impl Report {
                     "\n{}: the {} does not compile; no check has run",
                     self.step, self.side
                 );
-                self.show_errors(step, lost.is_empty());
+                errors::show(&self.errors, step, side, lost.is_empty());
             }
             _ => {}
         }
@@ -321,76 +307,6 @@ impl Report {
         lines.push(format!("Compare with our solution: {}\n", self.diff));
         screen::print(&lines.join("\n"));
     }
-
-    /// For each task that errors lead to, where the first of them is and what to
-    /// read. An error that leads to none is only spoken of if all do, and to reset
-    /// is only advised if it is sure that the error is in no task.
-    fn show_errors(&self, step: &Step, has_all_markers: bool) {
-        let mut seen = Vec::new();
-        for error in &self.errors {
-            if seen.contains(&&error.todo) || (error.todo.is_none() && !seen.is_empty()) {
-                continue;
-            }
-            seen.push(&error.todo);
-            let (Some(file), Some(line)) = (&error.file, error.line) else {
-                continue;
-            };
-            eprintln!("  where     {file}:{line}{}", error.because);
-            let mut advice = String::new();
-            for (label, text) in [
-                ("read", error.reread.as_ref().map(ToString::to_string)),
-                ("hint", error.hint.clone()),
-            ] {
-                let _ = text.map(|text| labelled(&mut advice, label, &text));
-            }
-            eprint!("{advice}");
-            if error.message.contains(NO_CACHED_DATA) {
-                eprintln!("  sqlx      {}", ask_a_database(step, &self.side));
-            }
-            if error.todo.is_none() && self.side == "exercise" && has_all_markers {
-                let label = step.label();
-                eprintln!(
-                    "  compare   ./run.sh diff {label} shows what differs from our solution; \
-                     imports are yours to change\n  {:10}./run.sh reset {label} saves your work \
-                     and puts the exercise back",
-                    ""
-                );
-            }
-        }
-    }
-}
-
-/// What sqlx says of a query that it has no file for. Its advice does not fit a
-/// project with several crates.
-const NO_CACHED_DATA: &str = "there is no cached data for this query";
-
-/// The command that works here.
-fn ask_a_database(step: &Step, side: &str) -> String {
-    let (slug, label) = (&step.slug, step.label());
-    format!(
-        "this query is new: let the macro ask a database once, and write down what it learns:\n  \
-         {0:10}DATABASE_URL=sqlite://marketdb.sqlite SQLX_OFFLINE=false \\\n  \
-         {0:10}SQLX_OFFLINE_DIR=$PWD/steps/{slug}/{side}/.sqlx \\\n  \
-         {0:10}cargo build -q --workspace --bin step{label}-{side}\n  \
-         {0:10}(no marketdb.sqlite yet? ./run.sh run {label} --solution makes it)",
-        ""
-    )
-}
-
-/// Where the service listens unless it is told otherwise, as chapters write it.
-const ADDRESS: &str = "127.0.0.1:9090";
-
-/// A command line of a chapter for the service that the learner has started.
-fn at_our_address(line: &str) -> String {
-    let address = env::var("MARKETSVC_ADDR").unwrap_or_default();
-    let address = address
-        .replace("0.0.0.0:", "127.0.0.1:")
-        .replace("[::]:", "[::1]:");
-    // With port 0 the system picks the port.
-    if address.is_empty() || address.ends_with(":0") {
-        return line.to_owned();
-    }
-    line.replace(ADDRESS, &address)
 }
 
 /// Writes down what the check means for the learner's way.
@@ -417,68 +333,4 @@ fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
             progress.set_done(step, true);
         }
     });
-}
-
-/// The task in whose region an error or one of its notes is: id and title, and
-/// whether it is the error itself.
-fn task_of(project: &Project, error: &CodeError) -> Option<(String, String, bool)> {
-    error
-        .places
-        .iter()
-        .enumerate()
-        .find_map(|(index, (file, line))| {
-            let text = fs::read_to_string(project.root.join(file)).ok()?;
-            regions(&text)
-                .iter()
-                .find(|region| region.has_line(*line))
-                .map(|region| (region.id.to_owned(), region.title.to_owned(), index == 0))
-        })
-}
-
-/// Leads from an error to a task: the one in whose region it or one of its notes
-/// is, else the one in its file that has lost its markers, else the one that was
-/// changed last.
-fn lead(
-    project: &Project,
-    step: &Step,
-    chapter: &str,
-    error: CodeError,
-    changed: Option<&Task>,
-    lost: &[Lost],
-) -> Error {
-    let found = task_of(project, &error);
-    let (file, line) = error.places.into_iter().next().unzip();
-    let file = file.map(|file| slashed(&file));
-    let lost: Vec<&Lost> = lost
-        .iter()
-        .filter(|lost| Some(&lost.file) == file.as_ref())
-        .collect();
-    let (todo, because) = match (found, &lost[..], changed) {
-        (Some((id, title, true)), _, _) => (Some(id), format!(", in {title}")),
-        (Some((id, title, false)), _, _) => (Some(id), format!(", because of {title}")),
-        (None, [lost], _) => (
-            Some(lost.id.clone()),
-            format!(", where the markers of task {} are gone", lost.id),
-        ),
-        (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
-        (None, [], Some(task)) => (
-            Some(task.id.clone()),
-            format!(
-                "; you changed {}:{} last, TODO({}): {}",
-                task.file, task.line, task.id, task.what
-            ),
-        ),
-        (None, [], None) => (None, ", in what the step gave you".to_owned()),
-    };
-    Error {
-        message: error.message,
-        file,
-        line,
-        reread: todo
-            .as_deref()
-            .and_then(|todo| pages::reread(chapter, &step.readme(), todo)),
-        hint: todo.as_ref().map(|todo| format!("./run.sh hint {todo}")),
-        todo,
-        because,
-    }
 }

@@ -16,10 +16,7 @@ use crate::trouble::Trouble;
 /// # Errors
 /// No such step, or none is current (exit code 2).
 pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
-    let step = match step {
-        Some(text) => project.resolve(text)?.0,
-        None => project.current()?.0,
-    };
+    let (step, _) = project.named(step)?;
     Progress::update(&project.root, |progress| progress.set_current(&step));
     let progress = Progress::load(&project.root);
     let done = progress.is_done(&step);

@@ -1,23 +1,20 @@
 //! `clean`: gives back the space that building takes.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
-use crate::backup;
-use crate::machine;
+use crate::cargo;
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
 
-/// Removes what cargo has built, and says how much that was and what stays:
-/// progress, backups and databases are nobody's but the learner's.
+/// Removes what cargo has built: progress, backups and databases are nobody's but the
+/// learner's.
 ///
 /// # Errors
 /// The target folder is not the project's own (exit code 2), or something in
 /// it cannot be removed (exit code 3).
 pub fn clean(project: &Project) -> Result<(), Trouble> {
-    let target = machine::target_folder(project);
+    let target = cargo::metadata(project)?.target_directory;
     let shown = project.short(&target).display().to_string();
     if !target.is_dir() {
         screen::print(&format!("nothing to clean: there is no {shown}\n"));
@@ -33,48 +30,23 @@ pub fn clean(project: &Project) -> Result<(), Trouble> {
              to empty it: cargo clean"
         )));
     }
-    empty(&target)
-        .map_err(|error| Trouble::environment(format!("{shown}: {error}; run it again")))?;
-    let mut text = format!("removed what was built in {shown}\n");
-    let kept = kept(project);
-    if !kept.is_empty() {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "kept {}", kept.join(", "));
-    }
-    screen::print(&text);
-    Ok(())
-}
-
-/// What is in it goes; the folder may be a mount or a link.
-fn empty(folder: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
+    // What is in it goes; the folder may be a mount or a link.
+    let empty = || {
+        for entry in fs::read_dir(&target)? {
+            let path = entry?.path();
+            if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(path)?;
+            } else {
+                fs::remove_file(path)?;
+            }
         }
-    }
+        Ok(())
+    };
+    empty().map_err(|error: std::io::Error| {
+        Trouble::environment(format!("{shown}: {error}; run it again"))
+    })?;
+    screen::print(&format!(
+        "removed what was built in {shown}; progress, backups and databases stay\n"
+    ));
     Ok(())
-}
-
-/// The learner's own, as far as it is there.
-fn kept(project: &Project) -> Vec<String> {
-    let mut kept = Vec::new();
-    if project.root.join(".progress").exists() {
-        kept.push(".progress".to_owned());
-    }
-    if project.root.join(backup::FOLDER).exists() {
-        kept.push(format!("{}/", backup::FOLDER));
-    }
-    let mut databases: Vec<String> = fs::read_dir(&project.root)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".sqlite"))
-        .collect();
-    databases.sort_unstable();
-    kept.append(&mut databases);
-    kept
 }

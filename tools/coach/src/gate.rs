@@ -51,17 +51,14 @@ pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
             start.elapsed().as_secs()
         ));
         let counts = part.run(project)?;
-        if let Some(what) = counts.not_run {
-            not_run += " ";
-            not_run += what;
-        }
-        if counts.passed + counts.failed == 0 {
-            screen::print(&format!("-- {title}: not run\n"));
-        } else {
-            let verdict = if counts.failed == 0 { "ok" } else { "FAILED" };
-            let seconds = part_start.elapsed().as_secs();
-            screen::print(&format!("-- {title}: {verdict}, {seconds} s\n"));
-        }
+        not_run.extend(counts.not_run.map(|what| format!(" {what}")));
+        let verdict = match (counts.passed, counts.failed) {
+            (0, 0) => "not run",
+            (_, 0) => "ok",
+            _ => "FAILED",
+        };
+        let seconds = part_start.elapsed().as_secs();
+        screen::print(&format!("-- {title}: {verdict}, {seconds} s\n"));
         total.passed += counts.passed;
         total.failed += counts.failed;
     }
@@ -73,11 +70,7 @@ pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
         "{} passed, {} failed\n",
         total.passed, total.failed
     ));
-    Ok(if total.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(total.failed > 0)))
 }
 
 impl Part {

@@ -13,7 +13,7 @@ use course::pages::{self, LEVELS, Section};
 use course::{Progress, Side, Task, ids, task_number};
 
 use crate::last::Last;
-use crate::markers::{self, Lost};
+use crate::markers;
 use crate::project::Project;
 use crate::prose;
 use crate::screen;
@@ -50,7 +50,9 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     let tasks = step.tasks(&project.root, Side::Exercise);
     let gone = markers::lost(project, &step);
     let numbers = tasks.iter().filter_map(Task::number);
-    let first = numbers.chain(gone.iter().filter_map(Lost::number)).min();
+    let first = numbers
+        .chain(gone.iter().filter_map(|lost| lost.0.number()))
+        .min();
     let known = |number| hints.iter().any(|(task, _)| *task == number);
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
@@ -71,9 +73,13 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     let id = format!("{}.{number}", step.label());
     let Some((_, parts)) = hints.iter().find(|(task, _)| *task == number) else {
+        let ids = hints
+            .iter()
+            .map(|(task, _)| format!("{}.{task}", step.label()));
+        let ids = ids.collect::<Vec<_>>().join(", ");
         return Err(Trouble::usage(format!(
             "{shown_file} has no hints for {id}; it has them for {}",
-            join(hints.iter().map(|(task, _)| *task), step.label())
+            if ids.is_empty() { "no task" } else { &ids }
         )));
     };
     let before = progress.hint_level(&step, number).min(3);
@@ -96,7 +102,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         let _ = writeln!(out, "{id} {why}.");
     }
     let task = tasks.iter().find(|task| task.number() == Some(number));
-    let location = match gone.iter().find(|task| task.number() == Some(number)) {
+    let location = match gone.iter().find(|lost| lost.0.number() == Some(number)) {
         Some(lost) => lost.to_string(),
         None => task.map_or_else(|| format!("TODO({id})"), Task::location),
     };
@@ -139,13 +145,4 @@ fn for_the_mistake<'a>(
         };
         Some((name.as_str(), parts.iter().find(fits)?.text))
     })
-}
-
-fn join(numbers: impl Iterator<Item = u32>, step: &str) -> String {
-    let ids: Vec<String> = numbers.map(|number| format!("{step}.{number}")).collect();
-    if ids.is_empty() {
-        "no task".to_owned()
-    } else {
-        ids.join(", ")
-    }
 }

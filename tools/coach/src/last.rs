@@ -5,11 +5,9 @@
 //! Without the file, advice is only less exact.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use course::{Side, Step, Task, regions};
+use course::{Side, Step, Task, regions, slashed};
 use serde::{Deserialize, Serialize};
 
 use crate::project::Project;
@@ -21,9 +19,8 @@ const NAME: &str = ".progress-last";
 pub struct Last {
     /// The step's folder.
     step: String,
-    /// The tasks with a hash of what stood in their regions, the one changed last
-    /// at the end.
-    tasks: Vec<(String, u64)>,
+    /// The tasks with what stood in their regions, the one changed last at the end.
+    tasks: Vec<(String, String)>,
     /// The checks that failed: their task, as the check names it, and their name.
     pub failed: Vec<(String, String)>,
 }
@@ -42,30 +39,22 @@ impl Last {
     /// last, of those that are not as published.
     pub fn notice(&mut self, project: &Project, step: &Step) -> Option<Task> {
         self.step.clone_from(&step.slug);
-        let mut tasks: Vec<(Task, u64)> = step
-            .tasks(&project.root, Side::Exercise)
-            .into_iter()
-            .map(|task| {
-                let mut hash = DefaultHasher::new();
-                task.text.hash(&mut hash);
-                (task, hash.finish())
-            })
-            .collect();
+        let mut tasks = step.tasks(&project.root, Side::Exercise);
         // `None` is what has changed since the last check; those stay in their order.
-        let age = |task: &Task, hash: u64| {
-            let known = |it: &(String, u64)| it.0 == task.id && it.1 == hash;
+        let age = |task: &Task| {
+            let known = |it: &(String, String)| it.0 == task.id && it.1 == task.text;
             self.tasks.iter().rev().position(known)
         };
-        tasks.sort_by_key(|(task, hash)| Reverse(age(task, *hash).map_or(0, |age| age + 1)));
-        self.tasks = tasks
+        tasks.sort_by_key(|task| Reverse(age(task).map_or(0, |age| age + 1)));
+        let seen = tasks
             .iter()
-            .map(|(task, hash)| (task.id.clone(), *hash))
-            .collect();
+            .map(|task| (task.id.clone(), task.text.clone()));
+        self.tasks = seen.collect();
         let published = published(project, step);
-        tasks
-            .into_iter()
-            .map(|(task, _)| task)
-            .rfind(|task| published.get(&task.id) != Some(&task.text))
+        tasks.into_iter().rfind(|task| {
+            let same = |it: &Task| it.id == task.id && it.text == task.text;
+            !published.iter().any(same)
+        })
     }
 
     /// Keeps it for the next check.
@@ -76,12 +65,13 @@ impl Last {
     }
 }
 
-/// What stands in the regions of the published exercise.
-fn published(project: &Project, step: &Step) -> BTreeMap<String, String> {
+/// The tasks of the published exercise; none if it is not known how it was published.
+pub fn published(project: &Project, step: &Step) -> Vec<Task> {
+    let folder = step.crate_folder(Side::Exercise);
     let files = reset::as_published(project, step).unwrap_or_default();
-    files
-        .values()
-        .flat_map(|text| regions(text))
-        .map(|region| (region.id.to_owned(), region.text))
-        .collect()
+    let tasks = files.iter().flat_map(|(name, text)| {
+        let file = slashed(project.short(&folder.join(name)));
+        regions(&file, text)
+    });
+    tasks.collect()
 }

@@ -3,30 +3,19 @@
 use std::fmt::Write as _;
 use std::io;
 
-use course::Progress;
+use course::{Chapter, Progress, Step};
 
 use crate::project::Project;
 use crate::prose;
 use crate::screen;
 use crate::trouble::Trouble;
 
-struct Row {
-    label: String,
-    title: String,
-    minutes: Option<String>,
-    goal: String,
+struct Row<'a> {
+    step: &'a Step,
+    chapter: Chapter,
+    state: &'static str,
     done: bool,
     current: bool,
-}
-
-impl Row {
-    fn state(&self) -> &'static str {
-        match (self.done, self.current) {
-            (true, _) => "done",
-            (false, true) => "current",
-            (false, false) => "todo",
-        }
-    }
 }
 
 /// Prints each step's number, state, title and minutes, and below what it
@@ -38,47 +27,46 @@ pub fn list(project: &Project) -> Result<(), Trouble> {
     let steps = project.steps()?;
     let progress = Progress::load(&project.root);
     let current = progress.current(&steps);
-    let rows: Vec<Row> = steps
-        .iter()
-        .map(|step| {
-            let chapter = step.chapter();
-            Row {
-                label: step.label().to_owned(),
-                title: step.title(&chapter),
-                minutes: chapter.minutes,
-                goal: chapter.goal.unwrap_or_default(),
-                done: progress.is_done(step),
-                current: current == Some(step),
-            }
-        })
-        .collect();
-
+    let row = |step| {
+        let (done, current) = (progress.is_done(step), current == Some(step));
+        let state = match (done, current) {
+            (true, _) => "done",
+            (_, true) => "current",
+            _ => "todo",
+        };
+        let chapter = step.chapter();
+        Row {
+            step,
+            chapter,
+            state,
+            done,
+            current,
+        }
+    };
+    let rows: Vec<Row> = steps.iter().map(row).collect();
     let colour = screen::coloured(&io::stdout());
-    let titles = widest(rows.iter().map(|row| row.title.as_str()));
+    let title = |row: &Row| row.step.title(&row.chapter);
+    let width = rows.iter().map(|row| title(row).chars().count()).max();
+    let width = width.unwrap_or(0);
     let mut text = String::new();
     for row in &rows {
         let mark = if row.current { '>' } else { ' ' };
-        let state = row.state();
-        let minutes = row.minutes.as_ref().map(|it| format!("{it} min"));
+        let minutes = row.chapter.minutes.as_ref().map(|it| format!("{it} min"));
         let line = format!(
-            "{mark} {}  {state:7}  {:titles$}  {}",
-            row.label,
-            row.title,
+            "{mark} {}  {:7}  {:width$}  {}",
+            row.step.label(),
+            row.state,
+            title(row),
             minutes.unwrap_or_default()
         );
         let line = line.trim_end();
-        let code = match state {
-            _ if !colour => None,
-            "done" => Some("32"),
-            "current" => Some("1"),
-            _ => None,
+        let _ = match row.state {
+            "done" if colour => writeln!(text, "\x1b[32m{line}\x1b[0m"),
+            "current" if colour => writeln!(text, "\x1b[1m{line}\x1b[0m"),
+            _ => writeln!(text, "{line}"),
         };
-        let _ = match code {
-            Some(code) => writeln!(text, "\x1b[{code}m{line}\x1b[0m"),
-            None => writeln!(text, "{line}"),
-        };
-        if !row.goal.is_empty() {
-            let _ = writeln!(text, "      {}", prose::hanging(&row.goal, 6, colour));
+        if let Some(goal) = &row.chapter.goal {
+            let _ = writeln!(text, "      {}", prose::hanging(goal, 6, colour));
         }
     }
     text.push_str(&summary(&rows));
@@ -92,7 +80,7 @@ fn summary(rows: &[Row]) -> String {
     let mut text = format!("\n{} of {} steps done", rows.len() - open.len(), rows.len());
     let (least, most) = open
         .iter()
-        .filter_map(|row| minutes(row.minutes.as_deref()?))
+        .filter_map(|row| minutes(row.chapter.minutes.as_deref()?))
         .fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
     if least < most {
         let _ = write!(text, ", {least} to {most} minutes left");
@@ -106,9 +94,9 @@ fn summary(rows: &[Row]) -> String {
     let next = current.and_then(after).or(open.first().copied());
     let _ = match (current.map(|at| &rows[at]), next) {
         (Some(row), _) if !row.done => {
-            writeln!(text, "Go on with {}: ./run.sh check", row.label)
+            writeln!(text, "Go on with {}: ./run.sh check", row.step.label())
         }
-        (_, Some(next)) => writeln!(text, "Go on: ./run.sh checkout {}", next.label),
+        (_, Some(next)) => writeln!(text, "Go on: ./run.sh checkout {}", next.step.label()),
         (_, None) => Ok(()),
     };
     text
@@ -122,10 +110,6 @@ fn minutes(text: &str) -> Option<(u32, u32)> {
         .find_map(|word| text.split_once(word))
         .unwrap_or((text, text));
     Some((least.trim().parse().ok()?, most.trim().parse().ok()?))
-}
-
-fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
-    texts.map(|text| text.chars().count()).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -19,12 +19,13 @@ mod checkout;
 mod clean;
 mod diff;
 mod doctor;
+mod errors;
 mod gate;
 mod hint;
 mod last;
 mod list;
-mod machine;
 mod markers;
+mod messages;
 mod prefetch;
 mod project;
 mod prose;
@@ -80,37 +81,15 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Test { parts } => return gate::test(&project, &parts),
         Verb::List => list::list(&project)?,
         Verb::Checkout { step } => checkout::checkout(&project, step.as_deref())?,
-        Verb::Check {
-            step,
-            filter,
-            solution,
-            json,
-            brief,
-            all,
-        } => {
-            return check::check(
-                &project,
-                &check::Request {
-                    step,
-                    filter,
-                    solution,
-                    json,
-                    brief,
-                    all,
-                },
-            );
-        }
-        Verb::Watch { step, all } => {
-            return watch::watch(&project, &watch::Request { step, all });
-        }
+        Verb::Check(request) => return check::check(&project, &request),
+        Verb::Watch(request) => return watch::watch(&project, &request),
+        Verb::Trace(request) => return trace::trace(&project, &request),
         // `hint more` means the current step.
         Verb::Hint { target, more } => match target.as_deref() {
             Some("more") => return hint::hint(&project, None, true),
             target => return hint::hint(&project, target, more.is_some()),
         },
-        Verb::Diff { step, other, stat } => {
-            diff::diff(&project, step.as_deref(), other.as_deref(), stat)?;
-        }
+        Verb::Diff { step, other } => diff::diff(&project, step.as_deref(), other.as_deref())?,
         Verb::Reset { step } => reset::reset(&project, &step)?,
         Verb::Solve { step } => reset::keeper(&project).solve(&step)?,
         Verb::Restore { name, to } => {
@@ -119,22 +98,6 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,
-        Verb::Trace {
-            step,
-            program,
-            solution,
-            svg,
-        } => {
-            return trace::trace(
-                &project,
-                &trace::Request {
-                    step,
-                    name: program,
-                    solution,
-                    svg,
-                },
-            );
-        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,30 +3,17 @@
 
 use std::fmt;
 
-use course::{Side, Step, regions, slashed, task_number};
+use course::{Side, Step, Task};
 
+use crate::last;
 use crate::project::Project;
-use crate::reset;
 
 /// A task of the published exercise that the learner's exercise does not have.
-pub struct Lost {
-    /// `05.1`
-    pub id: String,
-    /// `TODO(05.1): what to do`
-    title: String,
-    /// The file in which it was, as one types it in the project's folder.
-    pub file: String,
-}
-
-impl Lost {
-    pub fn number(&self) -> Option<u32> {
-        task_number(&self.id)
-    }
-}
+pub struct Lost(pub Task);
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, title, file } = self;
+        let (Task { id, file, .. }, title) = (&self.0, self.0.title());
         write!(
             f,
             "the markers of task {id} are gone from {file}.\nThe coach finds a task by its two \
@@ -44,20 +31,12 @@ pub fn lost(project: &Project, step: &Step) -> Vec<Lost> {
             .iter()
             .any(|task| task.id == id && task.end > task.line)
     };
-    let folder = step.crate_folder(Side::Exercise);
-    let mut lost = Vec::new();
-    for (name, text) in reset::as_published(project, step).unwrap_or_default() {
-        let file = slashed(project.short(&folder.join(name)));
-        for region in regions(&text) {
-            if !is_there(region.id) {
-                lost.push(Lost {
-                    id: region.id.to_owned(),
-                    title: region.title.to_owned(),
-                    file: file.clone(),
-                });
-            }
-        }
-    }
-    lost.sort_by_key(Lost::number);
+    let published = last::published(project, step);
+    let mut lost: Vec<Lost> = published
+        .into_iter()
+        .filter(|task| !is_there(&task.id))
+        .map(Lost)
+        .collect();
+    lost.sort_by_key(|lost| lost.0.number());
     lost
 }

@@ -47,9 +47,7 @@ impl Project {
         })
     }
 
-    /// The step that a learner means by `5`, `05`, `05-engine`,
-    /// `05-engine/exercise` or a path that ends so; the side only where the
-    /// text names it.
+    /// The step that a learner means: see [`course::find`].
     ///
     /// # Errors
     /// No step fits; the text lists those there are (exit code 2).
@@ -80,6 +78,14 @@ impl Project {
             return Ok((self.resolve(step)?.0, Some(number)));
         }
         Ok((self.resolve(text)?.0, None))
+    }
+
+    /// As [`Project::resolve`], or [`Project::current`] if there is no text.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(&self, text: Option<&str>) -> Result<(Step, Option<Side>), Trouble> {
+        text.map_or_else(|| self.current(), |text| self.resolve(text))
     }
 
     /// The step to use when none is named: the one whose folder we are in, with
@@ -113,6 +119,15 @@ impl Project {
     /// A path as one types it in the project's folder.
     pub fn short<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+/// The solution if it is asked for, else the side that the step was named with.
+pub fn chosen(solution: bool, side: Option<Side>) -> Side {
+    if solution {
+        Side::Solution
+    } else {
+        side.unwrap_or(Side::Exercise)
     }
 }
 

@@ -6,10 +6,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use course::starter::{self, Files, Starter, package_names};
+use course::starter::{self, Files, Starter};
 use course::{Progress, Side, Step};
 
-use crate::backup::{self, Changes, Disk, FOLDER, Place, RealDisk, Tree};
+use crate::backup::{self, Changes, Disk, FOLDER, RealDisk, Tree};
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
@@ -136,15 +136,11 @@ impl<D: Disk> Keeper<'_, D> {
         what: &str,
     ) -> Result<(), Trouble> {
         let folder = step.crate_folder(Side::Exercise);
-        let place = Place {
-            root: &self.project.root,
-            slug: &step.slug,
-            folder: &folder,
-        };
         let say = &mut self.say;
         let changes = backup::replace(
             &mut self.disk,
-            &place,
+            &self.project.root,
+            step,
             wanted,
             exactly,
             &self.date,
@@ -178,13 +174,10 @@ fn list(project: &Project) -> Result<String, Trouble> {
     let Some(newest) = names.last() else {
         return Ok("no backups yet: reset, solve and restore make them\n".into());
     };
-    let mut text = String::new();
-    for name in names.iter().rev() {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{name}");
-    }
-    let _ = writeln!(text, "\nTo have one back: ./run.sh restore {newest}");
-    Ok(text)
+    let all: String = names.iter().rev().flat_map(|name| [name, "\n"]).collect();
+    Ok(format!(
+        "{all}\nTo have one back: ./run.sh restore {newest}\n"
+    ))
 }
 
 /// The step that a backup's name speaks of, `2026-11-21_225500-05-engine-2`.
@@ -208,14 +201,12 @@ fn step_of(steps: &[Step], name: &str) -> Option<Step> {
 /// `("step05", "step06")` if the backup was made when the step had another
 /// number.
 fn renumbered(backup: &Tree, step: &Step) -> Option<(String, String)> {
-    let manifest = step.crate_folder(Side::Solution).join("Cargo.toml");
-    let (new, _) = package_names(&fs::read_to_string(manifest).ok()?)?;
-    let new = new.strip_suffix("-exercise")?;
+    let new = format!("step{}", step.label());
     let old = str::from_utf8(backup.get(Path::new("Cargo.toml"))?).ok()?;
     let old = old
         .lines()
         .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix("-exercise\""))?;
-    (old != new).then(|| (old.to_owned(), new.to_owned()))
+    (old != new).then(|| (old.to_owned(), new))
 }
 
 /// Two packages of one name would keep cargo from building anything, and the
@@ -263,8 +254,7 @@ fn damaged(what: &str) -> Trouble {
     ))
 }
 
-/// The solution's files that the exercise has, too, under the exercise's
-/// package name.
+/// The solution's files that the exercise has, too, as the exercise has them.
 fn solution(project: &Project, step: &Step, starter: &Starter) -> Result<Files, Trouble> {
     let folder = step.crate_folder(Side::Solution);
     let mut files = Files::new();
@@ -272,15 +262,7 @@ fn solution(project: &Project, step: &Step, starter: &Starter) -> Result<Files, 
         let path = folder.join(name);
         let text = fs::read_to_string(&path)
             .map_err(|error| damaged(&format!("{}: {error}", project.short(&path).display())))?;
-        files.insert(name.to_owned(), text);
-    }
-    let names = files.get("Cargo.toml").and_then(|text| package_names(text));
-    let Some((exercise, solution)) = names else {
-        let folder = project.short(&folder).display();
-        return Err(damaged(&format!("{folder}/Cargo.toml names no package")));
-    };
-    for text in files.values_mut() {
-        *text = text.replace(&solution, &exercise);
+        files.insert(name.to_owned(), step.as_exercise(&text));
     }
     Ok(files)
 }
@@ -306,6 +288,7 @@ fn report(changes: &Changes, folder: &Path, what: &str) -> String {
     ] {
         for file in files {
             let note = if word == "kept" { " (yours alone)" } else { "" };
+            // Writing into a String cannot fail.
             let _ = writeln!(text, "{word:9} {}{note}", file.display());
         }
     }

@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use course::Side;
-
 use crate::ask::quoted;
 use crate::cargo::{self, Built, Wanted};
-use crate::project::Project;
+use crate::project::{Project, chosen};
 use crate::trouble::Trouble;
 
 /// Builds and starts the finished service with these arguments; or, where the first
@@ -52,11 +50,7 @@ fn run_step(
     solution |= ours.iter().any(|word| word == "--solution");
     ours.retain(|word: &String| word != "--solution");
     ours.extend(theirs);
-    let side = if solution {
-        Side::Solution
-    } else {
-        side.unwrap_or(Side::Exercise)
-    };
+    let side = chosen(solution, side);
     if release {
         return Err(Trouble::usage(
             "--release is for the finished service: ./run.sh run --release",

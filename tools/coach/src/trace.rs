@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
-use course::{Side, Step};
+use clap::Args;
+use course::Step;
 
 use crate::cargo::{self, Built, Wanted};
-use crate::project::Project;
+use crate::project::{Project, chosen};
 use crate::trouble::Trouble;
 
 /// The same as `timeline::TEXT` and `timeline::SVG`; our tests draw, so they find
@@ -22,14 +23,18 @@ const SVG: &str = "MARKETSVC_TIMELINE_SVG";
 /// The example that is meant where no name is given.
 const USUAL: &str = "trace";
 
-/// What the learner asked for.
+#[derive(Args)]
 pub struct Request {
-    pub step: String,
-    /// A program of the step; without it, its example `trace`.
-    pub name: Option<String>,
-    pub solution: bool,
-    /// Where to put the picture; without it, `trace/` in cargo's target folder.
-    pub svg: Option<PathBuf>,
+    /// 4, 04, 04-orders-total or steps/04-orders-total
+    step: String,
+    /// A program of the step; without it, the usual one
+    program: Option<String>,
+    /// Our solution instead of the exercise
+    #[arg(long)]
+    solution: bool,
+    /// Where to put the picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// Runs the program and draws it: as text on stdout, and as a picture whose
@@ -41,13 +46,9 @@ pub struct Request {
 /// missing, or fails for another reason than the step's code (exit code 3).
 pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
     let (step, side) = project.resolve(&request.step)?;
-    let side = if request.solution {
-        Side::Solution
-    } else {
-        side.unwrap_or(Side::Exercise)
-    };
+    let side = chosen(request.solution, side);
     let folder = step.crate_folder(side);
-    let name = request.name.as_deref();
+    let name = request.program.as_deref();
     let example = name.unwrap_or(USUAL);
     let examples = cargo::examples(&folder);
     let wanted = if examples.iter().any(|known| known == example) {
@@ -56,7 +57,11 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         // A crate without examples whose program is linked with the timeline.
         Wanted::Bin
     } else {
-        return Err(no_such(&step, example, &examples));
+        return Err(Trouble::usage(format!(
+            "{} has no program \"{example}\"; it has: {}",
+            step.slug,
+            examples.join(", ")
+        )));
     };
     if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
         return Err(Trouble::usage(format!(
@@ -118,12 +123,4 @@ fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf,
 fn depends_on_timeline(folder: &Path) -> bool {
     fs::read_to_string(folder.join("Cargo.toml"))
         .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")))
-}
-
-fn no_such(step: &Step, name: &str, known: &[String]) -> Trouble {
-    Trouble::usage(format!(
-        "{} has no program \"{name}\"; it has: {}",
-        step.slug,
-        known.join(", ")
-    ))
 }

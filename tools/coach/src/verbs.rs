@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
-use crate::gate;
+use crate::{check, gate, trace, watch};
 
 #[derive(Parser)]
 #[command(
@@ -138,35 +138,12 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --all       every error of the compiler, not only the first\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
     )]
-    Check {
-        /// 5, 05, 05-engine, steps/05-engine/exercise, or a task: 05.2
-        step: Option<String>,
-        /// Run only the checks whose name contains this
-        filter: Option<String>,
-        /// Check the solution instead of the exercise
-        #[arg(long)]
-        solution: bool,
-        /// One JSON object on stdout instead of text
-        #[arg(long)]
-        json: bool,
-        /// The first failure, and how many others; not their names
-        #[arg(long)]
-        brief: bool,
-        /// Show every error of the compiler; without it, the first in full
-        #[arg(long)]
-        all: bool,
-    },
+    Check(check::Request),
     /// Check a step now and after every save, with keys for hint, diff and next step
     #[command(
         after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
     )]
-    Watch {
-        /// 5, 05, 05-engine or steps/05-engine
-        step: Option<String>,
-        /// Show every error of the compiler; without it, the first in full
-        #[arg(long)]
-        all: bool,
-    },
+    Watch(watch::Request),
     /// Help with a task: a nudge, then a pointer, then nearly the answer
     #[command(
         after_help = "Examples:\n  ./run.sh hint            the task that failed first at the last check\n  ./run.sh hint more       the next level for it\n  ./run.sh hint 05.2       a certain task\n  ./run.sh hint 05.2 more\n\nWithout `more` it shows again the last hint that you have seen."
@@ -180,16 +157,13 @@ pub enum Verb {
     },
     /// A patch from your exercise to the solution, or from one solution to another
     #[command(
-        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 05 --stat         how much that is, for each file and task\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution"
+        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution; --stat counts its lines"
     )]
     Diff {
         /// 5, 05, 05-engine or steps/05-engine; without it, the current step
         step: Option<String>,
         /// Compare the two steps' solutions
         other: Option<String>,
-        /// Only how many lines are added and removed, per file and task
-        #[arg(long)]
-        stat: bool,
     },
     /// Put a step's exercise back as it was published; yours is saved first
     #[command(
@@ -222,18 +196,7 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, as you have written it\n  ./run.sh trace 01 tasks --solution      ours\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nThe picture goes to target/trace/ where no file is named. Steps 01, 04, 05 and 07 have programs to trace."
     )]
-    Trace {
-        /// 4, 04, 04-orders-total or steps/04-orders-total
-        step: String,
-        /// A program of the step; without it, the usual one
-        program: Option<String>,
-        /// Our solution instead of the exercise
-        #[arg(long)]
-        solution: bool,
-        /// Where to put the picture
-        #[arg(long, value_name = "FILE")]
-        svg: Option<PathBuf>,
-    },
+    Trace(trace::Request),
     /// Every check of the project, as CI runs them, or some parts
     #[command(after_help = "Examples:\n  ./run.sh test\n  ./run.sh test format clippy")]
     Test {

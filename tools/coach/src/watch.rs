@@ -13,22 +13,24 @@ use std::env;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::Instant;
 
+use clap::Args;
 use course::{Side, Step};
 
 use crate::project::Project;
 use crate::trouble::Trouble;
-use run::{Capped, Run};
+use run::Run;
 use terminal::{Key, Screen};
 
-/// What the learner asked for.
+#[derive(Args)]
 pub struct Request {
-    /// Without it, the step that `check` would take.
-    pub step: Option<String>,
-    /// Show every error of the compiler.
-    pub all: bool,
+    /// 5, 05, 05-engine or steps/05-engine
+    step: Option<String>,
+    /// Show every error of the compiler; without it, the first in full
+    #[arg(long)]
+    all: bool,
 }
 
 /// What happens.
@@ -37,12 +39,13 @@ enum Event {
     Saved(Vec<String>),
     /// A run has printed this.
     Output(u64, Vec<u8>),
-    /// A run is over, and this is left to show of its output.
-    Ended(u64, Option<ExitStatus>, Vec<u8>),
+    /// A run is over.
+    Ended(u64, Option<ExitStatus>),
     Key(Key),
     /// To end with this exit code.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "without signals"))]
     Quit(u8),
+    /// Ctrl-Z.
+    Suspend,
     /// We go on after a stop.
     #[cfg_attr(not(unix), expect(dead_code, reason = "without signals"))]
     Resumed,
@@ -56,10 +59,7 @@ enum Event {
 /// An unknown step (exit code 2); the exercise is not there, or the check
 /// cannot be started (exit code 3).
 pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
-    let (step, side) = match &request.step {
-        Some(text) => project.resolve(text)?,
-        None => project.current()?,
-    };
+    let (step, side) = project.named(request.step.as_deref())?;
     let side = side.unwrap_or(Side::Exercise);
     let coach = env::current_exe()
         .map_err(|error| Trouble::environment(format!("the coach's own program: {error}")))?;
@@ -67,7 +67,8 @@ pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     std::fs::read_dir(&folder).map_err(|error| {
         Trouble::environment(format!("{}: {error}", project.short(&folder).display()))
     })?;
-    let (sender, events) = mpsc::channel();
+    // A terminal that is slower than what a run prints holds the run up, as anywhere.
+    let (sender, events) = mpsc::sync_channel(16);
     pass_on_signals(&sender)?;
     let mut watch = Watch {
         project,
@@ -116,7 +117,7 @@ struct Watch<'a> {
     hinted: bool,
     /// After Ctrl-Z: whether a run was in progress.
     suspended: Option<bool>,
-    sender: Sender<Event>,
+    sender: SyncSender<Event>,
 }
 
 impl Watch<'_> {
@@ -128,16 +129,16 @@ impl Watch<'_> {
         // We hold a sender ourselves: there is always another event.
         for event in events {
             match event {
+                // Also what a run that has ended printed last.
                 Event::Output(run, bytes) => {
-                    if self.run.as_ref().is_some_and(|current| current.id == run) {
+                    if run == self.runs {
                         self.screen.raw(&bytes)?;
                     }
                     continue;
                 }
-                Event::Ended(run, status, rest) => {
-                    if let Some(ended) = self.run.take_if(|current| current.id == run) {
-                        self.screen.raw(&rest)?;
-                        self.verdict(ended.id, status)?;
+                Event::Ended(run, status) => {
+                    if self.run.take_if(|current| current.id == run).is_some() {
+                        self.verdict(run, status)?;
                     }
                     continue;
                 }
@@ -155,17 +156,18 @@ impl Watch<'_> {
             match event {
                 Event::Saved(files) => {
                     self.stop("a newer save")?;
-                    self.start(&format!(", changed: {}", some_of(&files)))?;
+                    self.start(&format!(", changed: {}", files.join(", ")))?;
                 }
                 Event::Resumed => self.screen.take_back(),
-                Event::Quit(code) => return self.quit(code),
-                Event::Key(Key::Quit) => return self.quit(0),
-                Event::Key(Key::Interrupt) => return self.quit(130),
+                Event::Quit(code) => {
+                    self.stop("the watch ends")?;
+                    return Ok(code);
+                }
                 Event::Key(Key::Again) => {
                     self.stop("to run again")?;
                     self.start(", asked for")?;
                 }
-                Event::Key(Key::Suspend) => self.suspend()?,
+                Event::Suspend => self.suspend()?,
                 Event::Key(Key::Next) if self.passed && self.run.is_none() => self.advance()?,
                 Event::Key(key) => self.show(key)?,
                 Event::Output(..) | Event::Ended(..) => {}
@@ -205,11 +207,6 @@ impl Watch<'_> {
             .line("2", &format!("---- run {} stopped: {reason} ----", run.id))
     }
 
-    fn quit(&mut self, code: u8) -> io::Result<u8> {
-        self.stop("the watch ends")?;
-        Ok(code)
-    }
-
     /// Gives the terminal back and stops us, and with us what has started us and waits
     /// (`cargo coach`), as Ctrl-Z does. The next event is that somebody lets us go on.
     fn suspend(&mut self) -> io::Result<()> {
@@ -245,7 +242,7 @@ impl Watch<'_> {
             .arg(&self.project.root)
             .args(arguments)
             .stdin(Stdio::null());
-        if self.screen.coloured() {
+        if self.screen.coloured {
             command.env("CLICOLOR_FORCE", "1");
         }
         command
@@ -268,7 +265,7 @@ impl Watch<'_> {
 
     /// What can be done now.
     fn prompt(&mut self) -> io::Result<()> {
-        if !self.screen.has_keys() {
+        if !self.screen.keys {
             return self.screen.line("2", "waiting for a save");
         }
         let next = match self.next_step() {
@@ -321,12 +318,8 @@ impl Watch<'_> {
         let title = format!("---- ./run.sh {} ----", arguments.join(" "));
         self.screen.line("1", &title)?;
         let output = self.verb(arguments).output()?;
-        for bytes in [output.stdout, output.stderr] {
-            let mut capped = Capped::default();
-            self.screen.raw(capped.push(&bytes))?;
-            self.screen.raw(&capped.finish())?;
-        }
-        Ok(())
+        self.screen.raw(&output.stdout)?;
+        self.screen.raw(&output.stderr)
     }
 
     fn next_step(&self) -> Option<Step> {
@@ -349,18 +342,9 @@ impl Watch<'_> {
     }
 }
 
-/// Three names at most, and how many more there are.
-fn some_of(files: &[String]) -> String {
-    let named = files.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    match files.len().saturating_sub(3) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
-}
-
 /// Turns signals into events.
 #[cfg(unix)]
-fn pass_on_signals(events: &Sender<Event>) -> Result<(), Trouble> {
+fn pass_on_signals(events: &SyncSender<Event>) -> Result<(), Trouble> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])
         .map_err(|error| Trouble::environment(format!("signals: {error}")))?;
@@ -380,18 +364,6 @@ fn pass_on_signals(events: &Sender<Event>) -> Result<(), Trouble> {
 
 /// Ctrl-C is a key, or ends us as the system does it.
 #[cfg(not(unix))]
-fn pass_on_signals(_: &Sender<Event>) -> Result<(), Trouble> {
+fn pass_on_signals(_: &SyncSender<Event>) -> Result<(), Trouble> {
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_files_are_named() {
-        let files: Vec<String> = ["a", "b", "c", "d", "e"].map(String::from).into();
-        assert_eq!(some_of(&files[..1]), "a");
-        assert_eq!(some_of(&files), "a, b, c and 2 more");
-    }
 }

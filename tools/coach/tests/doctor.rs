@@ -1,5 +1,5 @@
 //! `doctor`, with each fault put there first: programs that are missing or
-//! fake, folders that are files, a port that is taken, a file from the future.
+//! fake, folders that are files, a port that is taken.
 
 mod support;
 
@@ -9,7 +9,6 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
 use support::{Project, outcome};
 
@@ -25,11 +24,6 @@ impl Patient {
             project: Project::new(),
             bin: tempfile::tempdir().unwrap(),
         };
-        let manifest = patient.project.read("Cargo.toml");
-        patient.project.write(
-            "Cargo.toml",
-            &format!("{manifest}[workspace.package]\nrust-version = \"1.94\"\n"),
-        );
         for name in [
             "as", "awk", "bash", "cargo", "cat", "cc", "dirname", "env", "ld", "mount", "rm",
             "rustc", "sed", "sh", "uname", "xcrun",
@@ -41,7 +35,6 @@ impl Patient {
         for name in ["curl", "git", "jq", "sqlite3"] {
             patient.fake(name, &format!("echo {name} 1.0"));
         }
-        patient.disk("99000000");
         patient
     }
 
@@ -54,14 +47,6 @@ impl Patient {
 
     fn remove(&self, name: &str) {
         fs::remove_file(self.bin.path().join(name)).unwrap();
-    }
-
-    /// What `df` says is free.
-    fn disk(&self, blocks: &str) {
-        self.fake(
-            "df",
-            &format!("echo Filesystem\necho '/dev/fake disk 999 1 {blocks} 1% /'"),
-        );
     }
 
     fn command(&self, program: PathBuf) -> Command {
@@ -120,21 +105,7 @@ fn a_healthy_machine_is_0_also_with_warnings() {
 }
 
 #[test]
-fn a_toolchain_that_is_old_or_not_there() {
-    let patient = Patient::new();
-    let rustc = real("rustc").unwrap();
-    patient.fake(
-        "rustc",
-        &format!(
-            "if [ \"$1\" = --version ]; then echo 'rustc 1.93.1 (old)'; \
-             else exec '{}' \"$@\"; fi",
-            rustc.display()
-        ),
-    );
-    let found = "rustc 1.93.1 (old); 1.94 or later is needed";
-    let table = Patient::finds(&mut patient.coach(), "rustc", found);
-    assert!(table.contains("-> rustup update stable"), "{table}");
-
+fn a_toolchain_that_is_not_there() {
     let patient = Patient::new();
     patient.remove("cargo");
     let (code, table, _) = outcome(&patient.coach().output().unwrap());
@@ -162,15 +133,9 @@ fn compilers_that_are_missing_or_make_nothing_that_runs() {
         "what broken-cc makes does not run",
     );
 
-    // Without cc there is no linker for Rust either.
     patient.fake("cc", "echo 'ld: error: library not found' >&2; exit 1");
-    let (code, table, _) = outcome(&patient.coach().output().unwrap());
-    assert_eq!(code, Some(3));
-    let fixes: Vec<&str> = table.lines().filter(|it| it.starts_with("FIX")).collect();
-    assert_eq!(fixes.len(), 2, "{table}");
-    assert!(fixes[0].contains("C compiler"), "{table}");
-    assert!(fixes[0].contains("ld: error: library not found"), "{table}");
-    assert!(fixes[1].contains("linker"), "{table}");
+    let found = "ld: error: library not found";
+    Patient::finds(&mut patient.coach(), "C compiler", found);
 }
 
 #[test]
@@ -196,13 +161,7 @@ fn a_port_that_is_taken_or_not_named() {
 #[test]
 fn folders_that_cannot_be_written_to() {
     let patient = Patient::new();
-    // A file where a folder should be: no user can write below it.
     patient.project.write("file", "");
-    let below = patient.project.path("file/target");
-    let mut command = patient.coach();
-    command.env("CARGO_TARGET_DIR", below);
-    Patient::finds(&mut command, "target folder", "file is not a folder");
-
     for (url, found) in [
         ("sqlite://none/market.sqlite", "there is no folder"),
         ("sqlite://file/market.sqlite", "there is no folder"),
@@ -221,28 +180,8 @@ fn folders_that_cannot_be_written_to() {
 }
 
 #[test]
-fn a_full_disk_a_clock_that_is_behind_and_no_curl() {
+fn no_curl() {
     let patient = Patient::new();
-    patient.disk("1000000");
-    Patient::finds(&mut patient.coach(), "disk", "1.0 GB free");
-    // Less is enough where much has been built.
-    fs::create_dir_all(patient.project.path("target/debug/deps")).unwrap();
-    assert_eq!(patient.coach().output().unwrap().status.code(), Some(0));
-    patient.disk("100000");
-    Patient::finds(&mut patient.coach(), "disk", "102.4 MB free");
-    patient.disk("99000000");
-
-    let file = "steps/05-engine/check.rs";
-    let open = fs::File::options()
-        .append(true)
-        .open(patient.project.path(file))
-        .unwrap();
-    open.set_modified(SystemTime::now() + Duration::from_hours(100))
-        .unwrap();
-    let table = Patient::finds(&mut patient.coach(), "clock", file);
-    assert!(table.contains("-> set the clock"), "{table}");
-    open.set_modified(SystemTime::now()).unwrap();
-
     patient.remove("curl");
     Patient::finds(&mut patient.coach(), "curl", "curl was not found");
 }

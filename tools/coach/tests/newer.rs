@@ -65,7 +65,7 @@ fn release(publisher: &Path, project: &Project) {
             );
         }
     }
-    project.publish_in("release", "06-engine", "step06");
+    project.publish_in("release", "06-engine");
     fs::copy(
         project.path("release/steps/06-engine/starter.patch"),
         publisher.join("steps/06-engine/starter.patch"),

@@ -169,17 +169,12 @@ fn progress_is_never_in_the_way() {
     let mine = "\u{feff}# mine\r\ngone done\r\n05-engine note=x  # half\r\n\r\n???";
     project.write(".progress", mine);
     run(&project, &["checkout", "05"]);
-    assert_eq!(
-        project.read(".progress"),
-        mine.replace("note=x", "note=x current")
-    );
+    let ours = "# mine\ngone done\n05-engine note=x current  # half\n\n???\n";
+    assert_eq!(project.read(".progress"), ours);
     assert_eq!(run(&project, &["check", "08"]).0, Some(0));
     assert_eq!(
         project.read(".progress"),
-        format!(
-            "{}\r\ntyped-rows done\r\n",
-            mine.replace("note=x", "note=x current")
-        )
+        format!("{ours}typed-rows done\n")
     );
     // A link stays one.
     fs::rename(project.path(".progress"), project.path("elsewhere")).unwrap();
@@ -328,7 +323,7 @@ fn every_verb_keeps_to_the_exit_codes() {
     project.write("steps/05-engine/hints.md", HINTS);
     // A folder where the file with the hints should be.
     fs::create_dir(project.path("steps/08-typed-rows/hints.md")).unwrap();
-    let cases: [(&[&str], i32); 36] = [
+    let cases: [(&[&str], i32); 35] = [
         (&["list"], 0),
         (&["list", "05"], 2),
         (&["list", "--nonsense"], 2),
@@ -359,7 +354,6 @@ fn every_verb_keeps_to_the_exit_codes() {
         (&["hint", "08"], 3),
         (&["diff"], 0),
         (&["diff", "05", "08"], 0),
-        (&["diff", "05", "--stat"], 0),
         (&["diff", "07"], 2),
         (&["diff", "05", "07"], 2),
         (&["help"], 0),

@@ -6,34 +6,22 @@ use serde_json::{Value, json};
 use crate::{Format, MORE_ITEMS, expect_list, expect_problem, malformed_ids_400};
 
 /// `GET /api/customers`: a JSON array of `{id, name, address_id}`, by id.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn customers_flat(service: &Service, database: &Database) -> Outcome {
     customers(service, database, Shape::Flat, Format::Array).await
 }
 
 /// `GET /api/customers`: a JSON array of
 /// `{id, name, address: {flat_number, post_code}}`, by id.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn customers_nested(service: &Service, database: &Database) -> Outcome {
     customers(service, database, Shape::Nested, Format::Array).await
 }
 
 /// [`customers_flat`] as one object a line, asked for by `Accept`.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn customers_flat_ndjson(service: &Service, database: &Database) -> Outcome {
     customers(service, database, Shape::Flat, Format::Lines).await
 }
 
 /// [`customers_nested`] as one object a line, asked for by `Accept`.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn customers_nested_ndjson(service: &Service, database: &Database) -> Outcome {
     customers(service, database, Shape::Nested, Format::Lines).await
 }
@@ -94,9 +82,6 @@ async fn customers(
 /// `GET /api/orders/{cust_id}`: `{name, description, price, total}` for each item
 /// that the customer has ordered, in the order of ordering; `[]` for a customer
 /// without orders, and for an unknown one.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn orders_of_customer_flat(service: &Service, database: &Database) -> Outcome {
     let row = |name: &str, description: Option<&str>, price: f64, total: f64| json!({"name": name, "description": description, "price": price, "total": total});
     let mut of_alex = vec![
@@ -127,9 +112,6 @@ pub async fn orders_of_customer_flat(service: &Service, database: &Database) -> 
 /// `{order_id, customer: {name}, order_time, items}` with its items
 /// `{name, price, quantity, total}` in the order of ordering; `[]` for a customer
 /// without orders.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn orders_of_customer_nested(service: &Service, database: &Database) -> Outcome {
     let order = |id: i64, customer: &str, time: &str, items: &[Value]| {
         json!({
@@ -183,17 +165,11 @@ async fn add_orders_of_alex(database: &Database) -> Outcome {
 }
 
 /// `GET /api/orders/{cust_id}` of an unknown customer is `[]`.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn orders_of_unknown_customer_empty(service: &Service) -> Outcome {
     expect_list(service, "/api/orders/77", Format::Array, &[]).await
 }
 
 /// `GET /api/orders/{cust_id}` of an unknown customer is 404.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn orders_of_unknown_customer_404(service: &Service) -> Outcome {
     expect_problem(&service.get("/api/orders/77").await?, 404)
 }

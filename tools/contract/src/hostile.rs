@@ -2,9 +2,7 @@
 
 mod judge;
 mod sockets;
-mod surface;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use check::{Database, Failure, Outcome, RawReply, Service, ensure};
@@ -12,50 +10,93 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 pub(crate) use judge::expect_no_leak;
-use judge::{digits_replaced, seen};
-pub use surface::{JsonEndpoint, Surface};
+use judge::seen;
 
 /// How long a hostile request may wait for its answer or the connection's end.
 const HANG: Duration = Duration::from_secs(5);
 
 /// The endless body: far more than a service needs to read before it refuses.
 const HUGE_BODY: usize = 64 * 1024 * 1024;
+/// How many pieces it is sent in.
+const PIECES: usize = 1024;
 
 /// How many clients go away in the middle of an answer, and how many at once.
 const GONE: usize = 200;
 const GONE_AT_ONCE: usize = 25;
+
+/// Which refusals [`hostile_input`] insists on, at all endpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct Surface {
+    /// Whether an id below 1 and a JSON body with a `GET` but without its content
+    /// type must be a 4xx too. Otherwise such an id may be taken for an unknown one.
+    strict: bool,
+}
+
+impl Surface {
+    /// The service as steps 02 to 09 have it.
+    pub const STEPS: Self = Self { strict: false };
+    /// The service as `marketsvc` has it.
+    pub const MARKETSVC: Self = Self { strict: true };
+}
+
+/// Paths with `{}` for an id.
+const IDS: [&str; 4] = [
+    "/api/orders/{}",
+    "/api/order_total/{}",
+    "/api/orders_total?orders={}",
+    "/api/orders_total?orders=1,{}",
+];
+
+/// A path whose answer is long, for clients that go away in the middle.
+const LONG_ANSWER: &str = "/api/customers";
+
+/// A path that a service in good health answers with 200.
+const ALIVE: &str = "/api/order_total/1";
+
+/// An endpoint that takes a JSON body.
+struct JsonEndpoint {
+    method: &'static str,
+    path: &'static str,
+    /// A body that it accepts. Never sent whole and with the right content type.
+    good: &'static str,
+}
+
+const ORDER: &str = r#"{"customer_id":2,"items":[{"id":2,"quantity":4}]}"#;
+
+const BODIES: [JsonEndpoint; 2] = [
+    JsonEndpoint {
+        method: "POST",
+        path: "/api/add_new_order",
+        good: ORDER,
+    },
+    JsonEndpoint {
+        method: "GET",
+        path: "/api/orders_total",
+        good: r#"{"orders":[1,2,3]}"#,
+    },
+];
 
 /// Malformed ids, dates and bodies, a body of 64 MiB, half requests, and clients
 /// that go away: each gets a 4xx or nothing, at once, and learns nothing of the
 /// service's inside. Afterwards the service answers as before and the database
 /// holds what it held.
 ///
-/// Most of its time goes into the 200 answers that are begun for clients that go
-/// away: with 2,000 customers a second or two in all. It changes nothing, so the
-/// database may hold anything.
-///
-/// # Errors
-/// What was not as it should be.
-pub async fn hostile_input(
-    service: &Service,
-    database: &Database,
-    surface: &Surface<'_>,
-) -> Outcome {
+/// Let the database have some 2,000 customers: a list of less than 100 KB is in the
+/// socket's buffers before its client can go away. Nothing is changed.
+pub async fn hostile_input(service: &Service, database: &Database, surface: &Surface) -> Outcome {
     let before = database.snapshot().await?;
     let attack = Attack {
         service,
         secret: database.path().to_string_lossy().into_owned(),
     };
     attack.ids(surface).await?;
-    attack.dates(surface).await?;
+    attack.dates().await?;
     attack.bodies(surface).await?;
-    attack.huge_bodies(surface).await?;
-    attack.half_requests(surface).await?;
+    attack.huge_bodies().await?;
+    attack.half_requests().await?;
     attack.no_http().await?;
-    for path in surface.long_answers {
-        attack.gone_clients(path).await?;
-    }
-    attack.alive(surface, "hostile requests").await?;
+    attack.gone_clients().await?;
+    attack.alive("hostile requests").await?;
     database
         .expect_unchanged("hostile requests, then all rows", &before)
         .await
@@ -79,7 +120,7 @@ struct Attack<'a> {
 }
 
 impl Attack<'_> {
-    async fn ids(&self, surface: &Surface<'_>) -> Outcome {
+    async fn ids(&self, surface: &Surface) -> Outcome {
         let digits = "9".repeat(9000);
         let letters = "a".repeat(9000);
         let malformed = [
@@ -88,20 +129,15 @@ impl Attack<'_> {
             "1.5",
             "1e3",
             "0x1",
-            "NaN",
-            "null",
             "--1",
             "1-",
-            "1%2B1",
             "%D9%A1",
             // No SQL of the client's gets through.
             "1%27%20OR%20%271%27=%271",
             "1;DROP%20TABLE%20orders",
-            "1)--",
             // Beyond 64 bits on both sides, and very far beyond.
             "9223372036854775808",
             "-9223372036854775809",
-            "99999999999999999999",
             &digits,
             &letters,
             // No UTF-8, cut UTF-8, no percent-encoding, control characters.
@@ -109,20 +145,18 @@ impl Attack<'_> {
             "%C3%28",
             "%E2%82",
             "%C0%AF",
-            "%",
             "1%",
             "1%2",
             "%zz",
-            "%00",
             "1%00",
             "..%2F..%2Fetc%2Fpasswd",
         ];
-        let below_one = if surface.ids_below_one_are_unknown {
-            Expect::NoFault
-        } else {
+        let below_one = if surface.strict {
             Expect::Refusal
+        } else {
+            Expect::NoFault
         };
-        for path in surface.ids {
+        for path in IDS {
             for id in malformed {
                 self.get(&path.replace("{}", id), Expect::Refusal).await?;
             }
@@ -130,13 +164,7 @@ impl Attack<'_> {
                 self.get(&path.replace("{}", id), below_one).await?;
             }
             // Bytes as they are, where a client must encode them.
-            for id in [
-                &b"\xff\xfe"[..],
-                b"\xc3\x28",
-                b"1\x00",
-                b"1 OR 1",
-                b"\xe2\x82\xac",
-            ] {
+            for id in [&b"\xff\xfe"[..], b"1\x00", b"1 OR 1", b"\xe2\x82\xac"] {
                 let (start, end) = path.split_once("{}").unwrap_or((path, ""));
                 let path = [start.as_bytes(), id, end.as_bytes()].concat();
                 self.get_bytes(&path, Expect::Refusal).await?;
@@ -145,47 +173,42 @@ impl Attack<'_> {
         Ok(())
     }
 
-    async fn dates(&self, surface: &Surface<'_>) -> Outcome {
+    async fn dates(&self) -> Outcome {
         let long = "2".repeat(9000);
         let good = "2024-03-20";
-        for path in surface.dates {
-            for date in [
-                "yesterday",
-                "0",
-                "2024",
-                "2024-3-1",
-                "2024-00-10",
-                "2024-13-01",
-                "2024-02-30",
-                "2024-03-18T10:30:00",
-                "2024-03-18%2024:61:61",
-                "-2024-03-18",
-                "99999-01-01",
-                "%2B2024-03-18",
-                "2024-03-18%00",
-                "2024-03-18%20",
-                "2024-03-18%27%20OR%201=1",
-                "%FF%FE",
-                "%C3%28",
-                "%E2%82",
-                "%",
-                "2024-03-18%2",
-                "%zz",
-                "%D9%A2%D9%A0%D9%A2%D9%A4-03-18",
-                &long,
-            ] {
-                let first = path.replacen("{}", date, 1).replacen("{}", good, 1);
-                self.get(&first, Expect::Refusal).await?;
-                let second = path.replacen("{}", good, 1).replacen("{}", date, 1);
-                self.get(&second, Expect::Refusal).await?;
+        for date in [
+            "yesterday",
+            "2024",
+            "2024-3-1",
+            "2024-00-10",
+            "2024-13-01",
+            "2024-02-30",
+            "2024-03-18T10:30:00",
+            "2024-03-18%2024:61:61",
+            "-2024-03-18",
+            "99999-01-01",
+            "%2B2024-03-18",
+            "2024-03-18%00",
+            "2024-03-18%20",
+            "2024-03-18%27%20OR%201=1",
+            "%FF%FE",
+            "%E2%82",
+            "2024-03-18%2",
+            "%zz",
+            "%D9%A2%D9%A0%D9%A2%D9%A4-03-18",
+            &long,
+        ] {
+            for (before, after) in [(date, good), (good, date)] {
+                let path = format!("/api/orders_between_dates/{before}/{after}");
+                self.get(&path, Expect::Refusal).await?;
             }
         }
         Ok(())
     }
 
-    async fn bodies(&self, surface: &Surface<'_>) -> Outcome {
+    async fn bodies(&self, surface: &Surface) -> Outcome {
         let json = "application/json";
-        for endpoint in surface.bodies {
+        for endpoint in &BODIES {
             let good = endpoint.good;
             // Cut wherever it can be cut.
             for length in 1..good.len() {
@@ -199,15 +222,12 @@ impl Attack<'_> {
             let inside = format!("{}:{lists}", good.split(':').next().unwrap_or_default());
             let without_names = good.replace('"', "");
             let twice = format!("{good}{good}");
-            let overflow = digits_replaced(good, "99999999999999999999");
-            let infinite = digits_replaced(good, "1e999");
-            let texts = digits_replaced(good, "\"1\"");
+            let numbers = |number| good.replace(|c: char| c.is_ascii_digit(), number);
+            let overflow = numbers("99999999999999999999");
+            let infinite = numbers("1e999");
+            let texts = numbers("\"1\"");
             let invalid_utf8 = [b"\xff\xfe", good.as_bytes()].concat();
-            let inner_utf8 = good.replace('"', "\"\u{1}").into_bytes();
-            let inner_utf8: Vec<u8> = inner_utf8
-                .into_iter()
-                .map(|byte| if byte == 1 { 0xff } else { byte })
-                .collect();
+            let inner_utf8 = [b"{\"\xff", &good.as_bytes()[2..]].concat();
             let utf16: Vec<u8> = good.bytes().flat_map(|byte| [byte, 0]).collect();
             let with_nul = format!("{good}\0");
             for body in [
@@ -225,24 +245,21 @@ impl Attack<'_> {
                 &utf16,
                 with_nul.as_bytes(),
                 b"null",
-                b"true",
                 b"0",
                 b"[]",
                 b"{}",
                 b"\"",
                 b"\"\\ud800\"",
                 b"\x00",
-                b"-",
                 b"customer_id=2&items=2",
             ] {
                 self.send(endpoint, Some(json), body).await?;
             }
-            if endpoint.needs_content_type {
+            if surface.strict || endpoint.method == "POST" {
                 for other in [
                     None,
                     Some("text/plain"),
                     Some("application/x-www-form-urlencoded"),
-                    Some("application/xml"),
                     Some("multipart/form-data; boundary=x"),
                     Some("application/jsonx"),
                     Some("json"),
@@ -258,30 +275,33 @@ impl Attack<'_> {
 
     /// 64 MiB of a body that begins well, announced by its length, and in pieces
     /// whose number nobody knows. Made as it is sent.
-    async fn huge_bodies(&self, surface: &Surface<'_>) -> Outcome {
-        for endpoint in surface.bodies {
+    async fn huge_bodies(&self) -> Outcome {
+        for endpoint in &BODIES {
+            let (method, path) = (endpoint.method, endpoint.path);
+            // Spaces: JSON that goes on for ever without an error.
+            let rest = " ".repeat(HUGE_BODY / PIECES);
             let start = &endpoint.good[..endpoint.good.len() - 1];
-            for chunked in [false, true] {
-                let asked = format!(
-                    "{} {} with a body of 64 MiB{}",
-                    endpoint.method,
-                    endpoint.path,
-                    if chunked { " in chunks" } else { "" }
-                );
-                let framing = if chunked {
-                    "Transfer-Encoding: chunked".to_owned()
-                } else {
-                    format!("Content-Length: {HUGE_BODY}")
-                };
+            let first = format!("{start}{}", &rest[start.len()..]);
+            let framed = |piece: &str| format!("{:x}\r\n{piece}\r\n", piece.len());
+            let announced = format!("Content-Length: {HUGE_BODY}");
+            for (how, framing, first, rest) in [
+                ("", &*announced, first.clone(), rest.clone()),
+                (
+                    " in chunks",
+                    "Transfer-Encoding: chunked",
+                    framed(&first),
+                    framed(&rest),
+                ),
+            ] {
+                let asked = format!("{method} {path} with a body of 64 MiB{how}");
                 let head = format!(
-                    "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-                     Content-Type: application/json\r\n{framing}\r\n\r\n",
-                    endpoint.method, endpoint.path
+                    "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                     Content-Type: application/json\r\n{framing}\r\n\r\n"
                 );
-                let (reply, taken) = self.stream(&asked, &head, start, chunked).await?;
+                let (reply, all) = self.stream(&asked, head + &first, &rest).await?;
                 self.judge(&asked, &reply, Expect::RefusalOrNothing)?;
                 ensure(
-                    taken < HUGE_BODY,
+                    !all,
                     &asked,
                     "a refusal before all of it is read: memory has a limit",
                     format_args!("all of it was read, then: {}", seen(&reply)),
@@ -291,65 +311,35 @@ impl Attack<'_> {
         Ok(())
     }
 
-    /// Sends the endless body until the service answers or closes. What came, and
-    /// how many bytes of the body went out.
+    /// Sends the huge body, `rest` again and again after its start, until the
+    /// service answers or closes. What came, and whether all of the body went out.
     async fn stream(
         &self,
         asked: &str,
-        head: &str,
-        start: &str,
-        chunked: bool,
-    ) -> Result<(RawReply, usize), Failure> {
-        let socket = self.connect(asked).await?;
-        let (mut from, mut to) = socket.into_split();
-        // Spaces: JSON that goes on for ever without an error.
-        let piece = vec![b' '; 64 * 1024];
-        let taken = AtomicUsize::new(0);
-        let mut write = std::pin::pin!(async {
-            to.write_all(head.as_bytes()).await?;
-            let mut next = start.as_bytes();
-            loop {
-                let left = HUGE_BODY - taken.load(Ordering::Relaxed);
-                if left == 0 {
-                    break;
-                }
-                next = &next[..next.len().min(left)];
-                if chunked {
-                    to.write_all(format!("{:x}\r\n", next.len()).as_bytes())
-                        .await?;
-                }
-                to.write_all(next).await?;
-                if chunked {
-                    to.write_all(b"\r\n").await?;
-                }
-                taken.fetch_add(next.len(), Ordering::Relaxed);
-                next = &piece;
-            }
-            if chunked {
-                to.write_all(b"0\r\n\r\n").await?;
-            }
-            std::io::Result::Ok(())
-        });
+        start: String,
+        rest: &str,
+    ) -> Result<(RawReply, bool), Failure> {
+        let (mut from, mut to) = self.connect(asked).await?.into_split();
+        let mut all = false;
         let mut bytes = Vec::new();
         let exchange = async {
-            let mut chunk = vec![0; 8192];
-            let mut writing = true;
-            loop {
-                tokio::select! {
-                    // A service that has refused need not read on.
-                    _ = &mut write, if writing => writing = false,
-                    read = from.read(&mut chunk) => match read {
-                        Ok(0) | Err(_) => break,
-                        Ok(length) => {
-                            bytes.extend_from_slice(&chunk[..length]);
-                            writing = false;
-                        }
-                    }
+            let write = async {
+                to.write_all(start.as_bytes()).await?;
+                for _ in 1..PIECES {
+                    to.write_all(rest.as_bytes()).await?;
                 }
+                all = true;
+                to.write_all(b"0\r\n\r\n").await
+            };
+            // A service that has refused need not read on.
+            tokio::select! {
+                _ = write => {}
+                _ = from.read_buf(&mut bytes) => {}
             }
+            // An error is the end of the connection, too.
+            let _ = from.read_to_end(&mut bytes).await;
         };
         let closed = timeout(HANG, exchange).await.is_ok();
-        let reply = RawReply { bytes, closed };
-        Ok((reply, taken.load(Ordering::Relaxed)))
+        Ok((RawReply { bytes, closed }, all))
     }
 }

@@ -12,7 +12,9 @@
 //! - [`order_total_null_when_unknown`] in the steps,
 //!   [`order_total_404_when_unknown`] in `marketsvc`.
 //!
-//! Prices and totals are JSON numbers and are compared exactly.
+//! Prices and totals are JSON numbers and are compared exactly. The [`Failure`](check::Failure) of a
+//! check says what was not as it should be.
+#![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
 mod customers;
 mod hostile;
@@ -20,19 +22,16 @@ mod orders;
 mod totals;
 
 use axum::http::Method;
-use check::{Failure, Outcome, Reply, Service, ensure, equal_json};
+use check::{Outcome, Reply, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
 pub use self::customers::*;
 use self::hostile::expect_no_leak;
-pub use self::hostile::{JsonEndpoint, Surface, hostile_input};
+pub use self::hostile::{Surface, hostile_input};
 pub use self::orders::*;
 pub use self::totals::*;
 
 /// `GET /` greets.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn welcome(service: &Service) -> Outcome {
     let reply = service.get("/").await?;
     reply.expect_json(200, &json!("Welcome to Marketplace!"))?;
@@ -50,23 +49,19 @@ async fn misread(
     service: &Service,
     (method, path): (Method, &str),
     good: &str,
-    wrong: &[(&str, &str)],
+    wrong: &[(impl AsRef<str>, &str)],
 ) -> Outcome {
-    let utf16 = |bytes: fn(u16) -> [u8; 2]| good.encode_utf16().flat_map(bytes).collect();
-    let little: Vec<u8> = utf16(u16::to_le_bytes);
-    let big: Vec<u8> = utf16(u16::to_be_bytes);
-    let mut bodies: Vec<_> = wrong
+    let mut bodies: Vec<(Vec<u8>, &str)> = wrong
         .iter()
-        .map(|(body, words)| ((*body).into(), *words))
+        .map(|(body, words)| (body.as_ref().as_bytes().to_vec(), *words))
         .collect();
-    bodies.push((
-        [b"\xef\xbb\xbf", good.as_bytes()].concat(),
-        "byte order mark",
-    ));
-    bodies.push(([&b"\xff\xfe"[..], &little].concat(), "UTF-8"));
-    bodies.push(([&b"\xfe\xff"[..], &big].concat(), "UTF-8"));
-    bodies.push((little, "UTF-8"));
-    bodies.push((big, "UTF-8"));
+    let marked = format!("\u{feff}{good}");
+    bodies.push((marked.clone().into_bytes(), "byte order mark"));
+    for text in [good, &marked] {
+        for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            bodies.push((text.encode_utf16().flat_map(bytes).collect(), "UTF-8"));
+        }
+    }
     for (body, words) in bodies {
         let json = [("content-type", "application/json")];
         let reply = service.send(method.clone(), path, &json, body).await?;
@@ -86,9 +81,6 @@ async fn misread(
 
 /// Fails unless the answer is a problem document (RFC 9457) with this status,
 /// whose text gives nothing of the service's inside away.
-///
-/// # Errors
-/// A [`Failure`] with the status, content type or member that is wrong.
 pub fn expect_problem(reply: &Reply, status: u16) -> Outcome {
     reply.expect_status(status)?;
     expect_content_type(reply, "application/problem+json")?;
@@ -140,13 +132,10 @@ async fn expect_list(service: &Service, path: &str, format: Format, expected: &[
             let rows = text
                 .split_terminator('\n')
                 .map(|line| {
-                    serde_json::from_str(line).map_err(|error| {
-                        Failure::new(
-                            reply.asked(),
-                            "one JSON object a line",
-                            format_args!("{error} in the line {line:?}"),
-                        )
-                    })
+                    parse_json(
+                        format_args!("{}\nthe line {line:?}", reply.asked()),
+                        line.as_bytes(),
+                    )
                 })
                 .collect::<Result<Vec<Value>, _>>()?;
             equal_json(reply.asked(), &json!(expected), &json!(rows))?;
@@ -165,9 +154,6 @@ async fn expect_list(service: &Service, path: &str, format: Format, expected: &[
 /// for one that accepts neither. Names are case-insensitive, a range with a
 /// malformed weight counts for nothing, and of the ranges that cover a format the
 /// most specific one says its weight.
-///
-/// # Errors
-/// What was not as it should be.
 pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
     let lines = [
         &["application/x-ndjson"][..],
@@ -218,13 +204,7 @@ pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
         let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
         let reply = service.get_with(path, &headers).await?;
         reply.expect_status(200)?;
-        let got = reply.header("content-type").unwrap_or("none");
-        ensure(
-            got == expected,
-            reply.asked(),
-            format_args!("content type {expected}"),
-            format_args!("content type {got}"),
-        )?;
+        expect_content_type(&reply, expected)?;
     }
     Ok(())
 }

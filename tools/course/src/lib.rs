@@ -15,5 +15,5 @@ mod verdict;
 pub use pages::Chapter;
 pub use progress::Progress;
 pub use step::{Side, Step, find, steps};
-pub use task::{Marker, Region, Task, marker, regions, slashed, task_number, tasks, tidy};
+pub use task::{Marker, Task, files, marker, regions, slashed, task_number, tasks, tidy};
 pub use verdict::{Check, NOT_RUN, Reread, Status, Verdict, ids, labelled};

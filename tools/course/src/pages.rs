@@ -98,19 +98,14 @@ pub fn reread(chapter: &str, file: &str, id: &str) -> Option<Reread> {
         }
         below && (section.heading.contains(&mark) || section.text.contains(&mark))
     })?;
-    let links = own
-        .text
-        .lines()
-        .filter_map(|it| it.strip_prefix("Read first: "));
-    let links: Vec<String> = links
+    let text = own.text.lines();
+    let links = text
+        .filter_map(|it| it.strip_prefix("Read first: "))
         .flat_map(|line| line.split('[').skip(1))
-        .filter_map(|rest| Some(plain(rest.split_once("](")?.0)))
+        .filter_map(|rest| Some(plain(rest.split_once("](")?.0)));
+    let mut wanted: Vec<&Section> = links
+        .filter_map(|link| sections.iter().find(|it| plain(it.heading) == link))
         .collect();
-    let linked = links.iter().filter_map(|link| {
-        let mut all = sections.iter();
-        all.find(|section| plain(section.heading) == *link)
-    });
-    let mut wanted: Vec<&Section> = linked.collect();
     if wanted.is_empty() {
         wanted.push(own);
     }

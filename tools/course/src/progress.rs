@@ -6,20 +6,17 @@
 //! engine current failed=2
 //! ```
 //!
-//! A line is a step's id, its folder's name without the number, so that a step
-//! keeps its state when steps are renumbered; then words. `done` and `current`
-//! are words, `failed=2` says that task 2 failed first at the last check, and
-//! `hints=2:1` that the first hint of task 2 has been shown.
-//!
-//! The file is the learner's as much as ours: only lines whose words change are
-//! written anew. Where a step has several lines, they are read as one, and of
-//! several values the last counts. Nothing about this file is an error: if it
-//! cannot be read or written, stderr says so once, and the verb goes on without it.
+//! A line is a step's id, which stays when steps are renumbered, and words: `failed=2`
+//! says that task 2 failed first at the last check, `hints=2:1` that the first hint of
+//! task 2 has been shown. Several lines of a step are read as one, and of several values
+//! the last counts. Nothing about this file is an error: if it cannot be read or written,
+//! stderr says so once, and the verb goes on without it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 
 use crate::Step;
 
@@ -33,7 +30,6 @@ const HEADER: &str = "\
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Each with its line ending.
     lines: Vec<String>,
 }
 
@@ -57,11 +53,7 @@ impl Progress {
         let result = read(root).and_then(|old| {
             let mut new = old.clone();
             change(&mut new);
-            if new == old {
-                Ok(())
-            } else {
-                write(root, &new.lines.concat())
-            }
+            if new == old { Ok(()) } else { new.write(root) }
         });
         if let Err(error) = result {
             warn(root, &error);
@@ -69,16 +61,35 @@ impl Progress {
     }
 
     fn parse(text: &str) -> Self {
+        // Some editors put a byte order mark before the first line.
+        let lines = text.trim_start_matches('\u{feff}').lines();
         Self {
-            lines: text.split_inclusive('\n').map(str::to_owned).collect(),
+            lines: lines.map(str::to_owned).collect(),
         }
+    }
+
+    fn text(&self) -> String {
+        self.lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
+    /// A reader meanwhile, or after a crash, finds the old text or the new one.
+    fn write(&self, root: &Path) -> io::Result<()> {
+        // A link is followed, so that it stays one.
+        let path = root.join(NAME);
+        let path = path.canonicalize().unwrap_or(path);
+        let mut file = tempfile::Builder::new()
+            // Ignored by git, should we be killed before the rename.
+            .prefix(".progress-")
+            .tempfile_in(path.parent().unwrap_or(root))?;
+        file.write_all(self.text().as_bytes())?;
+        file.persist(&path)?;
+        Ok(())
     }
 
     pub fn is_done(&self, step: &Step) -> bool {
         self.word(step, "done").is_some()
     }
 
-    /// Marks the step as done, or no longer.
     pub fn set_done(&mut self, step: &Step, done: bool) {
         self.set(step, "done", done.then(|| "done".to_owned()));
     }
@@ -87,7 +98,7 @@ impl Progress {
     /// is named last.
     pub fn current<'a>(&self, steps: &'a [Step]) -> Option<&'a Step> {
         self.lines.iter().rev().find_map(|line| {
-            let current = words(line).iter().skip(1).any(|word| *word == "current");
+            let current = words(line).skip(1).any(|word| word == "current");
             steps.iter().find(|step| current && is_about(line, step))
         })
     }
@@ -113,21 +124,18 @@ impl Progress {
     /// none was.
     pub fn hint_level(&self, step: &Step, task: u32) -> u32 {
         let levels = self.hint_levels(step);
-        let found = levels.iter().rev().find(|(number, _)| *number == task);
-        found.map_or(0, |(_, level)| *level)
+        levels.get(&task).copied().unwrap_or(0)
     }
 
     pub fn set_hint_level(&mut self, step: &Step, task: u32, level: u32) {
         let mut levels = self.hint_levels(step);
-        levels.retain(|(number, _)| *number != task);
-        levels.push((task, level));
-        levels.sort_unstable();
+        levels.insert(task, level);
         let levels = levels.iter().map(|(task, level)| format!("{task}:{level}"));
         let text = levels.collect::<Vec<_>>().join(",");
         self.set(step, "hints", Some(format!("hints={text}")));
     }
 
-    fn hint_levels(&self, step: &Step) -> Vec<(u32, u32)> {
+    fn hint_levels(&self, step: &Step) -> BTreeMap<u32, u32> {
         let pairs = self.value(step, "hints").unwrap_or_default().split(',');
         let pairs = pairs.filter_map(|pair| {
             let (task, level) = pair.split_once(':')?;
@@ -138,10 +146,9 @@ impl Progress {
 
     /// The step's last word of this kind.
     fn word(&self, step: &Step, key: &str) -> Option<&str> {
-        let lines = self.lines.iter().rev().filter(|line| is_about(line, step));
-        lines
-            .flat_map(|line| words(line).into_iter().skip(1).rev())
-            .find(|word| is(word, key))
+        let lines = self.lines.iter().filter(|line| is_about(line, step));
+        let words = lines.flat_map(|line| words(line).skip(1));
+        words.filter(|word| is(word, key)).last()
     }
 
     fn value(&self, step: &Step, key: &str) -> Option<&str> {
@@ -160,57 +167,35 @@ impl Progress {
         let Some(word) = word else { return };
         let mut own = self.lines.iter_mut().rev();
         if let Some(line) = own.find(|line| is_about(line, step)) {
-            let changed = [&words(line)[..], &[&word]].concat();
-            *line = rewritten(line, &changed);
+            line.insert_str(before_comment(line).len(), &format!(" {word}"));
             return;
         }
-        if self.lines.iter().all(|line| line.trim().is_empty()) {
+        if self.lines.is_empty() {
             *self = Self::parse(HEADER);
         }
-        let first = self.lines.first();
-        let crlf = first.is_some_and(|line| line.ends_with("\r\n"));
-        let ending = if crlf { "\r\n" } else { "\n" };
-        if let Some(last) = self.lines.last_mut().filter(|last| !last.ends_with('\n')) {
-            last.push_str(ending);
-        }
-        self.lines.push(format!("{} {word}{ending}", step.id()));
+        self.lines.push(format!("{} {word}", step.id()));
     }
 }
 
 /// A line without its comment and the blanks at its end.
 fn before_comment(line: &str) -> &str {
-    let starts_word = |at: usize| line[..at].chars().next_back().is_none_or(is_blank);
-    let mut hashes = line.match_indices('#').map(|(at, _)| at);
-    let end = hashes.find(|at| starts_word(*at)).unwrap_or(line.len());
-    line[..end].trim_end_matches(is_blank)
-}
-
-/// Some editors put a byte order mark before the first line.
-fn is_blank(letter: char) -> bool {
-    letter.is_whitespace() || letter == '\u{feff}'
+    let words = line.split_inclusive(char::is_whitespace);
+    let state = words.take_while(|word| !word.starts_with('#'));
+    line[..state.map(str::len).sum()].trim_end()
 }
 
 /// The words of a line: the step's name, then its state.
-fn words(line: &str) -> Vec<&str> {
-    let words = before_comment(line).split(is_blank);
-    words.filter(|word| !word.is_empty()).collect()
-}
-
-/// The line with other words before its comment.
-fn rewritten(line: &str, words: &[&str]) -> String {
-    words.join(" ") + &line[before_comment(line).len()..]
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    before_comment(line).split_whitespace()
 }
 
 fn remove(line: &mut String, key: &str) {
-    let mut index = 0;
-    let mut kept = words(line);
-    let all = kept.len();
-    kept.retain(|word| {
-        index += 1;
-        index == 1 || !is(word, key)
-    });
-    if kept.len() < all {
-        *line = rewritten(line, &kept);
+    let is_kept = |word: &&str| !is(word, key);
+    if !words(line).skip(1).all(|word| is_kept(&word)) {
+        let name = words(line).take(1);
+        let kept = name.chain(words(line).skip(1).filter(is_kept));
+        let kept = kept.collect::<Vec<_>>().join(" ");
+        *line = kept + &line[before_comment(line).len()..];
     }
 }
 
@@ -223,12 +208,10 @@ fn is(word: &str, key: &str) -> bool {
 /// Whether a line begins with the step's id, or with a folder's name as a
 /// learner may write it by hand.
 fn is_about(line: &str, step: &Step) -> bool {
-    let words = words(line);
-    let Some(name) = words.first() else {
-        return false;
-    };
-    let bare = name.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    *name == step.id() || bare.strip_prefix('-') == Some(step.id())
+    words(line).next().is_some_and(|name| {
+        let bare = name.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        name == step.id() || bare.strip_prefix('-') == Some(step.id())
+    })
 }
 
 fn read(root: &Path) -> io::Result<Progress> {
@@ -239,40 +222,16 @@ fn read(root: &Path) -> io::Result<Progress> {
     }
 }
 
-/// A reader meanwhile, or after a crash, finds the old text or the new one.
-fn write(root: &Path, text: &str) -> io::Result<()> {
-    // A link is followed, so that it stays one.
-    let path = root.join(NAME);
-    let path = path.canonicalize().unwrap_or(path);
-    let permissions = fs::metadata(&path).ok().map(|it| it.permissions());
-    if permissions.as_ref().is_some_and(fs::Permissions::readonly) {
-        // A rename would get past it, and past what the learner wanted.
-        let error = io::ErrorKind::PermissionDenied;
-        return Err(io::Error::new(error, "the file is read-only"));
-    }
-    let mut file = tempfile::Builder::new()
-        // Ignored by git, should we be killed before the rename.
-        .prefix(".progress-")
-        .tempfile_in(path.parent().unwrap_or(root))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions)?;
-    }
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
-}
-
 /// Says it once, however often it happens.
 fn warn(root: &Path, error: &io::Error) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    if !SAID.swap(true, Ordering::Relaxed) {
-        let file = root.join(NAME);
+    static SAID: Once = Once::new();
+    let file = root.join(NAME);
+    SAID.call_once(|| {
         eprintln!(
             "warning: your progress is not kept: {}: {error}",
             file.display()
         );
-    }
+    });
 }
 
 #[cfg(test)]
@@ -294,7 +253,7 @@ mod tests {
     fn changed(text: &str, change: impl FnOnce(&mut Progress)) -> String {
         let mut progress = Progress::parse(text);
         change(&mut progress);
-        progress.lines.concat()
+        progress.text()
     }
 
     #[test]
@@ -346,18 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_all_other_bytes() {
+    fn a_change_leaves_all_other_words() {
         let engine = step("05-engine");
         let done = |text| changed(text, |progress| progress.set_done(&engine, true));
         assert_eq!(done(""), format!("{HEADER}engine done\n"));
-        assert_eq!(done("\n"), format!("{HEADER}engine done\n"));
         assert_eq!(done("# mine"), "# mine\nengine done\n");
-        assert_eq!(done("a b\r\nc"), "a b\r\nc\r\nengine done\r\n");
+        assert_eq!(done("a  b\r\nc"), "a  b\nc\nengine done\n");
         assert_eq!(
-            done("engine  current\t# why\r\nx\r\n"),
-            "engine current done\t# why\r\nx\r\n"
+            done("engine  current\t# why  so\r\nx\r\n"),
+            "engine  current done\t# why  so\nx\n"
         );
-        assert_eq!(done("\u{feff}engine"), "engine done");
+        assert_eq!(done("\u{feff}engine"), "engine done\n");
         assert_eq!(
             changed(
                 "x\nengine a done  b done # c\n05-engine done\n",
@@ -399,7 +357,7 @@ mod tests {
     /// bytes, and every word that is not ours is still there, in order.
     #[test]
     fn whatever_the_file_holds_what_is_set_is_read_back() {
-        let pieces: [&str; 21] = [
+        let pieces: [&str; 20] = [
             "engine",
             "05-engine",
             "raw-queries",
@@ -419,7 +377,6 @@ mod tests {
             "\n",
             "\n",
             "\r\n",
-            "\u{feff}",
             "ä",
         ];
         let steps = steps();
@@ -440,7 +397,6 @@ mod tests {
                 }
             }
             let mut progress = Progress::parse(&text);
-            assert_eq!(progress.lines.concat(), text);
             let foreign = strangers(&text);
             let step = &steps[random(steps.len())];
             let other = &steps[random(steps.len())];
@@ -449,12 +405,12 @@ mod tests {
             progress.set_current(other);
             progress.set_failed(step, Some(task));
             progress.set_hint_level(step, task, level);
-            let again = Progress::parse(&progress.lines.concat());
+            let again = Progress::parse(&progress.text());
             assert!(again.is_done(step), "{text:?}");
             assert_eq!(again.current(&steps), Some(other), "{text:?}");
             assert_eq!(again.failed(step), Some(task), "{text:?}");
             assert_eq!(again.hint_level(step, task), level, "{text:?}");
-            let kept = strangers(&again.lines.concat());
+            let kept = strangers(&again.text());
             let mut rest = kept.iter();
             for word in &foreign {
                 assert!(rest.any(|kept| kept == word), "{text:?} has lost {word:?}");
@@ -472,8 +428,7 @@ mod tests {
             "engine",
             "raw-queries",
         ];
-        text.split(is_blank)
-            .filter(|word| !word.is_empty())
+        text.split_whitespace()
             .filter(|word| !ours.iter().any(|start| word.starts_with(start)))
             .map(str::to_owned)
             .collect()
@@ -497,19 +452,5 @@ mod tests {
         }
         // Nothing else is left in the folder.
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_that_must_not_be_written_is_left_alone() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join(NAME);
-        let engine = step("05-engine");
-        fs::write(&path, "engine\n").unwrap();
-        let mut permissions = fs::metadata(&path).unwrap().permissions();
-        permissions.set_readonly(true);
-        fs::set_permissions(&path, permissions).unwrap();
-        Progress::update(root.path(), |progress| progress.set_done(&engine, true));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "engine\n");
-        assert!(!Progress::load(root.path()).is_done(&engine));
     }
 }

@@ -1,15 +1,13 @@
-//! The exercise as it was published, as a patch on the solution.
+//! The exercise as it was published, for `reset`: git cannot tell, since learners commit
+//! their work, and a downloaded archive has none.
 //!
-//! `reset` needs to know how an exercise looked before the learner touched it.
-//! Git cannot tell: learners commit their work, and a downloaded archive has no
-//! git at all. A second copy of each exercise would double what has to be kept
-//! in step. But exercise and solution differ only in the tasks, so
-//! `steps/NN-slug/starter.patch` holds just that, and a checksum of each of the
-//! exercise's files: what comes out is the published exercise or an error, also
-//! when somebody has edited the solution.
+//! `steps/NN-slug/starter.patch` says how the exercise differs from the solution, and
+//! holds a checksum of each of the exercise's files: what comes out is the published
+//! exercise or an error, also when somebody has edited the solution.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Component, Path};
 
 use diffy::Patch;
 use similar::TextDiff;
@@ -26,35 +24,15 @@ edited: `cargo run -p verify -- starters` writes it.
 /// A crate's text files: paths relative to its folder, with `/`.
 pub type Files = BTreeMap<String, String>;
 
-/// What a `starter.patch` says.
+/// What a `starter.patch` says: for each of the exercise's files its checksum, and where
+/// it differs from the solution's.
 #[derive(Debug)]
 pub struct Starter {
-    files: BTreeMap<String, File>,
+    files: BTreeMap<String, (u64, Option<String>)>,
 }
 
-#[derive(Debug)]
-struct File {
-    /// Of the exercise's file.
-    checksum: u64,
-    /// Where it differs from the solution's.
-    patch: Option<String>,
-}
-
-/// The name of an exercise's package and that of its solution, told by the
-/// solution's Cargo.toml: the folder may have been renumbered.
-///
-/// `None` if no line reads `name = "…-solution"`.
-pub fn package_names(manifest: &str) -> Option<(String, String)> {
-    manifest.lines().find_map(|line| {
-        let name = line.strip_prefix("name")?.trim_start().strip_prefix('=')?;
-        let name = name.trim().strip_prefix('"')?.strip_suffix('"')?;
-        let step = name.strip_suffix("-solution")?;
-        Some((format!("{step}-exercise"), name.to_owned()))
-    })
-}
-
-/// The text of a `starter.patch`. Both crates name their package
-/// `…-exercise`: see [`package_names`].
+/// The text of a `starter.patch`. The solution's texts are those of
+/// [`Step::as_exercise`](crate::Step::as_exercise).
 pub fn write(exercise: &Files, solution: &Files) -> String {
     let mut text = HEAD.to_owned();
     for (name, file) in exercise {
@@ -93,8 +71,7 @@ impl Starter {
             let (sum, name) = entry.split_once(' ').unwrap_or_default();
             match u64::from_str_radix(sum, 16) {
                 Ok(checksum) if is_inside(name) => {
-                    let patch = None;
-                    files.insert(name.to_owned(), File { checksum, patch });
+                    files.insert(name.to_owned(), (checksum, None));
                 }
                 _ => return Err(format!("exercise {entry}")),
             }
@@ -103,8 +80,7 @@ impl Starter {
             let (name, rest) = part.split_once('\n').unwrap_or((part, ""));
             let patch = format!("--- solution/{name}\n{}\n", rest.trim_end_matches('\n'));
             Patch::from_str(&patch).map_err(|error| format!("{name}: {error}"))?;
-            let file = files.get_mut(name).ok_or(name)?;
-            file.patch = Some(patch);
+            files.get_mut(name).ok_or(name)?.1 = Some(patch);
         }
         if files.is_empty() {
             return Err("it names no file".into());
@@ -117,8 +93,8 @@ impl Starter {
         self.files.keys().map(String::as_str)
     }
 
-    /// The exercise's files as they were published, made of the solution's,
-    /// which name their package `…-exercise` already.
+    /// The exercise's files as they were published, made of the solution's, whose
+    /// texts are those of [`Step::as_exercise`](crate::Step::as_exercise).
     ///
     /// # Errors
     /// The solution is not the one that the patch was made for: the names of
@@ -126,13 +102,17 @@ impl Starter {
     pub fn apply(&self, solution: &Files) -> Result<Files, Vec<String>> {
         let mut made = Files::new();
         let mut wrong = Vec::new();
-        for (name, file) in &self.files {
+        for (name, (sum, patch)) in &self.files {
             let old = solution.get(name).map_or("", String::as_str);
-            match file.apply(old) {
-                Some(text) if checksum(&text) == file.checksum => {
-                    made.insert(name.clone(), text);
-                }
-                _ => wrong.push(name.clone()),
+            let text = match patch {
+                None => Some(old.to_owned()),
+                Some(patch) => Patch::from_str(patch)
+                    .ok()
+                    .and_then(|patch| diffy::apply(old, &patch).ok()),
+            };
+            match text.filter(|text| checksum(text) == *sum) {
+                Some(text) => drop(made.insert(name.clone(), text)),
+                None => wrong.push(name.clone()),
             }
         }
         if wrong.is_empty() {
@@ -143,18 +123,10 @@ impl Starter {
     }
 }
 
-impl File {
-    fn apply(&self, old: &str) -> Option<String> {
-        match &self.patch {
-            None => Some(old.to_owned()),
-            Some(patch) => diffy::apply(old, &Patch::from_str(patch).ok()?).ok(),
-        }
-    }
-}
-
 /// Whether a path stays below the folder that it is joined to.
 fn is_inside(name: &str) -> bool {
-    name.split('/').all(|part| !matches!(part, "" | "." | "..")) && !name.contains('\\')
+    let mut parts = Path::new(name).components();
+    !name.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// FNV-1a, 64 bits: it has to notice edits, not forgeries.
@@ -236,13 +208,5 @@ mod tests {
             assert!(failure.starts_with(reason), "{failure}\n{text}");
         }
         assert!(Starter::parse("").is_err());
-    }
-
-    #[test]
-    fn the_solution_names_the_packages() {
-        let manifest = "[package]\nname = \"step05-solution\"\n[lib]\nname = \"step05\"\n";
-        let names = ("step05-exercise".to_owned(), "step05-solution".to_owned());
-        assert_eq!(package_names(manifest), Some(names));
-        assert_eq!(package_names("name = \"step05\"\n"), None);
     }
 }

@@ -78,6 +78,16 @@ impl Step {
         format!("step{}-{side}", self.label())
     }
 
+    /// A text of the solution as the exercise has it. Cargo puts what it builds
+    /// from both crates into one folder, so the names of package and library
+    /// differ, and a file beside `check.rs` runs the checks under the other name.
+    pub fn as_exercise(&self, text: &str) -> String {
+        let library = format!("step{}", self.label());
+        text.replace(&self.package(Side::Solution), &self.package(Side::Exercise))
+            .replace(&format!("{library}_{}", Side::Solution), &library)
+            .replace("../check_solution.rs", "../check.rs")
+    }
+
     /// The folder of one side's crate.
     pub fn crate_folder(&self, side: Side) -> PathBuf {
         self.folder.join(side.name())
@@ -98,12 +108,11 @@ impl Step {
         title.unwrap_or_else(|| self.id().replace('-', " "))
     }
 
-    /// What the chapter says about itself; nothing where there is no chapter.
     pub fn chapter(&self) -> Chapter {
         Chapter::parse(&self.chapter_text())
     }
 
-    /// The chapter's text; empty where there is no chapter.
+    /// Empty where there is no chapter, and so is what it says.
     pub fn chapter_text(&self) -> String {
         let bytes = fs::read(self.chapter_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -170,6 +179,20 @@ mod tests {
         }
         assert_eq!(steps[0].package(Side::Exercise), "step05-exercise");
         assert_eq!((steps[0].label(), steps[0].id()), ("05", "engine"));
+    }
+
+    #[test]
+    fn a_text_of_the_solution_is_read_as_the_exercises() {
+        let step = Step::at(Path::new("/x/steps/05-engine")).unwrap();
+        for (solution, exercise) in [
+            ("name = \"step05-solution\"", "name = \"step05-exercise\""),
+            ("name = \"step05_solution\"", "name = \"step05\""),
+            ("path = \"../check_solution.rs\"", "path = \"../check.rs\""),
+            ("use step05_solution::db;", "use step05::db;"),
+            ("use step06_solution::db;", "use step06_solution::db;"),
+        ] {
+            assert_eq!(step.as_exercise(solution), exercise);
+        }
     }
 
     #[test]

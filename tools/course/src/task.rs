@@ -2,8 +2,9 @@
 //! `// END TODO(05.1)` in its files, in TOML and shell files with `#`, in SQL
 //! with `--`.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
 
 /// A line that begins or ends a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +12,6 @@ pub enum Marker<'a> {
     Begin {
         /// `05.1`
         id: &'a str,
-        /// `TODO(05.1): what to do`
-        title: &'a str,
         /// What to do.
         what: &'a str,
     },
@@ -46,62 +45,10 @@ pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
         .map(|(id, what)| (id, what.trim()))
         .filter(|(_, what)| !what.is_empty())
         .ok_or("a marker reads `TODO(05.1): what to do`")?;
-    let title = comment;
-    Ok(Some(Marker::Begin { id, title, what }))
+    Ok(Some(Marker::Begin { id, what }))
 }
 
-/// A task's region in one text.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Region<'a> {
-    /// `05.1`
-    pub id: &'a str,
-    /// `TODO(05.1): what to do`
-    pub title: &'a str,
-    /// What to do.
-    pub what: &'a str,
-    /// Index of the marker's line, from 0.
-    pub start: usize,
-    /// Index of the end marker's line; that of the marker if there is none.
-    pub end: usize,
-    /// The lines between the two.
-    pub text: String,
-}
-
-impl Region<'_> {
-    /// Whether this line, counted from 1, is one of the region's or a marker.
-    pub fn has_line(&self, line: usize) -> bool {
-        (self.start + 1..=self.end + 1).contains(&line)
-    }
-}
-
-/// All regions of a text, in order. Malformed markers and end markers without a
-/// beginning are passed over, since a learner edits the text.
-pub fn regions(text: &str) -> Vec<Region<'_>> {
-    let mut found: Vec<Region> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        match marker(line) {
-            Ok(Some(Marker::Begin { id, title, what })) => found.push(Region {
-                id,
-                title,
-                what,
-                start: index,
-                end: index,
-                text: String::new(),
-            }),
-            Ok(Some(Marker::End { id })) => {
-                if let Some(open) = found.last_mut().filter(|open| open.id == id) {
-                    open.end = index;
-                    let inner = text.lines().take(index).skip(open.start + 1);
-                    open.text = inner.collect::<Vec<_>>().join("\n");
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// A task of a step and where it is.
+/// A task and the region where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// `05.1`
@@ -110,8 +57,9 @@ pub struct Task {
     pub what: String,
     /// The file, as one types it in the project's folder.
     pub file: String,
-    /// Lines of the marker and of the end marker, from 1.
+    /// The marker's line, from 1.
     pub line: usize,
+    /// The end marker's line; that of the marker if there is none.
     pub end: usize,
     /// The lines between the markers.
     pub text: String,
@@ -123,17 +71,47 @@ impl Task {
         task_number(&self.id)
     }
 
+    /// `TODO(05.1): what to do`
+    pub fn title(&self) -> String {
+        format!("TODO({}): {}", self.id, self.what)
+    }
+
     /// `src/db/base.rs:31  TODO(05.1): what to do`
     pub fn location(&self) -> String {
-        let Self {
-            id,
-            what,
-            file,
-            line,
-            ..
-        } = self;
-        format!("{file}:{line}  TODO({id}): {what}")
+        format!("{}:{}  {}", self.file, self.line, self.title())
     }
+}
+
+/// All regions of a file's text, in order. Malformed markers and end markers without a
+/// beginning are passed over, since a learner edits the text.
+pub fn regions(file: &str, text: &str) -> Vec<Task> {
+    let mut found: Vec<Task> = Vec::new();
+    let mut open = false;
+    for (line, content) in (1..).zip(text.lines()) {
+        match (marker(content), found.last_mut()) {
+            (Ok(Some(Marker::Begin { id, what })), _) => {
+                open = true;
+                found.push(Task {
+                    id: id.to_owned(),
+                    what: what.to_owned(),
+                    file: file.to_owned(),
+                    line,
+                    end: line,
+                    text: String::new(),
+                });
+            }
+            (Ok(Some(Marker::End { id })), Some(task)) if task.id == id => {
+                open = false;
+                task.end = line;
+            }
+            (_, Some(task)) if open => {
+                task.text += content;
+                task.text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The number of a task's id, `1` of `05.1`.
@@ -144,42 +122,47 @@ pub fn task_number(id: &str) -> Option<u32> {
 /// The tasks in the Rust files of a folder, in the order of their numbers. Files
 /// are named from `root`; one that cannot be read has none.
 pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
-    let mut found: Vec<Task> = Vec::new();
-    for path in rust_files(folder) {
-        let bytes = fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let file = slashed(path.strip_prefix(root).unwrap_or(&path));
-        found.extend(regions(&text).into_iter().map(|region| Task {
-            id: region.id.to_owned(),
-            what: region.what.to_owned(),
-            file: file.clone(),
-            line: region.start + 1,
-            end: region.end + 1,
-            text: region.text,
-        }));
+    let mut found = Vec::new();
+    for file in files(folder).unwrap_or_default() {
+        let path = folder.join(file);
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let bytes = fs::read(&path).unwrap_or_default();
+            let file = slashed(path.strip_prefix(root).unwrap_or(&path));
+            found.extend(regions(&file, &String::from_utf8_lossy(&bytes)));
+        }
     }
     found.sort_by_key(Task::number);
     found
 }
 
-/// The Rust files below a folder, in the order of their paths.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    // A link that leads back up ends here, where paths of real crates do not.
-    const DEEPEST: usize = 20;
-    let mut files = Vec::new();
-    let mut waiting = vec![(folder.to_path_buf(), 0)];
-    while let Some((folder, depth)) = waiting.pop() {
-        for path in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = path.path();
-            if path.is_dir() {
-                waiting.extend((depth < DEEPEST).then(|| (path, depth + 1)));
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
+/// What a learner writes in a crate, relative to its folder: without hidden files, and
+/// what programs and editors leave behind. Links to folders are not followed.
+///
+/// # Errors
+/// A folder cannot be read; the text names it.
+pub fn files(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(next) = waiting.pop() {
+        let entries = fs::read_dir(&next).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", next.display()))
+        })?;
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let extension = path.extension().and_then(|it| it.to_str());
+            if name.as_encoded_bytes().starts_with(b".") || (name == "target" && next == folder) {
+                continue;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                waiting.push(path);
+            } else if matches!(extension, Some("rs" | "toml" | "sql" | "md" | "html"))
+                && let Ok(file) = path.strip_prefix(folder)
+            {
+                found.insert(file.to_path_buf());
             }
         }
     }
-    files.sort();
-    files
+    Ok(found)
 }
 
 /// A path with the separators that all our texts use.
@@ -211,20 +194,19 @@ mod tests {
     fn regions_of_a_text() {
         let text = "a\n// TODO(05.1): one\nb\n// END TODO(05.1)\n# TODO(05.10): ten\n\
              // TODO without id\n// END TODO(05.9)\n";
-        let found = regions(text);
+        let found = regions("a.rs", text);
         let facts: Vec<_> = found
             .iter()
-            .map(|region| (region.id, region.title, region.start, region.end))
+            .map(|task| (task.title(), task.line, task.end))
             .collect();
         assert_eq!(
             facts,
             [
-                ("05.1", "TODO(05.1): one", 1, 3),
-                ("05.10", "TODO(05.10): ten", 4, 4)
+                ("TODO(05.1): one".to_owned(), 2, 4),
+                ("TODO(05.10): ten".to_owned(), 5, 5)
             ]
         );
-        assert_eq!(found[0].text, "b");
-        assert!(found[0].has_line(2) && found[0].has_line(4) && !found[0].has_line(5));
+        assert_eq!(found[0].text, "b\n");
     }
 
     #[test]

@@ -34,7 +34,6 @@ mod text;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::sync::Arc;
 use std::{env, fs, process};
 
 use tracing::{Instrument, Span, info, info_span};
@@ -56,7 +55,7 @@ const COUNT: &str = "timeline::count";
 
 /// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
-pub struct Timeline(Option<(String, Arc<Recorder>)>);
+pub struct Timeline(Option<(String, Recorder)>);
 
 /// What a variable asks for, if it is not empty.
 fn asked(variable: &str) -> Option<OsString> {
@@ -88,8 +87,8 @@ fn start(title: &str, narrate: bool) -> Timeline {
     if !draws && !narrate {
         return Timeline(None);
     }
-    let recorder = Arc::new(Recorder::new(!draws));
-    let subscriber = Registry::default().with(recorder::Shared(recorder.clone()));
+    let recorder = Recorder::new(!draws);
+    let subscriber = Registry::default().with(recorder.clone());
     tracing::subscriber::set_global_default(subscriber)
         .expect("a program starts its timeline before any other subscriber");
     Timeline(Some((title.to_owned(), recorder)))

@@ -24,10 +24,11 @@ const CONNECTION_THREAD: &str = "sqlx-sqlite-worker-";
 const MAIN: &str = "main";
 
 /// Notes what happens, and when since it was made.
+#[derive(Clone)]
 pub struct Recorder {
     start: Instant,
     narrates: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -50,15 +51,12 @@ struct Piece {
     bar: usize,
 }
 
-/// One recorder for the subscriber and for who draws.
-pub struct Shared(pub Arc<Recorder>);
-
 impl Recorder {
     pub fn new(narrates: bool) -> Self {
         Self {
             start: Instant::now(),
             narrates,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
@@ -155,7 +153,7 @@ fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Piece> {
         .find_map(|span| span.extensions().get::<Piece>().copied())
 }
 
-impl<S> Layer<S> for Shared
+impl<S> Layer<S> for Recorder
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -172,9 +170,9 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let name = fields.text("name");
-        let place = self.0.at(|state, now| {
+        let place = self.at(|state, now| {
             state.last = now;
-            self.0.say(now, state, name, "begins");
+            self.say(now, state, name, "begins");
             state.begin(name, fields.text("blocking") == "true", now)
         });
         span.extensions_mut().insert(place);
@@ -184,7 +182,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let found = context.event_span(event).as_ref().and_then(place);
-        self.0.at(|state, now| {
+        self.at(|state, now| {
             state.last = now;
             let name = state.lane(found).map(|lane| lane.name.clone());
             let name = name.as_deref().unwrap_or(MAIN);
@@ -199,7 +197,7 @@ where
                         lane.bars[place.bar].to = Some(now);
                         lane.bars[place.bar].end = end;
                     }
-                    self.0.say(now, state, name, text);
+                    self.say(now, state, name, text);
                 }
                 COUNT => {
                     let value = fields.text("value").parse().unwrap_or(0);
@@ -207,15 +205,13 @@ where
                 }
                 _ => {
                     let message = fields.text("message");
-                    let said = (now, message.to_owned());
-                    if let Some(lane) = state.lane(found) {
-                        lane.events.push(said);
-                    } else {
-                        let lanes = &mut state.picture.lanes;
-                        let main = lane_place(lanes, MAIN, |lane| lane.name == MAIN);
-                        lanes[main].events.push(said);
-                    }
-                    self.0.say(now, state, name, message);
+                    let lanes = &mut state.picture.lanes;
+                    let lane = match found {
+                        Some(piece) if piece.lane < lanes.len() => piece.lane,
+                        _ => lane_place(lanes, MAIN, |lane| lane.name == MAIN),
+                    };
+                    lanes[lane].events.push((now, message.to_owned()));
+                    self.say(now, state, name, message);
                 }
             }
         });
@@ -223,14 +219,14 @@ where
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
         let key = (id.into_u64(), thread::current().id());
-        self.0.at(|state, now| state.entered.insert(key, now));
+        self.at(|state, now| state.entered.insert(key, now));
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
         let place = context.span(id).as_ref().and_then(place);
         let thread = thread::current();
         let key = (id.into_u64(), thread.id());
-        self.0.at(|state, now| {
+        self.at(|state, now| {
             let from = state.entered.remove(&key).unwrap_or(now);
             let name = thread.name().unwrap_or_default();
             let lane = if name.starts_with(CONNECTION_THREAD) {
@@ -287,8 +283,8 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let recorder = Arc::new(Recorder::new(false));
-            let subscriber = Registry::default().with(Shared(recorder.clone()));
+            let recorder = Recorder::new(false);
+            let subscriber = Registry::default().with(recorder.clone());
             let _guard = tracing::subscriber::set_default(subscriber);
             work.await;
             recorder.finish("a test")

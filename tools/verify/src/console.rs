@@ -258,7 +258,7 @@ impl Session<'_> {
                 let step = self.step(Some(slug))?;
                 let text = self.proof.tree.read(&format!("tools/verify/{patch}"))?;
                 self.proof.sandbox.solve(&step)?;
-                let text = text.replace(
+                let text = step.as_exercise(&text).replace(
                     &format!("{}/", step.crate_dir(Side::Solution)),
                     &format!("{}/", step.crate_dir(Side::Exercise)),
                 );

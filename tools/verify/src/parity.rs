@@ -122,9 +122,7 @@ fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
     let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
     let solution_path = format!("{}/{file}", step.crate_dir(Side::Solution));
     let exercise_text = tree.read(&exercise_path)?;
-    let solution_text = tree
-        .read(&solution_path)?
-        .replace(&step.package(Side::Solution), &step.package(Side::Exercise));
+    let solution_text = step.as_exercise(&tree.read(&solution_path)?);
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     let solution = parse(&solution_path, &solution_text, step)?;
     let compared = [Kind::Outside, Kind::Begin];
@@ -300,12 +298,8 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
     let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
     let solution_path = format!("{}/{file}", before.crate_dir(Side::Solution));
     let exercise_text = tree.read(&exercise_path)?;
-    let original = tree.read(&solution_path)?;
-    let solution_text = original
-        .replace(
-            &before.package(Side::Solution),
-            &step.package(Side::Exercise),
-        )
+    let solution_text = before
+        .as_exercise(&tree.read(&solution_path)?)
         .replace(
             &format!("step{}", before.label()),
             &format!("step{}", step.label()),

@@ -1,21 +1,12 @@
 //! A source file cut at the regions that belong to the learner, in a form that
 //! two files can be compared in. The markers must be well formed.
 
-use course::{Marker, Side, Step, marker};
+use course::{Marker, Side, Step, Task, marker};
 
 use crate::tree::Tree;
 
-/// A task's region in a file of a step.
-pub struct Region {
-    /// Relative to the side's folder.
-    pub file: String,
-    /// `05.1`
-    pub id: String,
-    pub text: String,
-}
-
-/// All regions of one side, without those in the learner's own tests.
-pub fn of_side(tree: &Tree, step: &Step, side: Side) -> Result<Vec<Region>, String> {
+/// All regions of one side, in files relative to it, without those in the learner's own tests.
+pub fn of_side(tree: &Tree, step: &Step, side: Side) -> Result<Vec<Task>, String> {
     let folder = step.crate_dir(side);
     let mut regions = Vec::new();
     for file in tree.below(&folder) {
@@ -25,12 +16,7 @@ pub fn of_side(tree: &Tree, step: &Step, side: Side) -> Result<Vec<Region>, Stri
             && let Ok(text) = tree.read(&path)
         {
             Source::parse(&text, step.label()).map_err(|failure| format!("{path}: {failure}"))?;
-            let found = course::regions(&text).into_iter();
-            regions.extend(found.map(|region| Region {
-                file: file.to_owned(),
-                id: region.id.to_owned(),
-                text: region.text,
-            }));
+            regions.extend(course::regions(file, &text));
         }
     }
     Ok(regions)
@@ -193,7 +179,7 @@ fn f() {
             .collect();
         assert_eq!(outside, [vec!["fn f() {"], vec!["g(x);", "}"], vec![]]);
         assert_eq!(source.counted([Kind::Outside, Kind::Inside]).len(), 4);
-        assert_eq!(source.plain().len(), 10);
+        assert_eq!(source.plain().len(), 9);
     }
 
     #[test]

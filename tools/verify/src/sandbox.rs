@@ -265,12 +265,14 @@ impl Sandbox {
                     fs::remove_file(source.join(file))?;
                 }
             }
-            for file in wanted {
-                replace(&solution.join("src").join(&file), &source.join(&file))?;
+            let sources = wanted.iter().map(|file| Path::new("src").join(file));
+            for file in sources.chain([PathBuf::from("Cargo.toml")]) {
+                let text = fs::read_to_string(solution.join(&file))?;
+                let to = exercise.join(&file);
+                to.parent().map_or(Ok(()), fs::create_dir_all)?;
+                replace_text(&to, &step.as_exercise(&text))?;
             }
-            let manifest = fs::read_to_string(solution.join("Cargo.toml"))?
-                .replace(&step.package(Side::Solution), &step.package(Side::Exercise));
-            replace_text(&exercise.join("Cargo.toml"), &manifest)
+            Ok(())
         };
         solve().map_err(|error| format!("cannot solve {}: {error}", step.slug))
     }

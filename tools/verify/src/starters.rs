@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::ExitCode;
 
-use course::starter::{self, FILE, Files, Starter, package_names};
+use course::starter::{self, FILE, Files, Starter};
 use course::{Side, Step};
 
 use crate::report::{Outcome, Report};
@@ -64,7 +64,7 @@ fn gives_the_exercise(tree: &Tree, step: &Step) -> Outcome {
 }
 
 /// The files of the exercise, without the learner's tests, and of the
-/// solution; both with the exercise's package name.
+/// solution; both as the exercise has them.
 fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
     let read = |side: Side| -> Result<Files, String> {
         let folder = step.crate_dir(side);
@@ -75,12 +75,8 @@ fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
             .collect()
     };
     let mut solution = read(Side::Solution)?;
-    let (exercise_name, solution_name) = solution
-        .get("Cargo.toml")
-        .and_then(|manifest| package_names(manifest))
-        .ok_or_else(|| format!("{}: no package …-solution", step.crate_dir(Side::Solution)))?;
     for text in solution.values_mut() {
-        *text = text.replace(&solution_name, &exercise_name);
+        *text = step.as_exercise(text);
     }
     Ok((read(Side::Exercise)?, solution))
 }

@@ -272,8 +272,8 @@ fn a_step_may_start_afresh_and_the_next_continues_it() {
         "`src/lib.rs` is not named",
     );
     // A continuation that claims to start afresh.
-    let main = fixture.read("steps/01-first/solution/src/main.rs");
     for side in ["exercise", "solution"] {
+        let main = fixture.read(&format!("steps/01-first/{side}/src/main.rs"));
         fixture.write(
             &format!("steps/02-second/{side}/src/main.rs"),
             &main.replace("01", "02"),

@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use step01::differences::{blocking, cancel, lazy, pace, select, send};
-use step01::{coroutines, errands, generator, group, market, tasks};
+use step01_solution::differences::{blocking, cancel, lazy, pace, select, send};
+use step01_solution::{coroutines, errands, generator, group, market, tasks};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 

@@ -6,9 +6,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step02::db::base::Engine;
-use step02::db::init_db;
-use step02::server;
+use step02_solution::db::base::Engine;
+use step02_solution::db::init_db;
+use step02_solution::server;
 use tokio::net::TcpListener;
 
 #[tokio::main]

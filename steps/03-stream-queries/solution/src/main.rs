@@ -6,9 +6,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step03::db::base::Engine;
-use step03::db::init_db;
-use step03::server;
+use step03_solution::db::base::Engine;
+use step03_solution::db::init_db;
+use step03_solution::server;
 use tokio::net::TcpListener;
 
 #[tokio::main]

@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use step04::error::Error;
-use step04::tasks::map_concurrently;
+use step04_solution::error::Error;
+use step04_solution::tasks::map_concurrently;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 

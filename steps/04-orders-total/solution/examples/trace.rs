@@ -6,9 +6,9 @@
 
 use check::timeline::{self, lane};
 use check::{Database, Failure, OrFail};
-use step04::db::base::Engine;
-use step04::db_accessor::{MAX_QUERIES_IN_FLIGHT, get_total_cost_of_an_order};
-use step04::tasks::map_concurrently;
+use step04_solution::db::base::Engine;
+use step04_solution::db_accessor::{MAX_QUERIES_IN_FLIGHT, get_total_cost_of_an_order};
+use step04_solution::tasks::map_concurrently;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {

@@ -6,9 +6,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step04::db::base::Engine;
-use step04::db::init_db;
-use step04::server;
+use step04_solution::db::base::Engine;
+use step04_solution::db::init_db;
+use step04_solution::server;
 use tokio::net::TcpListener;
 
 #[tokio::main]

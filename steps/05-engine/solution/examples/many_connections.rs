@@ -6,10 +6,10 @@
 use std::time::Instant;
 
 use futures::future::try_join_all;
-use step05::db::base::{Engine, EngineConfig};
-use step05::db::init_db;
-use step05::db_accessor::get_total_cost_of_an_order;
-use step05::error::Error;
+use step05_solution::db::base::{Engine, EngineConfig};
+use step05_solution::db::init_db;
+use step05_solution::db_accessor::get_total_cost_of_an_order;
+use step05_solution::error::Error;
 
 const CLIENTS: usize = 500;
 const QUERIES_OF_EACH: usize = 10;

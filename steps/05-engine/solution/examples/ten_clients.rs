@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use axum::http::header;
 use axum::response::IntoResponse;
 use futures::future::join_all;
-use step05::db::base::{Engine, EngineConfig};
-use step05::db::init_db;
-use step05::error::Error;
+use step05_solution::db::base::{Engine, EngineConfig};
+use step05_solution::db::init_db;
+use step05_solution::error::Error;
 
 const CLIENTS: usize = 10;
 /// Counts to a million inside SQLite, which takes about 200 ms.

@@ -7,7 +7,7 @@
 use check::timeline::{self, lane};
 use check::{Database, Failure, OrFail};
 use futures::future::join_all;
-use step05::db::base::{Engine, EngineConfig};
+use step05_solution::db::base::{Engine, EngineConfig};
 
 /// Counts to 50,000 inside SQLite, which takes about 10 ms.
 const SLOW: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)

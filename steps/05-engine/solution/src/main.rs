@@ -7,9 +7,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step05::db::base::{Engine, EngineConfig};
-use step05::db::init_db;
-use step05::server;
+use step05_solution::db::base::{Engine, EngineConfig};
+use step05_solution::db::init_db;
+use step05_solution::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

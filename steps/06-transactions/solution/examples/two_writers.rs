@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use step06::db::init_db;
-use step06::error::Error;
+use step06_solution::db::init_db;
+use step06_solution::error::Error;
 
 const INSERT: &str =
     "INSERT INTO orders (customer_id, order_time) VALUES (1, '2024-04-01 00:00:00')";

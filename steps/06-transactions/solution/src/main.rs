@@ -7,9 +7,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step06::db::base::{Engine, EngineConfig};
-use step06::db::init_db;
-use step06::server;
+use step06_solution::db::base::{Engine, EngineConfig};
+use step06_solution::db::init_db;
+use step06_solution::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

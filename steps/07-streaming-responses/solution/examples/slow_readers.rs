@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use check::{Database, Failure, OrFail, Service};
-use step07::db::base::{Engine, EngineConfig};
-use step07::server;
+use step07_solution::db::base::{Engine, EngineConfig};
+use step07_solution::server;
 
 const CLIENTS: usize = 8;
 

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use check::timeline::{self, count, lane};
 use check::{Database, Failure, OrFail, memory};
 use futures::{StreamExt, TryStreamExt, stream};
-use step07::body::ndjson;
-use step07::db::base::{Engine, EngineConfig, Rows};
-use step07::db_accessor::get_customers;
-use step07::types::Customer;
+use step07_solution::body::ndjson;
+use step07_solution::db::base::{Engine, EngineConfig, Rows};
+use step07_solution::db_accessor::get_customers;
+use step07_solution::types::Customer;
 
 const CUSTOMERS: u32 = 20_000;
 
@@ -54,7 +54,7 @@ fn watched(engine: &Engine) -> Rows<Customer> {
 
 /// Writes the rows as a response would, and records how many rows have been
 /// sent.
-async fn send(rows: Rows<Customer>) -> Result<(), step07::error::Error> {
+async fn send(rows: Rows<Customer>) -> Result<(), step07_solution::error::Error> {
     let mut sent = 0;
     count("rows sent", sent);
     let mut pieces = ndjson(rows);

@@ -7,9 +7,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step07::db::base::{Engine, EngineConfig};
-use step07::db::init_db;
-use step07::server;
+use step07_solution::db::base::{Engine, EngineConfig};
+use step07_solution::db::init_db;
+use step07_solution::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

@@ -8,8 +8,8 @@ use std::time::Instant;
 use check::statements::Recording;
 use check::{Database, Failure, OrFail, Service};
 use serde_json::json;
-use step08::db::base::{Engine, EngineConfig};
-use step08::server;
+use step08_solution::db::base::{Engine, EngineConfig};
+use step08_solution::server;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {

@@ -7,9 +7,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use step08::db::base::{Engine, EngineConfig};
-use step08::db::init_db;
-use step08::server;
+use step08_solution::db::base::{Engine, EngineConfig};
+use step08_solution::db::init_db;
+use step08_solution::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

@@ -1,8 +1,7 @@
 //! The files of databases: how a new one is filled, and how all are removed.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -10,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::Database;
 use crate::failure::{Failure, OrFail};
+use crate::trail::lock;
 
 /// Files with the schema, made once per process and then copied, which is much
 /// cheaper than to run the migrations for each check.
@@ -20,8 +20,7 @@ pub(super) struct Templates {
 
 static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
 
-/// Directories of databases that are not dropped yet. A check that is abandoned
-/// never drops its database, so the suite removes the remaining ones at its end.
+/// The directories of all databases.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// How many times the suite tries to remove a directory in which files are still
@@ -62,23 +61,19 @@ async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
     std::fs::read(&database.path).or_fail(asked)
 }
 
-pub(super) fn directories(change: impl FnOnce(&mut Vec<PathBuf>)) {
-    change(&mut DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner));
+/// Notes a directory that is removed when the suite ends, if it is still there then:
+/// a check that is abandoned never drops its database, and a connection that is just
+/// closing may create files where a database is dropped.
+pub(super) fn remove_at_end(path: &Path) {
+    lock(&DIRECTORIES).push(path.to_owned());
 }
 
 /// Removes the directories of databases that were never dropped, or could not
 /// be removed then.
 pub(crate) fn remove_leftovers() {
-    directories(|all| {
-        for path in all.drain(..) {
-            // A directory that cannot be removed stays in the system's temporary one.
-            let _ = (0..REMOVALS).any(|_| remove(&path));
-        }
-    });
-}
-
-/// Whether the directory is gone.
-pub(super) fn remove(path: &Path) -> bool {
-    let removed = std::fs::remove_dir_all(path);
-    removed.is_ok() || removed.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    for path in lock(&DIRECTORIES).drain(..) {
+        // A directory that cannot be removed stays in the system's temporary one.
+        let gone = |_| std::fs::remove_dir_all(&path).is_ok() || !path.exists();
+        let _ = (0..REMOVALS).any(gone);
+    }
 }

@@ -1,4 +1,5 @@
 //! What comes back from a service.
+#![allow(clippy::missing_errors_doc)] // what is expected and what came
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
@@ -9,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{AbortOnDrop, LIMIT, LONGEST_BODY, TIMED_OUT};
+use super::{LIMIT, LONGEST_BODY, TIMED_OUT};
 use crate::failure::{Failure, Outcome, equal_json, json_error, with_causes};
 use crate::trail::Trail;
 
@@ -44,7 +46,6 @@ impl RawReply {
         std::str::from_utf8(status).ok()?.parse().ok()
     }
 
-    /// All bytes that were received, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -53,11 +54,8 @@ impl RawReply {
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Bytes,
     pub(super) asked: String,
     pub(super) trail: Trail,
@@ -69,20 +67,16 @@ impl Reply {
         &self.asked
     }
 
-    /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as a JSON value.
-    ///
     /// # Errors
-    /// When it is not JSON.
+    /// When the body is not JSON.
     pub fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let error = json_error(&self.body, &error);
@@ -92,9 +86,6 @@ impl Reply {
     }
 
     /// Fails unless the status is `status`; returns the reply otherwise.
-    ///
-    /// # Errors
-    /// A [`Failure`] with the status and the body of the reply.
     pub fn expect_status(&self, status: u16) -> Result<&Self, Failure> {
         if self.status == status {
             return Ok(self);
@@ -104,9 +95,6 @@ impl Reply {
 
     /// Fails unless the status is `status` and the body is the JSON value
     /// `expected`.
-    ///
-    /// # Errors
-    /// A [`Failure`] with both sides.
     pub fn expect_json(&self, status: u16, expected: &Value) -> Result<(), Failure> {
         if self.status != status {
             return Err(self.failure(format_args!("status {status}: {expected}")));
@@ -154,16 +142,14 @@ pub(super) fn closed_without_status(returned: Option<u16>, error: &hyper::Error)
 /// An answer whose body has not been read yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamReply {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
     pub(super) body: Incoming,
     /// How many bytes of the body were read.
     pub(super) received: usize,
     pub(super) asked: String,
     pub(super) trail: Trail,
-    pub(super) _connection: AbortOnDrop,
+    pub(super) _connection: JoinSet<hyper::Result<()>>,
 }
 
 impl StreamReply {
@@ -172,15 +158,11 @@ impl StreamReply {
         &self.asked
     }
 
-    /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Fails unless the status is `status`. Does not read the body.
-    ///
-    /// # Errors
-    /// A [`Failure`] with the status that was received.
     pub fn expect_status(&self, status: u16) -> Outcome {
         if self.status == status {
             return Ok(());
@@ -219,10 +201,10 @@ impl StreamReply {
     }
 
     fn incomplete(&self, what: &str) -> Failure {
-        let bytes = if self.received == 1 { "byte" } else { "bytes" };
+        let (status, received) = (self.status, self.received);
+        let plural = if received == 1 { "" } else { "s" };
         let got = format!(
-            "status {} and {} {bytes} of the body were received, then {what}",
-            self.status, self.received
+            "status {status} and {received} byte{plural} of the body were received, then {what}"
         );
         Failure::new(&self.asked, "the whole body", got).with_paragraph(&self.trail.log())
     }

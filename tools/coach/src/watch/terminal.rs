@@ -2,7 +2,7 @@
 //! does not run together.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use crossterm::event::{self, Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -18,34 +18,28 @@ pub enum Key {
     Next,
     Again,
     Help,
-    /// Ctrl-Z.
-    Suspend,
-    Quit,
-    /// Ctrl-C.
-    Interrupt,
 }
 
-impl Key {
-    fn of(key: KeyEvent) -> Option<Self> {
-        if key.kind == KeyEventKind::Release {
-            return None;
-        }
-        match (key.code, key.modifiers) {
-            (KeyCode::Char('c'), KeyModifiers::CONTROL) => Some(Self::Interrupt),
-            (KeyCode::Char('z'), KeyModifiers::CONTROL) => Some(Self::Suspend),
-            // Ctrl-D ends what reads from a terminal.
-            (KeyCode::Char('d'), KeyModifiers::CONTROL) => Some(Self::Quit),
-            (KeyCode::Char(letter), KeyModifiers::NONE | KeyModifiers::SHIFT) => match letter {
-                'h' => Some(Self::Hint),
-                'd' => Some(Self::Diff),
-                'n' => Some(Self::Next),
-                'r' => Some(Self::Again),
-                '?' => Some(Self::Help),
-                'q' => Some(Self::Quit),
-                _ => None,
-            },
+/// What a key asks for.
+fn event_of(key: KeyEvent) -> Option<Event> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    match (key.code, key.modifiers) {
+        (KeyCode::Char('c'), KeyModifiers::CONTROL) => Some(Event::Quit(130)),
+        (KeyCode::Char('z'), KeyModifiers::CONTROL) => Some(Event::Suspend),
+        // Ctrl-D ends what reads from a terminal.
+        (KeyCode::Char('d'), KeyModifiers::CONTROL) => Some(Event::Quit(0)),
+        (KeyCode::Char(letter), KeyModifiers::NONE | KeyModifiers::SHIFT) => match letter {
+            'h' => Some(Event::Key(Key::Hint)),
+            'd' => Some(Event::Key(Key::Diff)),
+            'n' => Some(Event::Key(Key::Next)),
+            'r' => Some(Event::Key(Key::Again)),
+            '?' => Some(Event::Key(Key::Help)),
+            'q' => Some(Event::Quit(0)),
             _ => None,
-        }
+        },
+        _ => None,
     }
 }
 
@@ -53,14 +47,15 @@ impl Key {
 /// the mode in which each comes at once and is not shown. Dropping it gives back the
 /// mode that was found.
 pub struct Screen {
-    coloured: bool,
+    pub coloured: bool,
     mid_line: bool,
-    keys: bool,
+    /// Whether keys are read.
+    pub keys: bool,
 }
 
 impl Screen {
     /// Begins to send [`Event::Key`], unless stdin or stdout is no terminal.
-    pub fn start(events: &Sender<Event>) -> Self {
+    pub fn start(events: &SyncSender<Event>) -> Self {
         let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         let screen = Self {
             coloured: screen::coloured(&io::stdout()),
@@ -73,23 +68,14 @@ impl Screen {
                 // An error means that the terminal is gone; the signal for that comes too.
                 while let Ok(input) = event::read() {
                     if let Input::Key(key) = input
-                        && let Some(key) = Key::of(key)
+                        && let Some(event) = event_of(key)
                     {
-                        let _ = events.send(Event::Key(key));
+                        let _ = events.send(event);
                     }
                 }
             });
         }
         screen
-    }
-
-    pub fn coloured(&self) -> bool {
-        self.coloured
-    }
-
-    /// Whether keys are read.
-    pub fn has_keys(&self) -> bool {
-        self.keys
     }
 
     /// Takes the terminal after a stop, when the shell has had it.
@@ -158,25 +144,22 @@ mod tests {
 
     #[test]
     fn keys_and_what_is_none() {
-        let key = |code, modifiers| Key::of(KeyEvent::new(code, modifiers));
+        let key = |code, modifiers| event_of(KeyEvent::new(code, modifiers));
         let plain = |code| key(code, KeyModifiers::NONE);
-        assert_eq!(plain(KeyCode::Char('h')), Some(Key::Hint));
-        assert_eq!(
-            key(KeyCode::Char('?'), KeyModifiers::SHIFT),
-            Some(Key::Help)
-        );
-        assert_eq!(
-            key(KeyCode::Char('d'), KeyModifiers::CONTROL),
-            Some(Key::Quit)
-        );
+        let hint = plain(KeyCode::Char('h'));
+        assert!(matches!(hint, Some(Event::Key(Key::Hint))));
+        let help = key(KeyCode::Char('?'), KeyModifiers::SHIFT);
+        assert!(matches!(help, Some(Event::Key(Key::Help))));
+        let end = key(KeyCode::Char('d'), KeyModifiers::CONTROL);
+        assert!(matches!(end, Some(Event::Quit(0))));
         for none in [
             KeyCode::Char('x'),
             KeyCode::Down,
             KeyCode::F(1),
             KeyCode::Enter,
         ] {
-            assert_eq!(plain(none), None);
+            assert!(plain(none).is_none());
         }
-        assert_eq!(key(KeyCode::Char('h'), KeyModifiers::ALT), None);
+        assert!(key(KeyCode::Char('h'), KeyModifiers::ALT).is_none());
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
+use course::Step;
 use course::starter::{self, Files};
 use tempfile::TempDir;
 
@@ -103,18 +104,17 @@ impl Project {
     /// Writes the patch that makes the exercise of 05, as it is now, out of the
     /// solution.
     pub fn publish_05(&self) {
-        self.publish_in(".", "05-engine", "step05");
+        self.publish_in(".", "05-engine");
     }
 
-    /// As [`Self::publish_05`], for any step and the name of its packages, of the
-    /// project in a folder below.
-    pub fn publish_in(&self, folder: &str, slug: &str, package: &str) {
+    /// As [`Self::publish_05`], for any step of the project in a folder below.
+    pub fn publish_in(&self, folder: &str, slug: &str) {
+        let step = Step::at(Path::new(slug)).unwrap();
         let read = |side: &str| -> Files {
             snapshot(&self.path(&format!("{folder}/steps/{slug}/{side}")))
                 .into_iter()
                 .map(|(file, bytes)| {
-                    let (old, new) = (format!("{package}-solution"), format!("{package}-exercise"));
-                    let text = text(&bytes).replace(&old, &new);
+                    let text = step.as_exercise(&text(&bytes));
                     (file.to_str().unwrap().to_owned(), text)
                 })
                 .collect()
@@ -141,17 +141,22 @@ impl Project {
     fn step(&self, slug: &str, exercise: u32, solution: u32) {
         let label = &slug[..2];
         for (side, answer) in [("exercise", exercise), ("solution", solution)] {
+            // What differs between the two by design.
+            let (library, check) = match side {
+                "solution" => (format!("step{label}_solution"), "check_solution.rs"),
+                _ => (format!("step{label}"), "check.rs"),
+            };
             self.write(
                 &format!("steps/{slug}/{side}/Cargo.toml"),
                 &format!(
                     "[package]\nname = \"step{label}-{side}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
-                     [lib]\nname = \"step{label}\"\n\n\
-                     [[test]]\nname = \"check\"\npath = \"../check.rs\"\nharness = false\n"
+                     [lib]\nname = \"{library}\"\n\n\
+                     [[test]]\nname = \"check\"\npath = \"../{check}\"\nharness = false\n"
                 ),
             );
             self.write(
                 &format!("steps/{slug}/{side}/src/main.rs"),
-                &format!("fn main() {{\n    println!(\"{side} {label} says {{}}\", step{label}::answer());\n}}\n"),
+                &format!("fn main() {{\n    println!(\"{side} {label} says {{}}\", {library}::answer());\n}}\n"),
             );
             self.write(
                 &format!("steps/{slug}/{side}/src/lib.rs"),
@@ -165,6 +170,10 @@ impl Project {
         self.write(
             &format!("steps/{slug}/check.rs"),
             &CHECK.replace("NN", label),
+        );
+        self.write(
+            &format!("steps/{slug}/check_solution.rs"),
+            &format!("extern crate step{label}_solution as step{label};\n\nmod check;\n\nfn main() {{\n    check::main();\n}}\n"),
         );
     }
 
@@ -336,7 +345,7 @@ const ARGUMENTS: &str = r#"fn main() {
 
 /// A check program that wants the answer 2, with the arguments and the report
 /// of the real ones. Code under test can end it by answering 9.
-const CHECK: &str = r#"fn main() {
+const CHECK: &str = r#"pub fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == "--list") {
         // The one check that there is.

@@ -1,20 +1,18 @@
 //! How a request of an attack is sent and its answer judged.
 
-use std::net::SocketAddr;
-
 use check::{Failure, OrFail, Outcome, RawReply, Then, ensure};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::{Attack, Expect, HANG, JsonEndpoint, Surface};
+use super::{ALIVE, Attack, Expect, HANG, JsonEndpoint};
 
 impl Attack<'_> {
     /// Fails unless the service still answers.
-    pub(super) async fn alive(&self, surface: &Surface<'_>, after: &str) -> Outcome {
-        let reply = self.service.get(surface.alive).await?;
+    pub(super) async fn alive(&self, after: &str) -> Outcome {
+        let reply = self.service.get(ALIVE).await?;
         ensure(
             reply.status == 200,
-            format_args!("{after}, then GET {}", surface.alive),
+            format_args!("{after}, then GET {ALIVE}"),
             "status 200",
             format_args!("status {}: {}", reply.status, reply.text()),
         )
@@ -34,7 +32,7 @@ impl Attack<'_> {
 
     pub(super) async fn send(
         &self,
-        endpoint: &JsonEndpoint<'_>,
+        endpoint: &JsonEndpoint,
         content_type: Option<&str>,
         body: &[u8],
     ) -> Outcome {
@@ -61,15 +59,10 @@ impl Attack<'_> {
     }
 
     pub(super) async fn connect(&self, asked: &str) -> Result<TcpStream, Failure> {
-        let addr = self.service.addr();
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }
-        .or_fail(asked)?;
+        let socket = TcpSocket::new_v4().or_fail(asked)?;
         // So that little of an answer is on its way when its client goes away.
         socket.set_recv_buffer_size(4096).or_fail(asked)?;
-        let connecting = timeout(HANG, socket.connect(addr));
+        let connecting = timeout(HANG, socket.connect(self.service.addr()));
         connecting.await.or_fail(asked)?.or_fail(asked)
     }
 
@@ -77,21 +70,16 @@ impl Attack<'_> {
         if !reply.closed {
             return Err(hangs(asked));
         }
-        let (allowed, expected) = match (expect, reply.status()) {
-            (Expect::NoFault, status) => (
+        let status = reply.status();
+        let refused = status.is_some_and(|status| (400..500).contains(&status));
+        let (allowed, expected) = match expect {
+            Expect::NoFault => (
                 status.is_some_and(|status| status < 500),
-                "an answer that is no 5xx",
+                "an answer that is not a 5xx",
             ),
-            (Expect::Refusal, status) => (
-                status.is_some_and(|status| (400..500).contains(&status)),
-                "status 4xx",
-            ),
-            (Expect::RefusalOrNothing, None) => (
-                reply.bytes.is_empty(),
-                "status 4xx, or a connection closed without an answer",
-            ),
-            (Expect::RefusalOrNothing, Some(status)) => (
-                (400..500).contains(&status),
+            Expect::Refusal => (refused, "status 4xx"),
+            Expect::RefusalOrNothing => (
+                refused || reply.bytes.is_empty(),
                 "status 4xx, or a connection closed without an answer",
             ),
         };
@@ -133,24 +121,6 @@ pub(super) fn short(bytes: &[u8]) -> String {
     }
 }
 
-/// `json` with each number replaced.
-pub(super) fn digits_replaced(json: &str, number: &str) -> String {
-    let mut text = String::new();
-    let mut in_number = false;
-    for c in json.chars() {
-        if c.is_ascii_digit() {
-            if !in_number {
-                text.push_str(number);
-            }
-            in_number = true;
-        } else {
-            text.push(c);
-            in_number = false;
-        }
-    }
-    text
-}
-
 /// What tells of SQL, of Rust and its libraries, and of the machine. None of it
 /// is in a request that the checks send.
 const TELLTALES: &[&str] = &[
@@ -171,7 +141,6 @@ const TELLTALES: &[&str] = &[
     "database is locked",
     "sqlite",
     "SQLite",
-    "rusqlite",
     "sqlx",
     // Rust.
     "panicked",

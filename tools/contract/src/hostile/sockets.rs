@@ -6,55 +6,48 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::judge::{hangs, seen};
-use super::{Attack, Expect, GONE, GONE_AT_ONCE, HANG, Surface, surface::ORDER};
+use super::{Attack, BODIES, Expect, GONE, GONE_AT_ONCE, HANG, LONG_ANSWER, ORDER};
 
 impl Attack<'_> {
     /// Requests that stop in the middle, of clients that wait, that have closed
     /// their sending half, and that are gone.
-    pub(super) async fn half_requests(&self, surface: &Surface<'_>) -> Outcome {
-        let mut halves = vec![
-            ("nothing at all".to_owned(), Vec::new()),
-            ("half a request line".to_owned(), b"GET /api/or".to_vec()),
+    pub(super) async fn half_requests(&self) -> Outcome {
+        let mut halves: Vec<(String, String)> = [
+            ("nothing at all", ""),
+            ("half a request line", "GET /api/or"),
+            ("half a header", "GET / HTTP/1.1\r\nHost: local"),
             (
-                "half a header".to_owned(),
-                b"GET / HTTP/1.1\r\nHost: local".to_vec(),
+                "headers without an end",
+                "GET / HTTP/1.1\r\nHost: localhost\r\n",
             ),
-            (
-                "headers without an end".to_owned(),
-                b"GET / HTTP/1.1\r\nHost: localhost\r\n".to_vec(),
-            ),
-        ];
-        for endpoint in surface.bodies {
+        ]
+        .map(|(what, bytes)| (what.to_owned(), bytes.to_owned()))
+        .into();
+        for endpoint in &BODIES {
             let (method, path, good) = (endpoint.method, endpoint.path, endpoint.good);
-            let head = format!(
-                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            );
-            let half = &good[..good.len() / 2];
-            halves.push((
-                format!("{method} {path} with half a body"),
-                format!("{head}Content-Length: {}\r\n\r\n{half}", good.len()).into_bytes(),
-            ));
-            halves.push((
-                format!("{method} {path} with a body of which one byte of many comes"),
-                format!("{head}Content-Length: 1000\r\n\r\n{{").into_bytes(),
-            ));
-            halves.push((
-                format!("{method} {path} with half a chunk of a body"),
-                format!(
-                    "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{half}",
-                    good.len()
-                )
-                .into_bytes(),
-            ));
-            // The whole body, yet the end of the chunks is missing.
-            halves.push((
-                format!("{method} {path} with chunks without an end"),
-                format!(
-                    "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{good}\r\n",
-                    good.len()
-                )
-                .into_bytes(),
-            ));
+            let (length, half) = (good.len(), &good[..good.len() / 2]);
+            let chunk = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
+            for (what, rest) in [
+                (
+                    "half a body",
+                    format!("Content-Length: {length}\r\n\r\n{half}"),
+                ),
+                (
+                    "a body of which one byte of many comes",
+                    "Content-Length: 1000\r\n\r\n{".to_owned(),
+                ),
+                ("half a chunk of a body", format!("{chunk}{half}")),
+                // The whole body, yet the end of the chunks is missing.
+                ("chunks without an end", format!("{chunk}{good}\r\n")),
+            ] {
+                halves.push((
+                    format!("{method} {path} with {what}"),
+                    format!(
+                        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n\
+                         Content-Type: application/json\r\n{rest}"
+                    ),
+                ));
+            }
         }
 
         // Clients that say no more, and stay.
@@ -62,7 +55,7 @@ impl Attack<'_> {
         for (what, bytes) in &halves {
             for _ in 0..5 {
                 let mut socket = self.connect(what).await?;
-                socket.write_all(bytes).await.or_fail(what)?;
+                socket.write_all(bytes.as_bytes()).await.or_fail(what)?;
                 waiting.push(socket);
             }
         }
@@ -70,7 +63,7 @@ impl Attack<'_> {
             "{} clients that stopped in the middle of a request",
             waiting.len()
         );
-        self.alive(surface, &what).await?;
+        self.alive(&what).await?;
         drop(waiting);
 
         for (what, bytes) in &halves {
@@ -85,24 +78,16 @@ impl Attack<'_> {
 
     /// What is not HTTP, or contradicts itself.
     pub(super) async fn no_http(&self) -> Outcome {
-        let long_header = format!(
-            "GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
-            "x".repeat(1024 * 1024)
-        );
-        let long_path = format!(
-            "GET /{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            "x".repeat(100_000)
-        );
-        let many_headers = format!(
-            "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
-            "A: b\r\n".repeat(10_000)
-        );
+        let get = |path: &str, headers: &str| {
+            format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+        };
         let post = |headers: &str| {
             format!(
                 "POST /api/add_new_order HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  Content-Type: application/json\r\n{headers}\r\n\r\n{ORDER}"
             )
         };
+        let long_header = format!("X: {}\r\n", "x".repeat(1024 * 1024));
         for (what, bytes) in [
             (
                 "a TLS greeting",
@@ -110,32 +95,32 @@ impl Attack<'_> {
             ),
             ("zero bytes", vec![0; 1000]),
             (
-                "a version that there is not",
+                "a version that does not exist",
                 b"GET / HTTP/9.9\r\n\r\n".to_vec(),
             ),
             (
                 "a request line without a path",
                 b"GET HTTP/1.1\r\n\r\n".to_vec(),
             ),
+            ("a header without a name", get("", ": x\r\n").into()),
+            ("a header of 1 MiB", get("", &long_header).into()),
             (
-                "a header without a name",
-                b"GET / HTTP/1.1\r\n: x\r\n\r\n".to_vec(),
+                "a path of 100,000 characters",
+                get(&"x".repeat(100_000), "").into(),
             ),
-            ("a header of 1 MiB", long_header.into_bytes()),
-            ("a path of 100,000 characters", long_path.into_bytes()),
-            ("10,000 headers", many_headers.into_bytes()),
-            ("a negative length", post("Content-Length: -1").into_bytes()),
+            ("10,000 headers", get("", &"A: b\r\n".repeat(10_000)).into()),
+            ("a negative length", post("Content-Length: -1").into()),
             (
                 "a length that overflows",
-                post("Content-Length: 99999999999999999999").into_bytes(),
+                post("Content-Length: 99999999999999999999").into(),
             ),
             (
                 "two lengths",
-                post("Content-Length: 5\r\nContent-Length: 6").into_bytes(),
+                post("Content-Length: 5\r\nContent-Length: 6").into(),
             ),
             (
-                "a chunk whose size is no number",
-                post("Transfer-Encoding: chunked\r\n\r\nxyz").into_bytes(),
+                "a chunk whose size is not a number",
+                post("Transfer-Encoding: chunked\r\n\r\nxyz").into(),
             ),
         ] {
             let reply = self.service.raw(&bytes, Then::ReadFor(HANG)).await?;
@@ -145,9 +130,9 @@ impl Attack<'_> {
     }
 
     /// Clients that go away when they have the first bytes of an answer.
-    pub(super) async fn gone_clients(&self, path: &str) -> Outcome {
-        let asked = format!("GET {path} by {GONE} clients that go away in the middle");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    pub(super) async fn gone_clients(&self) -> Outcome {
+        let asked = format!("GET {LONG_ANSWER} by {GONE} clients that go away in the middle");
+        let request = format!("GET {LONG_ANSWER} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         for _ in 0..GONE / GONE_AT_ONCE {
             let mut sockets = Vec::new();
             for i in 0..GONE_AT_ONCE {
@@ -166,8 +151,8 @@ impl Attack<'_> {
                 bytes.truncate(length);
                 let closed = length == 0;
                 let reply = RawReply { bytes, closed };
-                let fault = reply.status().is_none_or(|status| status >= 500);
-                ensure(!fault, &asked, "the beginning of an answer", seen(&reply))?;
+                let begun = reply.status().is_some_and(|status| status < 500);
+                ensure(begun, &asked, "the beginning of an answer", seen(&reply))?;
             }
         }
         Ok(())

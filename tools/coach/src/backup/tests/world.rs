@@ -63,6 +63,19 @@ impl Disk for FaultyDisk {
                 self.step(|| File::create(file)?.write_all(first))?;
                 self.step(|| File::options().append(true).open(file)?.write_all(second))
             }
+            Op::RemoveAll(folder) => {
+                // As well: a part of it is gone before the rest.
+                let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                if let Some(entry) = entries.next() {
+                    let path = entry.path();
+                    let remove = |path: &Path| match fs::read_dir(path) {
+                        Ok(_) => fs::remove_dir_all(path),
+                        Err(_) => fs::remove_file(path),
+                    };
+                    self.step(|| remove(&path))?;
+                }
+                self.step(|| RealDisk.run(op))
+            }
             _ => self.step(|| RealDisk.run(op)),
         }
     }

@@ -1,0 +1,138 @@
+//! Errors of the compiler: to which task each leads, and what to read about it.
+
+use std::fs;
+
+use course::{Reread, Side, Step, Task, labelled, pages, regions, slashed};
+use serde::Serialize;
+
+use crate::markers::Lost;
+use crate::messages::CodeError;
+use crate::project::Project;
+
+/// What sqlx says of a query that it has no file for. Its advice does not fit a
+/// project with several crates.
+const NO_CACHED_DATA: &str = "there is no cached data for this query";
+
+#[derive(Serialize)]
+pub struct Error {
+    message: String,
+    file: Option<String>,
+    line: Option<usize>,
+    /// The task that it leads to.
+    pub todo: Option<String>,
+    reread: Option<Reread>,
+    hint: Option<String>,
+    /// The task for people: `, in TODO(05.1): what to do`.
+    #[serde(skip)]
+    because: String,
+}
+
+/// The task in whose region an error or one of its notes is, and whether it is the
+/// error itself.
+pub fn task_of(project: &Project, error: &CodeError) -> Option<(Task, bool)> {
+    let mut places = error.places.iter().enumerate();
+    places.find_map(|(index, (file, line))| {
+        let text = fs::read_to_string(project.root.join(file)).ok()?;
+        let mut tasks = regions(&slashed(file), &text).into_iter();
+        let task = tasks.find(|task| (task.line..=task.end).contains(line))?;
+        Some((task, index == 0))
+    })
+}
+
+/// Leads from an error to a task: the one in whose region it or one of its notes
+/// is, else the one in its file that has lost its markers, else the one that was
+/// changed last.
+pub fn lead(
+    project: &Project,
+    step: &Step,
+    chapter: &str,
+    error: CodeError,
+    changed: Option<&Task>,
+    lost: &[Lost],
+) -> Error {
+    let found = task_of(project, &error);
+    let (file, line) = error.places.into_iter().next().unzip();
+    let file = file.map(|file| slashed(&file));
+    let lost = lost
+        .iter()
+        .filter(|lost| Some(&lost.0.file) == file.as_ref());
+    let (todo, because) = match (found, &lost.collect::<Vec<_>>()[..], changed) {
+        (Some((task, true)), ..) => {
+            let because = format!(", in {}", task.title());
+            (Some(task.id), because)
+        }
+        (Some((task, false)), ..) => {
+            let because = format!(", because of {}", task.title());
+            (Some(task.id), because)
+        }
+        (None, [lost], _) => (
+            Some(lost.0.id.clone()),
+            format!(", where the markers of task {} are gone", lost.0.id),
+        ),
+        (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
+        (None, [], Some(task)) => (
+            Some(task.id.clone()),
+            format!(
+                "; you changed {}:{} last, {}",
+                task.file,
+                task.line,
+                task.title()
+            ),
+        ),
+        (None, [], None) => (None, ", in what the step gave you".to_owned()),
+    };
+    let section = |todo: &String| pages::reread(chapter, &step.readme(), todo);
+    Error {
+        message: error.message,
+        file,
+        line,
+        reread: todo.as_ref().and_then(section),
+        hint: todo.as_ref().map(|todo| format!("./run.sh hint {todo}")),
+        todo,
+        because,
+    }
+}
+
+/// For each task that errors lead to, where the first of them is and what to
+/// read. An error that leads to none is only spoken of if all do, and to reset
+/// is only advised if it is sure that the error is in no task.
+pub fn show(errors: &[Error], step: &Step, side: Side, has_all_markers: bool) {
+    let (slug, label) = (&step.slug, step.label());
+    let mut seen = Vec::new();
+    for error in errors {
+        if seen.contains(&&error.todo) || (error.todo.is_none() && !seen.is_empty()) {
+            continue;
+        }
+        seen.push(&error.todo);
+        let (Some(file), Some(line)) = (&error.file, error.line) else {
+            continue;
+        };
+        let mut advice = Vec::from([("where", format!("{file}:{line}{}", error.because))]);
+        advice.extend(error.reread.as_ref().map(|it| ("read", it.to_string())));
+        advice.extend(error.hint.clone().map(|hint| ("hint", hint)));
+        if error.message.contains(NO_CACHED_DATA) {
+            let command = format!(
+                "this query is new: let the macro ask a database once, and write down what it \
+                 learns:\n\
+                 DATABASE_URL=sqlite://marketdb.sqlite SQLX_OFFLINE=false \\\n\
+                 SQLX_OFFLINE_DIR=$PWD/steps/{slug}/{side}/.sqlx \\\n\
+                 cargo build -q --workspace --bin step{label}-{side}\n\
+                 (no marketdb.sqlite yet? ./run.sh run {label} --solution makes it)"
+            );
+            advice.push(("sqlx", command));
+        }
+        if error.todo.is_none() && side == Side::Exercise && has_all_markers {
+            let commands = format!(
+                "./run.sh diff {label} shows what differs from our solution; imports are yours \
+                 to change\n./run.sh reset {label} saves your work and puts the exercise back"
+            );
+            advice.push(("compare", commands));
+        }
+        let mut text = String::new();
+        for (label, lines) in advice {
+            // Writing into a String cannot fail.
+            let _ = labelled(&mut text, label, &lines);
+        }
+        eprint!("{text}");
+    }
+}

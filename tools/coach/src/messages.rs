@@ -1,0 +1,153 @@
+//! What cargo says during a build.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use course::{Step, tidy};
+use serde::Deserialize;
+
+use crate::project::Project;
+
+/// A line of cargo's `--message-format=json`, with the members that we read.
+#[derive(Deserialize)]
+pub struct Message {
+    pub reason: String,
+    pub package_id: Option<String>,
+    pub target: Option<Target>,
+    pub executable: Option<PathBuf>,
+    #[serde(rename = "message")]
+    pub diagnostic: Option<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+pub struct Target {
+    pub name: String,
+    pub kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Diagnostic {
+    pub level: String,
+    pub message: String,
+    pub rendered: Option<String>,
+    #[serde(default)]
+    spans: Vec<Span>,
+    /// Its notes.
+    #[serde(default)]
+    children: Vec<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    file_name: PathBuf,
+    line_start: usize,
+    is_primary: bool,
+    /// Where the macro was called that this came from.
+    expansion: Option<Box<Expansion>>,
+}
+
+#[derive(Deserialize)]
+struct Expansion {
+    span: Span,
+}
+
+/// An error of the compiler in the step's code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CodeError {
+    /// Its first line, without the word `error`.
+    pub message: String,
+    /// As rustc shows it.
+    pub rendered: String,
+    /// The files in the step's folder that it points to, from the project's
+    /// folder, and the lines from 1: first where it is, then those of its notes.
+    pub places: Vec<(PathBuf, usize)>,
+}
+
+impl Diagnostic {
+    /// The file that sqlx cannot read, if that is the error.
+    pub fn env_file(&self) -> Option<String> {
+        let file = self.message.strip_prefix("error reading dotenv file ")?;
+        Some(file.trim_matches('"').to_owned())
+    }
+
+    pub fn is_summary(&self) -> bool {
+        self.message.starts_with("aborting due to")
+            || (self.level == "warning" && self.message.ends_with("emitted"))
+    }
+
+    /// What it says, and where in the step's folder. A span in a macro of somebody
+    /// else stands for the line that calls the macro.
+    pub fn code_error(&self, project: &Project, step: &Step) -> CodeError {
+        let mut spans: Vec<&Span> = self.spans.iter().collect();
+        spans.sort_by_key(|span| !span.is_primary);
+        spans.extend(self.children.iter().flat_map(|note| &note.spans));
+        let place = |span: &Span| {
+            let mut span = span;
+            loop {
+                // rustc names the files of workspace members from its root.
+                let file = tidy(&project.root.join(&span.file_name));
+                if file.starts_with(&step.folder) {
+                    return Some((project.short(&file).to_path_buf(), span.line_start));
+                }
+                span = &span.expansion.as_ref()?.span;
+            }
+        };
+        CodeError {
+            message: self.message.clone(),
+            rendered: self.rendered.clone().unwrap_or_default(),
+            places: spans.into_iter().filter_map(place).collect(),
+        }
+    }
+}
+
+/// How long cargo may wait for another cargo before that is worth a word.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Passes on what cargo says besides its JSON: that it waits for another cargo,
+/// the progress of a long build, and what went wrong besides the code.
+pub fn listen(stderr: impl Read) {
+    let mut compiled = 0;
+    let mut waits = None;
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        // Whatever comes next, the wait is over: the thread hears that this is gone.
+        drop(waits.take());
+        let status = line.trim_start().split(' ').next().unwrap_or_default();
+        match status {
+            "Blocking" => {
+                let (over, is_over) = mpsc::channel::<()>();
+                waits = Some(over);
+                thread::spawn(move || {
+                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
+                        eprintln!(
+                            "another cargo is building (an editor's, or one in a second \
+                             terminal): waiting for it"
+                        );
+                    }
+                });
+            }
+            "Compiling" => {
+                compiled += 1;
+                if compiled == 3 {
+                    eprintln!("building; the first time takes a minute or two");
+                }
+                if compiled >= 3 {
+                    eprintln!("{line}");
+                }
+            }
+            "Finished" => {}
+            _ if COUNTS.iter().any(|start| line.starts_with(start)) => {}
+            _ => eprintln!("{line}"),
+        }
+    }
+}
+
+/// What cargo adds to messages of the compiler, which have been shown.
+const COUNTS: [&str; 3] = [
+    "error: could not compile",
+    "warning: build failed",
+    "warning: `",
+];
