@@ -16,10 +16,14 @@ use crate::tree::Tree;
 use crate::{Env, Environment, process};
 
 /// What a new step is made of, beside the solution that it continues.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("README.md", include_str!("../templates/chapter.txt")),
     ("hints.md", include_str!("../templates/hints.txt")),
     ("check.rs", include_str!("../templates/check.rs")),
+    (
+        "check_solution.rs",
+        include_str!("../templates/check_solution.rs"),
+    ),
     (
         "solution/src/placeholder.rs",
         include_str!("../templates/placeholder.rs"),
@@ -142,12 +146,13 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         let text = text.replace("NN", &number).replace("SLUG", &slug);
         files.insert(file.to_owned(), text.replace("CONTINUES", &continues));
     }
+    let step = Step {
+        folder: tree.root.join(format!("steps/{slug}")),
+        slug: slug.clone(),
+    };
     let sides = files.clone().into_iter().filter_map(|(file, text)| {
         let file = file.strip_prefix("solution/")?.to_owned();
-        let text = text.replace(
-            &format!("step{number}-solution"),
-            &format!("step{number}-exercise"),
-        );
+        let text = step.as_exercise(&text);
         // The one task.
         Some((
             format!("exercise/{file}"),
@@ -200,6 +205,10 @@ fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
     let last = steps.last().ok_or("there is no step")?;
     let names = [
         (last.package(Side::Solution), SERVICE.to_owned()),
+        (
+            last.package(Side::Solution).replace('-', "_"),
+            SERVICE.to_owned(),
+        ),
         (format!("step{}", last.label()), SERVICE.to_owned()),
         (last.crate_dir(Side::Solution), SERVICE.to_owned()),
         // Two folders less above it.

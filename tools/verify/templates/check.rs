@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use check::{Outcome, Suite, ensure};
 use stepNN::placeholder::word;
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     Suite::new("SLUG", env!("CARGO_MANIFEST_DIR"))
         .check("NN.1", "the placeholder returns its word", returns_its_word)
         .run()
