@@ -53,23 +53,6 @@ pub struct Block {
     pub line: usize,
 }
 
-/// A paragraph while it is read.
-struct Paragraph {
-    text: String,
-    codes: Vec<String>,
-    line: usize,
-}
-
-impl Paragraph {
-    fn at(line: usize) -> Self {
-        Self {
-            text: String::new(),
-            codes: Vec::new(),
-            line,
-        }
-    }
-}
-
 impl Document {
     /// Reads and parses one of the tree's files.
     pub fn read(tree: &Tree, path: &str) -> Result<Self, String> {
@@ -96,7 +79,6 @@ impl Document {
         let mut slugs: BTreeMap<String, usize> = BTreeMap::new();
         let mut heading: Option<String> = None;
         let mut block: Option<Block> = None;
-        let mut paragraph: Option<Paragraph> = None;
         let mut undefined = Vec::new();
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
         // `[..]` alone is a word here; only `[text][name]` must mean a link.
@@ -111,15 +93,10 @@ impl Document {
             let line = line_of(range.start);
             match event {
                 Event::Start(Tag::Paragraph) => {
-                    paragraph = Some(Paragraph::at(line));
-                }
-                Event::End(TagEnd::Paragraph) => {
-                    if let Some(paragraph) = paragraph.take()
-                        && paragraph.text.starts_with(TRY)
-                    {
-                        document
-                            .items
-                            .push(Item::Try(paragraph.codes, paragraph.line));
+                    if let Some(rest) = text[range].strip_prefix(TRY) {
+                        let commands = rest.split('`').skip(1).step_by(2);
+                        let commands = commands.map(str::to_owned).collect();
+                        document.items.push(Item::Try(commands, line));
                     }
                 }
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
@@ -156,14 +133,9 @@ impl Document {
                         .extend(addresses(&text).map(|address| (address.to_owned(), line)));
                     if let Some(heading) = &mut heading {
                         heading.push_str(&text);
-                    } else if let Some(paragraph) = &mut paragraph {
-                        paragraph.text.push_str(&text);
                     }
                 }
                 Event::Code(code) => {
-                    if let Some(paragraph) = &mut paragraph {
-                        paragraph.codes.push(code.to_string());
-                    }
                     if let Some(heading) = &mut heading {
                         heading.push_str(&code);
                     }

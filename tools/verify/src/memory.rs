@@ -19,7 +19,7 @@ use crate::console;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::process::{self, lock};
-use crate::sandbox::files_below;
+use crate::sandbox::{files_below, list};
 use crate::tree::Tree;
 
 /// What every proof depends on, beside the manifests of all crates that are not
@@ -242,23 +242,16 @@ fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> 
         let path = path.canonicalize().ok()?;
         Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
     };
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in list(&metadata["packages"]) {
         let Some(manifest) = relative(&package["manifest_path"]) else {
             continue;
         };
         let folder = manifest.trim_end_matches("/Cargo.toml").to_owned();
-        let paths = list(&package["dependencies"])
-            .into_iter()
-            .map(|it| it["path"].clone());
-        let targets = list(&package["targets"])
-            .into_iter()
-            .map(|it| it["src_path"].clone());
-        let inputs = paths.chain(targets).filter_map(|path| relative(&path));
-        let inputs = inputs
-            .filter(|path| !path.starts_with(&format!("{folder}/")))
-            .collect();
+        let paths = list(&package["dependencies"]).iter().map(|it| &it["path"]);
+        let targets = list(&package["targets"]).iter().map(|it| &it["src_path"]);
+        let mut inputs: BTreeSet<_> = paths.chain(targets).filter_map(relative).collect();
+        inputs.retain(|path| !path.starts_with(&format!("{folder}/")));
         direct.insert(folder, inputs);
     }
     let mut all = direct.clone();
