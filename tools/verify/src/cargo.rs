@@ -8,6 +8,7 @@ use std::time::Duration;
 use course::{Side, Step, Verdict};
 
 use crate::process::{self, Finished};
+use crate::report::Outcome;
 use crate::sandbox::Sandbox;
 use crate::{Env, Environment};
 
@@ -27,10 +28,7 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The check binary.
-    ///
-    /// # Errors
-    /// What the compiler said instead.
+    /// The check binary, or what the compiler said instead.
     pub fn check(&self) -> Result<&Path, String> {
         if !self.errors.is_empty() {
             return Err(self.errors.join("\n"));
@@ -67,9 +65,6 @@ impl Package {
 
 /// Builds the checks of `packages` in the sandbox, and what they depend on.
 /// The result has an entry for each of them, keyed by its folder.
-///
-/// # Errors
-/// When cargo fails for another reason than the code of these packages.
 pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
@@ -92,7 +87,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     let output = process::run(&mut command, BUILD_LIMIT, false)?;
 
     let mut elsewhere = Vec::new();
-    let mut dependencies = 0;
     for line in output.stdout.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
@@ -105,9 +99,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
             .unwrap_or_default();
         let entry = compiled.get_mut(&folder);
         match message["reason"].as_str() {
-            Some("compiler-artifact") if folder.is_empty() => {
-                dependencies += usize::from(message["fresh"] == false);
-            }
             Some("compiler-artifact") if message["target"]["name"] == "check" => {
                 if let (Some(entry), Some(executable)) = (entry, message["executable"].as_str()) {
                     entry.check = Some(PathBuf::from(executable));
@@ -133,9 +124,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
             _ => {}
         }
     }
-    if dependencies > 0 {
-        println!("built {dependencies} dependencies that the workspace had not built before");
-    }
     let explained = compiled.values().any(|entry| !entry.errors.is_empty())
         // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
         || output.stderr.contains("no test target named `check`");
@@ -151,10 +139,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     Ok(compiled)
 }
 
-/// Runs the check binary `check` of a side with `arguments` and reads its verdict.
-///
-/// # Errors
-/// What it did instead of giving a verdict that agrees with itself.
 pub fn run_check(
     sandbox: &Sandbox,
     step: &Step,
@@ -177,10 +161,16 @@ pub fn check_command(sandbox: &Sandbox, check: &Path, folder: &str) -> Command {
     command
 }
 
-/// Reads what a check binary printed with `--json`.
-///
-/// # Errors
-/// What it did instead of giving a verdict that agrees with itself.
+/// No check has failed.
+pub fn green(verdict: &Verdict) -> Outcome {
+    match verdict.failed {
+        0 => Ok(()),
+        _ => Err(failures(verdict)),
+    }
+}
+
+/// Reads what a check binary printed with `--json`, or says what it did instead of
+/// giving a verdict that agrees with itself.
 pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
     let printed = || format!("{}{}", finished.stdout, finished.stderr);
     let Some(status) = finished.status else {

@@ -6,7 +6,7 @@ use course::{Side, Step};
 
 use crate::cargo::{self, Package};
 use crate::console;
-use crate::document::{Block, Document, TRY};
+use crate::document::{Block, Document, TRY, in_order};
 use crate::exercises::todo_ids;
 use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
@@ -58,7 +58,9 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             });
         }
         let key = memory.page(&document, step);
-        report.count("console blocks run", document.blocks("console").count());
+        report
+            .totals
+            .count("console blocks run", document.blocks("console").count());
         if !report.recall(memory, &format!("chapters/{path}"), &key) {
             open.push((document, step, key));
         }
@@ -136,29 +138,8 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         )),
     }
 
-    for (index, wanted) in SECTIONS.iter().enumerate() {
-        match sections.get(index) {
-            Some(found) if found.heading == *wanted => {}
-            Some(found) => {
-                failures.push(format!(
-                    "line {}: `## {}` where `## {wanted}` is expected",
-                    found.line, found.heading
-                ));
-                break;
-            }
-            None => {
-                failures.push(format!("`## {wanted}` is missing"));
-                break;
-            }
-        }
-    }
-    if let Some(found) = sections.get(SECTIONS.len()) {
-        failures.push(format!(
-            "line {}: `## {}` follows the last section",
-            found.line, found.heading
-        ));
-    }
-
+    let wanted = SECTIONS.map(|section| format!("## {section}"));
+    failures.extend(in_order(&sections, &wanted).err());
     failures.extend(last_lines(chapter).err());
     let tasks = chapter.section("Tasks").unwrap_or_default();
     for id in todo_ids(tree, step)? {
@@ -193,24 +174,20 @@ fn last_lines(chapter: &Document) -> Outcome {
             continue;
         };
         let blank = |number: usize| lines.get(number - 1).is_none_or(|line| line.is_empty());
-        if !blank(line - 1) || !blank(line + 1) {
-            failures.push(format!(
-                "line {line}: `{start}…` must be a paragraph of one line"
-            ));
-        }
-        if check.is_none_or(|check| check.line > *line) {
-            failures.push(format!(
-                "line {line}: `{start}…` must follow the passing check"
-            ));
-        }
         let text = lines[line - 1];
-        if start == NOW && (!text.ends_with('.') || text.len() < NOW.len() + 2) {
-            failures.push(format!("line {line}: `{start}…` must be a sentence"));
-        }
-        if start == TRY && text.matches('`').count() < 2 {
-            failures.push(format!(
-                "line {line}: `{start}…` names no command in backquotes"
-            ));
+        let paragraph = blank(line - 1) && blank(line + 1);
+        let follows = check.is_some_and(|check| check.line < *line);
+        let sentence = text.ends_with('.') && text.len() > NOW.len() + 1;
+        let commands = text.matches('`').count() > 1;
+        for (broken, rule) in [
+            (!paragraph, "be a paragraph of one line"),
+            (!follows, "follow the passing check"),
+            (start == NOW && !sentence, "be a sentence"),
+            (start == TRY && !commands, "name a command in backquotes"),
+        ] {
+            if broken {
+                failures.push(format!("line {line}: `{start}…` must {rule}"));
+            }
         }
     }
     all_of(&failures)

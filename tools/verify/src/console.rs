@@ -58,7 +58,7 @@ pub fn run(
     report: &mut Report,
 ) -> Env<()> {
     let sandbox = proof.sandbox;
-    sandbox.restore().map_err(Environment)?;
+    sandbox.restore()?;
     let mut session = Session {
         proof,
         document,
@@ -86,7 +86,7 @@ pub fn run(
         let what = format!("{} leaves the tree as it was", document.path);
         session.report.prove(&what, || clean(sandbox));
     }
-    sandbox.restore().map_err(Environment)
+    sandbox.restore()
 }
 
 struct Session<'a> {
@@ -251,8 +251,8 @@ impl Session<'_> {
             }
             // Read by parity.
             ("new", Some("start")) | ("continues:", Some(_)) => Ok(()),
-            ("solved", step) => self.proof.sandbox.solve(&self.step(step)?),
-            ("untouched", step) => self.proof.sandbox.unsolve(&self.step(step)?),
+            ("solved", step) => Ok(self.proof.sandbox.solve(&self.step(step)?)?),
+            ("untouched", step) => Ok(self.proof.sandbox.unsolve(&self.step(step)?)?),
             ("patch", Some(patch)) => {
                 let slug = patch.split('/').nth(1).unwrap_or_default();
                 let step = self.step(Some(slug))?;
@@ -265,7 +265,7 @@ impl Session<'_> {
                 self.proof
                     .sandbox
                     .apply(&text)
-                    .map_err(|git| format!("it no longer applies:\n{git}"))
+                    .map_err(|Environment(git)| format!("it no longer applies:\n{git}"))
             }
             _ => Err("unknown directive: there are solved, untouched, patch PATH, stop".into()),
         }

@@ -6,9 +6,11 @@ use pulldown_cmark::{BrokenLink, CodeBlockKind, Event, LinkType, Options, Parser
 
 use course::pages::{self, Section};
 
+use crate::report::Outcome;
 use crate::tree::Tree;
 
 /// A parsed Markdown file.
+#[derive(Default)]
 pub struct Document {
     /// Relative to the root of the tree.
     pub path: String,
@@ -62,14 +64,7 @@ impl Document {
     pub fn parse(path: &str, text: String) -> Self {
         let mut document = Self {
             path: path.to_owned(),
-            text: String::new(),
-            items: Vec::new(),
-            links: Vec::new(),
-            undefined: Vec::new(),
-            elements: Vec::new(),
-            tables: Vec::new(),
-            codes: Vec::new(),
-            anchors: Vec::new(),
+            ..Self::default()
         };
         let starts: Vec<usize> = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(index, _)| index + 1))
@@ -218,10 +213,8 @@ impl Document {
 
     /// Code blocks whose language is `language`.
     pub fn blocks(&self, language: &str) -> impl Iterator<Item = &Block> {
-        self.items.iter().filter_map(move |item| match item {
-            Item::Block(block) if block.language() == language => Some(block),
-            _ => None,
-        })
+        let all = self.blocks_between(0, usize::MAX);
+        all.filter(move |block| block.language() == language)
     }
 }
 
@@ -229,6 +222,24 @@ impl Block {
     /// First word of the info string: `rust` of `rust,ignore`.
     pub fn language(&self) -> &str {
         self.info.split([' ', ',', '\t']).next().unwrap_or_default()
+    }
+}
+
+/// The headings of `sections` are the expected ones, in this order.
+pub fn in_order(sections: &[Section], expected: &[String]) -> Outcome {
+    let mut expected = expected.iter();
+    for section in sections {
+        let found = format!("{} {}", "#".repeat(section.level), section.heading);
+        let failure = match expected.next() {
+            Some(wanted) if *wanted == found => continue,
+            Some(wanted) => format!("where `{wanted}` is expected"),
+            None => "follows the last section".to_owned(),
+        };
+        return Err(format!("line {}: `{found}` {failure}", section.line));
+    }
+    match expected.next() {
+        Some(wanted) => Err(format!("`{wanted}` is missing at the end")),
+        None => Ok(()),
     }
 }
 

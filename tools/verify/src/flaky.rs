@@ -152,10 +152,7 @@ impl Program {
         self.seconds.push(finished.took.as_secs_f64());
         if self.check {
             let verdict = cargo::read_verdict(&finished)?;
-            return match verdict.failed {
-                0 => Ok(()),
-                _ => Err(format!("{}{}", cargo::failures(&verdict), finished.stderr)),
-            };
+            return cargo::green(&verdict).map_err(|failures| failures + &finished.stderr);
         }
         match finished.status {
             Some(status) if status.success() && finished.left.is_empty() => Ok(()),

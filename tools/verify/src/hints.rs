@@ -8,7 +8,7 @@ use course::pages::{self, LEVELS, Section};
 use course::{Check, Side, Step, Verdict, ids};
 use proc_macro2::TokenStream;
 
-use crate::document::{Block, Document};
+use crate::document::{Block, Document, in_order};
 use crate::exercises::todo_ids;
 use crate::regions;
 use crate::report::{Outcome, all_of};
@@ -98,30 +98,20 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Outcome {
         expected.push(format!("## {id}"));
         expected.extend(LEVELS.map(|level| format!("### {level}")));
     }
-    let mut expected = expected.iter();
-    let mut before = 0;
-    for section in hints.sections() {
-        let mark = "#".repeat(section.level);
-        let found = format!("{mark} {}", section.heading);
-        let failure = if is_condition(&section) {
-            if before == 2 {
-                continue;
-            }
-            "must stand before the levels of a task".to_owned()
-        } else {
-            before = section.level;
-            match expected.next() {
-                Some(wanted) if *wanted == found => continue,
-                Some(wanted) => format!("where `{wanted}` is expected"),
-                None => "for which there is no TODO".to_owned(),
-            }
-        };
-        return Err(format!("line {}: `{found}`, {failure}", section.line));
+    let mut sections = hints.sections();
+    let mut level = 0;
+    for section in &sections {
+        if !is_condition(section) {
+            level = section.level;
+        } else if level != 2 {
+            return Err(format!(
+                "line {}: it must stand before the levels of a task",
+                section.line
+            ));
+        }
     }
-    match expected.next() {
-        Some(wanted) => Err(format!("`{wanted}` is missing at the end")),
-        None => Ok(()),
-    }
+    sections.retain(|section| !is_condition(section));
+    in_order(&sections, &expected)
 }
 
 /// Lines that hold more than blanks and a comment, trimmed.

@@ -58,6 +58,12 @@ impl From<std::io::Error> for Environment {
     }
 }
 
+impl From<String> for Environment {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl From<Environment> for String {
     fn from(Environment(message): Environment) -> Self {
         message
@@ -179,7 +185,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         return starters::write(&tree, &steps);
     }
     if let Part::Minutes(settings) = &cli.part {
-        return minutes::print(&tree, &steps, settings);
+        return minutes::print(&tree, &steps, settings.write);
     }
 
     let mut totals = Totals::default();
@@ -233,9 +239,6 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
         if all || matches!(cli.part, Part::Queries(_)) {
             part("queries", &|it| queries::prove(&proof, it))?;
-        }
-        if all && whole {
-            memory.prune();
         }
     }
     if all {

@@ -19,7 +19,7 @@ use crate::console;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::process::{self, lock};
-use crate::sandbox::{files_below, list};
+use crate::sandbox::list;
 use crate::tree::Tree;
 
 /// What every proof depends on, beside the manifests of all crates that are not
@@ -48,8 +48,6 @@ pub struct Memory<'a> {
     /// Folder of each package to the files and folders outside it that it is
     /// built from.
     outside: BTreeMap<String, BTreeSet<String>>,
-    /// The items that this run has asked for.
-    asked: Mutex<BTreeSet<PathBuf>>,
     /// Of each file or folder, the hash of its content.
     hashed: Mutex<BTreeMap<String, String>>,
 }
@@ -78,14 +76,12 @@ impl<'a> Memory<'a> {
             again,
             toolchain,
             outside: outside(&tree.root, metadata),
-            asked: Mutex::default(),
             hashed: Mutex::default(),
         })
     }
 
     /// What the proof of `item` found when it last passed, if `key` is the same.
     pub fn recall(&self, item: &str, key: &str) -> Option<String> {
-        lock(&self.asked).insert(item.into());
         let record = fs::read_to_string(self.folder.as_ref()?.join(item)).ok()?;
         let (old, found) = record.split_once('\n')?;
         (!self.again && old == key).then(|| found.to_owned())
@@ -98,17 +94,6 @@ impl<'a> Memory<'a> {
             let file = folder.join(item);
             let _ = file.parent().map(fs::create_dir_all);
             let _ = fs::write(file, format!("{key}\n{found}"));
-        }
-    }
-
-    /// Removes the records that nobody has asked for.
-    pub fn prune(&self) {
-        let Some(folder) = &self.folder else { return };
-        let asked = lock(&self.asked);
-        for file in files_below(folder).unwrap_or_default() {
-            if !asked.contains(&file) {
-                let _ = fs::remove_file(folder.join(file));
-            }
         }
     }
 
@@ -151,7 +136,6 @@ impl<'a> Memory<'a> {
     /// The key of the console blocks of a page.
     pub fn page(&self, page: &Document, step: Option<&Step>) -> String {
         let mut inputs = BTreeSet::from([page.path.clone()]);
-        inputs.extend(VERBS.map(str::to_owned));
         for folder in VERBS {
             inputs.extend(self.crate_in(folder));
         }
@@ -470,7 +454,6 @@ mod tests {
                 outside: memory.outside.clone(),
                 folder: None,
                 again: false,
-                asked: Mutex::default(),
                 hashed: Mutex::default(),
                 ..*memory
             })
@@ -484,14 +467,11 @@ mod tests {
         workspace.with(false, |memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);
             memory.keep("answers/01/a", "key", "two\nlines");
-            memory.keep("answers/01/gone", "key", "");
             assert_eq!(
                 memory.recall("answers/01/a", "key").as_deref(),
                 Some("two\nlines")
             );
             assert_eq!(memory.recall("answers/01/a", "another"), None);
-            memory.prune();
-            assert_eq!(memory.recall("answers/01/gone", "key"), None);
         });
         workspace.with(true, |memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);

@@ -34,45 +34,39 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
         });
     }
     for step in steps {
+        let slug = &step.slug;
         report.prove(
-            &format!(
-                "{} exercise and solution differ in TODO regions only",
-                step.slug
-            ),
+            &format!("{slug} exercise and solution differ in TODO regions only"),
             || with_solution(tree, step),
         );
-        let before = all
-            .iter()
-            .position(|other| other == step)
-            .and_then(|index| index.checked_sub(1))
-            .map(|index| &all[index]);
-        if let Some(before) = before {
-            let chapter = Document::read(tree, &step.readme());
-            let named = chapter.as_ref().ok().and_then(continues_other);
-            let before = match named.map(|number| (number, number_of(&all[..], number, step))) {
-                None => before,
-                Some((_, Some(other))) => other,
-                Some((number, None)) => {
-                    report.prove(&format!("{} continues {number}", step.slug), || {
-                        Err("there is no such step before it".into())
-                    });
-                    continue;
-                }
-            };
-            if let Ok(chapter) = &chapter
-                && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
-            {
-                report.prove(
-                    &format!("{} starts afresh, as its chapter says", step.slug),
-                    || starts_afresh(tree, before, step, chapter),
-                );
+        let index = all.iter().position(|other| other == step).unwrap_or(0);
+        let Some(mut before) = all[..index].last() else {
+            continue;
+        };
+        let chapter = Document::read(tree, &step.readme());
+        if let Some(number) = chapter.as_ref().ok().and_then(continues_other) {
+            let named = all[..index].iter().find(|it| it.label() == number);
+            let Some(named) = named else {
+                report.prove(&format!("{slug} continues {number}"), || {
+                    Err("there is no such step before it".into())
+                });
                 continue;
-            }
-            report.prove(
-                &format!("{} exercise continues solution {}", step.slug, before.slug),
-                || continues(tree, before, step, &chapter?),
-            );
+            };
+            before = named;
         }
+        if let Ok(chapter) = &chapter
+            && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
+        {
+            report.prove(
+                &format!("{slug} starts afresh, as its chapter says"),
+                || starts_afresh(tree, before, step, chapter),
+            );
+            continue;
+        }
+        report.prove(
+            &format!("{slug} exercise continues solution {}", before.slug),
+            || continues(tree, before, step, &chapter?),
+        );
     }
 }
 
@@ -82,10 +76,16 @@ fn continues_other(chapter: &Document) -> Option<&str> {
     directives.find_map(|text| text.strip_prefix(CONTINUES))
 }
 
-/// The step of that number, if it comes before `step`.
-fn number_of<'a>(all: &'a [Step], number: &str, step: &Step) -> Option<&'a Step> {
-    let mut before = all.iter().take_while(|other| *other != step);
-    before.find(|other| other.label() == number)
+/// The section of changes tells the reader so, too.
+fn told(chapter: &Document, words: &str) -> Outcome {
+    let text = chapter.section(CHANGED).unwrap_or_default();
+    if text.contains(words) {
+        return Ok(());
+    }
+    let path = &chapter.path;
+    Err(format!(
+        "{path}: the section \"{CHANGED}\" does not say \"This step {words}\""
+    ))
 }
 
 /// The files of one side that take part, relative to it.
@@ -107,11 +107,8 @@ fn with_solution(tree: &Tree, step: &Step) -> Outcome {
     ] {
         failures.extend(only.map(|file| format!("{file}: only in the {side}")));
     }
-    for file in exercise.intersection(&solution) {
-        if let Err(failure) = equal_outside(tree, step, file) {
-            failures.push(failure);
-        }
-    }
+    let both = exercise.intersection(&solution);
+    failures.extend(both.filter_map(|file| equal_outside(tree, step, file).err()));
     if exercise.is_empty() || solution.is_empty() {
         failures.push("the step needs an exercise and a solution".into());
     }
@@ -171,15 +168,9 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
     let named = named_files(tree, step, &exercise, &solution, chapter)?;
 
     let mut failures = Vec::new();
-    let told = format!("continues step {}", before.label());
-    if continues_other(chapter).is_some()
-        && !chapter
-            .section(CHANGED)
-            .is_some_and(|text| text.contains(&told))
-    {
-        failures.push(format!(
-            "the section \"{CHANGED}\" does not say \"This step {told}\""
-        ));
+    if continues_other(chapter).is_some() {
+        let words = format!("continues step {}", before.label());
+        failures.extend(told(chapter, &words).err());
     }
     for file in exercise.union(&solution) {
         let compared = match (exercise.contains(file), solution.contains(file)) {
@@ -209,16 +200,7 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
 /// A step that does not continue the one before it says so to its reader, and
 /// takes no file over: otherwise it is a continuation that nobody compares.
 fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
-    let mut failures = Vec::new();
-    if !chapter
-        .section(CHANGED)
-        .is_some_and(|text| text.contains(AFRESH))
-    {
-        failures.push(format!(
-            "{}: the section \"{CHANGED}\" does not say \"This step {AFRESH}\"",
-            step.readme()
-        ));
-    }
+    let mut failures: Vec<String> = told(chapter, AFRESH).err().into_iter().collect();
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
     for file in exercise.intersection(&solution) {
@@ -315,32 +297,26 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
         return Ok(Compared::Same);
     }
     let parts = exercise.outside();
-    Ok(
-        match first_gap(&parts, &solution.counted([Kind::Outside, Kind::Inside])) {
-            None => Compared::Regions,
-            Some((Some(line), _)) => Compared::Differs(format!(
-                "{exercise_path}:{}: {}\n  is not in {solution_path}, or not there",
-                line.number,
-                line.text.trim()
-            )),
-            Some((None, Some(line))) => Compared::Differs(format!(
-                "{solution_path}:{}: {}\n  is not in {exercise_path}",
-                line.number,
-                line.text.trim()
-            )),
-            Some((None, None)) => Compared::Differs(format!("{exercise_path} differs")),
-        },
-    )
+    let text = solution.counted([Kind::Outside, Kind::Inside]);
+    let (path, other, line) = match first_gap(&parts, &text) {
+        None => return Ok(Compared::Regions),
+        Some((Side::Exercise, line)) => (exercise_path, solution_path, line),
+        Some((Side::Solution, line)) => (solution_path, exercise_path, line),
+    };
+    Ok(Compared::Differs(format!(
+        "{path}:{}: {}\n  is not in {other}, or not there",
+        line.number,
+        line.text.trim()
+    )))
 }
 
 /// Whether `text` is the `parts` in order with anything between them: the
 /// solution before may hold anything where a region of the exercise is.
 /// Returns the first line of a part, or of the text, that has no place.
-type Gap<'a, 'b> = (Option<&'b Line<'a>>, Option<&'b Line<'a>>);
 fn first_gap<'a, 'b>(
     parts: &'b [Vec<&'b Line<'a>>],
     text: &'b [&'b Line<'a>],
-) -> Option<Gap<'a, 'b>> {
+) -> Option<(Side, &'b Line<'a>)> {
     let prefix = |part: &[&Line], text: &[&Line]| {
         part.iter()
             .zip(text)
@@ -350,16 +326,16 @@ fn first_gap<'a, 'b>(
     let (first, rest) = parts.split_first()?;
     let same = prefix(first, text);
     if same < first.len() {
-        return Some((Some(first[same]), None));
+        return Some((Side::Exercise, first[same]));
     }
     let mut text = &text[same..];
     let Some((last, middle)) = rest.split_last() else {
-        return text.first().map(|line| (None, Some(*line)));
+        return text.first().map(|line| (Side::Solution, *line));
     };
     for part in middle {
         let place = (0..=text.len()).find(|start| prefix(part, &text[*start..]) == part.len());
         let Some(start) = place else {
-            return Some((part.first().copied(), None));
+            return part.first().map(|line| (Side::Exercise, *line));
         };
         text = &text[start + part.len()..];
     }
@@ -369,10 +345,8 @@ fn first_gap<'a, 'b>(
         .zip(text.iter().rev())
         .take_while(|(one, other)| equal(one, other))
         .count();
-    if same < last.len() {
-        return Some((Some(last[last.len() - 1 - same]), None));
-    }
-    None
+    let rest = &last[..last.len() - same];
+    rest.last().map(|line| (Side::Exercise, *line))
 }
 
 #[cfg(test)]
@@ -383,11 +357,7 @@ mod tests {
         let exercise = Source::parse(exercise, "05").expect("well formed");
         let solution = Source::parse(solution, "04").expect("well formed");
         let counted = solution.counted([Kind::Outside, Kind::Inside]);
-        first_gap(&exercise.outside(), &counted).map(|(one, other)| {
-            one.or(other)
-                .map(|line| line.text.to_owned())
-                .unwrap_or_default()
-        })
+        first_gap(&exercise.outside(), &counted).map(|(_, line)| line.text.to_owned())
     }
 
     #[test]

@@ -242,11 +242,8 @@ impl Server {
     }
 
     /// Waits until `judge` accepts what the server has printed since the last
-    /// such wait, and for a moment longer so that nothing follows unseen.
-    ///
-    /// # Errors
-    /// What was printed, when `judge` refuses it, `limit` has passed, or the
-    /// server has ended and its output still is not accepted.
+    /// such wait, and for a moment longer so that nothing follows unseen. Gives
+    /// what was printed when that is refused or not accepted in time.
     pub fn expect(
         &mut self,
         limit: Duration,
@@ -277,10 +274,7 @@ impl Server {
         }
     }
 
-    /// Presses Ctrl-C and waits at most `limit` until nothing is left.
-    ///
-    /// # Errors
-    /// What is still running; it is killed.
+    /// Presses Ctrl-C and waits at most `limit`. What still runs then is killed.
     pub fn stop(mut self, limit: Duration) -> Result<(), String> {
         let ended = self.group.wait(Duration::ZERO)?;
         if let Some(status) = ended {

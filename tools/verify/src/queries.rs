@@ -30,19 +30,14 @@ type Files = BTreeMap<String, String>;
 /// Proves the crates of `steps` that have such a folder, and all others too when
 /// `whole`.
 pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
-    let Proof {
-        tree,
-        sandbox,
-        memory,
-        steps,
-        whole,
-    } = *proof;
+    let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
     let mut crates = crates(tree);
     crates.retain(|folder| match folder.strip_prefix("steps/") {
-        Some(below) => steps
+        Some(below) => proof
+            .steps
             .iter()
             .any(|step| below.split('/').next() == Some(&step.slug)),
-        None => whole,
+        None => proof.whole,
     });
     let (known, crates): (Vec<_>, Vec<_>) = crates.into_iter().partition(|folder| {
         let key = memory.queries(folder);
@@ -97,9 +92,7 @@ fn create_database(tree: &Tree, database: &Path) -> Env<()> {
     let migrations = "data/migrations";
     let mut sql = String::new();
     for file in tree.below(migrations) {
-        sql += &tree
-            .read(&format!("{migrations}/{file}"))
-            .map_err(Environment)?;
+        sql += &tree.read(&format!("{migrations}/{file}"))?;
     }
     match fs::remove_file(database) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),

@@ -121,10 +121,7 @@ impl Sandbox {
     }
 
     /// Runs git in the copy.
-    ///
-    /// # Errors
-    /// What git printed, when it failed.
-    pub fn git(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn git(&self, arguments: &[&str]) -> Env<String> {
         let mut git = self.command("git");
         git.args([
             "-c",
@@ -133,35 +130,32 @@ impl Sandbox {
             "user.email=verify@localhost",
         ])
         .args(["-c", "core.autocrlf=false"]);
-        Ok(process::output(git.args(arguments))?)
+        process::output(git.args(arguments))
     }
 
     fn commit(&self) -> Env<()> {
-        let commit = || -> Result<(), String> {
-            if !self.tree.join(".git").exists() {
-                self.git(&["init", "-q", "-b", "main"])?;
-            }
-            // Forced, for what is tracked although .gitignore names it.
-            self.git(&["add", "-A", "-f"])?;
-            self.git(&["commit", "-q", "--allow-empty", "-m", "working tree"])?;
-            // Databases and the like that an earlier, interrupted run left.
-            self.restore()
-        };
-        commit().map_err(Environment)
+        if !self.tree.join(".git").exists() {
+            self.git(&["init", "-q", "-b", "main"])?;
+        }
+        // Forced, for what is tracked although .gitignore names it.
+        self.git(&["add", "-A", "-f"])?;
+        self.git(&["commit", "-q", "--allow-empty", "-m", "working tree"])?;
+        // Databases and the like that an earlier, interrupted run left.
+        self.restore()
     }
 
     /// Puts back every file as it was copied and removes all others. Files
     /// that did not change keep their time, so cargo does not build them again.
-    pub fn restore(&self) -> Result<(), String> {
+    pub fn restore(&self) -> Env<()> {
         self.git(&["reset", "-q", "--hard"])?;
         self.git(&["clean", "-q", "-ffdx"])?;
         Ok(())
     }
 
     /// Applies the patch `text`; its leading lines of prose are skipped by git.
-    pub fn apply(&self, text: &str) -> Result<(), String> {
+    pub fn apply(&self, text: &str) -> Env<()> {
         let file = self.build.join("answer.patch");
-        fs::write(&file, text).map_err(|error| error.to_string())?;
+        fs::write(&file, text)?;
         self.git(&["apply", "--whitespace=nowarn", &file.to_string_lossy()])
             .map(drop)
     }
@@ -218,14 +212,14 @@ impl Sandbox {
     }
 
     /// Makes the copy `index` of a solution the answer that `patch` describes.
-    pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Result<Package, String> {
+    pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Env<Package> {
         let copy = copy_of(step, index);
-        self.fill(step, &copy).map_err(|error| error.to_string())?;
+        self.fill(step, &copy)?;
         let solution = step.crate_dir(Side::Solution);
         let main = format!("{solution}/src/main.rs");
         if patch.contains(&main) {
             let to = self.tree.join(&copy.folder).join("src/main.rs");
-            fs::copy(self.tree.join(main), to).map_err(|error| error.to_string())?;
+            fs::copy(self.tree.join(main), to)?;
         }
         let own = format!("{}/", copy.folder);
         self.apply(&patch.replace(&format!("{solution}/"), &own))?;
@@ -233,31 +227,29 @@ impl Sandbox {
     }
 
     /// Puts the solution's files in the place of the exercise's.
-    pub fn solve(&self, step: &Step) -> Result<(), String> {
-        let solve = || -> Result<(), std::io::Error> {
-            let solution = self.tree.join(step.crate_dir(Side::Solution));
-            let exercise = self.tree.join(step.crate_dir(Side::Exercise));
-            let source = exercise.join("src");
-            let wanted = files_below(&solution.join("src"))?;
-            for file in files_below(&source)? {
-                if !wanted.contains(&file) {
-                    fs::remove_file(source.join(file))?;
-                }
-            }
-            let sources = wanted.iter().map(|file| Path::new("src").join(file));
-            for file in sources.chain([PathBuf::from("Cargo.toml")]) {
-                let text = fs::read_to_string(solution.join(&file))?;
-                let to = exercise.join(&file);
-                to.parent().map_or(Ok(()), fs::create_dir_all)?;
-                replace_text(&to, &step.as_exercise(&text))?;
-            }
-            Ok(())
+    pub fn solve(&self, step: &Step) -> Env<()> {
+        let solution = self.tree.join(step.crate_dir(Side::Solution));
+        let exercise = self.tree.join(step.crate_dir(Side::Exercise));
+        let sources = |side: &Path| -> std::io::Result<BTreeSet<PathBuf>> {
+            let files = files_below(&side.join("src"))?.into_iter();
+            Ok(files.map(|file| Path::new("src").join(file)).collect())
         };
-        solve().map_err(|error| format!("cannot solve {}: {error}", step.slug))
+        let mut wanted = sources(&solution)?;
+        for file in sources(&exercise)?.difference(&wanted) {
+            fs::remove_file(exercise.join(file))?;
+        }
+        wanted.insert("Cargo.toml".into());
+        for file in wanted {
+            let text = step.as_exercise(&fs::read_to_string(solution.join(&file))?);
+            let to = exercise.join(&file);
+            to.parent().map_or(Ok(()), fs::create_dir_all)?;
+            replace_text(&to, &text)?;
+        }
+        Ok(())
     }
 
     /// Puts the committed exercise back in place of what is there.
-    pub fn unsolve(&self, step: &Step) -> Result<(), String> {
+    pub fn unsolve(&self, step: &Step) -> Env<()> {
         let exercise = step.crate_dir(Side::Exercise);
         self.git(&["clean", "-q", "-ffd", &exercise])?;
         self.git(&["checkout", "-q", "--", &exercise]).map(drop)

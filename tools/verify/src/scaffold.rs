@@ -13,7 +13,7 @@ use crate::regions::Source;
 use crate::report::{Outcome, all_of};
 use crate::starters;
 use crate::tree::Tree;
-use crate::{Env, Environment, process};
+use crate::{Env, process};
 
 /// What a new step is made of, beside the solution that it continues.
 const FILES: [(&str, &str); 5] = [
@@ -105,9 +105,6 @@ fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
 
 /// Makes a step that compiles, is red for its one task, and passes every proof but
 /// those that say what is to be written.
-///
-/// # Errors
-/// There is no step to continue, or a file cannot be written.
 pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     let number = format!("{:02}", settings.number);
     let slug = format!("{number}-{}", settings.slug);
@@ -133,7 +130,7 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         (base.dir(), format!("steps/{slug}")),
     ];
     let mut files = BTreeMap::new();
-    for (file, text) in solution(tree, base, &names).map_err(Environment)? {
+    for (file, text) in solution(tree, base, &names)? {
         files.insert(format!("solution/{file}"), text);
     }
     let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
@@ -171,13 +168,9 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     cargo.args(["update", "--quiet", "--workspace", "--offline"]);
     process::output(cargo.current_dir(&tree.root))?;
     let tree = Tree::open(&tree.root)?;
-    let made: Vec<Step> = tree
-        .steps()
-        .into_iter()
-        .filter(|step| step.slug == slug)
-        .collect();
+    let made = [step];
     starters::write(&tree, &made)?;
-    minutes::print(&tree, &made, &minutes::Settings::written())?;
+    minutes::print(&tree, &made, true)?;
     println!(
         "wrote steps/{slug}, which continues {}. What is to be written says\n\n    \
          cargo run -p verify -- all {number}\n\nand the top README needs a line for the step.",
@@ -205,10 +198,7 @@ fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
     let last = steps.last().ok_or("there is no step")?;
     let names = [
         (last.package(Side::Solution), SERVICE.to_owned()),
-        (
-            last.package(Side::Solution).replace('-', "_"),
-            SERVICE.to_owned(),
-        ),
+        (format!("step{}_solution", last.label()), SERVICE.to_owned()),
         (format!("step{}", last.label()), SERVICE.to_owned()),
         (last.crate_dir(Side::Solution), SERVICE.to_owned()),
         // Two folders less above it.
@@ -224,13 +214,10 @@ fn is_kept(file: &str) -> bool {
 }
 
 /// Writes the finished service from the last step's solution.
-///
-/// # Errors
-/// There is no last step or no service, or a file cannot be written.
 pub fn promote(tree: &Tree) -> Env<ExitCode> {
-    let files = promoted(tree).map_err(Environment)?;
+    let files = promoted(tree)?;
     let manifest = format!("{SERVICE}/Cargo.toml");
-    let packaging = tree.read(&manifest).map_err(Environment)?;
+    let packaging = tree.read(&manifest)?;
     if !packaging.starts_with(PROMOTED) {
         write(tree, &manifest, &format!("{PROMOTED}{packaging}"))?;
     }

@@ -36,10 +36,10 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
     let mut measured = Vec::new();
     for step in steps {
         let figures = measure(sandbox, step, settings.times.get());
-        sandbox.unsolve(step).map_err(Environment)?;
+        sandbox.unsolve(step)?;
         match figures {
             Ok(figures) => measured.push(figures),
-            Err(failure) => eprintln!("{}: {failure}", step.slug),
+            Err(Environment(failure)) => eprintln!("{}: {failure}", step.slug),
         }
     }
     let code = ExitCode::from(u8::from(measured.len() < steps.len()));
@@ -49,20 +49,20 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
 }
 
 /// Seconds of each edit, and of the verb after it, when nothing has changed.
-fn measure(sandbox: &Sandbox, step: &Step, times: usize) -> Result<Value, String> {
+fn measure(sandbox: &Sandbox, step: &Step, times: usize) -> Env<Value> {
     sandbox.solve(step)?;
     let tasks = course::tasks(
         &sandbox.tree,
         &sandbox.tree.join(step.crate_dir(Side::Exercise)),
     );
-    let task = tasks.first().ok_or("there is no task")?;
+    let task = tasks.first().ok_or_else(|| "there is no task".to_owned())?;
     let file = sandbox.tree.join(&task.file);
-    let original = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+    let original = fs::read_to_string(&file)?;
     // Builds what nobody waits for at each edit.
     check(sandbox, step)?;
     let (mut edits, mut unchanged) = (Vec::new(), Vec::new());
     for edit in 1..=times {
-        fs::write(&file, edited(&original, task.line, edit)).map_err(|error| error.to_string())?;
+        fs::write(&file, edited(&original, task.line, edit))?;
         edits.push(check(sandbox, step)?);
         unchanged.push(check(sandbox, step)?);
     }

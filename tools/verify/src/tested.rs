@@ -20,10 +20,6 @@ const READ_STEPS: [&str; 7] = [
     "trace",
 ];
 
-/// Runs them.
-///
-/// # Errors
-/// Cargo cannot be run.
 pub fn run(tree: &Tree, memory: &Memory) -> Env<ExitCode> {
     let key = memory.all_but_steps();
     let known = memory.recall("tests", &key);

@@ -464,7 +464,7 @@ fn chapters_fail_for_their_form() {
         "has 2 lines `Now works: …`",
     );
     chapters(try_it, "", "has 0 lines `Try by hand: …`");
-    chapters(try_it, "Try by hand: something.\n", "names no command");
+    chapters(try_it, "Try by hand: something.\n", "must name a command");
     chapters(
         "```console\n$ ./run.sh check 02\n...\n```",
         "",
@@ -578,7 +578,7 @@ fn texts_fail() {
     assert!(
         verified
             .output
-            .contains("`## 02.3`, for which there is no TODO"),
+            .contains("`## 02.3` follows the last section"),
         "{}",
         verified.output
     );
