@@ -1,7 +1,5 @@
 //! What the chapters and the top README show is true.
 
-use std::time::Instant;
-
 use course::{Side, Step};
 
 use crate::cargo::{self, Package};
@@ -80,7 +78,6 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
 /// Builds what the commands will ask for, so that none of them waits for it.
 /// What does not compile is reported where it is used.
 fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
-    let started = Instant::now();
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--keep-going", "--workspace"]);
     for (folder, name) in sandbox.programs() {
@@ -101,10 +98,6 @@ fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
         .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| Package::side(step, side)))
         .collect();
     cargo::build_checks(sandbox, &sides)?;
-    println!(
-        "built the workspace in {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
     Ok(())
 }
 

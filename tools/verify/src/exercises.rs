@@ -2,7 +2,6 @@
 //! that the chapter announces; solutions compile and are green.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use course::{Side, Step, Verdict, ids};
 
@@ -28,17 +27,11 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     if sides.is_empty() {
         return Ok(());
     }
-    let started = Instant::now();
     let packages: Vec<Package> = sides
         .iter()
         .map(|(step, side)| Package::side(step, *side))
         .collect();
     let compiled = cargo::build_checks(sandbox, &packages)?;
-    println!(
-        "built {} checks in {:.1} s",
-        sides.len(),
-        started.elapsed().as_secs_f64()
-    );
     for (step, side) in sides {
         let compiled = &compiled[&step.crate_dir(side)];
         let before = report.so_far();

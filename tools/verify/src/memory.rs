@@ -220,21 +220,25 @@ fn feed(hasher: &mut Sha256, bytes: &[u8]) {
 /// Of each package, by its folder: the folders of the packages in the workspace
 /// that it depends on, also through others, and its targets that lie elsewhere.
 fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let relative = |path: &Value| {
-        let path = Path::new(path.as_str()?);
+    let relative = |path: &str| {
         // `exercise/../check.rs`
-        let path = path.canonicalize().ok()?;
+        let path = Path::new(path).canonicalize().ok()?;
         Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
     };
     let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in list(&metadata["packages"]) {
-        let Some(manifest) = relative(&package["manifest_path"]) else {
+        let Some(manifest) = package["manifest_path"].as_str().and_then(relative) else {
             continue;
         };
         let folder = manifest.trim_end_matches("/Cargo.toml").to_owned();
         let paths = list(&package["dependencies"]).iter().map(|it| &it["path"]);
         let targets = list(&package["targets"]).iter().map(|it| &it["src_path"]);
-        let mut inputs: BTreeSet<_> = paths.chain(targets).filter_map(relative).collect();
+        let mut inputs = BTreeSet::new();
+        for path in paths.chain(targets).filter_map(Value::as_str) {
+            inputs.extend(relative(path));
+            // `check_solution.rs` has `check.rs` beside it as a module.
+            inputs.extend(relative(&path.replace("_solution.rs", ".rs")));
+        }
         inputs.retain(|path| !path.starts_with(&format!("{folder}/")));
         direct.insert(folder, inputs);
     }
@@ -299,17 +303,19 @@ mod tests {
             }
             for (number, slug) in [("01", "01-one"), ("02", "02-two")] {
                 let step = format!("steps/{slug}");
-                workspace.write(&format!("{step}/check.rs"), "fn main() {}\n");
+                workspace.write(&format!("{step}/check.rs"), "pub fn main() {}\n");
+                workspace.write(&format!("{step}/check_solution.rs"), "mod check;\n");
                 workspace.write(&format!("{step}/hints.md"), "# Hints\n");
                 workspace.write(
                     &format!("{step}/README.md"),
                     &format!("```console\n$ ./run.sh check {number}\n$ ./run.sh run 01\n```\n<!-- verify: patch shown/{slug}/1.patch -->\n"),
                 );
-                for side in ["exercise", "solution"] {
+                for (side, check) in [("exercise", "check"), ("solution", "check_solution")] {
                     let rest = "[dev-dependencies]\ncheck.path = \"../../../tools/check\"\n\
-                        [[test]]\nname = \"check\"\npath = \"../check.rs\"\n";
+                        [[test]]\nname = \"check\"\npath = \"../CHECK.rs\"\n";
+                    let rest = rest.replace("CHECK", check);
                     let name = format!("step{number}-{side}");
-                    workspace.write(&format!("{step}/{side}/Cargo.toml"), &package(&name, rest));
+                    workspace.write(&format!("{step}/{side}/Cargo.toml"), &package(&name, &rest));
                     workspace.write(&format!("{step}/{side}/src/lib.rs"), "");
                 }
                 for kind in ["wrong", "shown"] {
@@ -405,6 +411,10 @@ mod tests {
             ("tools/verify/src/main.rs", &all),
             // The step.
             ("steps/01-one/check.rs", all.trim_end_matches(" tests")),
+            (
+                "steps/01-one/check_solution.rs",
+                "solution answer chapter next page queries",
+            ),
             (
                 "steps/01-one/solution/src/lib.rs",
                 "solution answer chapter next page queries",

@@ -58,8 +58,7 @@ impl Estimate {
     }
 }
 
-/// Prints the estimates of `steps`, and writes them into the chapters if that
-/// is asked for.
+/// Prints the estimates, and writes them into the chapters.
 pub fn print(tree: &Tree, steps: &[Step], write: bool) -> Env<ExitCode> {
     println!("step  words  tasks  minutes");
     for step in steps {

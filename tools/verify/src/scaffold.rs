@@ -213,7 +213,6 @@ fn is_kept(file: &str) -> bool {
     KEPT.iter().any(|kept| file.starts_with(kept))
 }
 
-/// Writes the finished service from the last step's solution.
 pub fn promote(tree: &Tree) -> Env<ExitCode> {
     let files = promoted(tree)?;
     let manifest = format!("{SERVICE}/Cargo.toml");

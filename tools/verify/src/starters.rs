@@ -24,7 +24,6 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     }
 }
 
-/// Writes the patches of `steps` into the working tree.
 pub fn write(tree: &Tree, steps: &[Step]) -> Env<ExitCode> {
     for step in steps {
         let (exercise, solution) = sides(tree, step)?;
