@@ -8,6 +8,7 @@ use std::time::Duration;
 use course::{Side, Step, Verdict};
 
 use crate::process::{self, Finished};
+use crate::report::Outcome;
 use crate::sandbox::Sandbox;
 use crate::{Env, Environment};
 
@@ -27,10 +28,7 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The check binary.
-    ///
-    /// # Errors
-    /// What the compiler said instead.
+    /// The check binary, or what the compiler said instead.
     pub fn check(&self) -> Result<&Path, String> {
         if !self.errors.is_empty() {
             return Err(self.errors.join("\n"));
@@ -67,9 +65,6 @@ impl Package {
 
 /// Builds the checks of `packages` in the sandbox, and what they depend on.
 /// The result has an entry for each of them, keyed by its folder.
-///
-/// # Errors
-/// When cargo fails for another reason than the code of these packages.
 pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
@@ -82,23 +77,16 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     ]);
     for package in packages {
         compiled.insert(package.folder.clone(), Compiled::default());
-        if sandbox
-            .tree
-            .join(&package.folder)
-            .join("Cargo.toml")
-            .exists()
-        {
+        if sandbox.tree.join(&package.folder).exists() {
             command.args(["-p", &package.name]);
         }
     }
     if packages.is_empty() {
         return Ok(compiled);
     }
-    let output = process::run(&mut command, BUILD_LIMIT, false)
-        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    let output = process::run(&mut command, BUILD_LIMIT, false)?;
 
     let mut elsewhere = Vec::new();
-    let mut dependencies = 0;
     for line in output.stdout.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
             continue;
@@ -111,9 +99,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
             .unwrap_or_default();
         let entry = compiled.get_mut(&folder);
         match message["reason"].as_str() {
-            Some("compiler-artifact") if folder.is_empty() => {
-                dependencies += usize::from(message["fresh"] == false);
-            }
             Some("compiler-artifact") if message["target"]["name"] == "check" => {
                 if let (Some(entry), Some(executable)) = (entry, message["executable"].as_str()) {
                     entry.check = Some(PathBuf::from(executable));
@@ -139,9 +124,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
             _ => {}
         }
     }
-    if dependencies > 0 {
-        println!("built {dependencies} dependencies that the workspace had not built before");
-    }
     let explained = compiled.values().any(|entry| !entry.errors.is_empty())
         // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
         || output.stderr.contains("no test target named `check`");
@@ -157,10 +139,6 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     Ok(compiled)
 }
 
-/// Runs the check binary `check` of a side with `arguments` and reads its verdict.
-///
-/// # Errors
-/// What it did instead of giving a verdict that agrees with itself.
 pub fn run_check(
     sandbox: &Sandbox,
     step: &Step,
@@ -168,77 +146,31 @@ pub fn run_check(
     check: &Path,
     arguments: &[&str],
 ) -> Result<Verdict, String> {
-    let folder = sandbox.tree.join(step.crate_dir(side));
-    let mut command = test_command(sandbox, check, &folder);
-    command.arg("--json").args(arguments);
-    let finished =
-        process::run(&mut command, CHECK_LIMIT, false).map_err(|error| error.to_string())?;
-    read_verdict(&finished)
+    let mut command = check_command(sandbox, check, &step.crate_dir(side));
+    read_verdict(&process::run(command.args(arguments), CHECK_LIMIT, false)?)
 }
 
-/// A command that runs a test binary as cargo would, in its package's `folder`.
-pub fn test_command(sandbox: &Sandbox, binary: &Path, folder: &Path) -> Command {
-    let mut command = sandbox.command(&binary.to_string_lossy());
+/// Runs a check for its verdict as cargo would, in its package's `folder`.
+pub fn check_command(sandbox: &Sandbox, check: &Path, folder: &str) -> Command {
+    let folder = sandbox.tree.join(folder);
+    let mut command = sandbox.command(&check.to_string_lossy());
     command
-        .current_dir(folder)
-        .env("CARGO_MANIFEST_DIR", folder);
+        .arg("--json")
+        .env("CARGO_MANIFEST_DIR", &folder)
+        .current_dir(folder);
     command
 }
 
-/// Builds all tests of `packages`, which are not steps. Each test binary with
-/// the name of its target and the folder of its package.
-///
-/// # Errors
-/// When one does not build.
-pub fn build_tests(sandbox: &Sandbox, packages: &[&str]) -> Env<Vec<TestBinary>> {
-    let mut command = sandbox.command("cargo");
-    command.args(["test", "--no-run", "--message-format=json"]);
-    for package in packages {
-        command.args(["-p", package]);
+/// No check has failed.
+pub fn green(verdict: &Verdict) -> Outcome {
+    match verdict.failed {
+        0 => Ok(()),
+        _ => Err(failures(verdict)),
     }
-    let output = process::run(&mut command, BUILD_LIMIT, false)
-        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
-    if output.status.is_none_or(|status| !status.success()) {
-        return Err(Environment(format!(
-            "cargo test --no-run failed:\n{}",
-            output.stderr
-        )));
-    }
-    let binary = |line: &str| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        // The program of a package is built along, and is no test.
-        if message["profile"]["test"] != true {
-            return None;
-        }
-        Some(TestBinary {
-            name: match message["target"]["kind"][0].as_str()? {
-                "test" => message["target"]["name"].as_str()?.to_owned(),
-                kind => kind.to_owned(),
-            },
-            folder: Path::new(message["manifest_path"].as_str()?)
-                .parent()?
-                .to_owned(),
-            executable: PathBuf::from(message["executable"].as_str()?),
-        })
-    };
-    let mut binaries: Vec<TestBinary> = output.stdout.lines().filter_map(binary).collect();
-    // Cargo names them in the order in which they are finished.
-    binaries.sort_by(|one, other| (&one.folder, &one.name).cmp(&(&other.folder, &other.name)));
-    Ok(binaries)
 }
 
-/// A built test of a package.
-pub struct TestBinary {
-    /// `service` of `tests/service.rs`, `lib` and `bin` for the unit tests.
-    pub name: String,
-    pub folder: PathBuf,
-    pub executable: PathBuf,
-}
-
-/// Reads what a check binary printed with `--json`.
-///
-/// # Errors
-/// What it did instead of giving a verdict that agrees with itself.
+/// Reads what a check binary printed with `--json`, or says what it did instead of
+/// giving a verdict that agrees with itself.
 pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
     let printed = || format!("{}{}", finished.stdout, finished.stderr);
     let Some(status) = finished.status else {

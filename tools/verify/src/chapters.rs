@@ -1,23 +1,20 @@
 //! What the chapters and the top README show is true.
 
-use std::time::Instant;
-
 use course::{Side, Step};
 
 use crate::cargo::{self, Package};
 use crate::console;
-use crate::document::{Block, Document, TRY};
+use crate::document::{Block, Document, TRY, in_order};
 use crate::exercises::todo_ids;
-use crate::memory::Memory;
 use crate::minutes::{Estimate, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
 use crate::questions;
-use crate::regions::{Kind, Source};
+use crate::regions::{self, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// The `##` headings of a chapter, all and in this order.
 const SECTIONS: [&str; 9] = [
@@ -39,21 +36,12 @@ const NOT_SHOWN: [&str; 2] = ["bench", "verify"];
 const NOW: &str = "Now works: ";
 
 /// Proves the chapters of `steps`, and the top README when `whole`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    whole: bool,
-    report: &mut Report,
-) -> Env<()> {
-    let top = whole.then(|| (None, "README.md".to_owned()));
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let Proof { tree, memory, .. } = *proof;
+    let top = proof.whole.then(|| (None, "README.md".to_owned()));
+    let chapters = proof.steps.iter().map(|step| (Some(step), step.readme()));
     let mut open = Vec::new();
-    for (step, path) in steps
-        .iter()
-        .map(|step| (Some(step), step.readme()))
-        .chain(top)
-    {
+    for (step, path) in chapters.chain(top) {
         let document = match Document::read(tree, &path) {
             Ok(document) => document,
             Err(failure) => {
@@ -68,22 +56,20 @@ pub fn prove(
             });
         }
         let key = memory.page(&document, step);
-        report.count("console blocks run", document.blocks("console").count());
+        report
+            .totals
+            .count("console blocks run", document.blocks("console").count());
         if !report.recall(memory, &format!("chapters/{path}"), &key) {
             open.push((document, step, key));
         }
     }
-    let built: Vec<Step> = open
-        .iter()
-        .filter_map(|(_, step, _)| *step)
-        .cloned()
-        .collect();
     if !open.is_empty() {
-        warm_up(sandbox, &built)?;
+        let steps: Vec<&Step> = open.iter().filter_map(|(_, step, _)| *step).collect();
+        warm_up(proof.sandbox, &steps)?;
     }
     for (document, step, key) in open {
         let before = report.so_far();
-        console::run(tree, sandbox, &document, step, report)?;
+        console::run(proof, &document, step, report)?;
         report.keep(memory, &format!("chapters/{}", document.path), &key, before);
     }
     Ok(())
@@ -91,8 +77,7 @@ pub fn prove(
 
 /// Builds what the commands will ask for, so that none of them waits for it.
 /// What does not compile is reported where it is used.
-fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
-    let started = Instant::now();
+fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--keep-going", "--workspace"]);
     for (folder, name) in sandbox.programs() {
@@ -104,8 +89,7 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
             command.args(["--bin", &name]);
         }
     }
-    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)
-        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
+    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)?;
     if built.status.is_none() {
         return Err(Environment("cargo build does not end".into()));
     }
@@ -114,10 +98,6 @@ fn warm_up(sandbox: &Sandbox, steps: &[Step]) -> Env<()> {
         .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| Package::side(step, side)))
         .collect();
     cargo::build_checks(sandbox, &sides)?;
-    println!(
-        "built the workspace in {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
     Ok(())
 }
 
@@ -128,15 +108,10 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     if !chapter.text.starts_with(&title) {
         failures.push(format!("line 1: must begin with `{title}`"));
     }
-    let sections: Vec<(&str, usize)> = chapter
-        .headings
-        .iter()
-        .filter(|heading| heading.level == 2)
-        .map(|heading| (heading.text.as_str(), heading.line))
-        .collect();
-    let first_section = sections.first().map_or(usize::MAX, |(_, line)| *line);
-    let head: Vec<&str> = chapter.text.lines().take(first_section - 1).collect();
-    let field = |name: &str| head.iter().find_map(|line| line.strip_prefix(name));
+    let mut sections = chapter.sections();
+    let head = sections.first().map_or("", |first| first.text);
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    sections.retain(|section| section.level == 2);
     match field("Goal: ") {
         Some(goal) if !goal.trim().is_empty() => {}
         _ => failures.push("a line `Goal: …` is missing below the title".into()),
@@ -156,27 +131,8 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         )),
     }
 
-    for (index, wanted) in SECTIONS.iter().enumerate() {
-        match sections.get(index) {
-            Some((found, _)) if found == wanted => {}
-            Some((found, line)) => {
-                failures.push(format!(
-                    "line {line}: `## {found}` where `## {wanted}` is expected"
-                ));
-                break;
-            }
-            None => {
-                failures.push(format!("`## {wanted}` is missing"));
-                break;
-            }
-        }
-    }
-    if let Some((found, line)) = sections.get(SECTIONS.len()) {
-        failures.push(format!(
-            "line {line}: `## {found}` follows the last section"
-        ));
-    }
-
+    let wanted = SECTIONS.map(|section| format!("## {section}"));
+    failures.extend(in_order(&sections, &wanted).err());
     failures.extend(last_lines(chapter).err());
     let tasks = chapter.section("Tasks").unwrap_or_default();
     for id in todo_ids(tree, step)? {
@@ -211,24 +167,20 @@ fn last_lines(chapter: &Document) -> Outcome {
             continue;
         };
         let blank = |number: usize| lines.get(number - 1).is_none_or(|line| line.is_empty());
-        if !blank(line - 1) || !blank(line + 1) {
-            failures.push(format!(
-                "line {line}: `{start}…` must be a paragraph of one line"
-            ));
-        }
-        if check.is_none_or(|check| check.line > *line) {
-            failures.push(format!(
-                "line {line}: `{start}…` must follow the passing check"
-            ));
-        }
         let text = lines[line - 1];
-        if start == NOW && (!text.ends_with('.') || text.len() < NOW.len() + 2) {
-            failures.push(format!("line {line}: `{start}…` must be a sentence"));
-        }
-        if start == TRY && text.matches('`').count() < 2 {
-            failures.push(format!(
-                "line {line}: `{start}…` names no command in backquotes"
-            ));
+        let paragraph = blank(line - 1) && blank(line + 1);
+        let follows = check.is_some_and(|check| check.line < *line);
+        let sentence = text.ends_with('.') && text.len() > NOW.len() + 1;
+        let commands = text.matches('`').count() > 1;
+        for (broken, rule) in [
+            (!paragraph, "be a paragraph of one line"),
+            (!follows, "follow the passing check"),
+            (start == NOW && !sentence, "be a sentence"),
+            (start == TRY && !commands, "name a command in backquotes"),
+        ] {
+            if broken {
+                failures.push(format!("line {line}: `{start}…` must {rule}"));
+            }
         }
     }
     all_of(&failures)
@@ -243,16 +195,13 @@ fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
             failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
         }
     }
-    for file in tree.below(&step.crate_dir(Side::Exercise)) {
-        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-        let has_todo = tree.read(&path).is_ok_and(|text| {
-            Source::parse(&text, step.label()).is_ok_and(|source| !source.ids().is_empty())
-        });
-        let shown = format!("exercise/{file}");
-        if has_todo && !named.contains(&shown.as_str()) {
+    for region in regions::of_side(tree, step, Side::Exercise)? {
+        let shown = format!("exercise/{}", region.file);
+        if !named.contains(&shown.as_str()) {
             failures.push(format!("Files: `{shown}` has a TODO and is not named"));
         }
     }
+    failures.dedup();
     all_of(&failures)
 }
 
@@ -284,12 +233,7 @@ fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
     // Code is shown as it is read: with the markers of tasks or without.
     let marked = code.iter().any(|line| line.contains("TODO("));
     let whole: Vec<&str> = match Source::parse(text, number) {
-        Ok(source) if !marked => source
-            .lines
-            .iter()
-            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-            .map(|line| line.text)
-            .collect(),
+        Ok(source) if !marked => source.plain(),
         _ => text.lines().collect(),
     };
     let mut rest = whole.as_slice();

@@ -11,8 +11,7 @@ use crate::matching::{difference, matches, may_match};
 use crate::process::{self, Judged, Server};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
-use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// A command may include a cold release build.
 const COMMAND_LIMIT: Duration = Duration::from_mins(10);
@@ -53,16 +52,15 @@ struct Shown {
 /// Runs the console blocks of `document`, which is the chapter of `step` or
 /// another text, and acts on its directives.
 pub fn run(
-    tree: &Tree,
-    sandbox: &Sandbox,
+    proof: &Proof,
     document: &Document,
     step: Option<&Step>,
     report: &mut Report,
 ) -> Env<()> {
-    sandbox.restore().map_err(Environment)?;
+    let sandbox = proof.sandbox;
+    sandbox.restore()?;
     let mut session = Session {
-        tree,
-        sandbox,
+        proof,
         document,
         step,
         port: free_port()?,
@@ -88,12 +86,11 @@ pub fn run(
         let what = format!("{} leaves the tree as it was", document.path);
         session.report.prove(&what, || clean(sandbox));
     }
-    sandbox.restore().map_err(Environment)
+    sandbox.restore()
 }
 
 struct Session<'a> {
-    tree: &'a Tree,
-    sandbox: &'a Sandbox,
+    proof: &'a Proof<'a>,
     document: &'a Document,
     step: Option<&'a Step>,
     port: u16,
@@ -143,49 +140,26 @@ impl Session<'_> {
 
     /// What a reader is told to try works; it says itself what there is to see.
     fn try_by_hand(&mut self, commands: &[String], line: usize) {
-        let mut started_here = false;
         for command in commands {
-            let what = format!("{}:{line} try by hand $ {command}", self.document.path);
-            let started = Instant::now();
-            let outcome = if is_server(command) {
-                self.stop_server();
-                started_here = true;
-                self.start_any(command, line)
-            } else {
-                self.run_to_end(
-                    &Shown {
-                        line,
-                        command: command.clone(),
-                        expected: "...\n".into(),
-                    },
-                    0,
-                )
+            let shown = Shown {
+                line,
+                command: command.clone(),
+                expected: if is_server(command) {
+                    "...\n[..]listening on http://[..]\n...\n".into()
+                } else {
+                    "...\n".into()
+                },
             };
-            self.report.item(&what, started, outcome);
+            self.run_command(&shown, None);
         }
-        if started_here {
+        if commands.iter().any(|command| is_server(command)) {
             self.stop_server();
         }
     }
 
-    /// Starts a server and waits until it listens, whatever else it prints.
-    fn start_any(&mut self, command: &str, line: usize) -> Outcome {
-        let mut server = Server::start(&mut self.command(command))
-            .map_err(|error| format!("cannot run bash: {error}"))?;
-        let outcome = server.expect(START_LIMIT, |output| {
-            if output.contains("listening on http://") {
-                Judged::Accepted
-            } else {
-                Judged::Open
-            }
-        });
-        self.server = Some((server, line));
-        outcome.map_err(|output| format!("it does not listen; it printed\n{output}"))
-    }
-
     fn command(&self, text: &str) -> std::process::Command {
         let port = self.port.to_string();
-        let mut command = self.sandbox.command("bash");
+        let mut command = self.proof.sandbox.command("bash");
         command
             .args(["-c", &replace_number(text, SHOWN_PORT, &port)])
             .env("MARKETSVC_ADDR", format!("127.0.0.1:{port}"));
@@ -199,8 +173,7 @@ impl Session<'_> {
 
     fn run_to_end(&self, shown: &Shown, exit: i32) -> Outcome {
         let mut command = self.command(&shown.command);
-        let finished = process::run(&mut command, COMMAND_LIMIT, true)
-            .map_err(|error| format!("cannot run bash: {error}"))?;
+        let finished = process::run(&mut command, COMMAND_LIMIT, true)?;
         let output = self.as_shown(&finished.stdout);
         let Some(status) = finished.status else {
             return Err(format!(
@@ -228,8 +201,7 @@ impl Session<'_> {
         if shown.expected.trim().is_empty() {
             return Err("show at least the line that says that it listens".into());
         }
-        let server = Server::start(&mut self.command(&shown.command))
-            .map_err(|error| format!("cannot run bash: {error}"))?;
+        let server = Server::start(&mut self.command(&shown.command))?;
         self.server = Some((server, shown.line));
         self.expect_from_server(&shown.expected, START_LIMIT)
     }
@@ -279,20 +251,21 @@ impl Session<'_> {
             }
             // Read by parity.
             ("new", Some("start")) | ("continues:", Some(_)) => Ok(()),
-            ("solved", step) => self.sandbox.solve(&self.step(step)?),
-            ("untouched", step) => self.sandbox.unsolve(&self.step(step)?),
+            ("solved", step) => Ok(self.proof.sandbox.solve(&self.step(step)?)?),
+            ("untouched", step) => Ok(self.proof.sandbox.unsolve(&self.step(step)?)?),
             ("patch", Some(patch)) => {
                 let slug = patch.split('/').nth(1).unwrap_or_default();
                 let step = self.step(Some(slug))?;
-                let text = self.tree.read(&format!("tools/verify/{patch}"))?;
-                self.sandbox.solve(&step)?;
+                let text = self.proof.tree.read(&format!("tools/verify/{patch}"))?;
+                self.proof.sandbox.solve(&step)?;
                 let text = step.as_exercise(&text).replace(
                     &format!("{}/", step.crate_dir(Side::Solution)),
                     &format!("{}/", step.crate_dir(Side::Exercise)),
                 );
-                self.sandbox
+                self.proof
+                    .sandbox
                     .apply(&text)
-                    .map_err(|git| format!("it no longer applies:\n{git}"))
+                    .map_err(|Environment(git)| format!("it no longer applies:\n{git}"))
             }
             _ => Err("unknown directive: there are solved, untouched, patch PATH, stop".into()),
         }
@@ -303,7 +276,7 @@ impl Session<'_> {
         match (wanted, self.step) {
             (None, Some(step)) => Ok(step.clone()),
             (None, None) => Err("outside a chapter it needs the number of a step".into()),
-            (Some(wanted), _) => course::find(&self.tree.steps(), wanted)
+            (Some(wanted), _) => course::find(&self.proof.tree.steps(), wanted)
                 .map(|(step, _)| step.clone())
                 .ok_or_else(|| format!("there is no step `{wanted}`")),
         }
@@ -415,49 +388,32 @@ fn named_steps(command: &str) -> Option<BTreeSet<String>> {
         "neworder",
         "seed",
     ];
-    let two = |digits: &str| format!("{digits:0>2}");
-    let number = |text: &str| -> Option<String> {
-        let longer = text[2.min(text.len())..].starts_with(|next: char| next.is_ascii_digit());
-        let digits = text.get(..2).filter(|_| !longer)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| two(digits))
+    let numbers = |text: &str, least: usize| -> Vec<String> {
+        let runs = text.split(|letter: char| !letter.is_ascii_digit());
+        let short = runs.filter(|run| (least..=2).contains(&run.len()));
+        short.map(|run| format!("{run:0>2}")).collect()
     };
-    // `step08-exercise`, `steps/08-…`, and in directives `wrong/08-…`, `solved 08`.
-    let named = ["step", "/", "solved ", "untouched "]
-        .iter()
-        .flat_map(|before| command.split(before).skip(1))
-        .filter_map(number);
-    let mut steps: BTreeSet<String> = named.collect();
-    if command
-        .split_whitespace()
-        .any(|word| word.ends_with("cargo"))
-        && steps.is_empty()
-    {
+    // `step08-exercise`, `wrong/08-…`. One that is no step's does no harm.
+    let mut named = BTreeSet::from_iter(numbers(command, 2));
+    let mut words = command.split_whitespace();
+    if words.any(|word| word.ends_with("cargo")) && named.is_empty() {
         return None;
     }
-    for verb_and_rest in command.split("./run.sh").skip(1) {
-        let mut words = verb_and_rest.split_whitespace();
-        let verb = words
-            .next()
-            .unwrap_or_default()
-            .trim_matches(['\'', '"', '`']);
-        let numbers: Vec<String> = words
-            .filter(|word| !word.starts_with("--"))
-            .map_while(|word| word.split('.').next())
-            .take_while(|word| word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))
-            .map(two)
-            .collect();
+    for rest in command.split("./run.sh").skip(1) {
+        let mut words = rest.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let verb = verb.trim_matches(['\'', '"', '`']);
         if ASK.contains(&verb) {
             continue;
         }
-        if numbers.is_empty() && verb != "run" {
+        let own = words.take_while(|word| !word.contains(['|', '>', ';']));
+        let own: Vec<String> = own.flat_map(|word| numbers(word, 1)).collect();
+        if own.is_empty() && verb != "run" {
             return None;
         }
-        steps.extend(numbers);
+        named.extend(own);
     }
-    Some(steps)
+    Some(named)
 }
 
 /// Whether `command` starts a service that stays: `./run.sh run …`, with or
@@ -621,9 +577,9 @@ mod tests {
     #[test]
     fn the_steps_that_a_command_depends_on_are_known() {
         for (command, steps) in [
-            ("./run.sh check 05.2 'a name'", "05"),
+            ("./run.sh check 05 'a name'", "05"),
             (
-                "RUST_LOG=debug ./run.sh run 3 --solution 2>&1 | grep 10",
+                "RUST_LOG=debug ./run.sh run 3 --solution 2>&1 | grep 100",
                 "03",
             ),
             ("./run.sh run --solution 03", "03"),

@@ -1,17 +1,20 @@
-//! A Markdown file: its headings, code blocks, links and directives.
+//! A Markdown file: its sections, code blocks, links and directives.
 
 use std::collections::BTreeMap;
 
 use pulldown_cmark::{BrokenLink, CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
+use course::pages::{self, Section};
+
+use crate::report::Outcome;
 use crate::tree::Tree;
 
 /// A parsed Markdown file.
+#[derive(Default)]
 pub struct Document {
     /// Relative to the root of the tree.
     pub path: String,
     pub text: String,
-    pub headings: Vec<Heading>,
     /// Code blocks and directives in the order of the text.
     pub items: Vec<Item>,
     /// Targets of links and pictures, and addresses in the text, with their lines.
@@ -26,13 +29,6 @@ pub struct Document {
     codes: Vec<(String, usize)>,
     /// What a `#fragment` may name.
     pub anchors: Vec<String>,
-}
-
-/// `## Start`
-pub struct Heading {
-    pub level: usize,
-    pub text: String,
-    pub line: usize,
 }
 
 /// Something that verify acts on.
@@ -59,23 +55,6 @@ pub struct Block {
     pub line: usize,
 }
 
-/// A paragraph while it is read.
-struct Paragraph {
-    text: String,
-    codes: Vec<String>,
-    line: usize,
-}
-
-impl Paragraph {
-    fn at(line: usize) -> Self {
-        Self {
-            text: String::new(),
-            codes: Vec::new(),
-            line,
-        }
-    }
-}
-
 impl Document {
     /// Reads and parses one of the tree's files.
     pub fn read(tree: &Tree, path: &str) -> Result<Self, String> {
@@ -85,15 +64,7 @@ impl Document {
     pub fn parse(path: &str, text: String) -> Self {
         let mut document = Self {
             path: path.to_owned(),
-            text: String::new(),
-            headings: Vec::new(),
-            items: Vec::new(),
-            links: Vec::new(),
-            undefined: Vec::new(),
-            elements: Vec::new(),
-            tables: Vec::new(),
-            codes: Vec::new(),
-            anchors: Vec::new(),
+            ..Self::default()
         };
         let starts: Vec<usize> = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(index, _)| index + 1))
@@ -101,9 +72,8 @@ impl Document {
         let line_of = |offset: usize| starts.partition_point(|start| *start <= offset);
 
         let mut slugs: BTreeMap<String, usize> = BTreeMap::new();
-        let mut heading: Option<Heading> = None;
+        let mut heading: Option<String> = None;
         let mut block: Option<Block> = None;
-        let mut paragraph: Option<Paragraph> = None;
         let mut undefined = Vec::new();
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
         // `[..]` alone is a word here; only `[text][name]` must mean a link.
@@ -118,26 +88,21 @@ impl Document {
             let line = line_of(range.start);
             match event {
                 Event::Start(Tag::Paragraph) => {
-                    paragraph = Some(Paragraph::at(line));
-                }
-                Event::End(TagEnd::Paragraph) => {
-                    if let Some(paragraph) = paragraph.take()
-                        && paragraph.text.starts_with(TRY)
-                    {
-                        document
-                            .items
-                            .push(Item::Try(paragraph.codes, paragraph.line));
+                    if let Some(rest) = text[range].strip_prefix(TRY) {
+                        let commands = rest.split('`').skip(1).step_by(2);
+                        let commands = commands.map(str::to_owned).collect();
+                        document.items.push(Item::Try(commands, line));
                     }
                 }
-                Event::Start(Tag::Heading { level, .. }) => {
-                    heading = Some(Heading {
-                        level: level as usize,
-                        text: String::new(),
-                        line,
-                    });
-                }
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => {
-                    document.add_heading(heading.take(), &mut slugs);
+                    let slug = slug(&heading.take().unwrap_or_default());
+                    let count = slugs.entry(slug.clone()).or_default();
+                    document.anchors.push(match *count {
+                        0 => slug,
+                        again => format!("{slug}-{again}"),
+                    });
+                    *count += 1;
                 }
                 Event::Start(Tag::Table(_)) => document.tables.push(line),
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
@@ -162,17 +127,12 @@ impl Document {
                         .links
                         .extend(addresses(&text).map(|address| (address.to_owned(), line)));
                     if let Some(heading) = &mut heading {
-                        heading.text.push_str(&text);
-                    } else if let Some(paragraph) = &mut paragraph {
-                        paragraph.text.push_str(&text);
+                        heading.push_str(&text);
                     }
                 }
                 Event::Code(code) => {
-                    if let Some(paragraph) = &mut paragraph {
-                        paragraph.codes.push(code.to_string());
-                    }
                     if let Some(heading) = &mut heading {
-                        heading.text.push_str(&code);
+                        heading.push_str(&code);
                     }
                     document.codes.push((code.into_string(), line));
                 }
@@ -183,18 +143,6 @@ impl Document {
         document.undefined = undefined;
         document.text = text;
         document
-    }
-
-    fn add_heading(&mut self, heading: Option<Heading>, slugs: &mut BTreeMap<String, usize>) {
-        let Some(heading) = heading else { return };
-        let slug = slug(&heading.text);
-        let count = slugs.entry(slug.clone()).or_default();
-        self.anchors.push(match *count {
-            0 => slug,
-            again => format!("{slug}-{again}"),
-        });
-        *count += 1;
-        self.headings.push(heading);
     }
 
     fn add_html(&mut self, html: &str, line: usize) {
@@ -208,17 +156,18 @@ impl Document {
             .extend(elements(html).map(|name| (name.to_owned(), line)));
     }
 
+    /// Its headings up to the third level, with the text below each.
+    pub fn sections(&self) -> Vec<Section<'_>> {
+        pages::sections(&self.text)
+    }
+
     /// The lines, numbered from 1, of section `## title`, its heading left out.
     pub fn lines_of(&self, title: &str) -> Option<std::ops::Range<usize>> {
-        let start = self
-            .headings
-            .iter()
-            .position(|heading| heading.level == 2 && heading.text == title)?;
-        let end = self.headings[start + 1..]
-            .iter()
-            .find(|heading| heading.level <= 2)
-            .map_or(usize::MAX, |heading| heading.line);
-        Some(self.headings[start].line + 1..end)
+        let sections = self.sections().into_iter();
+        let mut rest = sections.skip_while(|it| it.level != 2 || it.heading != title);
+        let start = rest.next()?.line + 1;
+        let next = rest.find(|section| section.level <= 2);
+        Some(start..next.map_or(usize::MAX, |next| next.line))
     }
 
     /// The lines from `from` up to and without `to`, counted from 1.
@@ -241,13 +190,7 @@ impl Document {
     /// The text of section `## title`.
     pub fn section(&self, title: &str) -> Option<String> {
         let range = self.lines_of(title)?;
-        let lines: Vec<&str> = self
-            .text
-            .lines()
-            .skip(range.start - 1)
-            .take(range.len())
-            .collect();
-        Some(lines.join("\n"))
+        Some(self.lines_between(range.start, range.end).join("\n"))
     }
 
     /// Inline code in section `## title`, with its line.
@@ -270,10 +213,8 @@ impl Document {
 
     /// Code blocks whose language is `language`.
     pub fn blocks(&self, language: &str) -> impl Iterator<Item = &Block> {
-        self.items.iter().filter_map(move |item| match item {
-            Item::Block(block) if block.language() == language => Some(block),
-            _ => None,
-        })
+        let all = self.blocks_between(0, usize::MAX);
+        all.filter(move |block| block.language() == language)
     }
 }
 
@@ -281,6 +222,24 @@ impl Block {
     /// First word of the info string: `rust` of `rust,ignore`.
     pub fn language(&self) -> &str {
         self.info.split([' ', ',', '\t']).next().unwrap_or_default()
+    }
+}
+
+/// The headings of `sections` are the expected ones, in this order.
+pub fn in_order(sections: &[Section], expected: &[String]) -> Outcome {
+    let mut expected = expected.iter();
+    for section in sections {
+        let found = format!("{} {}", "#".repeat(section.level), section.heading);
+        let failure = match expected.next() {
+            Some(wanted) if *wanted == found => continue,
+            Some(wanted) => format!("where `{wanted}` is expected"),
+            None => "follows the last section".to_owned(),
+        };
+        return Err(format!("line {}: `{found}` {failure}", section.line));
+    }
+    match expected.next() {
+        Some(wanted) => Err(format!("`{wanted}` is missing at the end")),
+        None => Ok(()),
     }
 }
 
@@ -431,12 +390,6 @@ A [link](a.md), ![a picture](b.svg), <https://a.org>, https://b.org/c, and\n\
     #[test]
     fn a_document_is_taken_apart() {
         let document = Document::parse("a.md", TEXT.to_owned());
-        let headings: Vec<_> = document
-            .headings
-            .iter()
-            .map(|heading| (heading.level, heading.text.as_str(), heading.line))
-            .collect();
-        assert_eq!(headings[..2], [(1, "05 · The engine", 1), (2, "Start", 5)]);
         assert_eq!(document.anchors[0], "05--the-engine");
         assert_eq!(document.anchors[3], "what-changed-in-the-starter-1");
         let infos: Vec<_> = document

@@ -2,31 +2,22 @@
 //! that the chapter announces; solutions compile and are green.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use course::{Side, Step, Verdict, ids};
 
-use crate::Env;
-use crate::cargo::{self, Compiled, Package};
+use crate::cargo::{self, Package};
 use crate::document::Document;
 use crate::hints;
-use crate::memory::Memory;
-use crate::regions::Source;
+use crate::regions;
 use crate::report::{Outcome, Report, all_of};
-use crate::sandbox::Sandbox;
 use crate::tree::Tree;
+use crate::{Env, Proof};
 
-/// Proves `steps`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    report: &mut Report,
-) -> Env<()> {
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
     let item = |step: &Step, side: Side| format!("exercises/{}-{}", step.slug, side.name());
     let mut sides = Vec::new();
-    for step in steps {
+    for step in proof.steps {
         for side in [Side::Exercise, Side::Solution] {
             if !report.recall(memory, &item(step, side), &memory.side(step, side)) {
                 sides.push((step, side));
@@ -36,23 +27,20 @@ pub fn prove(
     if sides.is_empty() {
         return Ok(());
     }
-    let started = Instant::now();
     let packages: Vec<Package> = sides
         .iter()
         .map(|(step, side)| Package::side(step, *side))
         .collect();
     let compiled = cargo::build_checks(sandbox, &packages)?;
-    println!(
-        "built {} checks in {:.1} s",
-        sides.len(),
-        started.elapsed().as_secs_f64()
-    );
     for (step, side) in sides {
         let compiled = &compiled[&step.crate_dir(side)];
         let before = report.so_far();
         report.prove(
             &format!("{} {} compiles without warnings", step.slug, side.name()),
-            || without_warnings(compiled),
+            || {
+                compiled.check()?;
+                all_of(&compiled.warnings)
+            },
         );
         if compiled.check.is_none() {
             continue;
@@ -63,11 +51,7 @@ pub fn prove(
         match side {
             Side::Exercise => prove_red(tree, step, verdict, report),
             Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {
-                let verdict = verdict?;
-                match verdict.failed {
-                    0 => Ok(()),
-                    _ => Err(cargo::failures(&verdict)),
-                }
+                cargo::green(&verdict?)
             }),
         }
         report.keep(memory, &item(step, side), &memory.side(step, side), before);
@@ -75,52 +59,30 @@ pub fn prove(
     Ok(())
 }
 
-fn without_warnings(compiled: &Compiled) -> Outcome {
-    compiled.check()?;
-    all_of(&compiled.warnings)
-}
-
 fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report: &mut Report) {
-    let started = Instant::now();
     let what = format!("{} exercise is red for every TODO", step.slug);
-    match verdict {
-        Err(failure) => report.item(&what, started, Err(failure)),
-        Ok(verdict) => {
-            report.item(&what, started, red_for_all(tree, step, &verdict));
-            report.prove(
-                &format!("{} exercise fails as its chapter announces", step.slug),
-                || as_announced(&Document::read(tree, &step.readme())?, &verdict),
-            );
-            if let Ok(hints) = Document::read(tree, &hints::path(step))
-                && hints
-                    .headings
-                    .iter()
-                    .any(|it| hints::condition(it).is_some())
-            {
-                report.prove(&format!("{} hints name its checks", step.slug), || {
-                    hints::conditions(&hints, &verdict)
-                });
-            }
-        }
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(failure) => return report.prove(&what, || Err(failure)),
+    };
+    report.prove(&what, || red_for_all(tree, step, &verdict));
+    report.prove(
+        &format!("{} exercise fails as its chapter announces", step.slug),
+        || as_announced(&Document::read(tree, &step.readme())?, &verdict),
+    );
+    if let Ok(hints) = Document::read(tree, &hints::path(step))
+        && hints.sections().iter().any(hints::is_condition)
+    {
+        report.prove(&format!("{} hints name its checks", step.slug), || {
+            hints::conditions(&hints, &verdict)
+        });
     }
 }
 
 /// The ids of all TODO regions of an exercise.
 pub fn todo_ids(tree: &Tree, step: &Step) -> Result<BTreeSet<String>, String> {
-    let mut ids = BTreeSet::new();
-    for file in tree.below(&step.crate_dir(Side::Exercise)) {
-        if file.starts_with("tests/") {
-            continue;
-        }
-        let path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-        // A file that is not text has no regions.
-        if let Ok(text) = tree.read(&path) {
-            let source = Source::parse(&text, step.label())
-                .map_err(|failure| format!("{path}: {failure}"))?;
-            ids.extend(source.ids().into_iter().map(str::to_owned));
-        }
-    }
-    Ok(ids)
+    let regions = regions::of_side(tree, step, Side::Exercise)?;
+    Ok(regions.into_iter().map(|region| region.id).collect())
 }
 
 fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {
@@ -163,35 +125,19 @@ fn as_announced(chapter: &Document, verdict: &Verdict) -> Outcome {
         .blocks("console")
         .next()
         .ok_or("the chapter has no console block")?;
+    let at = format!("{}:{}", chapter.path, block.line);
     let announced = block
         .text
         .lines()
-        .find_map(|line| line.trim_start().strip_prefix("FAILED "))
-        .ok_or_else(|| {
-            format!(
-                "{}:{}: the first console block shows no line `FAILED  {}.1  …`",
-                chapter.path,
-                block.line,
-                &chapter.path.get(6..8).unwrap_or("NN")
-            )
-        })?;
-    let Some(first) = verdict.failures().next() else {
-        return Err("no check fails".into());
-    };
-    let (id, name) = announced
-        .trim()
-        .split_once(char::is_whitespace)
-        .unwrap_or((announced.trim(), ""));
-    if id == first.todo && name.trim() == first.name {
+        .find_map(|line| line.trim().strip_prefix("FAILED  "))
+        .ok_or_else(|| format!("{at}: the first console block shows no line `FAILED  …`"))?;
+    let first = verdict.failures().next().ok_or("no check fails")?;
+    let fails = format!("{}  {}", first.todo, first.name);
+    if announced == fails {
         return Ok(());
     }
     Err(format!(
-        "{}:{}\n  announces   {id}  {}\n  first fails {}  {}",
-        chapter.path,
-        block.line,
-        name.trim(),
-        first.todo,
-        first.name
+        "{at}\n  announces   {announced}\n  first fails {fails}"
     ))
 }
 
@@ -219,7 +165,7 @@ mod tests {
         for (chapter, reason) in [
             (block("FAILED  05.2  two"), "announces   05.2  two\n"),
             (block("FAILED  05.1  two of them"), "announces   05.1"),
-            (block("passed"), "FAILED  05.1  …"),
+            (block("passed"), "no line `FAILED  …`"),
             ("text".to_owned(), "no console block"),
         ] {
             let failure = announced(&chapter).expect_err(&chapter);

@@ -1,40 +1,30 @@
 //! Repeats what must never fail, to find what fails now and then.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use course::{Side, Step};
+use course::Side;
 
-use crate::cargo::{self, Package};
-use crate::process::{self, Finished, Trace, lock};
+use crate::cargo::{self, BUILD_LIMIT, Package};
+use crate::process;
 use crate::report::{Outcome, Report, all_of};
-use crate::sandbox::Sandbox;
-use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// How long one run may take; the longest take some 20 s on a quiet machine.
 const RUN_LIMIT: Duration = Duration::from_mins(5);
 
-/// A program that reached the limit so often is not run again: the rest would
-/// take hours and tell nothing more.
-const PATIENCE: usize = 3;
-
-/// How many failed runs of a program keep their output in a file.
-const KEPT: usize = 10;
-
-/// Set for every run, with a value of its own for each `verify flaky`.
-const MARK: &str = "MARKETSVC_VERIFY_RUN";
+/// A program that has failed so often is not run again: the rest could take
+/// hours and would tell nothing more.
+const PATIENCE: usize = 5;
 
 /// Packages whose tests are repeated beside the steps' checks: the service, and
 /// the harness that all checks rest on.
-const TESTED: [&str; 3] = ["marketsvc", "check", "contract"];
+const TESTED: [&str; 3] = ["marketsvc", "tools/check", "tools/contract"];
 
-/// What the command line asks for.
 #[derive(Args)]
 pub struct Settings {
     /// One step only: 5, 05 or 05-engine
@@ -42,15 +32,6 @@ pub struct Settings {
     /// How often each program runs
     #[arg(long, value_name = "N", default_value = "100")]
     times: NonZero<usize>,
-    /// How many run at once
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZero<usize>,
-    /// Repeat the tests of this package alone; may be given several times
-    #[arg(long = "package", value_name = "NAME", conflicts_with = "step")]
-    packages: Vec<String>,
-    /// Repeat the steps' checks alone
-    #[arg(long, conflicts_with = "packages")]
-    checks: bool,
     /// Keep every processor busy meanwhile
     #[arg(long)]
     load: bool,
@@ -58,379 +39,140 @@ pub struct Settings {
 
 /// Something to repeat.
 struct Program {
-    /// `05-engine check`, `marketsvc service`
     name: String,
-    executable: PathBuf,
-    folder: PathBuf,
-    /// It prints a verdict with `--json`; otherwise it is a test of cargo's.
+    command: Command,
+    /// It prints a verdict; otherwise it is cargo's `test`.
     check: bool,
-}
-
-/// What the runs of one program came to.
-#[derive(Default)]
-struct Tally {
     seconds: Vec<f64>,
-    failed: usize,
-    /// How often each test failed.
-    names: BTreeMap<String, usize>,
-    late: usize,
-    kept: Vec<PathBuf>,
+    /// What came of the runs that failed.
+    failures: Vec<String>,
 }
 
-/// The runs that are left, and what came of the others.
-struct Progress {
-    left: VecDeque<usize>,
-    tallies: Vec<Tally>,
-    done: usize,
-}
-
-impl Progress {
-    /// The program to run now; one that never ends is left out.
-    fn next(&mut self) -> Option<usize> {
-        loop {
-            let index = self.left.pop_front()?;
-            if self.tallies[index].late < PATIENCE {
-                return Some(index);
-            }
-        }
-    }
-}
-
-/// Repeats the checks of `steps` on their solutions and the tests of the service
-/// and of the harness, or what the command line asks for instead.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    steps: &[Step],
-    settings: &Settings,
-    report: &mut Report,
-) -> Env<()> {
-    let started = Instant::now();
-    let tested: Vec<&str> = match settings.packages.as_slice() {
-        _ if settings.checks || settings.step.is_some() => Vec::new(),
-        [] => TESTED
-            .into_iter()
-            .filter(|package| sandbox.packages.contains(*package))
-            .collect(),
-        packages => packages.iter().map(String::as_str).collect(),
-    };
-    let steps = if settings.packages.is_empty() {
-        steps
-    } else {
-        &[]
-    };
-    let programs = build(sandbox, steps, &tested, report)?;
-    if programs.is_empty() {
-        return match steps {
-            [] => Err(Environment("there is nothing to repeat".into())),
-            // Reported: none compiles.
-            _ => Ok(()),
-        };
-    }
-    let home = sandbox.home().join("flaky");
-    if home.exists() {
-        fs::remove_dir_all(&home)?;
-    }
-    fs::create_dir_all(&home)?;
+/// Repeats the checks of the solutions, and without a step's number also the
+/// tests of the service and of the harness.
+pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
+    let mut programs = build(proof, report)?;
     // Where databases and the like of all runs go, so that what they leave is seen.
     let scratch = std::env::temp_dir().join(format!("marketsvc-flaky-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
-    let times = settings.times.get();
-    println!(
-        "built {} programs in {:.1} s; each runs {times} times, {} at once{}, {} s at most",
-        programs.len(),
-        started.elapsed().as_secs_f64(),
-        settings.jobs,
-        if settings.load { " under load" } else { "" },
-        RUN_LIMIT.as_secs(),
-    );
-
-    let mark = format!("{}-{}", std::process::id(), nanoseconds());
-    let run = Run {
-        sandbox,
-        programs: &programs,
-        mark: &mark,
-        scratch: &scratch,
-        home: &home,
-        started: Instant::now(),
-        total: times * programs.len(),
-    };
+    for program in &mut programs {
+        program.command.env("TMPDIR", &scratch);
+    }
+    let started = Instant::now();
+    let done = AtomicBool::new(!settings.load);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let busy = settings
-        .load
-        .then(|| process::keep_busy(cores))
-        .transpose()?;
-    let tallies = run.repeat(times, settings.jobs.get());
-    drop(busy);
-
-    for (program, tally) in programs.iter().zip(&tallies) {
-        report.item(
-            &format!("{}: {}", program.name, tally.durations()),
-            run.started,
-            tally.outcome(&tree.root),
-        );
-    }
-    let setting = format!("{MARK}={mark}");
-    report.prove("no process is left", || {
-        all_of(&process::end_traced(&Trace {
-            setting: &setting,
-            programs: &sandbox.build,
-        }))
-    });
-    report.prove("no file is left", || {
-        all_of(&entries(&scratch).map_err(|error| error.to_string())?)
-    });
-    fs::remove_dir_all(&scratch)?;
-    println!(
-        "{} runs in {:.0} s",
-        tallies
-            .iter()
-            .map(|tally| tally.seconds.len())
-            .sum::<usize>(),
-        run.started.elapsed().as_secs_f64()
-    );
-    Ok(())
-}
-
-/// Builds what is to be repeated; what does not compile is a failure.
-fn build(
-    sandbox: &Sandbox,
-    steps: &[Step],
-    packages: &[&str],
-    report: &mut Report,
-) -> Env<Vec<Program>> {
-    let solution = |step: &Step| Package::side(step, Side::Solution);
-    let compiled = cargo::build_checks(sandbox, &steps.iter().map(solution).collect::<Vec<_>>())?;
-    let mut programs = Vec::new();
-    for step in steps {
-        let side = step.crate_dir(Side::Solution);
-        match compiled[&side].check() {
-            Err(failure) => report.prove(&format!("{} check", step.slug), || Err(failure)),
-            Ok(check) => programs.push(Program {
-                name: format!("{} check", step.slug),
-                executable: check.to_owned(),
-                folder: sandbox.tree.join(side),
-                check: true,
-            }),
-        }
-    }
-    if !packages.is_empty() {
-        for test in cargo::build_tests(sandbox, packages)? {
-            let package = test.folder.file_name().unwrap_or_default();
-            programs.push(Program {
-                name: format!("{} {}", package.to_string_lossy(), test.name),
-                executable: test.executable,
-                folder: test.folder,
-                check: false,
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
             });
         }
+        // In rounds, so that an early end has seen all of them.
+        for round in 1..=settings.times.get() {
+            for program in &mut programs {
+                if program.failures.len() < PATIENCE {
+                    program.run(round);
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    for program in &mut programs {
+        program.report(started, report);
+    }
+    report.prove("no file is left", || {
+        let left = fs::read_dir(&scratch).map_err(|error| error.to_string())?;
+        let left = left
+            .flatten()
+            .map(|entry| entry.path().display().to_string());
+        all_of(&left.collect::<Vec<_>>())
+    });
+    Ok(fs::remove_dir_all(&scratch)?)
+}
+
+/// Builds what is to be repeated; a check that does not compile is a failure.
+fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
+    let sandbox = proof.sandbox;
+    let program = |name: String, command: Command, check: bool| Program {
+        name,
+        command,
+        check,
+        seconds: Vec::new(),
+        failures: Vec::new(),
+    };
+    let mut programs = Vec::new();
+    let solutions = proof
+        .steps
+        .iter()
+        .map(|step| Package::side(step, Side::Solution));
+    let solutions: Vec<Package> = solutions.collect();
+    let compiled = cargo::build_checks(sandbox, &solutions)?;
+    for (step, solution) in proof.steps.iter().zip(solutions) {
+        let name = format!("{} check", step.slug);
+        match compiled[&solution.folder].check() {
+            Err(failure) => report.prove(&name, || Err(failure)),
+            Ok(check) => {
+                let command = cargo::check_command(sandbox, check, &solution.folder);
+                programs.push(program(name, command, true));
+            }
+        }
+    }
+    let there = |folder: &&str| proof.whole && proof.tree.has(folder);
+    let packages: Vec<&str> = TESTED.into_iter().filter(there).collect();
+    if !packages.is_empty() {
+        let tests = |more: &[&str]| {
+            let mut command = sandbox.command("cargo");
+            command.args(["test", "--quiet"]).args(more);
+            for package in &packages {
+                command.args(["-p", package.trim_start_matches("tools/")]);
+            }
+            command
+        };
+        let built = process::run(&mut tests(&["--no-run"]), BUILD_LIMIT, true)?;
+        if built.status.is_none_or(|status| !status.success()) {
+            return Err(Environment(built.stdout));
+        }
+        let name = format!("tests of {}", packages.join(", "));
+        programs.push(program(name, tests(&[]), false));
     }
     Ok(programs)
 }
 
-/// One `verify flaky`.
-struct Run<'a> {
-    sandbox: &'a Sandbox,
-    programs: &'a [Program],
-    mark: &'a str,
-    scratch: &'a Path,
-    home: &'a Path,
-    started: Instant,
-    total: usize,
-}
-
-impl Run<'_> {
-    /// Runs each program `times` times, in turns, so that an early end has seen
-    /// all of them.
-    fn repeat(&self, times: usize, jobs: usize) -> Vec<Tally> {
-        let progress = Mutex::new(Progress {
-            left: (0..times).flat_map(|_| 0..self.programs.len()).collect(),
-            tallies: self.programs.iter().map(|_| Tally::default()).collect(),
-            done: 0,
-        });
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(|| {
-                    loop {
-                        // Not in the condition of a `while`, which would keep it locked.
-                        let next = lock(&progress).next();
-                        let Some(index) = next else { return };
-                        self.run_one(index, &progress);
-                    }
-                });
-            }
-        });
-        progress
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .tallies
-    }
-
-    fn run_one(&self, index: usize, progress: &Mutex<Progress>) {
-        let program = &self.programs[index];
-        let mut command = cargo::test_command(self.sandbox, &program.executable, &program.folder);
-        command.env(MARK, self.mark).env("TMPDIR", self.scratch);
-        if program.check {
-            command.arg("--json");
-        }
-        let begun = Instant::now();
-        let finished = process::run(&mut command, RUN_LIMIT, false);
-        let seconds = begun.elapsed().as_secs_f64();
-        let (failures, printed, late) = match &finished {
-            Err(error) => (vec![error.to_string()], String::new(), false),
-            Ok(finished) => (
-                failures(program, finished),
-                format!("{}{}", finished.stdout, finished.stderr),
-                finished.status.is_none(),
-            ),
-        };
-
-        let mut progress = lock(progress);
-        progress.done += 1;
-        let tally = &mut progress.tallies[index];
-        tally.seconds.push(seconds);
-        tally.late += usize::from(late);
-        if !failures.is_empty() {
-            tally.failed += 1;
-            if tally.kept.len() < KEPT {
-                let file = format!("{}-{}.txt", program.name, tally.seconds.len());
-                let file = self.home.join(file.replace(' ', "-"));
-                let text = format!("{}\n\n{printed}", failures.join("\n"));
-                if fs::write(&file, text).is_ok() {
-                    tally.kept.push(file);
-                }
-            }
-            for name in failures {
-                *tally.names.entry(name).or_default() += 1;
-            }
-        }
-        let step = (self.total / 10).max(1);
-        if progress.done.is_multiple_of(step) {
-            println!(
-                "  {} of {} runs, {} failed, {:.0} s",
-                progress.done,
-                self.total,
-                progress
-                    .tallies
-                    .iter()
-                    .map(|tally| tally.failed)
-                    .sum::<usize>(),
-                self.started.elapsed().as_secs_f64()
-            );
+impl Program {
+    fn run(&mut self, round: usize) {
+        if let Err(failure) = self.try_once() {
+            self.failures.push(format!("run {round}: {failure}"));
         }
     }
-}
 
-/// A line for each thing that failed in a run.
-fn failures(program: &Program, finished: &Finished) -> Vec<String> {
-    let Some(status) = finished.status else {
-        return vec![format!("no end within {} s", RUN_LIMIT.as_secs())];
-    };
-    let mut failures = Vec::new();
-    if program.check {
-        match cargo::read_verdict(finished) {
-            Ok(verdict) => {
-                let failed = verdict.checks.iter().filter(|check| check.failed());
-                failures.extend(failed.map(|check| format!("{}  {}", check.todo, check.name)));
-            }
-            Err(failure) => {
-                failures.push(failure.lines().next().unwrap_or_default().to_owned());
-            }
+    fn try_once(&mut self) -> Outcome {
+        let finished = process::run(&mut self.command, RUN_LIMIT, false)?;
+        self.seconds.push(finished.took.as_secs_f64());
+        if self.check {
+            let verdict = cargo::read_verdict(&finished)?;
+            return cargo::green(&verdict).map_err(|failures| failures + &finished.stderr);
         }
-    } else if !status.success() {
-        failures = failed_tests(&finished.stdout);
-        if failures.is_empty() {
-            failures.push(status.to_string());
+        match finished.status {
+            Some(status) if status.success() && finished.left.is_empty() => Ok(()),
+            status => Err(format!(
+                "{status:?}, left running: {:?}\n{}{}",
+                finished.left, finished.stdout, finished.stderr
+            )),
         }
     }
-    if !finished.left.is_empty() {
-        failures.push("it left processes running".into());
-    }
-    failures
-}
 
-/// Names of the failed tests in what cargo's harness printed, or in a report of
-/// a suite: `test a::b ... FAILED`, `FAILED  05.1  the limit holds`.
-fn failed_tests(printed: &str) -> Vec<String> {
-    printed
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("test ")
-                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-                .or_else(|| line.strip_prefix("FAILED  "))
-        })
-        .map(str::to_owned)
-        .collect()
-}
-
-impl Tally {
-    /// How many runs there were and how long they took.
-    fn durations(&self) -> String {
-        let mut seconds = self.seconds.clone();
-        seconds.sort_by(f64::total_cmp);
-        let median = seconds.get(seconds.len() / 2).copied().unwrap_or_default();
-        let worst = seconds.last().copied().unwrap_or_default();
-        format!(
-            "{} runs, median {median:.1} s, worst {worst:.1} s",
-            seconds.len()
-        )
-    }
-
-    fn outcome(&self, root: &Path) -> Outcome {
-        if self.failed == 0 {
-            return Ok(());
-        }
-        let mut lines = vec![format!(
-            "{} of {} runs failed",
-            self.failed,
-            self.seconds.len()
-        )];
-        if self.late >= PATIENCE {
-            lines.push(format!("it was given up: {} runs did not end", self.late));
-        }
-        lines.extend(
-            self.names
-                .iter()
-                .map(|(name, count)| format!("  {count} times  {name}")),
-        );
-        lines.extend(self.kept.iter().map(|file| {
-            let file = file.strip_prefix(root).unwrap_or(file);
-            format!("  output   {}", file.display())
-        }));
-        Err(lines.join("\n"))
-    }
-}
-
-/// Names of what is in `folder`.
-fn entries(folder: &Path) -> std::io::Result<Vec<String>> {
-    fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path().display().to_string()))
-        .collect()
-}
-
-/// Tells this run from others that had the same process id.
-fn nanoseconds() -> u128 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_tests_are_named() {
-        let printed = "\
-running 2 tests
-test answers::one ... ok
-test answers::two ... FAILED
-FAILED  database  the sample
-  test x ... FAILED
-";
-        assert_eq!(
-            failed_tests(printed),
-            ["answers::two", "database  the sample"]
-        );
+    fn report(&mut self, started: Instant, report: &mut Report) {
+        self.seconds.sort_by(f64::total_cmp);
+        let runs = self.seconds.len();
+        let median = self.seconds.get(runs / 2).copied().unwrap_or_default();
+        let worst = self.seconds.last().copied().unwrap_or_default();
+        let name = &self.name;
+        let what = format!("{name}: {runs} runs, median {median:.1} s, worst {worst:.1} s");
+        let failed = self.failures.len();
+        let outcome = all_of(&self.failures)
+            .map_err(|failures| format!("{failed} of {runs} runs failed\n{failures}"));
+        report.item(&what, started, outcome);
     }
 }

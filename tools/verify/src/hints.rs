@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use course::pages::{self, LEVELS};
+use course::pages::{self, LEVELS, Section};
 use course::{Check, Side, Step, Verdict, ids};
 use proc_macro2::TokenStream;
 
-use crate::document::{Block, Document, Heading};
+use crate::document::{Block, Document, in_order};
 use crate::exercises::todo_ids;
-use crate::regions::Source;
+use crate::regions;
 use crate::report::{Outcome, all_of};
 use crate::tree::Tree;
 
@@ -22,37 +22,33 @@ pub fn path(step: &Step) -> String {
 /// Proves the hints of `step`.
 pub fn prove(tree: &Tree, step: &Step) -> Outcome {
     let hints = Document::read(tree, &path(step))?;
-    let mut failures = form(tree, step, &hints)?;
-    let regions = solved(tree, step)?;
+    let mut failures: Vec<String> = form(tree, step, &hints).err().into_iter().collect();
+    let mut regions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for region in regions::of_side(tree, step, Side::Solution)? {
+        let code = lines_of_code(region.text.lines());
+        regions.entry(region.id).or_default().extend(code);
+    }
+    let sections = hints.sections();
     let mut id = "";
-    for (index, heading) in hints.headings.iter().enumerate() {
-        if heading.level == 2 {
-            id = &heading.text;
+    for (index, section) in sections.iter().enumerate() {
+        if section.level == 2 {
+            id = section.heading;
         }
-        if heading.level < 3 {
+        if section.level < 3 {
             continue;
         }
-        let end = hints
-            .headings
-            .get(index + 1)
-            .map_or(usize::MAX, |next| next.line);
-        let at = format!("line {}: {id} {}", heading.line, heading.text);
-        let body = hints.lines_between(heading.line + 1, end);
-        if body.iter().all(|line| line.trim().is_empty()) {
+        let end = sections.get(index + 1).map_or(usize::MAX, |next| next.line);
+        let at = format!("line {}: {id} {}", section.line, section.heading);
+        if section.text.trim().is_empty() {
             failures.push(format!("{at} is empty"));
         }
-        let blocks: Vec<&Block> = hints.blocks_between(heading.line, end).collect();
-        for block in &blocks {
-            failures.extend(code(block).err());
-        }
-        if heading.text == LEVELS[2]
+        let blocks: Vec<&Block> = hints.blocks_between(section.line, end).collect();
+        failures.extend(blocks.iter().filter_map(|block| code(block).err()));
+        if section.heading == LEVELS[2]
             && let Some(region) = regions.get(id)
+            && let Err(failure) = not_the_solution(&blocks, region)
         {
-            failures.extend(
-                not_the_solution(&blocks, region)
-                    .err()
-                    .map(|failure| format!("{at} {failure}")),
-            );
+            failures.push(format!("{at} {failure}"));
         }
     }
     for (name, line) in hints.elements.iter().chain(&hints.links) {
@@ -70,11 +66,12 @@ pub fn prove(tree: &Tree, step: &Step) -> Outcome {
 pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
     let mut failures = Vec::new();
     let mut id = "";
-    for heading in &hints.headings {
-        if heading.level == 2 {
-            id = &heading.text;
+    for section in hints.sections() {
+        if section.level == 2 {
+            id = section.heading;
         }
-        let Some(words) = condition(heading) else {
+        let words = pages::condition(section.heading);
+        let Some(words) = words.filter(|_| is_condition(&section)) else {
             continue;
         };
         let of_the_task = |todo: &str| ids(todo).any(|it| it == id);
@@ -82,101 +79,48 @@ pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
         if !verdict.checks.iter().any(|check| named(&check)) {
             failures.push(format!(
                 "{}:{}: no check of {id} has \"{words}\" in its name",
-                hints.path, heading.line
+                hints.path, section.line
             ));
         }
     }
     all_of(&failures)
 }
 
-/// The words of `### If "…" fails`, which may stand before the levels of a task.
-pub fn condition(heading: &Heading) -> Option<&str> {
-    pages::condition(&heading.text).filter(|_| heading.level == 3)
+/// Whether it is `### If "…" fails`, which may stand before the levels of a task.
+pub fn is_condition(section: &Section) -> bool {
+    section.level == 3 && pages::condition(section.heading).is_some()
 }
 
 /// The title, a section for each TODO in order, and in it the three levels.
-fn form(tree: &Tree, step: &Step, hints: &Document) -> Result<Vec<String>, String> {
-    let mut expected = vec![(1, format!("Hints for step {}", step.label()))];
+fn form(tree: &Tree, step: &Step, hints: &Document) -> Outcome {
+    let mut expected = vec![format!("# Hints for step {}", step.label())];
     for id in todo_ids(tree, step)? {
-        expected.push((2, id));
-        expected.extend(LEVELS.map(|level| (3, level.to_owned())));
+        expected.push(format!("## {id}"));
+        expected.extend(LEVELS.map(|level| format!("### {level}")));
     }
-    let mark = |level: usize| "#".repeat(level);
-    let shown = |heading: &Heading| format!("{} {}", mark(heading.level), heading.text);
-    let mut found: Vec<&Heading> = Vec::new();
-    for heading in &hints.headings {
-        if condition(heading).is_none() {
-            found.push(heading);
-        } else if found.last().is_none_or(|before| before.level != 2) {
-            return Ok(vec![format!(
-                "line {}: `{}` must stand before the levels of a task",
-                heading.line,
-                shown(heading)
-            )]);
+    let mut sections = hints.sections();
+    let mut level = 0;
+    for section in &sections {
+        if !is_condition(section) {
+            level = section.level;
+        } else if level != 2 {
+            return Err(format!(
+                "line {}: it must stand before the levels of a task",
+                section.line
+            ));
         }
     }
-    let headings = found;
-    for (index, (level, text)) in expected.iter().enumerate() {
-        let wanted = format!("{} {text}", mark(*level));
-        match headings.get(index) {
-            Some(found) if found.level == *level && found.text == *text => {}
-            Some(found) => {
-                return Ok(vec![format!(
-                    "line {}: `{}` where `{wanted}` is expected",
-                    found.line,
-                    shown(found)
-                )]);
-            }
-            None => return Ok(vec![format!("`{wanted}` is missing at the end")]),
-        }
-    }
-    let more = headings.get(expected.len());
-    Ok(more
-        .map(|found| {
-            format!(
-                "line {}: `{}`, for which there is no TODO",
-                found.line,
-                shown(found)
-            )
-        })
-        .into_iter()
-        .collect())
-}
-
-/// The solution's code for each TODO.
-fn solved(tree: &Tree, step: &Step) -> Result<BTreeMap<String, Vec<String>>, String> {
-    let mut regions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let folder = step.crate_dir(Side::Solution);
-    for file in tree.below(&folder) {
-        let path = format!("{folder}/{file}");
-        // A file that is not text has no regions.
-        let Ok(text) = tree.read(&path) else {
-            continue;
-        };
-        let source =
-            Source::parse(&text, step.label()).map_err(|failure| format!("{path}: {failure}"))?;
-        for (id, lines) in source.regions() {
-            regions
-                .entry(id.to_owned())
-                .or_default()
-                .extend(lines_of_code(&lines));
-        }
-    }
-    Ok(regions)
+    sections.retain(|section| !is_condition(section));
+    in_order(&sections, &expected)
 }
 
 /// Lines that hold more than blanks and a comment, trimmed.
-fn lines_of_code(lines: &[&str]) -> Vec<String> {
-    lines
-        .iter()
-        .map(|line| line.trim())
-        .filter(|line| {
-            let comment =
-                line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
-            !line.is_empty() && !comment
-        })
-        .map(str::to_owned)
-        .collect()
+fn lines_of_code<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let code = lines.map(str::trim).filter(|line| {
+        let comment = line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
+        !line.is_empty() && !comment
+    });
+    code.map(str::to_owned).collect()
 }
 
 /// A block says its language, and Rust consists of Rust's tokens.
@@ -193,8 +137,7 @@ fn code(block: &Block) -> Outcome {
 /// The code of a near-answer is shorter than the solution's, or as long, and
 /// does not hold all of it.
 fn not_the_solution(blocks: &[&Block], region: &[String]) -> Outcome {
-    let lines: Vec<&str> = blocks.iter().flat_map(|block| block.text.lines()).collect();
-    let answer = lines_of_code(&lines);
+    let answer = lines_of_code(blocks.iter().flat_map(|block| block.text.lines()));
     if answer.len() > region.len() {
         return Err(format!(
             "has {} lines of code, the solution {}",

@@ -1,5 +1,9 @@
 //! Links lead somewhere, and a page shows what its text says.
 
+use std::path::Path;
+
+use course::{slashed, tidy};
+
 use crate::document::{Document, slug};
 use crate::report::{Outcome, all_of};
 use crate::tree::{Tree, has_extension};
@@ -53,8 +57,8 @@ fn concepts(document: &Document) -> Vec<String> {
         let link = link.and_then(|link| link.strip_suffix(')')?.split_once("](#"));
         link.is_some_and(|(text, target)| {
             let text = text.replace('`', "");
-            let mut headings = document.headings.iter();
-            headings.any(|heading| heading.text == text) && slug(&text) == target
+            let mut sections = document.sections().into_iter();
+            sections.any(|it| it.heading.replace('`', "") == text) && slug(&text) == target
         })
     };
     let lines = document.text.lines().enumerate();
@@ -128,15 +132,8 @@ fn link_resolves(tree: &Tree, document: &Document, link: &str) -> Outcome {
 
 /// `path` as seen from `folder`, or `None` when it leads out of the root.
 fn join(folder: &str, path: &str) -> Option<String> {
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
+    let joined = slashed(&tidy(&Path::new(folder).join(path)));
+    (!joined.starts_with("..")).then_some(joined)
 }
 
 /// The shape of `scheme://rest`, and whether its host is known.

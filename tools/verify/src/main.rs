@@ -58,8 +58,30 @@ impl From<std::io::Error> for Environment {
     }
 }
 
+impl From<String> for Environment {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
+impl From<Environment> for String {
+    fn from(Environment(message): Environment) -> Self {
+        message
+    }
+}
+
 /// Result of something that only a broken environment can spoil.
 pub type Env<T> = Result<T, Environment>;
+
+/// What is proved, and with what.
+pub struct Proof<'a> {
+    pub tree: &'a Tree,
+    pub sandbox: &'a Sandbox,
+    pub memory: &'a Memory<'a>,
+    pub steps: &'a [Step],
+    /// Whether these are all steps, and what belongs to none counts too.
+    pub whole: bool,
+}
 
 #[derive(Parser)]
 #[command(about = "Proves the tutorial", version)]
@@ -163,7 +185,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         return starters::write(&tree, &steps);
     }
     if let Part::Minutes(settings) = &cli.part {
-        return minutes::print(&tree, &steps, settings);
+        return minutes::print(&tree, &steps, settings.write);
     }
 
     let mut totals = Totals::default();
@@ -183,42 +205,40 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         process::check_programs()?;
         let sandbox = Sandbox::open(&tree)?;
         let memory = Memory::open(&tree, &sandbox.metadata, sandbox.home(), cli.again)?;
+        let proof = Proof {
+            tree: &tree,
+            sandbox: &sandbox,
+            memory: &memory,
+            steps: &steps,
+            whole,
+        };
+        let mut part = |name, prove: &dyn Fn(&mut Report) -> Env<()>| -> Env<()> {
+            let mut report = Report::new(name);
+            prove(&mut report)?;
+            totals.add(report.finish());
+            Ok(())
+        };
         match &cli.part {
             Part::Tests => return tested::run(&tree, &memory),
-            Part::Speed(settings) => return speed::print(&tree, &sandbox, &steps, settings),
+            Part::Speed(settings) => return speed::print(&proof, settings),
+            Part::Flaky(settings) => part("flaky", &|it| flaky::prove(&proof, settings, it))?,
             _ => {}
         }
         if all || matches!(cli.part, Part::Exercises(_)) {
-            let mut report = Report::new("exercises");
-            exercises::prove(&tree, &sandbox, &memory, &steps, &mut report)?;
-            totals.add(report.finish());
+            part("exercises", &|it| exercises::prove(&proof, it))?;
         }
         if all || matches!(cli.part, Part::Wrong(_)) {
-            let mut report = Report::new("wrong");
             let settings = match &cli.part {
                 Part::Wrong(settings) => settings,
                 _ => &wrong::Settings::default(),
             };
-            wrong::prove(&tree, &sandbox, &memory, &steps, settings, &mut report)?;
-            totals.add(report.finish());
+            part("wrong", &|it| wrong::prove(&proof, settings, it))?;
         }
         if all || matches!(cli.part, Part::Chapters(_)) {
-            let mut report = Report::new("chapters");
-            chapters::prove(&tree, &sandbox, &memory, &steps, whole, &mut report)?;
-            totals.add(report.finish());
+            part("chapters", &|it| chapters::prove(&proof, it))?;
         }
         if all || matches!(cli.part, Part::Queries(_)) {
-            let mut report = Report::new("queries");
-            queries::prove(&tree, &sandbox, &memory, &steps, whole, &mut report)?;
-            totals.add(report.finish());
-        }
-        if all && whole {
-            memory.prune();
-        }
-        if let Part::Flaky(settings) = &cli.part {
-            let mut report = Report::new("flaky");
-            flaky::prove(&tree, &sandbox, &steps, settings, &mut report)?;
-            totals.add(report.finish());
+            part("queries", &|it| queries::prove(&proof, it))?;
         }
     }
     if all {
@@ -226,33 +246,19 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         println!("{}", totals.table());
     }
     println!("verify: {totals}");
-    Ok(if totals.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(totals.failed > 0)))
 }
 
 /// How many tests say that no learner's work is lost; another part of
 /// `./run.sh test` runs them. They are built already when that part comes first.
 fn safety_properties(tree: &Tree) -> usize {
-    let tests = [
-        "--workspace",
-        "--bin",
-        "coach",
-        "--test",
-        "backup",
-        "--test",
-        "newer",
-    ];
-    let listed = Command::new("cargo")
-        .args(["test", "-q", "--locked"])
-        .args(tests)
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "-q", "--locked", "--workspace"])
+        .args(["--bin", "coach", "--test", "backup", "--test", "newer"])
         .args(["--", "--list", "--format", "terse"])
-        .current_dir(&tree.root)
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
+        .current_dir(&tree.root);
+    let listed = process::output(&mut cargo).unwrap_or_default();
     let tests = listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"));
@@ -280,17 +286,8 @@ fn select(tree: &Tree, wanted: Option<&str>) -> Option<Vec<Step>> {
 
 fn workspace_root(given: Option<&Path>) -> Env<PathBuf> {
     let start = given.map_or_else(std::env::current_dir, Path::canonicalize)?;
-    let output = Command::new("cargo")
-        .args(["locate-project", "--workspace", "--message-format", "plain"])
-        .current_dir(&start)
-        .output()
-        .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
-    if !output.status.success() {
-        return Err(Environment(
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        ));
-    }
-    let manifest = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end());
-    let root = manifest.parent().unwrap_or(&start);
-    Ok(root.canonicalize()?)
+    let mut cargo = Command::new("cargo");
+    cargo.args(["locate-project", "--workspace", "--message-format=plain"]);
+    let manifest = PathBuf::from(process::output(cargo.current_dir(&start))?.trim_end());
+    Ok(manifest.parent().unwrap_or(&start).canonicalize()?)
 }

@@ -14,13 +14,13 @@ use course::{Side, Step};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::Env;
 use crate::console;
 use crate::document::{Document, Item};
 use crate::hints;
-use crate::process::lock;
-use crate::sandbox::files_below;
+use crate::process::{self, lock};
+use crate::sandbox::list;
 use crate::tree::Tree;
-use crate::{Env, Environment};
 
 /// What every proof depends on, beside the manifests of all crates that are not
 /// steps: they decide which features dependencies are built with.
@@ -48,8 +48,6 @@ pub struct Memory<'a> {
     /// Folder of each package to the files and folders outside it that it is
     /// built from.
     outside: BTreeMap<String, BTreeSet<String>>,
-    /// The items that this run has asked for.
-    asked: Mutex<BTreeSet<PathBuf>>,
     /// Of each file or folder, the hash of its content.
     hashed: Mutex<BTreeMap<String, String>>,
 }
@@ -58,20 +56,16 @@ impl<'a> Memory<'a> {
     /// `home` is the folder of everything that verify writes.
     pub fn open(tree: &'a Tree, metadata: &Value, home: &Path, again: bool) -> Env<Self> {
         let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        let version = Command::new("rustc")
-            .arg("-vV")
-            .current_dir(&tree.root)
-            .output()
-            .map_err(|error| Environment(format!("cannot run rustc: {error}")))?;
-        let mut toolchain = String::from_utf8_lossy(&version.stdout).into_owned();
+        let mut rustc = Command::new("rustc");
+        let mut toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
         let mut settings: Vec<_> = std::env::vars_os()
             .filter_map(|(name, value)| {
                 let name = name.to_str()?.to_owned();
-                let changes = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
-                let changes = changes.iter().any(|start| name.starts_with(start))
-                    || name.starts_with("CARGO_BUILD")
-                    || (name.starts_with("CARGO_TARGET") && name != "CARGO_TARGET_DIR");
-                changes.then(|| format!("{name}={}", value.display()))
+                let starts = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
+                let starts = starts.iter().chain(&["CARGO_BUILD", "CARGO_TARGET_"]);
+                let changes = starts.into_iter().any(|start| name.starts_with(start));
+                (changes && name != "CARGO_TARGET_DIR")
+                    .then(|| format!("{name}={}", value.display()))
             })
             .collect();
         settings.sort();
@@ -82,14 +76,12 @@ impl<'a> Memory<'a> {
             again,
             toolchain,
             outside: outside(&tree.root, metadata),
-            asked: Mutex::default(),
             hashed: Mutex::default(),
         })
     }
 
     /// What the proof of `item` found when it last passed, if `key` is the same.
     pub fn recall(&self, item: &str, key: &str) -> Option<String> {
-        lock(&self.asked).insert(item.into());
         let record = fs::read_to_string(self.folder.as_ref()?.join(item)).ok()?;
         let (old, found) = record.split_once('\n')?;
         (!self.again && old == key).then(|| found.to_owned())
@@ -102,17 +94,6 @@ impl<'a> Memory<'a> {
             let file = folder.join(item);
             let _ = file.parent().map(fs::create_dir_all);
             let _ = fs::write(file, format!("{key}\n{found}"));
-        }
-    }
-
-    /// Removes the records that nobody has asked for.
-    pub fn prune(&self) {
-        let Some(folder) = &self.folder else { return };
-        let asked = lock(&self.asked);
-        for file in files_below(folder).unwrap_or_default() {
-            if !asked.contains(&file) {
-                let _ = fs::remove_file(folder.join(file));
-            }
         }
     }
 
@@ -155,7 +136,6 @@ impl<'a> Memory<'a> {
     /// The key of the console blocks of a page.
     pub fn page(&self, page: &Document, step: Option<&Step>) -> String {
         let mut inputs = BTreeSet::from([page.path.clone()]);
-        inputs.extend(VERBS.map(str::to_owned));
         for folder in VERBS {
             inputs.extend(self.crate_in(folder));
         }
@@ -167,12 +147,8 @@ impl<'a> Memory<'a> {
             _ => None,
         }));
         for other in self.tree.steps() {
-            let own = step == Some(&other);
-            if own
-                || named
-                    .as_ref()
-                    .is_none_or(|named| named.contains(other.label()))
-            {
+            let named = named.as_ref();
+            if step == Some(&other) || named.is_none_or(|named| named.contains(other.label())) {
                 inputs.insert(other.dir());
                 for side in [Side::Exercise, Side::Solution] {
                     inputs.extend(self.crate_in(&other.crate_dir(side)));
@@ -244,37 +220,26 @@ fn feed(hasher: &mut Sha256, bytes: &[u8]) {
 /// Of each package, by its folder: the folders of the packages in the workspace
 /// that it depends on, also through others, and its targets that lie elsewhere.
 fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let relative = |path: &Value| {
-        let path = Path::new(path.as_str()?);
+    let relative = |path: &str| {
         // `exercise/../check.rs`
-        let path = path.canonicalize().ok()?;
+        let path = Path::new(path).canonicalize().ok()?;
         Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
     };
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in list(&metadata["packages"]) {
-        let Some(manifest) = relative(&package["manifest_path"]) else {
+        let Some(manifest) = package["manifest_path"].as_str().and_then(relative) else {
             continue;
         };
         let folder = manifest.trim_end_matches("/Cargo.toml").to_owned();
-        let paths = list(&package["dependencies"])
-            .into_iter()
-            .map(|it| it["path"].clone());
-        let targets = list(&package["targets"])
-            .into_iter()
-            .map(|it| it["src_path"].clone());
-        // `check_solution.rs` has `check.rs` beside it as a module.
-        let modules = list(&package["targets"]).into_iter().filter_map(|it| {
-            let target = it["src_path"].as_str()?;
-            Some(Value::from(
-                target.strip_suffix("_solution.rs")?.to_owned() + ".rs",
-            ))
-        });
-        let paths = paths.chain(modules);
-        let inputs = paths.chain(targets).filter_map(|path| relative(&path));
-        let inputs = inputs
-            .filter(|path| !path.starts_with(&format!("{folder}/")))
-            .collect();
+        let paths = list(&package["dependencies"]).iter().map(|it| &it["path"]);
+        let targets = list(&package["targets"]).iter().map(|it| &it["src_path"]);
+        let mut inputs = BTreeSet::new();
+        for path in paths.chain(targets).filter_map(Value::as_str) {
+            inputs.extend(relative(path));
+            // `check_solution.rs` has `check.rs` beside it as a module.
+            inputs.extend(relative(&path.replace("_solution.rs", ".rs")));
+        }
+        inputs.retain(|path| !path.starts_with(&format!("{folder}/")));
         direct.insert(folder, inputs);
     }
     let mut all = direct.clone();
@@ -499,7 +464,6 @@ mod tests {
                 outside: memory.outside.clone(),
                 folder: None,
                 again: false,
-                asked: Mutex::default(),
                 hashed: Mutex::default(),
                 ..*memory
             })
@@ -513,14 +477,11 @@ mod tests {
         workspace.with(false, |memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);
             memory.keep("answers/01/a", "key", "two\nlines");
-            memory.keep("answers/01/gone", "key", "");
             assert_eq!(
                 memory.recall("answers/01/a", "key").as_deref(),
                 Some("two\nlines")
             );
             assert_eq!(memory.recall("answers/01/a", "another"), None);
-            memory.prune();
-            assert_eq!(memory.recall("answers/01/gone", "key"), None);
         });
         workspace.with(true, |memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);

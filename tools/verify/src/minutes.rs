@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use course::Step;
 
+use crate::Env;
 use crate::document::Document;
 use crate::exercises::todo_ids;
 use crate::tree::Tree;
-use crate::{Env, Environment};
 
 /// Fitted to the minutes that readers needed: see the README.
 const PER_THOUSAND_WORDS: usize = 15;
@@ -25,17 +25,7 @@ pub struct Settings {
     pub step: Option<String>,
     /// Set the line `Minutes: …` of the chapters
     #[arg(long)]
-    write: bool,
-}
-
-impl Settings {
-    /// What a new step is set with.
-    pub fn written() -> Self {
-        Self {
-            step: None,
-            write: true,
-        }
-    }
+    pub write: bool,
 }
 
 pub struct Estimate {
@@ -68,21 +58,17 @@ impl Estimate {
     }
 }
 
-/// Prints the estimates of `steps`, and writes them into the chapters if that
-/// is asked for.
-///
-/// # Errors
-/// A chapter cannot be read or written.
-pub fn print(tree: &Tree, steps: &[Step], settings: &Settings) -> Env<ExitCode> {
+/// Prints the estimates, and writes them into the chapters.
+pub fn print(tree: &Tree, steps: &[Step], write: bool) -> Env<ExitCode> {
     println!("step  words  tasks  minutes");
     for step in steps {
         let path = step.readme();
-        let chapter = Document::read(tree, &path).map_err(Environment)?;
-        let estimate = Estimate::of(tree, &chapter, step).map_err(Environment)?;
+        let chapter = Document::read(tree, &path)?;
+        let estimate = Estimate::of(tree, &chapter, step)?;
         let Estimate { words, tasks } = estimate;
         let minutes = estimate.minutes();
         println!("{:4}  {words:5}  {tasks:5}  {minutes:7}", step.label());
-        if settings.write
+        if write
             && let Some((head, rest)) = chapter.text.split_once(LABEL)
             && let Some((_, rest)) = rest.split_once(FILES)
         {

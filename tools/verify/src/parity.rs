@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use course::{Side, Step};
 
 use crate::document::Document;
-use crate::regions::{Line, Source};
+use crate::regions::{Kind, Line, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::scaffold;
 use crate::tree::Tree;
@@ -34,45 +34,39 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
         });
     }
     for step in steps {
+        let slug = &step.slug;
         report.prove(
-            &format!(
-                "{} exercise and solution differ in TODO regions only",
-                step.slug
-            ),
+            &format!("{slug} exercise and solution differ in TODO regions only"),
             || with_solution(tree, step),
         );
-        let before = all
-            .iter()
-            .position(|other| other == step)
-            .and_then(|index| index.checked_sub(1))
-            .map(|index| &all[index]);
-        if let Some(before) = before {
-            let chapter = Document::read(tree, &step.readme());
-            let named = chapter.as_ref().ok().and_then(continues_other);
-            let before = match named.map(|number| (number, number_of(&all[..], number, step))) {
-                None => before,
-                Some((_, Some(other))) => other,
-                Some((number, None)) => {
-                    report.prove(&format!("{} continues {number}", step.slug), || {
-                        Err("there is no such step before it".into())
-                    });
-                    continue;
-                }
-            };
-            if let Ok(chapter) = &chapter
-                && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
-            {
-                report.prove(
-                    &format!("{} starts afresh, as its chapter says", step.slug),
-                    || starts_afresh(tree, before, step, chapter),
-                );
+        let index = all.iter().position(|other| other == step).unwrap_or(0);
+        let Some(mut before) = all[..index].last() else {
+            continue;
+        };
+        let chapter = Document::read(tree, &step.readme());
+        if let Some(number) = chapter.as_ref().ok().and_then(continues_other) {
+            let named = all[..index].iter().find(|it| it.label() == number);
+            let Some(named) = named else {
+                report.prove(&format!("{slug} continues {number}"), || {
+                    Err("there is no such step before it".into())
+                });
                 continue;
-            }
-            report.prove(
-                &format!("{} exercise continues solution {}", step.slug, before.slug),
-                || continues(tree, before, step, &chapter?),
-            );
+            };
+            before = named;
         }
+        if let Ok(chapter) = &chapter
+            && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
+        {
+            report.prove(
+                &format!("{slug} starts afresh, as its chapter says"),
+                || starts_afresh(tree, before, step, chapter),
+            );
+            continue;
+        }
+        report.prove(
+            &format!("{slug} exercise continues solution {}", before.slug),
+            || continues(tree, before, step, &chapter?),
+        );
     }
 }
 
@@ -82,10 +76,16 @@ fn continues_other(chapter: &Document) -> Option<&str> {
     directives.find_map(|text| text.strip_prefix(CONTINUES))
 }
 
-/// The step of that number, if it comes before `step`.
-fn number_of<'a>(all: &'a [Step], number: &str, step: &Step) -> Option<&'a Step> {
-    let mut before = all.iter().take_while(|other| *other != step);
-    before.find(|other| other.label() == number)
+/// The section of changes tells the reader so, too.
+fn told(chapter: &Document, words: &str) -> Outcome {
+    let text = chapter.section(CHANGED).unwrap_or_default();
+    if text.contains(words) {
+        return Ok(());
+    }
+    let path = &chapter.path;
+    Err(format!(
+        "{path}: the section \"{CHANGED}\" does not say \"This step {words}\""
+    ))
 }
 
 /// The files of one side that take part, relative to it.
@@ -107,11 +107,8 @@ fn with_solution(tree: &Tree, step: &Step) -> Outcome {
     ] {
         failures.extend(only.map(|file| format!("{file}: only in the {side}")));
     }
-    for file in exercise.intersection(&solution) {
-        if let Err(failure) = equal_outside(tree, step, file) {
-            failures.push(failure);
-        }
-    }
+    let both = exercise.intersection(&solution);
+    failures.extend(both.filter_map(|file| equal_outside(tree, step, file).err()));
     if exercise.is_empty() || solution.is_empty() {
         failures.push("the step needs an exercise and a solution".into());
     }
@@ -125,67 +122,34 @@ fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
     let solution_text = step.as_exercise(&tree.read(&solution_path)?);
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     let solution = parse(&solution_path, &solution_text, step)?;
-    if exercise.ids() != solution.ids() {
-        return Err(format!(
-            "{file}: the TODO regions are [{}] in the exercise and [{}] in the solution",
-            exercise.ids().join(", "),
-            solution.ids().join(", ")
-        ));
-    }
-    let markers = |source: &Source| -> Vec<(usize, String)> {
-        source
-            .lines
-            .iter()
-            .filter(|line| line.kind == crate::regions::Kind::Begin)
-            .map(|line| (line.number, line.text.trim().to_owned()))
-            .collect()
-    };
-    for (one, other) in markers(&exercise).iter().zip(markers(&solution)) {
-        if one.1 != other.1 {
-            return Err(format!(
-                "the sentence of a TODO differs:\n  {exercise_path}:{}: {}\n  {solution_path}:{}: {}",
-                one.0, one.1, other.0, other.1
-            ));
-        }
-    }
-    for (one, other) in exercise.outside().iter().zip(solution.outside()) {
-        if let Some(failure) = first_difference(&exercise_path, one, &solution_path, &other) {
-            return Err(failure);
-        }
-    }
-    Ok(())
+    let compared = [Kind::Outside, Kind::Begin];
+    let (one, other) = (exercise.counted(compared), solution.counted(compared));
+    first_difference(&exercise_path, &one, &solution_path, &other)
 }
 
 fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
     Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
 }
 
-fn first_difference(
-    one_path: &str,
-    one: &[&Line],
-    other_path: &str,
-    other: &[&Line],
-) -> Option<String> {
-    let same = one
-        .iter()
-        .zip(other)
-        .take_while(|(one, other)| one.text.trim_end() == other.text.trim_end())
-        .count();
+fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&Line]) -> Outcome {
+    let pairs = one.iter().zip(other);
+    let same = pairs.take_while(|(one, other)| equal(one, other)).count();
     if same == one.len() && same == other.len() {
-        return None;
+        return Ok(());
     }
     let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
         Some(line) => format!("{path}:{}: {}", line.number, line.text),
-        None => match lines.last() {
-            Some(line) => format!("{path}: nothing more after line {}", line.number),
-            None => format!("{path}: nothing here"),
-        },
+        None => format!("{path}: nothing more"),
     };
-    Some(format!(
+    Err(format!(
         "a difference outside the TODO regions:\n  {}\n  {}",
         shown(one_path, one),
         shown(other_path, other)
     ))
+}
+
+fn equal(one: &Line, other: &Line) -> bool {
+    one.text.trim_end() == other.text.trim_end()
 }
 
 /// How a file of exercise N compares with the same file of solution N−1.
@@ -204,15 +168,9 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
     let named = named_files(tree, step, &exercise, &solution, chapter)?;
 
     let mut failures = Vec::new();
-    let told = format!("continues step {}", before.label());
-    if continues_other(chapter).is_some()
-        && !chapter
-            .section(CHANGED)
-            .is_some_and(|text| text.contains(&told))
-    {
-        failures.push(format!(
-            "the section \"{CHANGED}\" does not say \"This step {told}\""
-        ));
+    if continues_other(chapter).is_some() {
+        let words = format!("continues step {}", before.label());
+        failures.extend(told(chapter, &words).err());
     }
     for file in exercise.union(&solution) {
         let compared = match (exercise.contains(file), solution.contains(file)) {
@@ -242,16 +200,7 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
 /// A step that does not continue the one before it says so to its reader, and
 /// takes no file over: otherwise it is a continuation that nobody compares.
 fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
-    let mut failures = Vec::new();
-    if !chapter
-        .section(CHANGED)
-        .is_some_and(|text| text.contains(AFRESH))
-    {
-        failures.push(format!(
-            "{}: the section \"{CHANGED}\" does not say \"This step {AFRESH}\"",
-            step.readme()
-        ));
-    }
+    let mut failures: Vec<String> = told(chapter, AFRESH).err().into_iter().collect();
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
     for file in exercise.intersection(&solution) {
@@ -343,44 +292,31 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
     let solution = Source::parse(&solution_text, before.label())
         .map_err(|failure| format!("{solution_path}: {failure}"))?;
 
-    let plain = |source: &Source| -> Vec<String> {
-        use crate::regions::Kind;
-        source
-            .lines
-            .iter()
-            .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-            .map(|line| line.text.to_owned())
-            .collect()
-    };
-    if exercise.ids().is_empty() && plain(&exercise) == plain(&solution) {
+    let tasks = exercise.lines.iter().any(|line| line.kind == Kind::Begin);
+    if !tasks && exercise.plain() == solution.plain() {
         return Ok(Compared::Same);
     }
     let parts = exercise.outside();
-    Ok(match first_gap(&parts, &solution.counted()) {
-        None => Compared::Regions,
-        Some((Some(line), _)) => Compared::Differs(format!(
-            "{exercise_path}:{}: {}\n  is not in {solution_path}, or not there",
-            line.number,
-            line.text.trim()
-        )),
-        Some((None, Some(line))) => Compared::Differs(format!(
-            "{solution_path}:{}: {}\n  is not in {exercise_path}",
-            line.number,
-            line.text.trim()
-        )),
-        Some((None, None)) => Compared::Differs(format!("{exercise_path} differs")),
-    })
+    let text = solution.counted([Kind::Outside, Kind::Inside]);
+    let (path, other, line) = match first_gap(&parts, &text) {
+        None => return Ok(Compared::Regions),
+        Some((Side::Exercise, line)) => (exercise_path, solution_path, line),
+        Some((Side::Solution, line)) => (solution_path, exercise_path, line),
+    };
+    Ok(Compared::Differs(format!(
+        "{path}:{}: {}\n  is not in {other}, or not there",
+        line.number,
+        line.text.trim()
+    )))
 }
 
 /// Whether `text` is the `parts` in order with anything between them: the
 /// solution before may hold anything where a region of the exercise is.
 /// Returns the first line of a part, or of the text, that has no place.
-type Gap<'a, 'b> = (Option<&'b Line<'a>>, Option<&'b Line<'a>>);
 fn first_gap<'a, 'b>(
     parts: &'b [Vec<&'b Line<'a>>],
     text: &'b [&'b Line<'a>],
-) -> Option<Gap<'a, 'b>> {
-    let equal = |one: &Line, other: &Line| one.text.trim_end() == other.text.trim_end();
+) -> Option<(Side, &'b Line<'a>)> {
     let prefix = |part: &[&Line], text: &[&Line]| {
         part.iter()
             .zip(text)
@@ -390,16 +326,16 @@ fn first_gap<'a, 'b>(
     let (first, rest) = parts.split_first()?;
     let same = prefix(first, text);
     if same < first.len() {
-        return Some((Some(first[same]), None));
+        return Some((Side::Exercise, first[same]));
     }
     let mut text = &text[same..];
     let Some((last, middle)) = rest.split_last() else {
-        return text.first().map(|line| (None, Some(*line)));
+        return text.first().map(|line| (Side::Solution, *line));
     };
     for part in middle {
         let place = (0..=text.len()).find(|start| prefix(part, &text[*start..]) == part.len());
         let Some(start) = place else {
-            return Some((part.first().copied(), None));
+            return part.first().map(|line| (Side::Exercise, *line));
         };
         text = &text[start + part.len()..];
     }
@@ -409,10 +345,8 @@ fn first_gap<'a, 'b>(
         .zip(text.iter().rev())
         .take_while(|(one, other)| equal(one, other))
         .count();
-    if same < last.len() {
-        return Some((Some(last[last.len() - 1 - same]), None));
-    }
-    None
+    let rest = &last[..last.len() - same];
+    rest.last().map(|line| (Side::Exercise, *line))
 }
 
 #[cfg(test)]
@@ -422,12 +356,8 @@ mod tests {
     fn gap(exercise: &str, solution: &str) -> Option<String> {
         let exercise = Source::parse(exercise, "05").expect("well formed");
         let solution = Source::parse(solution, "04").expect("well formed");
-        let counted = solution.counted();
-        first_gap(&exercise.outside(), &counted).map(|(one, other)| {
-            one.or(other)
-                .map(|line| line.text.to_owned())
-                .unwrap_or_default()
-        })
+        let counted = solution.counted([Kind::Outside, Kind::Inside]);
+        first_gap(&exercise.outside(), &counted).map(|(_, line)| line.text.to_owned())
     }
 
     #[test]

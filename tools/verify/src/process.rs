@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -38,103 +37,92 @@ pub fn stop_children_on_interrupt() {
     });
 }
 
-/// Refuses to begin without the programs that this module calls.
+/// Refuses to begin without `ps`: no process that is left over would be noticed.
 pub fn check_programs() -> Env<()> {
-    for (program, package) in [("bash", "bash"), ("ps", "procps")] {
-        let found = Command::new(program)
-            .arg(if program == "ps" { "-A" } else { "--version" })
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Err(Environment(format!(
-                "`{program}` is needed and does not run; on Debian: apt install {package}"
-            )));
-        }
-    }
-    Ok(())
+    let needed = |_| Environment("`ps` is needed; on Debian: apt install procps".into());
+    output(Command::new("ps").arg("-A"))
+        .map(drop)
+        .map_err(needed)
 }
 
-/// What a pipe has delivered so far.
-#[derive(Default)]
-struct Collected {
+/// What `command` prints; what it says when it fails is the environment's fault.
+pub fn output(command: &mut Command) -> Env<String> {
+    let output = command
+        .output()
+        .map_err(|error| cannot_run(command, &error))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(Environment(text(&output.stderr)))
+    }
+}
+
+pub fn cannot_run(command: &Command, error: &std::io::Error) -> Environment {
+    Environment(format!(
+        "cannot run {}: {error}",
+        command.get_program().display()
+    ))
+}
+
+/// Output that is read as it comes.
+struct Output {
+    chunks: Receiver<Vec<u8>>,
     bytes: Vec<u8>,
     closed: bool,
 }
 
-/// Output that is read as it comes.
-#[derive(Clone, Default)]
-struct Output(Arc<(Mutex<Collected>, Condvar)>);
-
 impl Output {
     fn read_from(mut source: impl Read + Send + 'static) -> Self {
-        let output = Self::default();
-        let writer = output.clone();
+        let (sender, chunks) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
-            loop {
-                let read = source.read(&mut buffer).unwrap_or(0);
-                let mut collected = lock(&writer.0.0);
-                collected.bytes.extend_from_slice(&buffer[..read]);
-                collected.closed = read == 0;
-                writer.0.1.notify_all();
-                if read == 0 {
-                    return;
-                }
-            }
+            while let Ok(read @ 1..) = source.read(&mut buffer)
+                && sender.send(buffer[..read].to_vec()).is_ok()
+            {}
         });
-        output
+        Self {
+            chunks,
+            bytes: Vec::new(),
+            closed: false,
+        }
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.0.0).bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// Waits until more than `seen` bytes are there or the pipe is closed.
-    /// Returns whether that happened before `deadline`.
-    fn wait_beyond(&self, seen: usize, deadline: Instant) -> bool {
-        let mut collected = lock(&self.0.0);
-        while collected.bytes.len() <= seen && !collected.closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            collected = self
-                .0
-                .1
-                .wait_timeout(collected, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+    /// Waits for more bytes or the end. Whether that came before `deadline`.
+    fn more(&mut self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.chunks.recv_timeout(left) {
+            _ if left.is_zero() => return false,
+            Ok(chunk) => self.bytes.extend(chunk),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => self.closed = true,
         }
         true
     }
 
-    fn wait_closed(&self, deadline: Instant) -> bool {
-        loop {
-            let seen = {
-                let collected = lock(&self.0.0);
-                if collected.closed {
-                    return true;
-                }
-                collected.bytes.len()
-            };
-            if !self.wait_beyond(seen, deadline) {
-                return false;
-            }
-        }
+    fn wait_closed(&mut self, deadline: Instant) {
+        while !self.closed && self.more(deadline) {}
     }
 }
 
 /// A child that leads its own process group; the group is killed on drop.
-pub struct Group {
+struct Group {
     id: u32,
     ended: Receiver<std::io::Result<ExitStatus>>,
     status: Option<ExitStatus>,
 }
 
 impl Group {
-    fn spawn(command: &mut Command) -> std::io::Result<Self> {
-        let mut child = command.process_group(0).stdin(Stdio::null()).spawn()?;
+    fn spawn(command: &mut Command) -> Env<Self> {
+        command.process_group(0).stdin(Stdio::null());
+        let spawned = command.spawn();
+        // It holds the write ends of the pipes too, and would keep them open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = spawned.map_err(|error| cannot_run(command, &error))?;
         let id = child.id();
         lock(&RUNNING).insert(id);
         let (sender, ended) = channel();
@@ -149,15 +137,11 @@ impl Group {
     }
 
     /// Waits for the leader's end, at most `limit`.
-    fn wait(&mut self, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = match self.ended.recv_timeout(limit) {
-                Ok(status) => Some(status?),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(std::io::Error::other("the waiting thread is gone"));
-                }
-            };
+    fn wait(&mut self, limit: Duration) -> Env<Option<ExitStatus>> {
+        if self.status.is_none()
+            && let Ok(status) = self.ended.recv_timeout(limit)
+        {
+            self.status = Some(status?);
         }
         Ok(self.status)
     }
@@ -192,43 +176,36 @@ pub struct Finished {
 ///
 /// With `merged` standard error goes where standard output goes, in the order
 /// of writing.
-pub fn run(command: &mut Command, limit: Duration, merged: bool) -> std::io::Result<Finished> {
+pub fn run(command: &mut Command, limit: Duration, merged: bool) -> Env<Finished> {
     let (out_reader, out_writer) = std::io::pipe()?;
-    let errors = if merged {
-        command.stderr(out_writer.try_clone()?);
-        None
+    let (err_reader, err_writer) = std::io::pipe()?;
+    command.stderr(if merged {
+        out_writer.try_clone()?
     } else {
-        let (reader, writer) = std::io::pipe()?;
-        command.stderr(writer);
-        Some(reader)
-    };
+        err_writer.try_clone()?
+    });
+    drop(err_writer);
     command.stdout(out_writer);
-    let stdout = Output::read_from(out_reader);
-    let stderr = errors.map(Output::read_from);
+    let mut stdout = Output::read_from(out_reader);
+    let mut stderr = Output::read_from(err_reader);
     let started = Instant::now();
     let mut group = Group::spawn(command)?;
-    // The command holds the write ends too, and would keep the pipes open.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-
     let status = group.wait(limit)?;
     let took = started.elapsed();
-    let left = if status.is_some() {
+    let mut left = Vec::new();
+    if status.is_some() {
         // A process that is ending holds the pipe for a moment longer.
         stdout.wait_closed(Instant::now() + DRAIN);
-        left_of(group.id)
-    } else {
-        Vec::new()
-    };
+        left = left_of(group.id);
+    }
     drop(group);
     let deadline = Instant::now() + DRAIN;
     stdout.wait_closed(deadline);
-    if let Some(stderr) = &stderr {
-        stderr.wait_closed(deadline);
-    }
+    stderr.wait_closed(deadline);
     Ok(Finished {
         status,
         stdout: stdout.text(),
-        stderr: stderr.map(|stderr| stderr.text()).unwrap_or_default(),
+        stderr: stderr.text(),
         left,
         took,
     })
@@ -254,25 +231,19 @@ pub struct Server {
 
 impl Server {
     /// Starts `command`, standard error merged into standard output.
-    pub fn start(command: &mut Command) -> std::io::Result<Self> {
+    pub fn start(command: &mut Command) -> Env<Self> {
         let (reader, writer) = std::io::pipe()?;
         command.stderr(writer.try_clone()?).stdout(writer);
-        let output = Output::read_from(reader);
-        let group = Group::spawn(command)?;
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self {
-            group,
-            output,
+            group: Group::spawn(command)?,
+            output: Output::read_from(reader),
             used: 0,
         })
     }
 
     /// Waits until `judge` accepts what the server has printed since the last
-    /// such wait, and for a moment longer so that nothing follows unseen.
-    ///
-    /// # Errors
-    /// What was printed, when `judge` refuses it, `limit` has passed, or the
-    /// server has ended and its output still is not accepted.
+    /// such wait, and for a moment longer so that nothing follows unseen. Gives
+    /// what was printed when that is refused or not accepted in time.
     pub fn expect(
         &mut self,
         limit: Duration,
@@ -282,35 +253,30 @@ impl Server {
         const SETTLE: Duration = Duration::from_millis(300);
         let deadline = Instant::now() + limit;
         loop {
-            let (text, seen, closed) = {
-                let collected = lock(&self.output.0.0);
-                let text = String::from_utf8_lossy(&collected.bytes[self.used..]).into_owned();
-                (text, collected.bytes.len(), collected.closed)
-            };
+            let seen = self.output.bytes.len();
+            let text = String::from_utf8_lossy(&self.output.bytes[self.used..]).into_owned();
+            let closed = self.output.closed;
             // Half a line is not compared: the rest may still be under way.
             let whole = text.is_empty() || text.ends_with('\n') || closed;
             let judged = if whole { judge(&text) } else { Judged::Open };
-            if judged == Judged::Accepted {
-                let quiet = !self.output.wait_beyond(seen, Instant::now() + SETTLE);
-                if quiet || closed {
-                    self.used = seen;
-                    return Ok(());
-                }
-                continue;
-            }
-            if judged == Judged::Refused || closed || !self.output.wait_beyond(seen, deadline) {
+            let until = match judged {
+                Judged::Accepted => Instant::now() + SETTLE,
+                Judged::Open => deadline,
+                Judged::Refused => Instant::now(),
+            };
+            if closed || !self.output.more(until) {
                 self.used = seen;
-                return Err(text);
+                return match judged {
+                    Judged::Accepted => Ok(()),
+                    _ => Err(text),
+                };
             }
         }
     }
 
-    /// Presses Ctrl-C and waits at most `limit` until nothing is left.
-    ///
-    /// # Errors
-    /// What is still running; it is killed.
+    /// Presses Ctrl-C and waits at most `limit`. What still runs then is killed.
     pub fn stop(mut self, limit: Duration) -> Result<(), String> {
-        let ended = self.group.wait(Duration::ZERO).map_err(|e| e.to_string())?;
+        let ended = self.group.wait(Duration::ZERO)?;
         if let Some(status) = ended {
             return Err(format!(
                 "the server had ended by itself ({status}); it printed\n{}",
@@ -318,7 +284,7 @@ impl Server {
             ));
         }
         signal_group(self.group.id, Signal::INT);
-        let ended = self.group.wait(limit).map_err(|e| e.to_string())?;
+        let ended = self.group.wait(limit)?;
         if ended.is_some() {
             self.output.wait_closed(Instant::now() + DRAIN);
         }
@@ -334,98 +300,11 @@ impl Server {
     }
 }
 
-/// Starts `count` processes that do nothing but keep processors busy, until
-/// they are dropped. Each ends by itself soon after verify is gone.
-pub fn keep_busy(count: usize) -> std::io::Result<Vec<Group>> {
-    const LOOP: &str = "while kill -0 \"$1\"; do for ((i = 0; i < 200000; i++)); do :; done; done";
-    let mut groups = Vec::new();
-    for _ in 0..count {
-        let mut command = Command::new("bash");
-        command
-            .args(["-c", LOOP, "bash", &std::process::id().to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        groups.push(Group::spawn(&mut command)?);
-    }
-    Ok(groups)
-}
-
-/// What all processes of a run have in common.
-pub struct Trace<'a> {
-    /// A setting in their environment, `NAME=value`, that no other process has.
-    pub setting: &'a str,
-    /// A folder that only programs of the run are started from, for those whose
-    /// environment was emptied.
-    pub programs: &'a Path,
-}
-
-/// Ends the processes of a run that are there after a moment, and names them.
-/// They are found by their environment and by their program, so also when they
-/// have left the process group that they were started in.
-pub fn end_traced(trace: &Trace) -> Vec<String> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        let found = traced(trace);
-        if found.is_empty() || Instant::now() > deadline {
-            for (process, _) in &found {
-                if let Some(process) = process.parse().ok().and_then(pid) {
-                    let _ = kill_process(process, Signal::KILL);
-                }
-            }
-            return found.into_iter().map(|(_, line)| line).collect();
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Ids and lines of `ps` of the processes that bear `trace`.
-fn traced(trace: &Trace) -> Vec<(String, String)> {
-    let proc = Path::new("/proc/self/environ").exists();
-    // Without /proc, as on macOS, `ps` shows the environment behind the arguments.
-    let columns = if proc { "-Awwo" } else { "-AEwwo" };
-    let Ok(listed) = Command::new("ps")
-        .args([columns, "pid=,stat=,args="])
-        .output()
-    else {
-        return Vec::new();
-    };
-    let programs = format!("{}/", trace.programs.display());
-    let own = std::process::id().to_string();
-    let mut found = Vec::new();
-    for line in String::from_utf8_lossy(&listed.stdout).lines() {
-        let mut fields = line.split_whitespace();
-        let (Some(process), Some(state)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let program = fields.next().unwrap_or_default();
-        if state.starts_with('Z') || process == own {
-            continue;
-        }
-        let marked = if proc {
-            std::fs::read(format!("/proc/{process}/environ")).is_ok_and(|environ| {
-                environ
-                    .split(|byte| *byte == 0)
-                    .any(|setting| setting == trace.setting.as_bytes())
-            })
-        } else {
-            line.split_whitespace().any(|word| word == trace.setting)
-        };
-        if marked || program.starts_with(&programs) {
-            found.push((process.to_owned(), line.trim().to_owned()));
-        }
-    }
-    found
-}
-
 /// Sends a signal to all processes of `group`, if there are any.
 fn signal_group(group: u32, signal: Signal) {
-    if let Some(group) = pid(group) {
+    if let Some(group) = group.try_into().ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(group, signal);
     }
-}
-
-fn pid(id: u32) -> Option<Pid> {
-    Pid::from_raw(id.try_into().ok()?)
 }
 
 /// The processes of `group` that run, as `ps` shows them. Those that have
@@ -513,46 +392,6 @@ mod tests {
             "{:?}",
             finished.left
         );
-    }
-
-    #[test]
-    fn a_process_that_left_its_group_is_found_and_killed() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let program = folder.path().join("a service");
-        std::os::unix::fs::symlink("/bin/sleep", &program).expect("a link");
-        let setting = format!("MARKETSVC_VERIFY_TEST={}", std::process::id());
-        let trace = Trace {
-            setting: &setting,
-            programs: folder.path(),
-        };
-        assert_eq!(end_traced(&trace), Vec::<String>::new());
-        // `set -m` gives each job a group of its own.
-        let script = "set -m; sleep 4323 & env -i \"$1\" 4324 & disown -a; echo started";
-        let mut command = bash(script);
-        command
-            .args(["bash".as_ref(), program.as_os_str()])
-            .env("MARKETSVC_VERIFY_TEST", std::process::id().to_string())
-            .stderr(Stdio::null())
-            .stdout(Stdio::null());
-        let status = command.status().expect("bash");
-        assert!(status.success());
-        let mut left = end_traced(&trace);
-        left.sort_by_key(|line| line.contains("4324"));
-        assert_eq!(left.len(), 2, "{left:?}");
-        assert!(left[0].contains("sleep 4323"), "{left:?}");
-        assert!(left[1].contains("4324"), "{left:?}");
-        assert_eq!(end_traced(&trace), Vec::<String>::new());
-    }
-
-    #[test]
-    fn busy_processes_end_with_their_owner() {
-        let busy = keep_busy(2).expect("bash");
-        let groups: Vec<u32> = busy.iter().map(|group| group.id).collect();
-        assert!(groups.iter().all(|group| !members(*group).is_empty()));
-        drop(busy);
-        for group in groups {
-            assert_eq!(left_of(group), Vec::<String>::new());
-        }
     }
 
     #[test]

@@ -8,20 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::SystemTime;
 
-use course::{Side, Step};
+use course::Side;
 
 use crate::cargo::BUILD_LIMIT;
-use crate::memory::Memory;
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 /// The folder of a crate that holds a file for each of its queries.
 const FOLDER: &str = ".sqlx";
@@ -31,23 +29,16 @@ type Files = BTreeMap<String, String>;
 
 /// Proves the crates of `steps` that have such a folder, and all others too when
 /// `whole`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    whole: bool,
-    report: &mut Report,
-) -> Env<()> {
-    let crates: Vec<String> = crates(tree)
-        .into_iter()
-        .filter(|folder| match folder.strip_prefix("steps/") {
-            Some(below) => steps
-                .iter()
-                .any(|step| below.split('/').next() == Some(&step.slug)),
-            None => whole,
-        })
-        .collect();
+pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
+    let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
+    let mut crates = crates(tree);
+    crates.retain(|folder| match folder.strip_prefix("steps/") {
+        Some(below) => proof
+            .steps
+            .iter()
+            .any(|step| below.split('/').next() == Some(&step.slug)),
+        None => proof.whole,
+    });
     let (known, crates): (Vec<_>, Vec<_>) = crates.into_iter().partition(|folder| {
         let key = memory.queries(folder);
         memory.recall(&format!("queries/{folder}"), &key).is_some()
@@ -101,35 +92,23 @@ fn create_database(tree: &Tree, database: &Path) -> Env<()> {
     let migrations = "data/migrations";
     let mut sql = String::new();
     for file in tree.below(migrations) {
-        sql += &tree
-            .read(&format!("{migrations}/{file}"))
-            .map_err(Environment)?;
+        sql += &tree.read(&format!("{migrations}/{file}"))?;
     }
     match fs::remove_file(database) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let failed = |what: &dyn std::fmt::Display| {
-        Environment(format!(
-            "`sqlite3` cannot make a database of {migrations}; on Debian: apt install sqlite3: {what}"
-        ))
-    };
-    let mut shell = Command::new("sqlite3")
+    let mut shell = Command::new("sqlite3");
+    // Not at the beginning of the argument: a comment would be taken for an option.
+    shell
         .args(["-bail", "-batch"])
         .arg(database)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(&error))?;
-    if let Some(mut input) = shell.stdin.take() {
-        input.write_all(sql.as_bytes())?;
-    }
-    let output = shell.wait_with_output()?;
-    if !output.status.success() {
-        return Err(failed(&String::from_utf8_lossy(&output.stderr)));
-    }
-    Ok(())
+        .arg(format!("\n{sql}"));
+    process::output(&mut shell).map(drop).map_err(|Environment(why)| {
+        Environment(format!(
+            "`sqlite3` cannot make a database of {migrations}; on Debian: apt install sqlite3: {why}"
+        ))
+    })
 }
 
 /// Compiles the crate in `folder` without a database, and then with the given
@@ -140,30 +119,22 @@ fn compile(
     database: &Path,
 ) -> Result<(Outcome, Result<Files, String>), String> {
     let left = sandbox.build.join("queries");
-    let manifest = fs::read_to_string(sandbox.tree.join(folder).join("Cargo.toml"))
-        .map_err(|error| format!("{folder}/Cargo.toml: {error}"))?;
-    let package = package(&manifest).ok_or_else(|| format!("{folder}/Cargo.toml has no name"))?;
     // First without, so that afterwards nothing but this crate is compiled: the
     // queries of others are none of its own. That the service is told of a
     // database must not matter to the compiler.
-    touch(sandbox, folder)?;
-    let without = build(
-        sandbox,
-        package,
-        &[("DATABASE_URL", "sqlite://no/such/database".as_ref())],
-    )
-    .map_err(|failure| format!("without a database {failure}"));
+    let nowhere = OsStr::new("sqlite://no/such/database");
+    let without = build(sandbox, folder, &[("DATABASE_URL", nowhere)])
+        .map_err(|failure| format!("without a database {failure}"));
 
     let empty = || match fs::remove_dir_all(&left) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(&left),
     };
     empty().map_err(|error| format!("{}: {error}", left.display()))?;
-    touch(sandbox, folder)?;
     let url = format!("sqlite://{}", database.display());
     let with = build(
         sandbox,
-        package,
+        folder,
         &[
             ("SQLX_OFFLINE", "false".as_ref()),
             ("SQLX_OFFLINE_DIR", left.as_ref()),
@@ -174,29 +145,20 @@ fn compile(
     Ok((without, fresh))
 }
 
-/// Makes cargo compile the crate in `folder` again: neither the settings of sqlx
-/// nor its files count for what is up to date.
-fn touch(sandbox: &Sandbox, folder: &str) -> Outcome {
+/// Builds the library and the program of the crate in `folder` with these settings.
+fn build(sandbox: &Sandbox, folder: &str, settings: &[(&str, &OsStr)]) -> Outcome {
+    let package = sandbox.tree.join(folder);
+    // Neither the settings of sqlx nor its files count for what is up to date.
     for root in ["src/lib.rs", "src/main.rs"] {
-        let root = sandbox.tree.join(folder).join(root);
-        if !root.exists() {
-            continue;
+        if let Ok(file) = fs::File::options().write(true).open(package.join(root)) {
+            file.set_modified(SystemTime::now())
+                .map_err(|error| format!("{folder}/{root}: {error}"))?;
         }
-        fs::File::options()
-            .write(true)
-            .open(&root)
-            .and_then(|file| file.set_modified(SystemTime::now()))
-            .map_err(|error| format!("{}: {error}", root.display()))?;
     }
-    Ok(())
-}
-
-/// Builds the library and the program of `package` with these settings.
-fn build(sandbox: &Sandbox, package: &str, settings: &[(&str, &OsStr)]) -> Outcome {
     let mut command = sandbox.command("cargo");
-    command.args(["build", "--quiet", "--lib", "--bins", "-p", package]);
-    command.envs(settings.iter().copied());
-    let built = process::run(&mut command, BUILD_LIMIT, true).map_err(|error| error.to_string())?;
+    command.args(["build", "--quiet", "--lib", "--bins"]);
+    command.envs(settings.iter().copied()).current_dir(package);
+    let built = process::run(&mut command, BUILD_LIMIT, true)?;
     match built.status {
         Some(status) if status.success() => Ok(()),
         _ => Err(format!("it does not compile:\n{}", built.stdout)),
@@ -211,14 +173,6 @@ fn read_folder(folder: &Path) -> std::io::Result<Files> {
             Ok((name, fs::read_to_string(entry.path())?))
         })
         .collect()
-}
-
-/// The name of a package by its manifest, in which it stands first.
-fn package(manifest: &str) -> Option<&str> {
-    manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("name = \""))?
-        .strip_suffix('"')
 }
 
 /// The files that are there against those that a compilation left. An exercise
@@ -302,12 +256,5 @@ mod tests {
         );
         assert!(compare(&there, &files(&[("query-a.json", "SELECT 2")]), true).is_err());
         assert!(compare(&there, &files(&[("query-c.json", "SELECT 3")]), true).is_err());
-    }
-
-    #[test]
-    fn a_package_has_the_name_in_its_manifest() {
-        let manifest = "[package]\nname = \"step05-solution\"\n\n[lib]\nname = \"step05\"\n";
-        assert_eq!(package(manifest), Some("step05-solution"));
-        assert_eq!(package("[workspace]\n"), None);
     }
 }

@@ -1,7 +1,26 @@
 //! A source file cut at the regions that belong to the learner, in a form that
 //! two files can be compared in. The markers must be well formed.
 
-use course::{Marker, marker};
+use course::{Marker, Side, Step, Task, marker};
+
+use crate::tree::Tree;
+
+/// All regions of one side, in files relative to it, without those in the learner's own tests.
+pub fn of_side(tree: &Tree, step: &Step, side: Side) -> Result<Vec<Task>, String> {
+    let folder = step.crate_dir(side);
+    let mut regions = Vec::new();
+    for file in tree.below(&folder) {
+        let path = format!("{folder}/{file}");
+        // A file that is not text has no regions.
+        if !file.starts_with("tests/")
+            && let Ok(text) = tree.read(&path)
+        {
+            Source::parse(&text, step.label()).map_err(|failure| format!("{path}: {failure}"))?;
+            regions.extend(course::regions(file, &text));
+        }
+    }
+    Ok(regions)
+}
 
 /// A source file taken apart.
 #[derive(Debug, PartialEq)]
@@ -92,68 +111,27 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The ids of the regions, in order.
-    pub fn ids(&self) -> Vec<&'a str> {
-        self.lines
-            .iter()
-            .filter(|line| line.kind == Kind::Begin)
-            .filter_map(|line| match marker(line.text) {
-                Ok(Some(Marker::Begin { id, .. })) => Some(id),
-                _ => None,
-            })
-            .collect()
+    /// All lines but the markers.
+    pub fn plain(&self) -> Vec<&'a str> {
+        let plain = |line: &&Line| matches!(line.kind, Kind::Inside | Kind::Outside);
+        self.lines.iter().filter(plain).map(|it| it.text).collect()
     }
 
-    /// The lines within each region, with its id, in order.
-    pub fn regions(&self) -> Vec<(&'a str, Vec<&'a str>)> {
-        let mut regions: Vec<(&str, Vec<&str>)> = Vec::new();
-        let mut ids = self.ids().into_iter();
-        for line in &self.lines {
-            match line.kind {
-                Kind::Begin => regions.extend(ids.next().map(|id| (id, Vec::new()))),
-                Kind::Inside => {
-                    if let Some((_, lines)) = regions.last_mut() {
-                        lines.push(line.text);
-                    }
-                }
-                Kind::Outside | Kind::End => {}
-            }
-        }
-        regions
+    /// The lines of these kinds that count in a comparison: neither blank ones nor
+    /// `use` declarations.
+    pub fn counted(&self, kinds: [Kind; 2]) -> Vec<&Line<'a>> {
+        let lines = self.lines.iter().zip(self.use_lines());
+        let counted = lines.filter(|(line, used)| {
+            !used && kinds.contains(&line.kind) && !line.text.trim().is_empty()
+        });
+        counted.map(|(line, _)| line).collect()
     }
 
-    /// The lines outside the regions that count in a comparison, cut at each
-    /// region: blank lines and `use` declarations are left out. Always one
-    /// more than there are regions.
+    /// What counts outside the regions, cut at each region.
     pub fn outside(&self) -> Vec<Vec<&Line<'a>>> {
-        let mut parts = vec![Vec::new()];
-        let used = self.use_lines();
-        for (line, used) in self.lines.iter().zip(used) {
-            match line.kind {
-                Kind::Begin => parts.push(Vec::new()),
-                Kind::Outside if !used && !line.text.trim().is_empty() => {
-                    if let Some(part) = parts.last_mut() {
-                        part.push(line);
-                    }
-                }
-                _ => {}
-            }
-        }
-        parts
-    }
-
-    /// All lines that count in a comparison, markers left out.
-    pub fn counted(&self) -> Vec<&Line<'a>> {
-        self.lines
-            .iter()
-            .zip(self.use_lines())
-            .filter(|(line, used)| {
-                !used
-                    && matches!(line.kind, Kind::Outside | Kind::Inside)
-                    && !line.text.trim().is_empty()
-            })
-            .map(|(line, _)| line)
-            .collect()
+        let counted = self.counted([Kind::Outside, Kind::Begin]);
+        let parts = counted.split(|line| line.kind == Kind::Begin);
+        parts.map(<[_]>::to_vec).collect()
     }
 
     /// Which lines belong to a `use` declaration, of one line or several.
@@ -194,18 +172,14 @@ fn f() {
     #[test]
     fn a_file_is_cut_at_its_regions() {
         let source = Source::parse(FILE, "05").expect("well formed");
-        assert_eq!(source.ids(), ["05.1", "05.2"]);
         let outside: Vec<Vec<&str>> = source
             .outside()
             .iter()
             .map(|part| part.iter().map(|line| line.text.trim()).collect())
             .collect();
         assert_eq!(outside, [vec!["fn f() {"], vec!["g(x);", "}"], vec![]]);
-        assert_eq!(source.counted().len(), 4);
-        assert_eq!(
-            source.regions(),
-            [("05.1", vec!["    let x = 1;"]), ("05.2", vec![])]
-        );
+        assert_eq!(source.counted([Kind::Outside, Kind::Inside]).len(), 4);
+        assert_eq!(source.plain().len(), 9);
     }
 
     #[test]
@@ -229,6 +203,6 @@ fn f() {
     fn prose_about_a_task_is_no_marker() {
         let text = "/// Belongs to TODO(05.1).\n// see TODO(05.1)\nlet x = 1; // TODO(05.1)\n";
         let source = Source::parse(text, "05").expect("well formed");
-        assert_eq!(source.ids(), Vec::<&str>::new());
+        assert!(source.lines.iter().all(|it| it.kind == Kind::Outside));
     }
 }

@@ -55,7 +55,7 @@ impl std::fmt::Display for Totals {
 /// Prints the items of one part as they are decided.
 pub struct Report {
     part: &'static str,
-    totals: Totals,
+    pub totals: Totals,
 }
 
 impl Report {
@@ -96,11 +96,6 @@ impl Report {
     pub fn remembered(&mut self, items: usize) {
         self.totals.passed += items;
         self.totals.remembered += items;
-    }
-
-    /// Adds to a line of the table at the end.
-    pub fn count(&mut self, what: &'static str, count: usize) {
-        self.totals.count(what, count);
     }
 
     /// Whether `memory` knows that all of `item` passed; then that counts as much.

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use course::{Side, Step};
+use serde_json::Value;
 
 use crate::cargo::Package;
 use crate::tree::Tree;
-use crate::{ACTIVE, Env, Environment};
+use crate::{ACTIVE, Env, Environment, process};
 
 /// The copy. Dropping it restores the tree and lets another verify in.
 pub struct Sandbox {
@@ -24,29 +25,23 @@ pub struct Sandbox {
     pub tree: PathBuf,
     /// Its `CARGO_TARGET_DIR`.
     pub build: PathBuf,
-    /// Names of the workspace's packages.
-    pub packages: BTreeSet<String>,
     /// Root of the tree that was copied.
     root: PathBuf,
     /// What cargo tells of the workspace.
-    pub metadata: serde_json::Value,
+    pub metadata: Value,
     _lock: fs::File,
-}
-
-/// What cargo tells of the workspace.
-struct Metadata {
-    value: serde_json::Value,
-    target: PathBuf,
-    packages: BTreeSet<String>,
-    /// Names that the artefacts of the workspace's own crates begin with.
-    crates: BTreeSet<String>,
 }
 
 impl Sandbox {
     /// Brings the copy up to date with `tree`.
     pub fn open(tree: &Tree) -> Env<Self> {
-        let metadata = Metadata::read(&tree.root)?;
-        let home = metadata.target.join("verify");
+        let mut cargo = Command::new("cargo");
+        cargo.args(["metadata", "--no-deps", "--format-version=1"]);
+        let metadata = process::output(cargo.current_dir(&tree.root))?;
+        let metadata: Value = serde_json::from_str(&metadata)
+            .map_err(|error| Environment(format!("cargo metadata: {error}")))?;
+        let target = PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target"));
+        let home = target.join("verify");
         fs::create_dir_all(&home)?;
         let lock = fs::File::create(home.join("lock"))?;
         lock.try_lock().map_err(|error| {
@@ -58,19 +53,15 @@ impl Sandbox {
         let sandbox = Self {
             tree: home.join("tree"),
             build: home.join("build"),
-            packages: metadata.packages.clone(),
             root: tree.root.clone(),
-            metadata: metadata.value.clone(),
+            metadata,
             _lock: lock,
         };
         fs::create_dir_all(&sandbox.build)?;
         copy_tree(tree, &sandbox.tree)?;
+        let own = crates(&sandbox.metadata);
         for profile in ["debug", "release"] {
-            link_dependencies(
-                &metadata.target.join(profile),
-                &sandbox.build.join(profile),
-                &metadata,
-            )?;
+            link_dependencies(&target.join(profile), &sandbox.build.join(profile), &own)?;
         }
         sandbox.commit()?;
         Ok(sandbox)
@@ -83,21 +74,17 @@ impl Sandbox {
 
     /// The programs of the workspace: the folder of the package, and the name.
     pub fn programs(&self) -> Vec<(String, String)> {
-        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
         let mut programs = Vec::new();
         for package in list(&self.metadata["packages"]) {
             let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-            let folder = manifest
-                .strip_prefix(&self.root)
-                .unwrap_or(manifest)
-                .parent();
-            let folder = folder.unwrap_or(manifest).to_string_lossy().into_owned();
-            for target in list(&package["targets"]) {
-                if target["kind"][0] == "bin" {
-                    let name = target["name"].as_str().unwrap_or_default();
-                    programs.push((folder.clone(), name.to_owned()));
-                }
-            }
+            let folder = manifest.parent().unwrap_or(manifest);
+            let folder = folder.strip_prefix(&self.root).unwrap_or(folder);
+            let targets = list(&package["targets"]).iter();
+            let bins = targets.filter(|target| target["kind"][0] == "bin");
+            programs.extend(bins.filter_map(|bin| {
+                let name = bin["name"].as_str()?.to_owned();
+                Some((folder.to_string_lossy().into_owned(), name))
+            }));
         }
         programs
     }
@@ -134,55 +121,41 @@ impl Sandbox {
     }
 
     /// Runs git in the copy.
-    ///
-    /// # Errors
-    /// What git printed, when it failed.
-    pub fn git(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = self
-            .command("git")
-            .args([
-                "-c",
-                "user.name=verify",
-                "-c",
-                "user.email=verify@localhost",
-            ])
-            .args(["-c", "core.autocrlf=false"])
-            .args(arguments)
-            .output()
-            .map_err(|error| format!("cannot run git: {error}"))?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+    pub fn git(&self, arguments: &[&str]) -> Env<String> {
+        let mut git = self.command("git");
+        git.args([
+            "-c",
+            "user.name=verify",
+            "-c",
+            "user.email=verify@localhost",
+        ])
+        .args(["-c", "core.autocrlf=false"]);
+        process::output(git.args(arguments))
     }
 
     fn commit(&self) -> Env<()> {
-        let commit = || -> Result<(), String> {
-            if !self.tree.join(".git").exists() {
-                self.git(&["init", "-q", "-b", "main"])?;
-            }
-            // Forced, for what is tracked although .gitignore names it.
-            self.git(&["add", "-A", "-f"])?;
-            self.git(&["commit", "-q", "--allow-empty", "-m", "working tree"])?;
-            // Databases and the like that an earlier, interrupted run left.
-            self.restore()
-        };
-        commit().map_err(Environment)
+        if !self.tree.join(".git").exists() {
+            self.git(&["init", "-q", "-b", "main"])?;
+        }
+        // Forced, for what is tracked although .gitignore names it.
+        self.git(&["add", "-A", "-f"])?;
+        self.git(&["commit", "-q", "--allow-empty", "-m", "working tree"])?;
+        // Databases and the like that an earlier, interrupted run left.
+        self.restore()
     }
 
     /// Puts back every file as it was copied and removes all others. Files
     /// that did not change keep their time, so cargo does not build them again.
-    pub fn restore(&self) -> Result<(), String> {
+    pub fn restore(&self) -> Env<()> {
         self.git(&["reset", "-q", "--hard"])?;
         self.git(&["clean", "-q", "-ffdx"])?;
         Ok(())
     }
 
     /// Applies the patch `text`; its leading lines of prose are skipped by git.
-    pub fn apply(&self, text: &str) -> Result<(), String> {
+    pub fn apply(&self, text: &str) -> Env<()> {
         let file = self.build.join("answer.patch");
-        fs::write(&file, text).map_err(|error| error.to_string())?;
+        fs::write(&file, text)?;
         self.git(&["apply", "--whitespace=nowarn", &file.to_string_lossy()])
             .map(drop)
     }
@@ -239,14 +212,14 @@ impl Sandbox {
     }
 
     /// Makes the copy `index` of a solution the answer that `patch` describes.
-    pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Result<Package, String> {
+    pub fn apply_to_copy(&self, step: &Step, index: usize, patch: &str) -> Env<Package> {
         let copy = copy_of(step, index);
-        self.fill(step, &copy).map_err(|error| error.to_string())?;
+        self.fill(step, &copy)?;
         let solution = step.crate_dir(Side::Solution);
         let main = format!("{solution}/src/main.rs");
         if patch.contains(&main) {
             let to = self.tree.join(&copy.folder).join("src/main.rs");
-            fs::copy(self.tree.join(main), to).map_err(|error| error.to_string())?;
+            fs::copy(self.tree.join(main), to)?;
         }
         let own = format!("{}/", copy.folder);
         self.apply(&patch.replace(&format!("{solution}/"), &own))?;
@@ -254,31 +227,29 @@ impl Sandbox {
     }
 
     /// Puts the solution's files in the place of the exercise's.
-    pub fn solve(&self, step: &Step) -> Result<(), String> {
-        let solve = || -> Result<(), std::io::Error> {
-            let solution = self.tree.join(step.crate_dir(Side::Solution));
-            let exercise = self.tree.join(step.crate_dir(Side::Exercise));
-            let source = exercise.join("src");
-            let wanted = files_below(&solution.join("src"))?;
-            for file in files_below(&source)? {
-                if !wanted.contains(&file) {
-                    fs::remove_file(source.join(file))?;
-                }
-            }
-            let sources = wanted.iter().map(|file| Path::new("src").join(file));
-            for file in sources.chain([PathBuf::from("Cargo.toml")]) {
-                let text = fs::read_to_string(solution.join(&file))?;
-                let to = exercise.join(&file);
-                to.parent().map_or(Ok(()), fs::create_dir_all)?;
-                replace_text(&to, &step.as_exercise(&text))?;
-            }
-            Ok(())
+    pub fn solve(&self, step: &Step) -> Env<()> {
+        let solution = self.tree.join(step.crate_dir(Side::Solution));
+        let exercise = self.tree.join(step.crate_dir(Side::Exercise));
+        let sources = |side: &Path| -> std::io::Result<BTreeSet<PathBuf>> {
+            let files = files_below(&side.join("src"))?.into_iter();
+            Ok(files.map(|file| Path::new("src").join(file)).collect())
         };
-        solve().map_err(|error| format!("cannot solve {}: {error}", step.slug))
+        let mut wanted = sources(&solution)?;
+        for file in sources(&exercise)?.difference(&wanted) {
+            fs::remove_file(exercise.join(file))?;
+        }
+        wanted.insert("Cargo.toml".into());
+        for file in wanted {
+            let text = step.as_exercise(&fs::read_to_string(solution.join(&file))?);
+            let to = exercise.join(&file);
+            to.parent().map_or(Ok(()), fs::create_dir_all)?;
+            replace_text(&to, &text)?;
+        }
+        Ok(())
     }
 
     /// Puts the committed exercise back in place of what is there.
-    pub fn unsolve(&self, step: &Step) -> Result<(), String> {
+    pub fn unsolve(&self, step: &Step) -> Env<()> {
         let exercise = step.crate_dir(Side::Exercise);
         self.git(&["clean", "-q", "-ffd", &exercise])?;
         self.git(&["checkout", "-q", "--", &exercise]).map(drop)
@@ -301,48 +272,30 @@ impl Drop for Sandbox {
     }
 }
 
-impl Metadata {
-    fn read(root: &Path) -> Env<Self> {
-        let output = Command::new("cargo")
-            .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(root)
-            .output()
-            .map_err(|error| Environment(format!("cannot run cargo: {error}")))?;
-        if !output.status.success() {
-            return Err(Environment(
-                String::from_utf8_lossy(&output.stderr).into_owned(),
-            ));
-        }
-        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| Environment(format!("cargo metadata: {error}")))?;
-        let mut packages = BTreeSet::new();
-        let mut crates = BTreeSet::new();
-        for package in metadata["packages"].as_array().into_iter().flatten() {
-            let name = package["name"].as_str().unwrap_or_default();
-            packages.insert(name.to_owned());
-            crates.insert(name.to_owned());
-            for target in package["targets"].as_array().into_iter().flatten() {
-                let name = target["name"].as_str().unwrap_or_default();
-                crates.insert(name.replace('-', "_"));
-            }
-        }
-        Ok(Self {
-            target: PathBuf::from(metadata["target_directory"].as_str().unwrap_or("target")),
-            packages,
-            crates,
-            value: metadata,
-        })
-    }
+/// The elements of a JSON array.
+pub fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
 
-    /// Whether an entry of `deps/`, `build/` or `.fingerprint/` belongs to the
-    /// workspace itself: `step05_exercise-0123456789abcdef`, `libstep05-….rlib`.
-    fn owns(&self, entry: &str) -> bool {
-        let Some((name, _)) = entry.rsplit_once('-') else {
-            return true;
-        };
-        let library = name.strip_prefix("lib").unwrap_or(name);
-        self.crates.contains(name) || self.crates.contains(library)
+/// Names that the artefacts of the workspace's own crates begin with.
+fn crates(metadata: &Value) -> BTreeSet<String> {
+    let mut crates = BTreeSet::new();
+    for package in list(&metadata["packages"]) {
+        crates.extend(package["name"].as_str().map(str::to_owned));
+        let targets = list(&package["targets"]).iter();
+        let names = targets.filter_map(|target| target["name"].as_str());
+        crates.extend(names.map(|name| name.replace('-', "_")));
     }
+    crates
+}
+
+/// Whether an entry of `deps/`, `build/` or `.fingerprint/` belongs to one of these
+/// crates: `step05_exercise-0123456789abcdef`, `libstep05-….rlib`.
+fn owns(crates: &BTreeSet<String>, entry: &str) -> bool {
+    entry.rsplit_once('-').is_none_or(|(name, _)| {
+        let library = name.strip_prefix("lib").unwrap_or(name);
+        crates.contains(name) || crates.contains(library)
+    })
 }
 
 /// Copies what differs and removes what is gone. A file that did not change
@@ -395,13 +348,7 @@ pub fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(inner) = folders.pop() {
-        let entries = match fs::read_dir(folder.join(&inner)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
+        for entry in entries(&folder.join(&inner))? {
             let path = inner.join(entry.file_name());
             if entry.file_type()?.is_dir() {
                 folders.push(path);
@@ -413,21 +360,23 @@ pub fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
+/// What is in a folder; nothing when it does not exist.
+fn entries(folder: &Path) -> std::io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}
+
 /// Brings the finished dependencies of the caller's build directory over.
-fn link_dependencies(from: &Path, to: &Path, metadata: &Metadata) -> Env<()> {
+fn link_dependencies(from: &Path, to: &Path, own: &BTreeSet<String>) -> Env<()> {
     // Fingerprints last: cargo believes in an artefact only when it has one.
     for folder in ["deps", "build", ".fingerprint"] {
-        let entries = match fs::read_dir(from.join(folder)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
         fs::create_dir_all(to.join(folder))?;
-        for entry in entries {
-            let entry = entry?;
+        for entry in entries(&from.join(folder))? {
             let name = entry.file_name();
             let target = to.join(folder).join(&name);
-            if metadata.owns(&name.to_string_lossy()) || target.exists() {
+            if owns(own, &name.to_string_lossy()) || target.exists() {
                 continue;
             }
             if entry.file_type()?.is_dir() {
@@ -466,14 +415,8 @@ mod tests {
 
     #[test]
     fn artefacts_of_the_workspace_are_told_from_the_others() {
-        let metadata = Metadata {
-            value: serde_json::Value::Null,
-            target: PathBuf::new(),
-            packages: BTreeSet::new(),
-            crates: ["step05-exercise", "step05_exercise", "step05", "check"]
-                .map(str::to_owned)
-                .into(),
-        };
+        let crates = ["step05-exercise", "step05_exercise", "step05", "check"];
+        let crates = BTreeSet::from(crates.map(str::to_owned));
         for own in [
             "step05-exercise-0123456789abcdef",
             "step05_exercise-0123456789abcdef.d",
@@ -481,13 +424,13 @@ mod tests {
             "check-0123456789abcdef",
             "cargo.lock",
         ] {
-            assert!(metadata.owns(own), "{own}");
+            assert!(owns(&crates, own), "{own}");
         }
         for other in [
             "libsqlx-0123456789abcdef.rlib",
             "libsqlite3-sys-0123456789abcdef",
         ] {
-            assert!(!metadata.owns(other), "{other}");
+            assert!(!owns(&crates, other), "{other}");
         }
     }
 

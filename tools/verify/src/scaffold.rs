@@ -9,11 +9,11 @@ use clap::Args;
 use course::{Side, Step};
 
 use crate::minutes;
-use crate::regions::{Kind, Source};
+use crate::regions::Source;
 use crate::report::{Outcome, all_of};
 use crate::starters;
 use crate::tree::Tree;
-use crate::{Env, Environment};
+use crate::{Env, process};
 
 /// What a new step is made of, beside the solution that it continues.
 const FILES: [(&str, &str); 5] = [
@@ -67,10 +67,9 @@ pub struct New {
 /// place of another's.
 fn renamed(text: &str, step: &Step, names: &[(String, String)]) -> Result<String, String> {
     let mut text: String = Source::parse(text, step.label())?
-        .lines
-        .iter()
-        .filter(|line| matches!(line.kind, Kind::Inside | Kind::Outside))
-        .flat_map(|line| [line.text, "\n"])
+        .plain()
+        .into_iter()
+        .flat_map(|line| [line, "\n"])
         .collect();
     for (old, new) in names {
         text = text.replace(old, new);
@@ -106,9 +105,6 @@ fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
 
 /// Makes a step that compiles, is red for its one task, and passes every proof but
 /// those that say what is to be written.
-///
-/// # Errors
-/// There is no step to continue, or a file cannot be written.
 pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     let number = format!("{:02}", settings.number);
     let slug = format!("{number}-{}", settings.slug);
@@ -134,7 +130,7 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         (base.dir(), format!("steps/{slug}")),
     ];
     let mut files = BTreeMap::new();
-    for (file, text) in solution(tree, base, &names).map_err(Environment)? {
+    for (file, text) in solution(tree, base, &names)? {
         files.insert(format!("solution/{file}"), text);
     }
     let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
@@ -168,23 +164,13 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         write(tree, &format!("steps/{slug}/{file}"), text)?;
     }
     // The new crates into the lock file; what they need is in it already.
-    let locked = Command::new("cargo")
-        .args(["update", "--quiet", "--workspace", "--offline"])
-        .current_dir(&tree.root)
-        .output()?;
-    if !locked.status.success() {
-        return Err(Environment(
-            String::from_utf8_lossy(&locked.stderr).into_owned(),
-        ));
-    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["update", "--quiet", "--workspace", "--offline"]);
+    process::output(cargo.current_dir(&tree.root))?;
     let tree = Tree::open(&tree.root)?;
-    let made: Vec<Step> = tree
-        .steps()
-        .into_iter()
-        .filter(|step| step.slug == slug)
-        .collect();
+    let made = [step];
     starters::write(&tree, &made)?;
-    minutes::print(&tree, &made, &minutes::Settings::written())?;
+    minutes::print(&tree, &made, true)?;
     println!(
         "wrote steps/{slug}, which continues {}. What is to be written says\n\n    \
          cargo run -p verify -- all {number}\n\nand the top README needs a line for the step.",
@@ -212,10 +198,7 @@ fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
     let last = steps.last().ok_or("there is no step")?;
     let names = [
         (last.package(Side::Solution), SERVICE.to_owned()),
-        (
-            last.package(Side::Solution).replace('-', "_"),
-            SERVICE.to_owned(),
-        ),
+        (format!("step{}_solution", last.label()), SERVICE.to_owned()),
         (format!("step{}", last.label()), SERVICE.to_owned()),
         (last.crate_dir(Side::Solution), SERVICE.to_owned()),
         // Two folders less above it.
@@ -230,14 +213,10 @@ fn is_kept(file: &str) -> bool {
     KEPT.iter().any(|kept| file.starts_with(kept))
 }
 
-/// Writes the finished service from the last step's solution.
-///
-/// # Errors
-/// There is no last step or no service, or a file cannot be written.
 pub fn promote(tree: &Tree) -> Env<ExitCode> {
-    let files = promoted(tree).map_err(Environment)?;
+    let files = promoted(tree)?;
     let manifest = format!("{SERVICE}/Cargo.toml");
-    let packaging = tree.read(&manifest).map_err(Environment)?;
+    let packaging = tree.read(&manifest)?;
     if !packaging.starts_with(PROMOTED) {
         write(tree, &manifest, &format!("{PROMOTED}{packaging}"))?;
     }

@@ -9,19 +9,15 @@ use std::fs;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use course::{Side, Step};
 use serde_json::{Value, json};
 
-use crate::process::{self, Finished};
+use crate::cargo::BUILD_LIMIT;
+use crate::process;
 use crate::sandbox::{Sandbox, files_below};
-use crate::tree::Tree;
-use crate::{Env, Environment};
-
-/// A first build of everything, on a small machine that is busy.
-const LIMIT: Duration = Duration::from_mins(30);
+use crate::{Env, Environment, Proof};
 
 /// What the command line asks for.
 #[derive(Args)]
@@ -35,14 +31,15 @@ pub struct Settings {
 
 /// Measures `steps` and prints the figures as one JSON object. A step whose checks
 /// do not pass is a failure and has none.
-pub fn print(tree: &Tree, sandbox: &Sandbox, steps: &[Step], settings: &Settings) -> Env<ExitCode> {
+pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
+    let Proof { sandbox, steps, .. } = *proof;
     let mut measured = Vec::new();
     for step in steps {
-        let figures = measure(tree, sandbox, step, settings.times.get());
-        sandbox.unsolve(step).map_err(Environment)?;
+        let figures = measure(sandbox, step, settings.times.get());
+        sandbox.unsolve(step)?;
         match figures {
             Ok(figures) => measured.push(figures),
-            Err(failure) => eprintln!("{}: {failure}", step.slug),
+            Err(Environment(failure)) => eprintln!("{}: {failure}", step.slug),
         }
     }
     let code = ExitCode::from(u8::from(measured.len() < steps.len()));
@@ -52,15 +49,20 @@ pub fn print(tree: &Tree, sandbox: &Sandbox, steps: &[Step], settings: &Settings
 }
 
 /// Seconds of each edit, and of the verb after it, when nothing has changed.
-fn measure(tree: &Tree, sandbox: &Sandbox, step: &Step, times: usize) -> Result<Value, String> {
+fn measure(sandbox: &Sandbox, step: &Step, times: usize) -> Env<Value> {
     sandbox.solve(step)?;
-    let file = sandbox.tree.join(first_task(tree, step)?);
-    let original = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+    let tasks = course::tasks(
+        &sandbox.tree,
+        &sandbox.tree.join(step.crate_dir(Side::Exercise)),
+    );
+    let task = tasks.first().ok_or_else(|| "there is no task".to_owned())?;
+    let file = sandbox.tree.join(&task.file);
+    let original = fs::read_to_string(&file)?;
     // Builds what nobody waits for at each edit.
     check(sandbox, step)?;
     let (mut edits, mut unchanged) = (Vec::new(), Vec::new());
     for edit in 1..=times {
-        fs::write(&file, edited(&original, edit)).map_err(|error| error.to_string())?;
+        fs::write(&file, edited(&original, task.line, edit))?;
         edits.push(check(sandbox, step)?);
         unchanged.push(check(sandbox, step)?);
     }
@@ -71,42 +73,23 @@ fn measure(tree: &Tree, sandbox: &Sandbox, step: &Step, times: usize) -> Result<
 fn check(sandbox: &Sandbox, step: &Step) -> Result<f64, String> {
     let mut command = sandbox.command("./run.sh");
     command.args(["check", step.label()]);
-    let Finished {
-        status,
-        stdout,
-        stderr,
-        took,
-        ..
-    } = process::run(&mut command, LIMIT, false).map_err(|error| error.to_string())?;
-    if status.is_some_and(|status| status.success()) {
-        return Ok(took.as_secs_f64());
+    let finished = process::run(&mut command, BUILD_LIMIT, true)?;
+    if finished.status.is_some_and(|status| status.success()) {
+        return Ok(finished.took.as_secs_f64());
     }
     Err(format!(
-        "./run.sh check {} of the solved exercise does not pass:\n{stdout}{stderr}",
-        step.label()
+        "./run.sh check {} of the solved exercise does not pass:\n{}",
+        step.label(),
+        finished.stdout
     ))
 }
 
-/// The file of the exercise that holds the first task.
-fn first_task(tree: &Tree, step: &Step) -> Result<String, String> {
-    let folder = step.crate_dir(Side::Exercise);
-    let mark = format!("TODO({}.1)", step.label());
-    tree.below(&folder)
-        .into_iter()
-        .filter(|file| file.starts_with("src/"))
-        .map(|file| format!("{folder}/{file}"))
-        .find(|file| tree.read(file).is_ok_and(|text| text.contains(&mark)))
-        .ok_or_else(|| format!("{folder}/src has no {mark}"))
-}
-
-/// The text with a comment below its first marker of a task: all that follows
-/// is in another line than before, as it is after most edits.
-fn edited(text: &str, edit: usize) -> String {
-    let mut lines: Vec<&str> = text.lines().collect();
-    let marker = lines.iter().position(|line| line.contains("// TODO("));
-    let comment = "    // An edit.\n".repeat(edit);
-    lines.insert(marker.map_or(0, |line| line + 1), comment.trim_end());
-    lines.join("\n") + "\n"
+/// The text with comments below this line: all that follows is in another line
+/// than before, as it is after most edits.
+fn edited(text: &str, line: usize, edit: usize) -> String {
+    let at = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let (before, after) = text.split_at(at);
+    format!("{before}{}{after}", "    // An edit.\n".repeat(edit))
 }
 
 /// The bytes of the files below a folder. A file with several names counts once.
@@ -131,13 +114,13 @@ mod tests {
     #[test]
     fn every_edit_moves_the_code_of_the_first_task() {
         let text = "use a;\n// TODO(05.1): do it\nlet a = 1;\n// END TODO(05.1)\n";
-        let first = edited(text, 1);
+        let first = edited(text, 2, 1);
         assert_eq!(
             first,
             "use a;\n// TODO(05.1): do it\n    // An edit.\nlet a = 1;\n// END TODO(05.1)\n"
         );
         let place = |text: &str| text.lines().position(|line| line == "let a = 1;");
-        assert_eq!(place(&edited(text, 2)), Some(4));
+        assert_eq!(place(&edited(text, 2, 2)), Some(4));
     }
 
     #[test]

@@ -24,13 +24,9 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     }
 }
 
-/// Writes the patches of `steps` into the working tree.
-///
-/// # Errors
-/// A patch cannot be written.
 pub fn write(tree: &Tree, steps: &[Step]) -> Env<ExitCode> {
     for step in steps {
-        let (exercise, solution) = sides(tree, step).map_err(Environment)?;
+        let (exercise, solution) = sides(tree, step)?;
         let file = path(step);
         fs::write(tree.root.join(&file), starter::write(&exercise, &solution))
             .map_err(|error| Environment(format!("{file}: {error}")))?;

@@ -20,10 +20,6 @@ const READ_STEPS: [&str; 7] = [
     "trace",
 ];
 
-/// Runs them.
-///
-/// # Errors
-/// Cargo cannot be run.
 pub fn run(tree: &Tree, memory: &Memory) -> Env<ExitCode> {
     let key = memory.all_but_steps();
     let known = memory.recall("tests", &key);
@@ -52,11 +48,7 @@ pub fn run(tree: &Tree, memory: &Memory) -> Env<ExitCode> {
     } else if status.success() {
         memory.keep("tests", &key, &passed.to_string());
     }
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!status.success())))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
             Err(failure) => report.prove(page, || Err(failure)),
             Ok(document) => {
                 let links = document.links.len();
-                report.count("links checked", links);
+                report.totals.count("links checked", links);
                 report.prove(&format!("{page} and its {links} links"), || {
                     let outcomes = [
                         links::resolve(tree, &document),
@@ -58,8 +58,10 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
         });
         let path = hints::path(step);
         if let Ok(hints) = Document::read(tree, &path) {
-            let levels = hints.headings.iter().filter(|it| it.level == 3);
-            report.count("hints", levels.count());
+            let sections = hints.sections().into_iter();
+            report
+                .totals
+                .count("hints", sections.filter(|it| it.level == 3).count());
         }
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use course::Step;
 
-use crate::{Env, Environment};
+use crate::{Env, process};
 
 /// The working tree without what git ignores.
 pub struct Tree {
@@ -18,26 +18,11 @@ pub struct Tree {
 impl Tree {
     /// Lists the files of the git working tree at `root`.
     pub fn open(root: &Path) -> Env<Self> {
-        let output = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root)
-            .output()
-            .map_err(|error| Environment(format!("cannot run git: {error}")))?;
-        if !output.status.success() {
-            return Err(Environment(format!(
-                "git cannot list the files of {}: {}",
-                root.display(),
-                String::from_utf8_lossy(&output.stderr)
-            )));
-        }
-        let listed = String::from_utf8(output.stdout)
-            .map_err(|_| Environment("a file name is not UTF-8".into()))?;
+        let mut git = Command::new("git");
+        git.args(["ls-files", "-z", "--cached", "--others"])
+            .arg("--exclude-standard")
+            .current_dir(root);
+        let listed = process::output(&mut git)?;
         // A file deleted but not yet committed is still listed.
         let files = listed
             .split_terminator('\0')

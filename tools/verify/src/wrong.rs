@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
@@ -11,12 +10,11 @@ use clap::Args;
 use course::{Check, Side, Step};
 
 use crate::cargo::{self, Package};
-use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
 use crate::scaffold;
 use crate::tree::{Tree, has_extension};
-use crate::{Env, Environment};
+use crate::{Env, Environment, Proof};
 
 #[derive(Args, Default)]
 pub struct Settings {
@@ -30,30 +28,24 @@ pub struct Settings {
     write: bool,
 }
 
-/// What an answer is expected to come to.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Wrong,
-    Right,
+/// A kind of answer.
+#[derive(PartialEq)]
+struct Kind {
+    /// Of the patches, below `tools/verify/`.
+    folder: &'static str,
+    /// How many a step needs.
+    least: usize,
 }
 
-impl Kind {
-    /// Folder of the patches, below `tools/verify/`.
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Wrong => "wrong",
-            Self::Right => "right",
-        }
-    }
+const WRONG: &Kind = &Kind {
+    folder: "wrong",
+    least: 5,
+};
 
-    /// How many a step needs at least.
-    fn at_least(self) -> usize {
-        match self {
-            Self::Wrong => 5,
-            Self::Right => 2,
-        }
-    }
-}
+const RIGHT: &Kind = &Kind {
+    folder: "right",
+    least: 2,
+};
 
 /// How many answers are built at once: one for each core of a small machine.
 const SLOTS: usize = 2;
@@ -73,45 +65,39 @@ struct Answer {
 /// One patch to try.
 struct Trial<'a> {
     step: &'a Step,
-    kind: Kind,
+    kind: &'static Kind,
     /// Relative to the root.
     path: String,
     answer: Result<Answer, String>,
 }
 
 impl Trial<'_> {
-    /// The check that is said to fail first, of which step.
-    fn check(&self) -> Option<(&str, &str)> {
+    /// The check that is said to fail first.
+    fn check(&self) -> Option<&str> {
         let named = &self.answer.as_ref().ok()?.rejected_by;
-        named
-            .contains(SEPARATOR)
-            .then_some((&self.step.slug, named))
+        named.contains(SEPARATOR).then_some(named)
+    }
+
+    /// `wrong/06-transactions/half-order.patch`
+    fn name(&self) -> &str {
+        self.path.trim_start_matches("tools/verify/")
     }
 }
 
-/// Proves the patches of `steps`.
-pub fn prove(
-    tree: &Tree,
-    sandbox: &Sandbox,
-    memory: &Memory,
-    steps: &[Step],
-    settings: &Settings,
-    report: &mut Report,
-) -> Env<()> {
-    let wrong = trials(tree, steps, Kind::Wrong);
-    let right = trials(tree, steps, Kind::Right);
-    for (kind, trials) in [(Kind::Wrong, &wrong), (Kind::Right, &right)] {
+pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
+    let (tree, sandbox, steps) = (proof.tree, proof.sandbox, proof.steps);
+    let wrong = trials(tree, steps, WRONG);
+    let right = trials(tree, steps, RIGHT);
+    for (kind, trials) in [(WRONG, &wrong), (RIGHT, &right)] {
+        report_strays(tree, kind.folder, report);
         for step in steps {
             let count = trials.iter().filter(|trial| trial.step == step).count();
-            let folder = kind.folder();
+            let folder = kind.folder;
             report.prove(
                 &format!("{} has {count} {folder} answers", step.slug),
                 || enough(count, kind, &format!("tools/verify/{folder}/{}", step.slug)),
             );
         }
-    }
-    for folder in ["wrong", "right"] {
-        report_strays(tree, folder, report);
     }
     let mut named = BTreeSet::new();
     // A patch that does not name its check is tried, and told which it is.
@@ -121,24 +107,21 @@ pub fn prove(
     });
     for trial in &left {
         let path = tree.root.join(&trial.path);
-        if let Err(git) = sandbox.git(&["apply", "--check", &path.to_string_lossy()]) {
+        if let Err(Environment(git)) = sandbox.git(&["apply", "--check", &path.to_string_lossy()]) {
             report.prove(&trial.path, || Err(no_longer_applies(&git)));
         }
     }
     sandbox.copy_solutions(steps, SLOTS)?;
-    let prover = Prover {
-        tree,
-        sandbox,
-        memory,
-        slots: SLOTS,
-        write: settings.write,
-        checks: Mutex::default(),
+    let mut prove_all = |trials: &[&Trial], checks: &mut BTreeSet<String>| {
+        prove_all(proof, settings.write, trials, checks, report)
     };
-    let rejected = prove_all(&prover, &tried, report)?;
-    let accepted = prove_all(&prover, &right.iter().collect::<Vec<_>>(), report)?;
-    sandbox.restore().map_err(Environment)?;
-    report.count("wrong answers rejected", rejected);
-    report.count("right answers accepted", accepted);
+    // All checks, as the right answers tell.
+    let mut alone = BTreeSet::new();
+    let rejected = prove_all(&tried, &mut alone)?;
+    let accepted = prove_all(&right.iter().collect::<Vec<_>>(), &mut alone)?;
+    sandbox.restore()?;
+    report.totals.count("wrong answers rejected", rejected);
+    report.totals.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());
     println!("right answers accepted: {accepted}/{}", right.len());
     if !left.is_empty() {
@@ -147,20 +130,19 @@ pub fn prove(
     if settings.write {
         return Ok(()); // The headers have changed under what follows.
     }
-    let mut alone = prover.checks.into_inner().unwrap_or_default();
-    alone.retain(|(slug, check)| !named.contains(&(slug.as_str(), check.as_str())));
+    alone.retain(|check| !named.contains(check.as_str()));
     let count = alone.len();
     println!("checks without a wrong answer of their own: {count}");
-    for (_, check) in alone.iter().filter(|_| settings.all) {
+    for check in alone.iter().filter(|_| settings.all) {
         println!("        {check}");
     }
     Ok(())
 }
 
-fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
+fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: &'static Kind) -> Vec<Trial<'a>> {
     let mut trials = Vec::new();
     for step in steps {
-        let folder = format!("tools/verify/{}/{}", kind.folder(), step.slug);
+        let folder = format!("tools/verify/{}/{}", kind.folder, step.slug);
         for file in tree.below(&folder) {
             if has_extension(file, "patch") {
                 let path = format!("{folder}/{file}");
@@ -176,63 +158,76 @@ fn trials<'a>(tree: &Tree, steps: &'a [Step], kind: Kind) -> Vec<Trial<'a>> {
     trials
 }
 
-/// Tries answers; returns how many came to what they should. While the checks
-/// of some run, and mostly wait, the next are built.
-fn prove_all(prover: &Prover, trials: &[&Trial], report: &mut Report) -> Env<usize> {
+/// Tries answers; returns how many came to what they should, and adds to `checks`
+/// those that the right ones ran. While the checks of some run, and mostly wait,
+/// the next are built.
+fn prove_all(
+    proof: &Proof,
+    write: bool,
+    trials: &[&Trial],
+    checks: &mut BTreeSet<String>,
+    report: &mut Report,
+) -> Env<usize> {
     let mut good = 0;
     let mut open = Vec::new();
+    let memory = proof.memory;
+    let record = |trial: &Trial| {
+        let key = memory.answer(trial.step, &trial.path);
+        (format!("answers/{}", trial.name()), key)
+    };
     for trial in trials {
-        if prover.recall(trial) {
-            good += 1;
-            report.remembered(1);
-        } else {
-            open.push(*trial);
+        let (item, key) = record(trial);
+        match memory.recall(&item, &key).filter(|_| !write) {
+            None => open.push(*trial),
+            Some(found) => {
+                good += 1;
+                report.remembered(1);
+                checks.extend(found.lines().map(str::to_owned));
+            }
         }
     }
     let mut settle = |trial: &Trial, started: Instant, outcome: Result<Accepted, String>| {
-        good += usize::from(outcome.is_ok());
-        let path = trial.path.trim_start_matches("tools/verify/");
-        let what = match &outcome {
-            Ok(accepted) => format!("{path}: {}", accepted.label),
-            Err(_) => path.to_owned(),
-        };
-        let outcome = outcome.map(|accepted| prover.keep(trial, accepted.checks));
+        let mut what = trial.name().to_owned();
+        let outcome = outcome.map(|accepted| {
+            good += 1;
+            what = format!("{what}: {}", accepted.label);
+            // With `--write` the patch is another than the one that was read.
+            if !write {
+                let (item, key) = record(trial);
+                memory.keep(&item, &key, &accepted.checks.join("\n"));
+            }
+            checks.extend(accepted.checks);
+        });
         report.item(&what, started, outcome);
     };
     std::thread::scope(|scope| -> Env<()> {
         let mut running: Vec<(&Trial, Instant, ScopedJoinHandle<_>)> = Vec::new();
-        for (index, batch) in open.chunks(prover.slots).enumerate() {
+        // While the last are judged there is nothing left to build.
+        let batches = open.chunks(SLOTS).chain([[].as_slice()]);
+        for (index, batch) in batches.enumerate() {
             let started = Instant::now();
-            let built = build(prover.sandbox, batch, index)?;
+            let built = build(proof.sandbox, batch, index)?;
             for (trial, started, judged) in running.drain(..) {
-                settle(trial, started, joined(judged));
+                let panicked = |_| Err("verify panicked while it ran the check".into());
+                settle(trial, started, judged.join().unwrap_or_else(panicked));
             }
             for (trial, built) in batch.iter().copied().zip(built) {
                 match built {
                     Err(failure) => settle(trial, started, Err(failure)),
                     Ok(check) => {
-                        let judged = scope.spawn(move || prover.judge(trial, &check));
+                        let judged = scope.spawn(move || judge(proof, write, trial, &check));
                         running.push((trial, started, judged));
                     }
                 }
             }
-        }
-        for (trial, started, judged) in running {
-            settle(trial, started, joined(judged));
         }
         Ok(())
     })?;
     Ok(good)
 }
 
-fn joined<T>(judged: ScopedJoinHandle<'_, Result<T, String>>) -> Result<T, String> {
-    judged
-        .join()
-        .unwrap_or_else(|_| Err("verify panicked while it ran the check".into()))
-}
-
-fn enough(patches: usize, kind: Kind, folder: &str) -> Outcome {
-    let least = kind.at_least();
+fn enough(patches: usize, kind: &Kind, folder: &str) -> Outcome {
+    let least = kind.least;
     if patches >= least {
         return Ok(());
     }
@@ -273,39 +268,28 @@ fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<Pa
         copies.push(answer.and_then(|answer| {
             sandbox
                 .apply_to_copy(trial.step, slot, &answer.text)
-                .map_err(|git| no_longer_applies(&git))
+                .map_err(|Environment(git)| no_longer_applies(&git))
         }));
     }
     let wanted: Vec<Package> = copies.iter().flatten().cloned().collect();
     let compiled = cargo::build_checks(sandbox, &wanted)?;
-    let check = |slot: usize, copy: &Package| -> Env<Result<PathBuf, String>> {
-        match compiled[&copy.folder].check() {
-            Err(errors) => Ok(Err(format!("it does not compile:\n{errors}"))),
+    let mut checks = Vec::new();
+    for (slot, copy) in copies.into_iter().enumerate() {
+        let built = copy.and_then(|copy| {
+            let check = compiled[&copy.folder].check();
+            check.map_err(|errors| format!("it does not compile:\n{errors}"))
+        });
+        checks.push(match built {
+            Err(failure) => Err(failure),
             Ok(check) => {
                 // The next build of this copy must not replace it while it runs.
                 let own = sandbox.build.join(format!("answer-{slot}-{}", index % 2));
                 std::fs::rename(check, &own)?;
-                Ok(Ok(own))
+                Ok(own)
             }
-        }
-    };
-    let checks = copies.into_iter().enumerate();
-    checks
-        .map(|(slot, copy)| copy.map_or_else(|failure| Ok(Err(failure)), |copy| check(slot, &copy)))
-        .collect()
-}
-
-/// What is needed to try answers.
-struct Prover<'a> {
-    tree: &'a Tree,
-    sandbox: &'a Sandbox,
-    memory: &'a Memory<'a>,
-    /// How many are built at once.
-    slots: usize,
-    /// Whether to correct the name of the check in a patch.
-    write: bool,
-    /// The checks of each step, as its right answers tell.
-    checks: Mutex<BTreeSet<(String, String)>>,
+        });
+    }
+    Ok(checks)
 }
 
 /// What came of an answer that is as good or bad as it should be.
@@ -315,84 +299,47 @@ struct Accepted {
     checks: Vec<String>,
 }
 
-impl Prover<'_> {
-    /// The name of a trial's record, and its key.
-    fn record(&self, trial: &Trial) -> (String, String) {
-        let item = trial.path.trim_start_matches("tools/verify/");
-        (
-            format!("answers/{item}"),
-            self.memory.answer(trial.step, &trial.path),
-        )
-    }
-
-    /// Whether an answer came to what it should when it was tried last.
-    fn recall(&self, trial: &Trial) -> bool {
-        let (item, key) = self.record(trial);
-        let found = self.memory.recall(&item, &key).filter(|_| !self.write);
-        if let Some(found) = &found {
-            self.add_checks(trial, found.lines().map(str::to_owned));
+/// Runs the check of an answer.
+fn judge(proof: &Proof, write: bool, trial: &Trial, check: &Path) -> Result<Accepted, String> {
+    let answer = trial.answer.as_ref().map_err(Clone::clone)?;
+    // Which check fails first is all that counts.
+    let verdict = cargo::run_check(
+        proof.sandbox,
+        trial.step,
+        Side::Solution,
+        check,
+        &["--fail-fast"],
+    )?;
+    let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
+    let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
+    match (*trial.kind == *RIGHT, verdict.failures().next().map(name)) {
+        (true, None) => accepted(
+            answer.label.clone(),
+            verdict.checks.iter().map(name).collect(),
+        ),
+        (true, Some(_)) => Err(format!(
+            "a right answer ({}) is rejected:\n{}",
+            answer.label,
+            cargo::failures(&verdict)
+        )),
+        (false, None) => Err(format!("accepted, though: {}", answer.label)),
+        (false, Some(first)) if first == answer.rejected_by => {
+            accepted(answer.label.clone(), Vec::new())
         }
-        found.is_some()
-    }
-
-    fn keep(&self, trial: &Trial, checks: Vec<String>) {
-        let (item, key) = self.record(trial);
-        // With `--write` the patch is another than the one that was read.
-        if !self.write {
-            self.memory.keep(&item, &key, &checks.join("\n"));
+        (false, Some(first)) if write && id(&first) == id(&answer.rejected_by) => {
+            let old = format!("rejected-by: {}\n", answer.rejected_by);
+            let text = answer
+                .text
+                .replacen(&old, &format!("rejected-by: {first}\n"), 1);
+            std::fs::write(proof.tree.root.join(&trial.path), text)
+                .map_err(|error| error.to_string())?;
+            accepted(format!("wrote {first}"), Vec::new())
         }
-        self.add_checks(trial, checks);
-    }
-
-    fn add_checks(&self, trial: &Trial, checks: impl IntoIterator<Item = String>) {
-        if let Ok(mut known) = self.checks.lock() {
-            let slug = &trial.step.slug;
-            known.extend(checks.into_iter().map(|check| (slug.clone(), check)));
-        }
-    }
-
-    /// Runs the check of an answer.
-    fn judge(&self, trial: &Trial, check: &Path) -> Result<Accepted, String> {
-        let answer = trial.answer.as_ref().map_err(Clone::clone)?;
-        // Which check fails first is all that counts.
-        let verdict = cargo::run_check(
-            self.sandbox,
-            trial.step,
-            Side::Solution,
-            check,
-            &["--fail-fast"],
-        )?;
-        let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
-        let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
-        match (trial.kind, verdict.failures().next().map(name)) {
-            (Kind::Right, None) => accepted(
-                answer.label.clone(),
-                verdict.checks.iter().map(name).collect(),
-            ),
-            (Kind::Right, Some(_)) => Err(format!(
-                "a right answer ({}) is rejected:\n{}",
-                answer.label,
-                cargo::failures(&verdict)
-            )),
-            (Kind::Wrong, None) => Err(format!("accepted, though: {}", answer.label)),
-            (Kind::Wrong, Some(first)) if first == answer.rejected_by => {
-                accepted(answer.label.clone(), Vec::new())
-            }
-            (Kind::Wrong, Some(first)) if self.write && id(&first) == id(&answer.rejected_by) => {
-                let old = format!("rejected-by: {}\n", answer.rejected_by);
-                let text = answer
-                    .text
-                    .replacen(&old, &format!("rejected-by: {first}\n"), 1);
-                std::fs::write(self.tree.root.join(&trial.path), text)
-                    .map_err(|error| error.to_string())?;
-                accepted(format!("wrote {first}"), Vec::new())
-            }
-            (Kind::Wrong, Some(first)) => Err(format!(
-                "rejected first by `{first}`, not by `{}`:\n{}",
-                answer.rejected_by,
-                cargo::failures(&verdict)
-            )),
-        }
+        (false, Some(first)) => Err(format!(
+            "rejected first by `{first}`, not by `{}`:\n{}",
+            answer.rejected_by,
+            cargo::failures(&verdict)
+        )),
     }
 }
 
@@ -402,7 +349,7 @@ fn id(check: &str) -> &str {
 }
 
 /// Reads the leading lines of a patch and the files that it changes.
-fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
+fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
     let head: Vec<&str> = text
         .lines()
         .take_while(|line| !line.starts_with("diff ") && !line.starts_with("--- "))
@@ -414,9 +361,10 @@ fn parse(step: &Step, kind: Kind, text: &str) -> Result<Answer, String> {
             .filter(|value| !value.is_empty())
             .ok_or_else(|| format!("its first lines need `{name} …`"))
     };
-    let (label, rejected_by) = match kind {
-        Kind::Wrong => (field("misconception:")?, field("rejected-by:")?),
-        Kind::Right => (field("style:")?, ""),
+    let (label, rejected_by) = if *kind == *RIGHT {
+        (field("style:")?, "")
+    } else {
+        (field("misconception:")?, field("rejected-by:")?)
     };
     let solution = format!("{}/", step.crate_dir(Side::Solution));
     let lines: Vec<&str> = text.lines().collect();
@@ -456,7 +404,7 @@ mod tests {
 +b
 ";
 
-    fn read(kind: Kind, text: &str) -> Result<Answer, String> {
+    fn read(kind: &Kind, text: &str) -> Result<Answer, String> {
         let step = Step::at(Path::new("05-engine")).expect("a step");
         parse(&step, kind, text)
     }
@@ -464,36 +412,32 @@ mod tests {
     #[test]
     fn the_head_of_a_patch_is_read() {
         let head = "misconception: one pool per query\nrejected-by: 05.1 · a name\n\n";
-        let Ok(answer) = read(Kind::Wrong, &format!("{head}{DIFF}")) else {
+        let Ok(answer) = read(WRONG, &format!("{head}{DIFF}")) else {
             panic!("refused");
         };
         assert_eq!(answer.label, "one pool per query");
         assert_eq!(answer.rejected_by, "05.1 · a name");
-        assert!(read(Kind::Right, &format!("style: a loop\n{DIFF}")).is_ok());
+        assert!(read(RIGHT, &format!("style: a loop\n{DIFF}")).is_ok());
     }
 
     #[test]
     fn an_incomplete_patch_is_refused() {
         for (kind, text, reason) in [
             (
-                Kind::Wrong,
+                WRONG,
                 format!("rejected-by: 05.1\n{DIFF}"),
                 "misconception:",
             ),
+            (WRONG, format!("misconception: x\n{DIFF}"), "rejected-by:"),
             (
-                Kind::Wrong,
-                format!("misconception: x\n{DIFF}"),
-                "rejected-by:",
-            ),
-            (
-                Kind::Wrong,
+                WRONG,
                 format!("misconception:\nrejected-by: 05.1\n{DIFF}"),
                 "misconception:",
             ),
-            (Kind::Right, DIFF.to_owned(), "style:"),
-            (Kind::Right, "style: x\n".to_owned(), "changes nothing"),
+            (RIGHT, DIFF.to_owned(), "style:"),
+            (RIGHT, "style: x\n".to_owned(), "changes nothing"),
             (
-                Kind::Right,
+                RIGHT,
                 format!("style: x\n{}", DIFF.replace("solution", "exercise")),
                 "not below",
             ),
