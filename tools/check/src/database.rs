@@ -1,5 +1,4 @@
 //! A private database for each check.
-#![allow(clippy::missing_errors_doc)] // where no reason is named: when SQLite refuses
 
 mod files;
 
@@ -43,7 +42,6 @@ impl Database {
         Self::from_file(&templates().await?.sample)
     }
 
-    /// The schema and no rows.
     pub async fn empty() -> Result<Self, Failure> {
         Self::from_file(&templates().await?.empty)
     }
@@ -94,9 +92,6 @@ impl Database {
 
     /// The single value that `sql` selects. Use `Option<_>` for one that may be
     /// NULL: sqlx decodes NULL into an `i64` as 0, without an error.
-    ///
-    /// # Errors
-    /// When the statement fails or returns no row.
     pub async fn one<T>(&self, sql: &str) -> Result<T, Failure>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + Send + Unpin,
@@ -110,7 +105,6 @@ impl Database {
         value
     }
 
-    /// Executes SQL: one statement or several.
     pub async fn execute(&self, sql: &str) -> Result<(), Failure> {
         let mut connection = self.connect().await?;
         let done = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -144,9 +138,6 @@ impl Database {
     /// the ids after the highest one, one customer after another. Their times are a
     /// minute apart, from `2024-04-01 00:00:00` on, in the order of their ids. The
     /// same call always adds the same rows.
-    ///
-    /// # Errors
-    /// When SQLite refuses, because the sample items or customers are missing.
     pub async fn add_orders(&self, count: u32, items_each: u32) -> Result<(), Failure> {
         self.execute(&format!(
             "BEGIN IMMEDIATE;
@@ -230,10 +221,7 @@ impl Database {
 
     /// Waits until no connection to the database is open: SQLite removes the `-wal`
     /// file when the last connection closes. It waits in real time even where
-    /// tokio's time is paused.
-    ///
-    /// # Errors
-    /// When after 5 s a connection is still open.
+    /// tokio's time is paused, and fails after 5 s.
     pub async fn wait_until_closed(&self) -> Result<(), Failure> {
         let wal = self.path.with_extension("sqlite-wal");
         let start = Instant::now();
@@ -270,9 +258,6 @@ impl Database {
 
     /// Takes SQLite's only write lock, as a writer that is slow to commit does.
     /// Readers go on; other writers wait for their busy timeout and then fail.
-    ///
-    /// # Errors
-    /// When another connection holds the lock.
     pub async fn lock_exclusively(&self) -> Result<WriteLock, Failure> {
         let mut connection = self.connect().await?;
         sqlx::raw_sql("BEGIN IMMEDIATE")
@@ -308,9 +293,6 @@ impl Database {
     }
 
     /// Fails unless all rows are as they were at `before`.
-    ///
-    /// # Errors
-    /// A [`Failure`] that lists the rows that are new or gone.
     pub async fn expect_unchanged(&self, asked: &str, before: &Snapshot) -> Result<(), Failure> {
         let difference = before.difference(&self.snapshot().await?);
         crate::ensure(

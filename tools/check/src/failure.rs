@@ -6,7 +6,6 @@ use std::fmt::{self, Debug, Display};
 use course::labelled;
 use serde_json::Value;
 
-/// What a check returns.
 pub type Outcome = Result<(), Failure>;
 
 /// Longest `expected` or `got` in characters; the rest is left out and counted.
@@ -115,16 +114,11 @@ fn both_shortened(expected: &str, got: &str) -> (String, String) {
     (rest(expected), rest(got))
 }
 
-/// Reads bytes as JSON.
-///
-/// # Errors
-/// A [`Failure`] that shows the text around the error.
 pub fn parse_json(asked: impl Display, bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes)
         .map_err(|error| Failure::new(asked, "JSON", json_error(bytes, &error)))
 }
 
-/// The error, and the text around it.
 pub(crate) fn json_error(bytes: &[u8], error: &serde_json::Error) -> String {
     let offset = if error.is_eof() {
         bytes.len()
@@ -150,7 +144,6 @@ pub(crate) fn json_error(bytes: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// Fails unless `holds`.
-#[allow(clippy::missing_errors_doc)]
 pub fn ensure(
     holds: bool,
     asked: impl Display,
@@ -165,7 +158,7 @@ pub fn ensure(
 }
 
 /// Fails unless `got` equals `expected`, and shows both in their `Debug` form.
-#[allow(clippy::missing_errors_doc, clippy::needless_pass_by_value)] // so that a check can pass either kind
+#[allow(clippy::needless_pass_by_value)] // so that a check can pass either kind
 pub fn equal<T: Debug + PartialEq<U>, U: Debug>(
     asked: impl Display,
     expected: T,
@@ -181,10 +174,6 @@ pub fn equal<T: Debug + PartialEq<U>, U: Debug>(
 
 /// Fails unless both are the same JSON value: 5 and 5.0 are the same number,
 /// the order of an object's members does not matter, the order of a list does.
-///
-/// # Errors
-/// A [`Failure`] with both values in compact form and, for lists and objects, the
-/// path of the first difference.
 pub fn equal_json(asked: impl Display, expected: &Value, got: &Value) -> Outcome {
     let Some(difference) = first_difference("", expected, got) else {
         return Ok(());
@@ -228,21 +217,16 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
             let unknown = got.keys().find(|name| !expected.contains_key(*name))?;
             here(format!("member \"{unknown}\" is not expected"))
         }
-        _ if same_scalar(expected, got) => None,
+        // 5 and 5.0 are different to serde_json and the same to JSON.
+        _ if expected == got => None,
+        _ if expected.is_number() && expected.as_f64() == got.as_f64() => None,
         _ if path.is_empty() => Some(String::new()),
         _ => here(format!("expected {expected}, got {got}")),
     }
 }
 
-fn same_scalar(expected: &Value, got: &Value) -> bool {
-    // 5 and 5.0 are different to serde_json and the same to JSON.
-    expected == got || expected.is_number() && expected.as_f64() == got.as_f64()
-}
-
 /// Turns the errors of libraries into failures, so that a check can use `?`.
 pub trait OrFail<T> {
-    /// # Errors
-    /// A [`Failure`] with what was `asked`, and with the error and its causes.
     fn or_fail(self, asked: impl Display) -> Result<T, Failure>;
 }
 

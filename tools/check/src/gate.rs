@@ -95,7 +95,6 @@ impl Gate {
         taken
     }
 
-    /// Lets all jobs through from now on.
     pub fn open(&self) {
         self.state.send_modify(|state| state.passes = None);
     }
@@ -121,7 +120,6 @@ impl Gate {
         self.state.borrow().most_in_flight
     }
 
-    /// Jobs that have ended and left.
     pub fn ended(&self) -> usize {
         self.state.borrow().ended
     }
@@ -157,7 +155,6 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Counts the job as ended.
     pub fn end(mut self) {
         self.ended = true;
     }

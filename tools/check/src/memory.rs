@@ -35,7 +35,6 @@ pub async fn peak_during<T>(work: impl Future<Output = T>) -> (T, usize) {
     (result, COUNTER.peak_usage().saturating_sub(before))
 }
 
-/// How many bytes the process holds now, as [`peak_during`] counts them.
 pub fn in_use() -> usize {
     COUNTER.current_usage()
 }

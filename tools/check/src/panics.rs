@@ -9,7 +9,6 @@ use course::tidy;
 use crate::source::Source;
 use crate::trail::{self, lock};
 
-/// A panic that was seen while a check ran.
 #[derive(Debug, Clone)]
 pub(crate) struct Panic {
     pub(crate) thread: String,
@@ -39,7 +38,6 @@ fn record(info: &PanicHookInfo<'_>) {
     lock(&PANICS).push(panic);
 }
 
-/// The panics since the last call.
 pub(crate) fn take() -> Vec<Panic> {
     std::mem::take(&mut *lock(&PANICS))
 }

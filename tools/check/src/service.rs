@@ -1,5 +1,4 @@
 //! Requests to a service over real sockets.
-#![allow(clippy::missing_errors_doc)] // `Service` says when its requests fail
 
 mod reply;
 
@@ -98,7 +97,6 @@ impl Service {
         }
     }
 
-    /// The socket address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -108,7 +106,6 @@ impl Service {
         self.get_with(path, &[]).await
     }
 
-    /// `GET path` with these headers.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Reply, Failure> {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
@@ -119,7 +116,6 @@ impl Service {
         self.send(Method::GET, path, &json, body.to_string()).await
     }
 
-    /// `POST path` with any body.
     pub async fn post(
         &self,
         path: &str,
@@ -130,7 +126,6 @@ impl Service {
         self.send(Method::POST, path, &headers, body).await
     }
 
-    /// `POST path` with a JSON body.
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Reply, Failure> {
         self.post(path, "application/json", body.to_string()).await
     }
@@ -154,7 +149,6 @@ impl Service {
         self.open_with(path, &[]).await
     }
 
-    /// [`Service::open`] with headers.
     pub async fn open_with(
         &self,
         path: &str,
@@ -229,9 +223,6 @@ impl Service {
     ///
     /// It reads and writes at the same time. It is not an error when the service
     /// stops reading or closes the connection: the [`RawReply`] says so.
-    ///
-    /// # Errors
-    /// When the service does not accept the connection.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>, then: Then) -> Result<RawReply, Failure> {
         let asked = "a TCP connection to the service";
         let connecting = timeout(LIMIT, TcpStream::connect(self.addr));

@@ -22,7 +22,6 @@ const SQLX: &str = "sqlx::query";
 pub struct Statement {
     /// The level at which sqlx reported it, which the service sets.
     pub level: Level,
-    /// The whole SQL text.
     pub sql: String,
     /// Rows that SQLite returned, whether the service used them or not.
     pub rows_returned: u64,
@@ -56,11 +55,6 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Starts an empty recording.
-    ///
-    /// # Panics
-    /// When other code has installed a global `tracing` subscriber, which would
-    /// receive all events.
     pub fn start() -> Self {
         install();
         let log = Arc::new(Mutex::new(Log::default()));
@@ -74,7 +68,6 @@ impl Recording {
         self.log().statements.clone()
     }
 
-    /// How many connections to a database were opened so far.
     pub fn connections_opened(&self) -> usize {
         self.log().connections_opened
     }
@@ -89,7 +82,6 @@ impl Recording {
 
     /// Fails unless an event of exactly `level` contains `part`, in its message or
     /// in a field: `error=Database(`. The failure lists all events of this level.
-    #[allow(clippy::missing_errors_doc)]
     pub fn expect_logged(&self, asked: impl Display, level: Level, part: &str) -> Outcome {
         let logged = self.logged(level);
         ensure(
@@ -103,7 +95,6 @@ impl Recording {
         )
     }
 
-    /// Forgets what was recorded so far.
     pub fn clear(&self) {
         *self.log() = Log::default();
     }
@@ -118,10 +109,6 @@ impl Recording {
 /// example `("order 1, with 3 items", recording.statements())`. Let the runs
 /// differ in size, so that one statement for each item is noticed, and in every
 /// value, so that a value written into the SQL is noticed.
-///
-/// # Errors
-/// A [`Failure`](crate::Failure) that says which of the two it is and shows the
-/// statements.
 pub fn equal_runs(
     asked: impl Display,
     expected: impl Display,
@@ -178,10 +165,6 @@ impl Drop for Recording {
     }
 }
 
-/// Makes the recorder the process's subscriber, once.
-///
-/// # Panics
-/// When there is another one already.
 pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

@@ -123,7 +123,6 @@ impl Suite {
         self
     }
 
-    /// Sets how long each check may take (default 10 s).
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -224,9 +223,7 @@ struct Arguments {
     exact: bool,
     /// libtest's `--ignored`. It selects no check, since none is ignored.
     ignored: bool,
-    /// Stop after the first check that fails.
     fail_fast: bool,
-    /// The file into which the JSON object is written as well.
     report: Option<PathBuf>,
     filters: Vec<String>,
 }
@@ -235,10 +232,8 @@ struct Arguments {
 enum Output {
     #[default]
     Text,
-    /// Beside the first failure, the other checks are counted and not named.
     Brief,
     Json,
-    /// Names only; nothing is run.
     List,
 }
 
@@ -276,7 +271,6 @@ fn thread_name(number: usize) -> String {
     format!("check-{number}")
 }
 
-/// How a check ended.
 enum CheckResult {
     Passed,
     Failed(Failure),
@@ -287,7 +281,6 @@ enum CheckResult {
 }
 
 impl CheckResult {
-    /// What the verdict says of the check.
     fn checked(self, todo: &str, what: &str, source: &Source) -> course::Check {
         let (status, failure) = match self {
             Self::Passed => (Status::Passed, None),
@@ -299,11 +292,7 @@ impl CheckResult {
             .flatten();
         let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
         let (asked, expected, got) = match failure {
-            Some(Failure {
-                asked,
-                expected,
-                got,
-            }) => (Some(asked), Some(expected), Some(got)),
+            Some(it) => (Some(it.asked), Some(it.expected), Some(it.got)),
             None => (None, None, not_run),
         };
         course::Check {
@@ -315,7 +304,7 @@ impl CheckResult {
             got,
             file: task.as_ref().map(|task| task.file.clone()),
             line: task.as_ref().map(|task| task.line),
-            marker: task.map(|task| format!("TODO({}): {}", task.id, task.what)),
+            marker: task.map(|task| task.title()),
             reread: None,
             hint: None,
         }

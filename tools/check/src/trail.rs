@@ -77,7 +77,6 @@ pub(crate) fn current_request() -> Option<String> {
         .ok()?
 }
 
-/// Keeps a line of the service's log.
 pub(crate) fn keep_log_line(level: Level, target: &str, message: &str) {
     let client = CONNECTION.try_with(|connection| connection.client).ok();
     let text = shortened(&format!("{level} {target}: {message}"));
@@ -113,7 +112,6 @@ impl Trail {
         }
     }
 
-    /// The whole answer has arrived.
     pub(crate) fn end(&mut self) {
         self.end = Some(seen(|seen| seen.logged));
     }

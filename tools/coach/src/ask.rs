@@ -52,10 +52,6 @@ pub fn neworder(json: &str) -> Result<ExitCode, Trouble> {
 /// Prints the curl line on stderr, so that the answer alone reaches a pipe, and runs
 /// it. What the line leaves out is only the time limit, the proxy rule, the status,
 /// and -q: curl then does not read the caller's ~/.curlrc.
-///
-/// # Errors
-/// `MARKETSVC_ADDR` is not an address (exit code 2); curl is missing, nothing answers,
-/// or not within the limit (exit code 3).
 fn ask(seconds: u32, path: &str, options: &[&str]) -> Result<ExitCode, Trouble> {
     let address = address()?;
     let url = format!("http://{address}{path}");
@@ -118,9 +114,6 @@ fn ask(seconds: u32, path: &str, options: &[&str]) -> Result<ExitCode, Trouble> 
 }
 
 /// Where the service listens, as a client has to write it.
-///
-/// # Errors
-/// `MARKETSVC_ADDR` does not say (exit code 2).
 pub fn address() -> Result<String, Trouble> {
     let text = env::var("MARKETSVC_ADDR").unwrap_or_default();
     let text = if text.is_empty() { ADDRESS } else { &text };

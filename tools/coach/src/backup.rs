@@ -35,7 +35,6 @@ pub enum Op<'a> {
     Write(&'a Path, &'a [u8]),
     Rename(&'a Path, &'a Path),
     RemoveFile(&'a Path),
-    /// An empty folder.
     RemoveDir(&'a Path),
     /// A folder of our own and all that is in it.
     RemoveAll(&'a Path),
@@ -46,12 +45,9 @@ pub enum Op<'a> {
 
 /// What runs the operations; a test's can stop at any of them.
 pub trait Disk {
-    /// # Errors
-    /// As the file system's.
     fn run(&mut self, op: &Op<'_>) -> io::Result<()>;
 }
 
-/// The file system.
 pub struct RealDisk;
 
 impl Disk for RealDisk {
@@ -193,9 +189,6 @@ fn unchanged(error: &io::Error) -> Trouble {
 
 /// What the files in a crate's folder hold, which need not exist; without `target/`,
 /// which cargo can write again.
-///
-/// # Errors
-/// There is something that a backup cannot hold, or that cannot be read.
 pub fn scan(folder: &Path) -> Result<Tree, Trouble> {
     fn read(folder: &Path, inner: &Path, found: &mut Tree) -> io::Result<()> {
         for entry in fs::read_dir(folder.join(inner))? {
@@ -289,7 +282,6 @@ fn save(
     Ok(Some(name))
 }
 
-/// Removes and writes the files.
 fn apply(
     disk: &mut impl Disk,
     folder: &Path,
@@ -343,7 +335,6 @@ fn sync_folders<'a>(
     Ok(())
 }
 
-/// Creates the folders that a file below `folder` needs.
 fn create_parents(disk: &mut impl Disk, folder: &Path, file: &Path) -> io::Result<()> {
     let parents: Vec<&Path> = file.ancestors().skip(1).collect();
     for parent in parents.into_iter().rev().map(|parent| folder.join(parent)) {

@@ -36,10 +36,8 @@ impl Wanted<'_> {
     }
 }
 
-/// What a build gave.
 pub enum Built {
     Program {
-        /// The program asked for.
         program: PathBuf,
         /// Cargo's target folder, where what is only for a moment may be put.
         target: PathBuf,
@@ -74,10 +72,6 @@ impl Package {
 
 /// Builds one of the step's programs. Warnings go to stderr as cargo shows them;
 /// errors in the step's code are left to the caller.
-///
-/// # Errors
-/// Cargo is missing, or fails for another reason than the step's code (exit
-/// code 3).
 pub fn build(
     project: &Project,
     step: &Step,
@@ -171,9 +165,6 @@ pub fn build(
 /// Builds programs of the service and the tools, and returns the path of the
 /// first. `--workspace --bin` resolves the dependencies' features for the workspace
 /// as a whole, so that nothing is built a second time.
-///
-/// # Errors
-/// Cargo is missing, or the build fails (exit code 3).
 pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<PathBuf, Trouble> {
     let mut command = cargo(project);
     command.args([
@@ -245,7 +236,6 @@ pub fn show_errors(errors: &[CodeError], all: bool) {
     }
 }
 
-/// The names of a crate's examples, in order.
 pub fn examples(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder.join("examples"));
     let mut names: Vec<String> = entries
@@ -261,8 +251,6 @@ pub fn examples(folder: &Path) -> Vec<String> {
     names
 }
 
-/// # Errors
-/// Cargo is missing or cannot read the workspace (exit code 3).
 pub fn metadata(project: &Project) -> Result<Metadata, Trouble> {
     let output = cargo(project)
         .args(["metadata", "--no-deps", "--format-version", "1"])

@@ -45,7 +45,6 @@ pub struct Request {
     all: bool,
 }
 
-/// The object of `--json`.
 #[derive(Serialize)]
 struct Report {
     step: String,
@@ -84,10 +83,6 @@ struct Next {
 /// Checks a step. The exit code is 0 if all checks passed and 1 if one failed
 /// or the step does not compile. A whole run of the exercise that passes marks
 /// the step as done.
-///
-/// # Errors
-/// An unknown step, or a filter that no check fits (exit code 2); cargo is
-/// missing, or fails for another reason than the step's code (exit code 3).
 pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
     let mut filter = request.filter.clone();
     let (step, side) = match &request.step {
@@ -309,7 +304,6 @@ impl Report {
     }
 }
 
-/// Writes down what the check means for the learner's way.
 fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
     let failed = match report.status {
         Status::Passed => None,

@@ -12,9 +12,6 @@ use crate::trouble::Trouble;
 
 /// Makes the step current and prints its page: title, goal, minutes, chapter,
 /// files, tasks. Without a step it is the page of the current one.
-///
-/// # Errors
-/// No such step, or none is current (exit code 2).
 pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
     let (step, _) = project.named(step)?;
     Progress::update(&project.root, |progress| progress.set_current(&step));

@@ -9,10 +9,6 @@ use crate::trouble::Trouble;
 
 /// Removes what cargo has built: progress, backups and databases are nobody's but the
 /// learner's.
-///
-/// # Errors
-/// The target folder is not the project's own (exit code 2), or something in
-/// it cannot be removed (exit code 3).
 pub fn clean(project: &Project) -> Result<(), Trouble> {
     let target = cargo::metadata(project)?.target_directory;
     let shown = project.short(&target).display().to_string();

@@ -22,9 +22,6 @@ const CONTEXT: usize = 3;
 /// Both sides of the patch carry the path of what it can be tried on: the
 /// exercise, which it turns into the solution, or the second step's solution,
 /// which it turns back (`git apply -R`) into the first's.
-///
-/// # Errors
-/// An unknown step (exit code 2), or a file that cannot be read.
 pub fn diff(project: &Project, step: Option<&str>, other: Option<&str>) -> Result<(), Trouble> {
     let (from, _) = project.named(step)?;
     let sides = match other {
@@ -65,7 +62,6 @@ pub fn diff(project: &Project, step: Option<&str>, other: Option<&str>) -> Resul
     Ok(())
 }
 
-/// Two crates to compare.
 struct Sides {
     old: PathBuf,
     new: PathBuf,
@@ -82,7 +78,6 @@ struct Sides {
 }
 
 impl Sides {
-    /// The files that differ.
     fn changes(&self, project: &Project) -> Result<Vec<Changed>, Trouble> {
         let files =
             |folder| course::files(folder).map_err(|it| Trouble::environment(it.to_string()));
@@ -169,7 +164,6 @@ impl Changed {
     }
 }
 
-/// The file's text; `None` if there is no such file.
 fn text(file: &Path) -> Result<Option<String>, Trouble> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),

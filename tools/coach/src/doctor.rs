@@ -177,7 +177,6 @@ fn first_line(command: &mut Command) -> Result<String, String> {
     Err(format!("{name}: {}", said.unwrap_or(&ended)))
 }
 
-/// Compiles, links and runs a program that does nothing.
 fn c_compiler() -> Finding {
     // Like the crate cc: the variable may hold options, too.
     let given = env::var("CC").unwrap_or_default();

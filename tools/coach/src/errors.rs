@@ -57,12 +57,9 @@ pub fn lead(
         .iter()
         .filter(|lost| Some(&lost.0.file) == file.as_ref());
     let (todo, because) = match (found, &lost.collect::<Vec<_>>()[..], changed) {
-        (Some((task, true)), ..) => {
-            let because = format!(", in {}", task.title());
-            (Some(task.id), because)
-        }
-        (Some((task, false)), ..) => {
-            let because = format!(", because of {}", task.title());
+        (Some((task, is_there)), ..) => {
+            let how = if is_there { "in" } else { "because of" };
+            let because = format!(", {how} {}", task.title());
             (Some(task.id), because)
         }
         (None, [lost], _) => (

@@ -12,7 +12,6 @@ use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
 
-/// The parts of the gate, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     Format,
@@ -33,9 +32,6 @@ struct Counts {
 
 /// Runs the parts, or all of them, each whatever became of the others. Exit code 1 if
 /// anything failed.
-///
-/// # Errors
-/// Cargo is missing, or stdout cannot be written to (exit code 3).
 pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
     let start = Instant::now();
     let mut total = Counts::default();
@@ -95,50 +91,31 @@ impl Part {
             }
             Self::Spelling => spelling(project),
             Self::Dependencies => dependencies(project),
-            Self::Tests => {
-                let Some(mut verify) = verify(project) else {
-                    return Ok(verdict(false));
-                };
-                let (success, said) = tee(verify.arg("tests"))?;
-                let mut counts = sum(&said, "test result:");
-                // A part that ended badly counts, also if it counted nothing itself.
-                if !success && counts.failed == 0 {
-                    counts.failed = 1;
-                }
-                Ok(counts)
-            }
-            Self::Tutorial => {
-                let Some(mut verify) = verify(project) else {
-                    return Ok(verdict(false));
-                };
-                let (success, said) = tee(verify.arg("all"))?;
-                let mut counts = sum(&said, "verify:");
-                // A proof without a verdict has not passed.
-                if counts.failed == 0 && (!success || counts.passed == 0) {
-                    counts.failed = 1;
-                }
-                if said.iter().any(|line| line.contains("diagrams: not run")) {
-                    counts.not_run = Some("diagrams");
-                }
-                Ok(counts)
-            }
+            Self::Tests => verify(project, "tests", "test result:"),
+            Self::Tutorial => verify(project, "all", "verify:"),
         }
     }
 }
 
-/// A command that runs verify; `None` when it does not build, which is said.
-fn verify(project: &Project) -> Option<Command> {
-    match build_tools(project, &["verify"], false) {
-        Ok(program) => {
-            let mut verify = Command::new(program);
-            verify.current_dir(&project.root);
-            Some(verify)
-        }
+/// Runs a part of verify, whose verdicts are in the lines that begin with `verdicts`.
+fn verify(project: &Project, part: &str, verdicts: &str) -> Result<Counts, Trouble> {
+    let program = match build_tools(project, &["verify"], false) {
+        Ok(program) => program,
         Err(trouble) => {
             screen::print(&format!("{trouble}\n"));
-            None
+            return Ok(verdict(false));
         }
+    };
+    let (success, said) = tee(Command::new(program).arg(part).current_dir(&project.root))?;
+    let mut counts = sum(&said, verdicts);
+    // A part that ended badly or without a verdict has not passed.
+    if counts.failed == 0 && (!success || counts.passed == 0) {
+        counts.failed = 1;
     }
+    if said.iter().any(|line| line.contains("diagrams: not run")) {
+        counts.not_run = Some("diagrams");
+    }
+    Ok(counts)
 }
 
 /// All words of all files. At home the program may be missing, which is said; the gate

@@ -25,10 +25,6 @@ use crate::trouble::Trouble;
 /// `target` is a step, a task (`05.2`) or nothing, which is the current step.
 /// For a step it is the task that failed first at the last check, else the
 /// first; of a step whose checks all passed, none.
-///
-/// # Errors
-/// No such step or task, or no hints for it (exit code 2); the file with the
-/// hints cannot be read (exit code 3).
 pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitCode, Trouble> {
     let (step, asked) = match target {
         Some(target) => project.resolve_task(target)?,

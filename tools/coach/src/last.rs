@@ -17,7 +17,6 @@ const NAME: &str = ".progress-last";
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Last {
-    /// The step's folder.
     step: String,
     /// The tasks with what stood in their regions, the one changed last at the end.
     tasks: Vec<(String, String)>,
@@ -57,7 +56,6 @@ impl Last {
         })
     }
 
-    /// Keeps it for the next check.
     pub fn store(&self, project: &Project) {
         if let Ok(text) = serde_json::to_vec(self) {
             let _ = fs::write(project.root.join(NAME), text);

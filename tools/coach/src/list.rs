@@ -20,9 +20,6 @@ struct Row<'a> {
 
 /// Prints each step's number, state, title and minutes, and below what it
 /// teaches; then what is left. `>` marks the current step.
-///
-/// # Errors
-/// `steps/` cannot be read.
 pub fn list(project: &Project) -> Result<(), Trouble> {
     let steps = project.steps()?;
     let progress = Progress::load(&project.root);

@@ -35,7 +35,6 @@ pub struct Diagnostic {
     pub rendered: Option<String>,
     #[serde(default)]
     spans: Vec<Span>,
-    /// Its notes.
     #[serde(default)]
     children: Vec<Diagnostic>,
 }
@@ -54,12 +53,10 @@ struct Expansion {
     span: Span,
 }
 
-/// An error of the compiler in the step's code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeError {
     /// Its first line, without the word `error`.
     pub message: String,
-    /// As rustc shows it.
     pub rendered: String,
     /// The files in the step's folder that it points to, from the project's
     /// folder, and the lines from 1: first where it is, then those of its notes.

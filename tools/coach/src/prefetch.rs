@@ -27,9 +27,6 @@ const PARTS: [(&str, &str, &str); 3] = [
 
 /// Downloads all packages and, unless told otherwise, builds what the other
 /// verbs need. Cargo's messages and progress go to stderr as always.
-///
-/// # Errors
-/// Cargo is missing, there is no network, or the build fails (exit code 3).
 pub fn prefetch(project: &Project, build: bool) -> Result<(), Trouble> {
     for (what, words, advice) in &PARTS[..if build { 3 } else { 1 }] {
         screen::print(&format!("getting   {what}\n"));

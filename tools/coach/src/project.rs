@@ -7,7 +7,6 @@ use course::{Progress, Side, Step};
 
 use crate::trouble::Trouble;
 
-/// The project's folder.
 pub struct Project {
     pub root: PathBuf,
 }
@@ -15,9 +14,6 @@ pub struct Project {
 impl Project {
     /// Takes the folder given, or looks for the project from the current
     /// folder upwards.
-    ///
-    /// # Errors
-    /// Neither holds a workspace with steps (exit code 3).
     pub fn find(given: Option<PathBuf>) -> Result<Self, Trouble> {
         let here = env::current_dir()
             .map_err(|error| Trouble::environment(format!("the current folder: {error}")))?;
@@ -36,10 +32,6 @@ impl Project {
             })
     }
 
-    /// All steps in order.
-    ///
-    /// # Errors
-    /// `steps/` cannot be read (exit code 3).
     pub fn steps(&self) -> Result<Vec<Step>, Trouble> {
         course::steps(&self.root).map_err(|error| {
             let folder = self.root.join("steps");
@@ -48,9 +40,6 @@ impl Project {
     }
 
     /// The step that a learner means: see [`course::find`].
-    ///
-    /// # Errors
-    /// No step fits; the text lists those there are (exit code 2).
     pub fn resolve(&self, text: &str) -> Result<(Step, Option<Side>), Trouble> {
         let steps = self.steps()?;
         let found = course::find(&steps, text).map(|(step, side)| (step.clone(), side));
@@ -64,9 +53,6 @@ impl Project {
 
     /// The step that a learner means, and the number of the task where the text
     /// names one: `05.2`, `5.2`, `05-engine.2`, `TODO(05.2)`.
-    ///
-    /// # Errors
-    /// As [`Project::resolve`].
     pub fn resolve_task(&self, text: &str) -> Result<(Step, Option<u32>), Trouble> {
         let bare = text
             .strip_prefix("TODO(")
@@ -81,18 +67,12 @@ impl Project {
     }
 
     /// As [`Project::resolve`], or [`Project::current`] if there is no text.
-    ///
-    /// # Errors
-    /// As there.
     pub fn named(&self, text: Option<&str>) -> Result<(Step, Option<Side>), Trouble> {
         text.map_or_else(|| self.current(), |text| self.resolve(text))
     }
 
     /// The step to use when none is named: the one whose folder we are in, with
     /// the side, else the current one of the learner's progress.
-    ///
-    /// # Errors
-    /// There is neither; the text lists the steps (exit code 2).
     pub fn current(&self) -> Result<(Step, Option<Side>), Trouble> {
         let here = env::current_dir()
             .ok()

@@ -24,7 +24,6 @@ pub struct Keeper<'a, D: Disk> {
     pub say: Box<dyn FnMut(&str) + 'a>,
 }
 
-/// The one that works with the real disk.
 pub fn keeper(project: &Project) -> Keeper<'_, RealDisk> {
     Keeper {
         project,
@@ -40,9 +39,6 @@ pub fn keeper(project: &Project) -> Keeper<'_, RealDisk> {
 }
 
 /// See [`Keeper::reset`]. The step is then no longer done.
-///
-/// # Errors
-/// As there.
 pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
     keeper(project).reset(step)?;
     let (step, _) = project.resolve(step)?;
@@ -54,9 +50,6 @@ pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
 }
 
 /// See [`Keeper::restore`]; without a name, lists the backups.
-///
-/// # Errors
-/// As there.
 pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Result<(), Trouble> {
     match name {
         None => screen::print(&list(project)?),
@@ -68,10 +61,6 @@ pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Res
 impl<D: Disk> Keeper<'_, D> {
     /// Puts the exercise back as it was published. Files that only the learner has
     /// stay.
-    ///
-    /// # Errors
-    /// An unknown step (exit code 2); the exercise cannot be saved or written, or
-    /// the solution is not as published (exit code 3).
     pub fn reset(&mut self, step: &str) -> Result<(), Trouble> {
         let project = self.project;
         let (step, _) = project.resolve(step)?;
@@ -81,9 +70,6 @@ impl<D: Disk> Keeper<'_, D> {
 
     /// Puts the solution's files in place of the exercise's. Files that only the
     /// learner has stay.
-    ///
-    /// # Errors
-    /// As [`Self::reset`].
     pub fn solve(&mut self, step: &str) -> Result<(), Trouble> {
         let (step, _) = self.project.resolve(step)?;
         let starter = read_starter(self.project, &step)?;
@@ -94,10 +80,6 @@ impl<D: Disk> Keeper<'_, D> {
     /// Makes the exercise what it was when the backup was made. The step is the one
     /// whose folder has the same words, whatever its number is now; `step` names
     /// another.
-    ///
-    /// # Errors
-    /// There is no such backup or no such step (exit code 2); otherwise as
-    /// [`Self::reset`].
     pub fn restore(&mut self, name: &str, step: Option<&str>) -> Result<(), Trouble> {
         let project = self.project;
         let name = name.trim_end_matches('/');
@@ -127,7 +109,6 @@ impl<D: Disk> Keeper<'_, D> {
         self.put(&step, &files, true, &format!("as in {FOLDER}/{name}"))
     }
 
-    /// Replaces the exercise's files and says what happened.
     fn put(
         &mut self,
         step: &Step,
@@ -222,10 +203,6 @@ fn rename(files: &mut Tree, old: &str, new: &str) {
     }
 }
 
-/// The exercise's files as they were published.
-///
-/// # Errors
-/// The solution, or the patch on it, is not as published (exit code 3).
 pub fn as_published(project: &Project, step: &Step) -> Result<Files, Trouble> {
     let starter = read_starter(project, step)?;
     starter

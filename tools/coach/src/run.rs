@@ -10,10 +10,6 @@ use crate::trouble::Trouble;
 
 /// Builds and starts the finished service with these arguments; or, where the first
 /// is a step, one of its programs.
-///
-/// # Errors
-/// An unknown step, or arguments that nothing would look at (exit code 2); the build
-/// fails for another reason than the step's code (exit code 3).
 pub fn run(
     project: &Project,
     release: bool,
@@ -96,9 +92,6 @@ fn run_step(
 }
 
 /// Adds rows with the service's own program.
-///
-/// # Errors
-/// The build fails (exit code 3).
 pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCode, Trouble> {
     let program = cargo::build_tools(project, &["marketsvc"], release)?;
     let mut command = Command::new(program);
@@ -106,9 +99,6 @@ pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCo
 }
 
 /// Measures; what takes part as a program of its own lies beside the bench.
-///
-/// # Errors
-/// The build fails (exit code 3).
 pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
     let programs = ["bench", "marketsvc", "bench-hello", "bench-axum-rusqlite"];
     let program = cargo::build_tools(project, &programs, true)?;

@@ -40,10 +40,6 @@ pub struct Request {
 /// Runs the program and draws it: as text on stdout, and as a picture whose
 /// file's name is printed. The exit code is the program's, 1 if it does not
 /// compile.
-///
-/// # Errors
-/// An unknown step, or one without such a program (exit code 2); cargo is
-/// missing, or fails for another reason than the step's code (exit code 3).
 pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
     let (step, side) = project.resolve(&request.step)?;
     let side = chosen(request.solution, side);

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// An error with its exit code.
 #[derive(Debug)]
 pub struct Trouble {
     pub code: u8,

@@ -249,14 +249,12 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// The parser, whose help is the overview.
 pub fn command() -> Command {
     let command = Arguments::command();
     let overview = overview(&command);
     command.override_help(overview)
 }
 
-/// All verbs in groups, each with an example.
 fn overview(command: &Command) -> String {
     let mut text = "Usage: ./run.sh VERB [ARGUMENTS]\n".to_owned();
     for (heading, verbs) in GROUPS {

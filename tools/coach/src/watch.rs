@@ -33,13 +33,11 @@ pub struct Request {
     all: bool,
 }
 
-/// What happens.
 enum Event {
     /// These files have other contents than before.
     Saved(Vec<String>),
     /// A run has printed this.
     Output(u64, Vec<u8>),
-    /// A run is over.
     Ended(u64, Option<ExitStatus>),
     Key(Key),
     /// To end with this exit code.
@@ -54,10 +52,6 @@ enum Event {
 /// Checks a step now and after every save, until the learner ends it: exit code
 /// 0 by the key q, 130 by Ctrl-C, 143 by SIGTERM, 129 when the terminal is
 /// closed. No process is left.
-///
-/// # Errors
-/// An unknown step (exit code 2); the exercise is not there, or the check
-/// cannot be started (exit code 3).
 pub fn watch(project: &Project, request: &Request) -> Result<ExitCode, Trouble> {
     let (step, side) = project.named(request.step.as_deref())?;
     let side = side.unwrap_or(Side::Exercise);
@@ -198,7 +192,6 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Ends the run in progress, if there is one.
     fn stop(&mut self, reason: &str) -> io::Result<()> {
         let Some(run) = self.run.take() else {
             return Ok(());
@@ -226,7 +219,6 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// What is watched.
     fn introduce(&mut self) -> io::Result<()> {
         let folder = self.step.crate_folder(self.side);
         let folder = self.project.short(&folder).display();
@@ -263,7 +255,6 @@ impl Watch<'_> {
         self.prompt()
     }
 
-    /// What can be done now.
     fn prompt(&mut self) -> io::Result<()> {
         if !self.screen.keys {
             return self.screen.line("2", "waiting for a save");
@@ -327,7 +318,6 @@ impl Watch<'_> {
         steps.into_iter().find(|other| other.slug > self.step.slug)
     }
 
-    /// Goes to the next step, if there is one.
     fn advance(&mut self) -> io::Result<()> {
         let Some(next) = self.next_step() else {
             return self.screen.line("0", "That was the last step.");
@@ -342,7 +332,6 @@ impl Watch<'_> {
     }
 }
 
-/// Turns signals into events.
 #[cfg(unix)]
 fn pass_on_signals(events: &SyncSender<Event>) -> Result<(), Trouble> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};

@@ -17,7 +17,6 @@ const HANG: Duration = Duration::from_secs(5);
 
 /// The endless body: far more than a service needs to read before it refuses.
 const HUGE_BODY: usize = 64 * 1024 * 1024;
-/// How many pieces it is sent in.
 const PIECES: usize = 1024;
 
 /// How many clients go away in the middle of an answer, and how many at once.
@@ -33,9 +32,7 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// The service as steps 02 to 09 have it.
     pub const STEPS: Self = Self { strict: false };
-    /// The service as `marketsvc` has it.
     pub const MARKETSVC: Self = Self { strict: true };
 }
 
@@ -53,7 +50,6 @@ const LONG_ANSWER: &str = "/api/customers";
 /// A path that a service in good health answers with 200.
 const ALIVE: &str = "/api/order_total/1";
 
-/// An endpoint that takes a JSON body.
 struct JsonEndpoint {
     method: &'static str,
     path: &'static str,
@@ -102,10 +98,8 @@ pub async fn hostile_input(service: &Service, database: &Database, surface: &Sur
         .await
 }
 
-/// What may come back.
 #[derive(Clone, Copy, PartialEq)]
 enum Expect {
-    /// A status from 400 to 499.
     Refusal,
     /// The same, or a closed connection.
     RefusalOrNothing,

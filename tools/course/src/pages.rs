@@ -7,7 +7,6 @@ use crate::{Reread, task_number};
 /// A heading and the text below it, up to the next heading.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section<'a> {
-    /// The number of `#`.
     pub level: usize,
     pub heading: &'a str,
     /// Of the heading, from 1.
@@ -15,7 +14,6 @@ pub struct Section<'a> {
     pub text: &'a str,
 }
 
-/// All sections of a page, in order.
 pub fn sections(page: &str) -> Vec<Section<'_>> {
     let mut found: Vec<Section> = Vec::new();
     let (mut at, mut begin, mut fenced) = (0, 0, false);

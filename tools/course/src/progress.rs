@@ -27,7 +27,6 @@ const HEADER: &str = "\
 # A step's name, then `done`, `current`, `failed=TASK`, `hints=TASK:LEVEL,…`.
 ";
 
-/// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     lines: Vec<String>,
@@ -103,7 +102,6 @@ impl Progress {
         })
     }
 
-    /// Makes this step the one that is worked on.
     pub fn set_current(&mut self, step: &Step) {
         for line in &mut self.lines {
             remove(line, "current");
@@ -111,7 +109,6 @@ impl Progress {
         self.set(step, "current", Some("current".to_owned()));
     }
 
-    /// The number of the task that failed first at the step's last check.
     pub fn failed(&self, step: &Step) -> Option<u32> {
         self.value(step, "failed")?.parse().ok()
     }
@@ -144,7 +141,6 @@ impl Progress {
         pairs.collect()
     }
 
-    /// The step's last word of this kind.
     fn word(&self, step: &Step, key: &str) -> Option<&str> {
         let lines = self.lines.iter().filter(|line| is_about(line, step));
         let words = lines.flat_map(|line| words(line).skip(1));
@@ -184,7 +180,6 @@ fn before_comment(line: &str) -> &str {
     line[..state.map(str::len).sum()].trim_end()
 }
 
-/// The words of a line: the step's name, then its state.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     before_comment(line).split_whitespace()
 }
@@ -222,7 +217,6 @@ fn read(root: &Path) -> io::Result<Progress> {
     }
 }
 
-/// Says it once, however often it happens.
 fn warn(root: &Path, error: &io::Error) {
     static SAID: Once = Once::new();
     let file = root.join(NAME);

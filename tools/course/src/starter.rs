@@ -59,10 +59,6 @@ pub fn write(exercise: &Files, solution: &Files) -> String {
 const NEXT_FILE: &str = "\n\n--- solution/";
 
 impl Starter {
-    /// Reads a `starter.patch`.
-    ///
-    /// # Errors
-    /// What cannot be read.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut files = BTreeMap::new();
         let mut parts = text.split(NEXT_FILE);
@@ -88,17 +84,13 @@ impl Starter {
         Ok(Self { files })
     }
 
-    /// The exercise's files, relative to its folder.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
 
     /// The exercise's files as they were published, made of the solution's, whose
-    /// texts are those of [`Step::as_exercise`](crate::Step::as_exercise).
-    ///
-    /// # Errors
-    /// The solution is not the one that the patch was made for: the names of
-    /// the files that come out wrong.
+    /// texts are those of [`Step::as_exercise`](crate::Step::as_exercise); or, of another
+    /// solution, the names of the files that come out wrong.
     pub fn apply(&self, solution: &Files) -> Result<Files, Vec<String>> {
         let mut made = Files::new();
         let mut wrong = Vec::new();

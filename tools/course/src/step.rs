@@ -48,7 +48,6 @@ impl Step {
         })
     }
 
-    /// The number as the folder has it, `05`.
     pub fn label(&self) -> &str {
         &self.slug[..2]
     }
@@ -88,7 +87,6 @@ impl Step {
             .replace("../check_solution.rs", "../check.rs")
     }
 
-    /// The folder of one side's crate.
     pub fn crate_folder(&self, side: Side) -> PathBuf {
         self.folder.join(side.name())
     }
@@ -120,9 +118,6 @@ impl Step {
 }
 
 /// All steps below `root` in order.
-///
-/// # Errors
-/// `steps/` cannot be read.
 pub fn steps(root: &Path) -> io::Result<Vec<Step>> {
     let mut steps: Vec<Step> = fs::read_dir(root.join("steps"))?
         .filter_map(|entry| Step::at(&entry.ok()?.path()))

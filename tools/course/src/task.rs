@@ -12,7 +12,6 @@ pub enum Marker<'a> {
     Begin {
         /// `05.1`
         id: &'a str,
-        /// What to do.
         what: &'a str,
     },
     End {
@@ -20,10 +19,7 @@ pub enum Marker<'a> {
     },
 }
 
-/// Reads a line as a marker.
-///
-/// # Errors
-/// The line looks like a marker and is malformed; the text is the rule.
+/// Reads a line as a marker. The error of a malformed one is the rule.
 pub fn marker(line: &str) -> Result<Option<Marker<'_>>, &'static str> {
     let line = line.trim();
     let comment = ["//", "#", "--"]
@@ -61,7 +57,6 @@ pub struct Task {
     pub line: usize,
     /// The end marker's line; that of the marker if there is none.
     pub end: usize,
-    /// The lines between the markers.
     pub text: String,
 }
 
@@ -137,9 +132,6 @@ pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
 
 /// What a learner writes in a crate, relative to its folder: without hidden files, and
 /// what programs and editors leave behind. Links to folders are not followed.
-///
-/// # Errors
-/// A folder cannot be read; the text names it.
 pub fn files(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![folder.to_path_buf()];

@@ -36,7 +36,6 @@ pub struct Check {
     #[serde(skip)]
     pub marker: Option<String>,
     pub reread: Option<Reread>,
-    /// The command that shows a hint.
     pub hint: Option<String>,
 }
 
@@ -82,7 +81,6 @@ pub fn ids(todo: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Check {
-    /// Whether it has not passed.
     pub fn failed(&self) -> bool {
         self.status != Status::Passed
     }
@@ -112,9 +110,6 @@ impl Display for Check {
 }
 
 /// Writes `label  text`; further lines of the text are indented as the first.
-///
-/// # Errors
-/// Only those of `out`.
 pub fn labelled(out: &mut impl Write, label: &str, text: &str) -> fmt::Result {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
@@ -136,7 +131,6 @@ impl Verdict {
         }
     }
 
-    /// The checks that have not passed.
     pub fn failures(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.failed())
     }

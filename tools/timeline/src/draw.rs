@@ -48,7 +48,6 @@ pub struct Bar {
     pub blocking: bool,
 }
 
-/// How a piece of work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The recording ended first.

@@ -57,27 +57,19 @@ const COUNT: &str = "timeline::count";
 #[must_use = "what happens after it is dropped is not drawn"]
 pub struct Timeline(Option<(String, Recorder)>);
 
-/// What a variable asks for, if it is not empty.
 fn asked(variable: &str) -> Option<OsString> {
     env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 /// Prints a line per event from now on, with the milliseconds that have passed
 /// and the lane; or draws, where [`TEXT`] or [`SVG`] asks for that. Call it inside
-/// the runtime, whose clock it uses.
-///
-/// # Panics
-/// When the process has a `tracing` subscriber already.
+/// the runtime, whose clock it uses, and before the process has a subscriber.
 pub fn narrate(title: &str) -> Timeline {
     start(title, true)
 }
 
 /// As [`narrate`], but prints nothing; without [`TEXT`] and [`SVG`] it does nothing,
 /// so a program can set another subscriber then.
-///
-/// # Panics
-/// When a drawing is asked for and the process has a `tracing` subscriber
-/// already.
 pub fn record(title: &str) -> Timeline {
     start(title, false)
 }

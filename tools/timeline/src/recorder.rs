@@ -44,7 +44,6 @@ struct State {
     finished: bool,
 }
 
-/// Where a span's piece of work is.
 #[derive(Clone, Copy)]
 struct Piece {
     lane: usize,
@@ -241,7 +240,6 @@ where
     }
 }
 
-/// The fields of a span or an event, as text.
 #[derive(Default)]
 struct Fields(HashMap<&'static str, String>);
 

@@ -1,5 +1,4 @@
 //! What comes back from a service.
-#![allow(clippy::missing_errors_doc)] // what is expected and what came
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
@@ -30,12 +29,10 @@ pub enum Then {
     Disconnect,
 }
 
-/// The reply on a raw connection.
 #[derive(Debug, Clone)]
 pub struct RawReply {
     /// All bytes that were received, at most 64 MiB.
     pub bytes: Vec<u8>,
-    /// Whether the service closed the connection.
     pub closed: bool,
 }
 
@@ -51,7 +48,6 @@ impl RawReply {
     }
 }
 
-/// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -62,7 +58,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The request, as failures print it.
     pub fn asked(&self) -> &str {
         &self.asked
     }
@@ -75,8 +70,6 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// # Errors
-    /// When the body is not JSON.
     pub fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let error = json_error(&self.body, &error);
@@ -145,7 +138,6 @@ pub struct StreamReply {
     pub status: u16,
     pub headers: HeaderMap,
     pub(super) body: Incoming,
-    /// How many bytes of the body were read.
     pub(super) received: usize,
     pub(super) asked: String,
     pub(super) trail: Trail,
@@ -153,7 +145,6 @@ pub struct StreamReply {
 }
 
 impl StreamReply {
-    /// The request, as failures print it.
     pub fn asked(&self) -> &str {
         &self.asked
     }
@@ -209,10 +200,6 @@ impl StreamReply {
         Failure::new(&self.asked, "the whole body", got).with_paragraph(&self.trail.log())
     }
 
-    /// Reads on to the end.
-    ///
-    /// # Errors
-    /// When the body breaks off, stalls for 8 s, or is longer than 64 MiB.
     pub async fn read_whole(mut self) -> Result<Reply, Failure> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.next_chunk().await {

@@ -66,7 +66,6 @@ fn look(folder: &Path) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Files that are new, changed or gone, in order.
 fn changes(old: &BTreeMap<String, u64>, new: &BTreeMap<String, u64>) -> Vec<String> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let changed = files

@@ -25,9 +25,6 @@ pub struct Run {
 impl Run {
     /// Starts `command`. What it prints, to stdout and stderr in the order of
     /// writing, comes as [`Event::Output`], and then [`Event::Ended`].
-    ///
-    /// # Errors
-    /// The program cannot be started.
     pub fn start(id: u64, command: &mut Command, events: &SyncSender<Event>) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         command

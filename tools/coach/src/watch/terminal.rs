@@ -20,7 +20,6 @@ pub enum Key {
     Help,
 }
 
-/// What a key asks for.
 fn event_of(key: KeyEvent) -> Option<Event> {
     if key.kind == KeyEventKind::Release {
         return None;
@@ -49,7 +48,6 @@ fn event_of(key: KeyEvent) -> Option<Event> {
 pub struct Screen {
     pub coloured: bool,
     mid_line: bool,
-    /// Whether keys are read.
     pub keys: bool,
 }
 
@@ -93,9 +91,6 @@ impl Screen {
     }
 
     /// Text that a run has printed, as it is.
-    ///
-    /// # Errors
-    /// Nobody reads it any more.
     pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(last) = bytes.last() else {
             return Ok(());
@@ -117,9 +112,6 @@ impl Screen {
 
     /// A line of the watch itself, on a line of its own. `style` is the
     /// parameter of an ANSI escape, "1" for bold.
-    ///
-    /// # Errors
-    /// Nobody reads it any more.
     pub fn line(&mut self, style: &str, text: &str) -> io::Result<()> {
         let break_line = if self.mid_line { "\n" } else { "" };
         let line = if self.coloured {
