@@ -23,19 +23,6 @@ pub enum Wanted<'a> {
     Example(&'a str),
 }
 
-impl Wanted<'_> {
-    /// What cargo is asked for, without the package, and the kind of that target: cargo
-    /// may build more of them.
-    fn arguments(&self, package: &str) -> (Vec<String>, &'static str) {
-        let (words, kind): (&[&str], _) = match self {
-            Self::Check => (&["test", "--no-run", "--test", "check"], "test"),
-            Self::Bin => (&["build", "--bin", package], "bin"),
-            Self::Example(name) => (&["build", "--example", name], "example"),
-        };
-        (words.iter().map(ToString::to_string).collect(), kind)
-    }
-}
-
 pub enum Built {
     Program {
         program: PathBuf,
@@ -90,7 +77,12 @@ pub fn build(
                 project.short(&folder).display()
             ))
         })?;
-    let (arguments, kind) = wanted.arguments(&package.name);
+    // The kind tells the program asked for from others that cargo builds for it.
+    let (arguments, kind): (&[&str], _) = match wanted {
+        Wanted::Check => (&["test", "--no-run", "--test", "check"], "test"),
+        Wanted::Bin => (&["build", "--bin", &package.name], "bin"),
+        Wanted::Example(name) => (&["build", "--example", name], "example"),
+    };
     let mut command = cargo(project);
     command
         .args(arguments)

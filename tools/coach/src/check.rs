@@ -11,14 +11,14 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use clap::Args;
-use course::{Check, Progress, Side, Step, Verdict, ids, task_number};
+use course::{Check, Progress, Side, Step, Task, Verdict, ids, task_number};
 use serde::Serialize;
 
 use crate::ask;
 use crate::cargo::{self, Built};
 use crate::errors;
 use crate::last::Last;
-use crate::markers::{self, Lost};
+use crate::markers;
 use crate::project::{Project, chosen};
 use crate::prose;
 use crate::screen;
@@ -45,7 +45,7 @@ pub struct Request {
     all: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Report {
     step: String,
     side: String,
@@ -63,13 +63,14 @@ struct Report {
     diff: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Status {
     Passed,
     Failed,
     DoesNotCompile,
     /// The check program ended without a report.
+    #[default]
     BrokeOff,
 }
 
@@ -102,16 +103,8 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         side: side.to_string(),
         chapter: step.readme(),
         filter: filter.clone(),
-        status: Status::BrokeOff,
-        message: None,
-        passed: 0,
-        failed: 0,
-        checks: Vec::new(),
-        errors: Vec::new(),
-        now_works: None,
-        r#try: None,
-        next: None,
         diff: format!("./run.sh diff {}", step.label()),
+        ..Report::default()
     };
     let mut last = Last::load(project, &step);
     let gone = match side {
@@ -164,7 +157,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     }
     if report.status != Status::Passed {
         for task in &gone {
-            eprintln!("\n{task}");
+            eprintln!("\n{}", markers::advice(task));
         }
     }
     Ok(ExitCode::from(u8::from(report.status != Status::Passed)))
@@ -268,7 +261,7 @@ impl Report {
     }
 
     /// What is to be said besides what cargo and the check program have printed.
-    fn show(&self, step: &Step, side: Side, whole: bool, lost: &[Lost]) {
+    fn show(&self, step: &Step, side: Side, whole: bool, lost: &[Task]) {
         match self.status {
             Status::Passed if whole => self.show_success(),
             Status::DoesNotCompile => {

@@ -5,7 +5,6 @@ use std::fs;
 use course::{Reread, Side, Step, Task, labelled, pages, regions, slashed};
 use serde::Serialize;
 
-use crate::markers::Lost;
 use crate::messages::CodeError;
 use crate::project::Project;
 
@@ -48,14 +47,12 @@ pub fn lead(
     chapter: &str,
     error: CodeError,
     changed: Option<&Task>,
-    lost: &[Lost],
+    lost: &[Task],
 ) -> Error {
     let found = task_of(project, &error);
     let (file, line) = error.places.into_iter().next().unzip();
     let file = file.map(|file| slashed(&file));
-    let lost = lost
-        .iter()
-        .filter(|lost| Some(&lost.0.file) == file.as_ref());
+    let lost = lost.iter().filter(|lost| Some(&lost.file) == file.as_ref());
     let (todo, because) = match (found, &lost.collect::<Vec<_>>()[..], changed) {
         (Some((task, is_there)), ..) => {
             let how = if is_there { "in" } else { "because of" };
@@ -63,8 +60,8 @@ pub fn lead(
             (Some(task.id), because)
         }
         (None, [lost], _) => (
-            Some(lost.0.id.clone()),
-            format!(", where the markers of task {} are gone", lost.0.id),
+            Some(lost.id.clone()),
+            format!(", where the markers of task {} are gone", lost.id),
         ),
         (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
         (None, [], Some(task)) => (

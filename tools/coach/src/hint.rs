@@ -46,9 +46,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     let tasks = step.tasks(&project.root, Side::Exercise);
     let gone = markers::lost(project, &step);
     let numbers = tasks.iter().filter_map(Task::number);
-    let first = numbers
-        .chain(gone.iter().filter_map(|lost| lost.0.number()))
-        .min();
+    let first = numbers.chain(gone.iter().filter_map(Task::number)).min();
     let known = |number| hints.iter().any(|(task, _)| *task == number);
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
@@ -98,8 +96,8 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         let _ = writeln!(out, "{id} {why}.");
     }
     let task = tasks.iter().find(|task| task.number() == Some(number));
-    let location = match gone.iter().find(|lost| lost.0.number() == Some(number)) {
-        Some(lost) => lost.to_string(),
+    let location = match gone.iter().find(|lost| lost.number() == Some(number)) {
+        Some(lost) => markers::advice(lost),
         None => task.map_or_else(|| format!("TODO({id})"), Task::location),
     };
     let _ = writeln!(out, "{id}, hint {level} of 3: {}", name.to_lowercase());

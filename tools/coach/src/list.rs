@@ -13,7 +13,6 @@ use crate::trouble::Trouble;
 struct Row<'a> {
     step: &'a Step,
     chapter: Chapter,
-    state: &'static str,
     done: bool,
     current: bool,
 }
@@ -24,21 +23,11 @@ pub fn list(project: &Project) -> Result<(), Trouble> {
     let steps = project.steps()?;
     let progress = Progress::load(&project.root);
     let current = progress.current(&steps);
-    let row = |step| {
-        let (done, current) = (progress.is_done(step), current == Some(step));
-        let state = match (done, current) {
-            (true, _) => "done",
-            (_, true) => "current",
-            _ => "todo",
-        };
-        let chapter = step.chapter();
-        Row {
-            step,
-            chapter,
-            state,
-            done,
-            current,
-        }
+    let row = |step| Row {
+        done: progress.is_done(step),
+        current: current == Some(step),
+        chapter: step.chapter(),
+        step,
     };
     let rows: Vec<Row> = steps.iter().map(row).collect();
     let colour = screen::coloured(&io::stdout());
@@ -48,19 +37,24 @@ pub fn list(project: &Project) -> Result<(), Trouble> {
     let mut text = String::new();
     for row in &rows {
         let mark = if row.current { '>' } else { ' ' };
+        let (state, style) = match (row.done, row.current) {
+            (true, _) => ("done", "32"),
+            (_, true) => ("current", "1"),
+            _ => ("todo", "0"),
+        };
         let minutes = row.chapter.minutes.as_ref().map(|it| format!("{it} min"));
         let line = format!(
             "{mark} {}  {:7}  {:width$}  {}",
             row.step.label(),
-            row.state,
+            state,
             title(row),
             minutes.unwrap_or_default()
         );
         let line = line.trim_end();
-        let _ = match row.state {
-            "done" if colour => writeln!(text, "\x1b[32m{line}\x1b[0m"),
-            "current" if colour => writeln!(text, "\x1b[1m{line}\x1b[0m"),
-            _ => writeln!(text, "{line}"),
+        let _ = if colour && state != "todo" {
+            writeln!(text, "\x1b[{style}m{line}\x1b[0m")
+        } else {
+            writeln!(text, "{line}")
         };
         if let Some(goal) = &row.chapter.goal {
             let _ = writeln!(text, "      {}", prose::hanging(goal, 6, colour));
