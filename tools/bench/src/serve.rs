@@ -36,24 +36,13 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         "serve",
         "Requests a second and their latency: reading totals and orders.",
     );
-    let run = Run {
-        rounds: settings.rounds,
-        times: Times::new(settings.quick),
-        contenders: Contender::with_python(&mut bench),
-    };
-    answers::agree(&run.contenders)?;
+    let contenders = Contender::with_python(&mut bench);
+    answers::agree(&contenders)?;
     for orders in TABLES {
-        run.table(&mut bench, orders)?;
+        table(settings, &mut bench, &contenders, orders)?;
     }
     aims(&mut bench);
     Ok(bench)
-}
-
-struct Run {
-    rounds: usize,
-    times: Times,
-    /// Those that serve a database.
-    contenders: Vec<Contender>,
 }
 
 /// Over how many connections something is measured.
@@ -81,61 +70,53 @@ fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32)
     }
 }
 
-impl Run {
-    /// Everything that is measured over a table of so many orders.
-    fn table(&self, bench: &mut Bench, orders: u32) -> Result<()> {
-        let database = databases::seeded(orders / 10, orders)?;
-        databases::warm(&database)?;
-        let market = Market::open(&database)?;
-        let totals = market.order_total(20_000)?;
-        let cases = [
-            (TOTAL, Arc::clone(&totals)),
-            (OF_CUSTOMER, market.orders(2_000)?),
-            (TOTAL_10, market.orders_total(2_000, 10)?),
-            (TOTAL_100, market.orders_total(500, 100)?),
-        ];
-        let mut servers = Vec::new();
-        for contender in &self.contenders {
-            servers.push(Server::start(*contender, &database, &totals)?);
-        }
-        let answer = market.hello(20_000);
-        for limit in [Contender::Hello, Contender::Layers] {
-            if takes_part(limit, TOTAL, USUAL, orders) {
-                servers.push(Server::start(limit, &database, &answer)?);
-            }
-        }
-        for (kind, workload) in &cases {
-            for server in &mut servers {
-                // A contender that ever takes part does so over that many.
-                if *kind != TOTAL && takes_part(server.contender, kind, USUAL, orders) {
-                    server.ask(workload)?;
-                }
-            }
-            self.closed(bench, kind, orders, &mut servers)?;
-        }
-        Ok(())
+/// Everything that is measured over a table of so many orders.
+fn table(
+    settings: Settings,
+    bench: &mut Bench,
+    contenders: &[Contender],
+    orders: u32,
+) -> Result<()> {
+    let times = Times::new(settings.quick);
+    let database = databases::seeded(orders / 10, orders)?;
+    databases::warm(&database)?;
+    let market = Market::open(&database)?;
+    let totals = market.order_total(20_000)?;
+    let cases = [
+        (TOTAL, Arc::clone(&totals)),
+        (OF_CUSTOMER, market.orders(2_000)?),
+        (TOTAL_10, market.orders_total(2_000, 10)?),
+        (TOTAL_100, market.orders_total(500, 100)?),
+    ];
+    let mut servers = Vec::new();
+    for contender in contenders {
+        servers.push(Server::start(*contender, &database, &totals)?);
     }
-
-    /// As much as each can do with so many connections.
-    fn closed(
-        &self,
-        bench: &mut Bench,
-        kind: &str,
-        orders: u32,
-        servers: &mut [Server],
-    ) -> Result<()> {
+    let answer = market.hello(20_000);
+    for limit in [Contender::Hello, Contender::Layers] {
+        if takes_part(limit, TOTAL, USUAL, orders) {
+            servers.push(Server::start(limit, &database, &answer)?);
+        }
+    }
+    for (kind, workload) in &cases {
+        for server in &mut servers {
+            // A contender that ever takes part does so over that many.
+            if *kind != TOTAL && takes_part(server.contender, kind, USUAL, orders) {
+                server.ask(workload)?;
+            }
+        }
         for &connections in connections(orders) {
             let title = title(kind, connections, orders);
             eprintln!("serve: {title}");
-            take_turns(self.rounds, servers, |server, _| {
+            take_turns(settings.rounds, &mut servers, |server, _| {
                 if takes_part(server.contender, kind, connections, orders) {
-                    server.closed(bench, &title, connections, self.times)?;
+                    server.closed(bench, &title, connections, times)?;
                 }
                 Ok(())
             })?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn aims(bench: &mut Bench) {
