@@ -54,7 +54,7 @@ fn connections(orders: u32) -> &'static [usize] {
     }
 }
 
-/// Whether a contender takes part. Left out is what would take the peers in Python
+/// Whether a contender takes part. Left out is what would take the peer in Python
 /// long and show nothing new.
 fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32) -> bool {
     // Whether cost grows with the table is seen at one kind.
