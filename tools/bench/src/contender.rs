@@ -22,19 +22,15 @@ pub enum Contender {
     Layers,
     /// `FastAPI` on uvicorn, and `SQLAlchemy`. Only after [`python::prepare`].
     FastApi,
-    /// In two processes that share the work.
-    TwoWorkers,
-    /// With the list of customers sent page by page.
-    Streamed,
 }
 
 impl Contender {
-    /// The service, axum with rusqlite, and these in Python; where Python cannot run,
+    /// The service, axum with rusqlite, and the peer in Python; where Python cannot run,
     /// `bench` says so.
-    pub fn with_python(bench: &mut Bench, python: &[Self]) -> Vec<Self> {
+    pub fn with_python(bench: &mut Bench) -> Vec<Self> {
         let mut all = vec![Self::Marketsvc, Self::AxumRusqlite];
         match python::prepare() {
-            Ok(()) => all.extend(python),
+            Ok(()) => all.push(Self::FastApi),
             Err(why) => bench.skipped.push(why),
         }
         all
@@ -48,13 +44,7 @@ impl Contender {
             Self::Hello => "axum, no database",
             Self::Layers => "axum, no database, with layers",
             Self::FastApi => "FastAPI + SQLAlchemy",
-            Self::TwoWorkers => "FastAPI + SQLAlchemy, 2 workers",
-            Self::Streamed => "FastAPI + SQLAlchemy, streamed",
         }
-    }
-
-    pub fn is_python(self) -> bool {
-        matches!(self, Self::FastApi | Self::TwoWorkers | Self::Streamed)
     }
 
     /// Starts it on that database, at a free port.
@@ -77,16 +67,7 @@ impl Contender {
                 command.arg("layers");
                 command
             }
-            Self::FastApi | Self::TwoWorkers | Self::Streamed => {
-                let mut command = python::script("serve.py")?;
-                if self == Self::TwoWorkers {
-                    command.env("WORKERS", "2");
-                }
-                if self == Self::Streamed {
-                    command.env("CUSTOMERS", "stream");
-                }
-                command
-            }
+            Self::FastApi => python::script("serve.py")?,
         };
         let database = std::path::absolute(database).map_err(Error::io("find the database"))?;
         command.env("DATABASE", database).env("ADDR", "127.0.0.1:0");

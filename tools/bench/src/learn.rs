@@ -1,5 +1,4 @@
-//! What a learner waits for: the first build, and the verdict after each edit; and
-//! what the build directory has grown to.
+//! What a learner waits for: the first build, and the verdict after each edit.
 //!
 //! The project is cloned into a folder of its own and built there from nothing.
 //! How long an edit takes is measured by `verify speed`, which has a copy for it.
@@ -25,13 +24,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 const CLONE: &str = "a fresh clone";
 const EDIT: &str = "an edit, then ./run.sh check";
-const TARGET: &str = "target/ when every step has been checked";
 
 /// What `verify speed` prints.
 #[derive(Deserialize)]
 struct Speed {
     steps: Vec<Step>,
-    target_bytes: Sizes,
 }
 
 #[derive(Deserialize)]
@@ -42,11 +39,6 @@ struct Step {
     edits: Vec<f64>,
     /// Seconds to the verdict when nothing has changed.
     unchanged: Vec<f64>,
-}
-
-#[derive(Deserialize)]
-struct Sizes {
-    all: f64,
 }
 
 /// Measures it; with `quick` one build, and one edit of one step.
@@ -79,7 +71,6 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         first_build(&mut bench, &checkout)?;
     }
     let verify = checkout.verify()?;
-    let mut target = None;
     for step in &steps {
         eprintln!("learn: {step}");
         let speed = speed(&checkout, &verify, step, edits)?;
@@ -94,14 +85,8 @@ pub fn measure(settings: Settings) -> Result<Bench> {
                 }
             }
         }
-        target = Some(speed.target_bytes.all);
     }
-    // With one step it is not the promised size, which is that of all.
-    let target = target.filter(|_| !settings.quick);
-    if let Some(bytes) = target {
-        bench.record(TARGET, "all steps", "size", Unit::Bytes, bytes);
-    }
-    aims(&mut bench, target);
+    aims(&mut bench);
     bench.notes.push(format!(
         "First builds: {builds}; edits of each step: {edits}. The clone is of what is committed, \
          on the disk that the project is on. The edits are comments at the first task of a solved \
@@ -110,7 +95,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     Ok(bench)
 }
 
-fn aims(bench: &mut Bench, target: Option<f64>) {
+fn aims(bench: &mut Bench) {
     let verdicts = bench.figures.iter();
     let verdicts = verdicts.filter(|figure| figure.case == EDIT && figure.measure == "verdict");
     let mut steps: Vec<_> = verdicts
@@ -122,28 +107,20 @@ fn aims(bench: &mut Bench, target: Option<f64>) {
     let which = which.unwrap_or_default();
     let first = bench.median(CLONE, "marketsvc", "first answer");
     let edit = "from an edit to the verdict";
-    for (unit, text, most, measured) in [
+    for (text, most, measured) in [
+        (format!("{edit}, in the middle step"), 3.0, middle),
         (
-            Unit::Seconds,
-            format!("{edit}, in the middle step"),
-            3.0,
-            middle,
-        ),
-        (
-            Unit::Seconds,
             format!("{edit}, in the slowest step, {which}"),
             6.0,
             slowest,
         ),
         (
-            Unit::Seconds,
             "from a fresh clone to the first answer".to_owned(),
             100.0,
             first,
         ),
-        (Unit::Bytes, TARGET.to_owned(), 1.2e9, target),
     ] {
-        bench.aim(unit, &text, Bound::AtMost(most), measured);
+        bench.aim(Unit::Seconds, &text, Bound::AtMost(most), measured);
     }
 }
 
@@ -294,14 +271,13 @@ mod tests {
             bench.record(EDIT, step, "verdict", Unit::Seconds, seconds);
             bench.record(EDIT, step, "without a change", Unit::Seconds, 9.0);
         }
-        aims(&mut bench, Some(1.1e9));
-        let [middle, edit, clone, target] = bench.aims.as_slice() else {
+        aims(&mut bench);
+        let [middle, edit, clone] = bench.aims.as_slice() else {
             panic!("{:?}", bench.aims);
         };
         assert_eq!(middle.measured, Some(2.0));
         assert!(edit.text.ends_with("05-engine") && edit.kept() == Some(false));
         assert_eq!(clone.kept(), None);
-        assert_eq!(target.kept(), Some(true));
     }
 
     #[test]
@@ -310,6 +286,5 @@ mod tests {
             "target_bytes":{"all":1000}}"#;
         let speed: Speed = serde_json::from_str(text).expect("understood");
         assert_eq!(speed.steps[0].edits.len(), 2);
-        assert!((speed.target_bytes.all - 1000.0).abs() < 1e-9);
     }
 }

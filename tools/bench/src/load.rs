@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +13,6 @@ use fastrand::Rng;
 use hdrhistogram::Histogram;
 use hyper::StatusCode;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -78,14 +76,11 @@ pub struct Outcome {
     /// Answers with another status or content than expected, and requests that were
     /// not answered because the connection broke.
     pub wrong: u64,
-    /// Requests that had no whole answer when patience ended. Of an open
-    /// loop also those that had not even been sent.
+    /// Requests that had no whole answer when patience ended.
     pub unfinished: u64,
     /// The first answer that was wrong.
     complaint: Option<String>,
-    /// In µs, of right answers and of what is unfinished, so far. A closed
-    /// loop counts from when a request was sent, an open loop from when it
-    /// should have been.
+    /// In µs, of right answers and of what is unfinished, so far, since each was sent.
     latency: Histogram<u64>,
 }
 
@@ -232,50 +227,6 @@ pub fn closed(target: &Arc<Target>, load: Load) -> Result<Outcome> {
     })
 }
 
-/// So many requests a second, whether or not earlier ones have been answered:
-/// a request that finds no free connection waits, and the wait counts.
-///
-/// # Errors
-///
-/// When the first connections cannot be made.
-pub fn open(target: &Arc<Target>, load: Load, rate: f64) -> Result<Outcome> {
-    runtime()?.block_on(async {
-        let connections = target.connect(load.connections).await?;
-        let tally = Tally::new(load);
-        let (due, requests) = mpsc::unbounded_channel();
-        let requests = Arc::new(AsyncMutex::new(requests));
-        let mut tasks = JoinSet::new();
-        for mut connection in connections {
-            let (target, tally) = (Arc::clone(target), tally.clone());
-            let requests = Arc::clone(&requests);
-            tasks.spawn(async move {
-                loop {
-                    // The lock is given back before the request is sent.
-                    let request = requests.lock().await.recv().await;
-                    let Some((index, due)) = request else { break };
-                    tally.ask(&target, &mut connection, index, due).await;
-                }
-            });
-        }
-        // On a thread of its own: the runtime's timer counts in whole milliseconds,
-        // a thread wakes after some 60 µs.
-        let (start, count) = (tally.start, target.workload.len());
-        let pacer = thread::spawn(move || {
-            let mut random = Rng::with_seed(0);
-            let interval = Duration::from_secs_f64(1.0 / rate);
-            let mut at = start;
-            while at < start + load.duration {
-                thread::sleep(at.saturating_duration_since(Instant::now()));
-                let _ = due.send((random.usize(..count), at));
-                at += interval;
-            }
-        });
-        tasks.join_all().await;
-        let _ = pacer.join();
-        Ok(tally.outcome())
-    })
-}
-
 /// The outcome so far, which all connections add to. They share a thread, so
 /// the lock is free.
 #[derive(Clone)]
@@ -310,7 +261,7 @@ impl Tally {
     }
 
     /// Asks once and writes down what came of it.
-    async fn ask(&self, target: &Target, connection: &mut Connection, index: usize, due: Instant) {
+    async fn ask(&self, target: &Target, connection: &mut Connection, index: usize, sent: Instant) {
         let request = &target.workload[index].0;
         let answer = time::timeout_at(self.limit.into(), connection.ask(request)).await;
         let now = Instant::now();
@@ -320,13 +271,13 @@ impl Tally {
                 outcome.right += 1;
                 outcome.created += u64::from(status == StatusCode::CREATED);
                 outcome.duration = now - self.start;
-                outcome.record(now - due);
+                outcome.record(now - sent);
                 return;
             }
             Err(_) => {
                 let mut outcome = self.lock();
                 outcome.unfinished += 1;
-                outcome.record(now - due);
+                outcome.record(now - sent);
                 return;
             }
             Ok(Ok((status, body))) => http::answer(status, &body),

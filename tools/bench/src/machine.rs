@@ -27,7 +27,7 @@ pub fn machine() -> String {
 /// take part where they are installed.
 pub fn versions() -> Vec<String> {
     let commit = said_by("git", &["describe", "--always", "--dirty"]);
-    let programs = ["rustc", "sqlite3", "python3", "pgbench"].into_iter();
+    let programs = ["rustc", "sqlite3", "python3"].into_iter();
     let programs = programs.filter_map(|name| {
         // SQLite adds a checksum of its sources.
         let said = said_by(name, &["--version"])?;

@@ -99,18 +99,6 @@ impl Market {
         requests.collect::<Result<_>>().map(Arc::new)
     }
 
-    /// As [`Self::order_total`], but every tenth request is a new order.
-    pub fn mixed(&self, count: usize) -> Result<Arc<Workload>> {
-        let mut total = self.connection.prepare(TOTAL)?;
-        let requests = random(count, self.orders)
-            .enumerate()
-            .map(|(place, id)| match place % 10 {
-                9 => Ok(self.new_order(id)),
-                _ => total_of(&mut total, id),
-            });
-        requests.collect::<Result<_>>().map(Arc::new)
-    }
-
     /// New orders of two items each.
     pub fn new_orders(&self, count: usize) -> Arc<Workload> {
         let numbers = random(count, self.orders);

@@ -26,7 +26,6 @@ pub struct Bench {
     pub summary: String,
     pub figures: Vec<Figure>,
     pub aims: Vec<Aim>,
-    pub plots: Vec<Plot>,
     pub notes: Vec<String>,
     /// What could not be measured here, and what to install for it.
     pub skipped: Vec<String>,
@@ -151,14 +150,6 @@ impl Aim {
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
-}
-
-/// Memory over time, a line for each contender.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Plot {
-    pub title: String,
-    /// Names, and seconds with bytes.
-    pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 #[cfg(test)]

@@ -21,14 +21,13 @@ use crate::undo::Undo;
 
 /// What to do where there is none.
 pub const INSTALL: &str = "no PostgreSQL: install it (apt install postgresql, dnf install \
-                           postgresql-server postgresql-contrib, brew install postgresql@17)";
+                           postgresql-server, brew install postgresql@17)";
 
 /// How long it has to begin.
 const START: Duration = Duration::from_mins(1);
 
 /// A server that ends when this is dropped, and on Ctrl-C.
 pub struct Server {
-    programs: PathBuf,
     // In this order: it ends, then its folder goes.
     _undo: Undo,
     folder: Folder,
@@ -76,7 +75,6 @@ impl Server {
             Ok(((), Box::new(move || program::stop(&mut child, "QUIT"))))
         })?;
         let server = Self {
-            programs,
             _undo: undo,
             folder,
         };
@@ -102,12 +100,6 @@ impl Server {
     pub fn url(&self, scheme: &str) -> String {
         let folder = self.folder.path().display();
         format!("{scheme}://bench@/postgres?host={folder}")
-    }
-
-    /// A program of PostgreSQL's.
-    pub fn program(&self, name: &str) -> Option<PathBuf> {
-        let program = self.programs.join(name);
-        program.is_file().then_some(program)
     }
 
     /// Its version, and the settings that matter for durability.

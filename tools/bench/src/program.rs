@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -225,25 +225,6 @@ impl Program {
     pub fn peak_memory(&self) -> Option<f64> {
         sum(self.pid, "VmHWM:")
     }
-
-    /// Notes the resident memory of the program and its children from now on,
-    /// at that interval.
-    pub fn watch_memory(&self, every: Duration) -> Watch {
-        let pid = self.pid;
-        let (stop, stopped) = mpsc::channel();
-        let start = Instant::now();
-        let thread = thread::spawn(move || {
-            let mut points = Vec::new();
-            loop {
-                let now = start.elapsed().as_secs_f64();
-                points.extend(sum(pid, "VmRSS:").map(|bytes| (now, bytes)));
-                if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
-                    return points;
-                }
-            }
-        });
-        Watch { stop, thread }
-    }
 }
 
 /// Asks the child's group to end, gives it some time, and ends what is left of it:
@@ -322,20 +303,6 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Memory over time.
-pub struct Watch {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<Vec<(f64, f64)>>,
-}
-
-impl Watch {
-    /// Seconds since the watch began, and bytes; empty where there is no `/proc`.
-    pub fn finish(self) -> Vec<(f64, f64)> {
-        drop(self.stop);
-        self.thread.join().unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -410,7 +377,5 @@ pub mod tests {
         let alone = status(program.pid, "VmRSS:").unwrap();
         assert!(sum(program.pid, "VmRSS:").unwrap() > alone);
         assert!(program.peak_memory().unwrap() > alone);
-        let points = program.watch_memory(Duration::from_millis(1)).finish();
-        assert!(!points.is_empty());
     }
 }

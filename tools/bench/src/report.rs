@@ -1,5 +1,4 @@
-//! The report: figures as JSON, tables as Markdown that is readable on a terminal,
-//! and plots as SVG.
+//! The report: figures as JSON, and tables as Markdown that is readable on a terminal.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,14 +6,13 @@ use std::path::Path;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use plotters::prelude::*;
 
 use crate::amount::{amount, spread};
 use crate::contender::Contender;
 use crate::error::{Error, Result};
-use crate::model::{Aim, Bench, Bound, Figure, Plot, Report, Unit};
+use crate::model::{Aim, Bench, Bound, Figure, Report, Unit};
 
-/// Writes `report.json`, `report.md` and the plots into the folder, and returns the
+/// Writes `report.json` and `report.md` into the folder, and returns the
 /// text of the second.
 ///
 /// # Errors
@@ -28,10 +26,6 @@ pub fn write(report: &Report, folder: &Path) -> Result<String> {
     fs::write(folder.join("report.json"), json + "\n").map_err(failed())?;
     let text = markdown(report);
     fs::write(folder.join("report.md"), &text).map_err(failed())?;
-    for plot in report.benches.iter().flat_map(|bench| &bench.plots) {
-        let name = plot.title.replace([' ', ','], "-") + ".svg";
-        fs::write(folder.join(name), draw(plot)).map_err(failed())?;
-    }
     Ok(text)
 }
 
@@ -147,55 +141,6 @@ fn table<'a>(
     format!("{table}\n")
 }
 
-const MIB: f64 = 1_048_576.0;
-
-/// Memory over time; contenders are a hundred times apart, so its axis is logarithmic.
-fn draw(plot: &Plot) -> String {
-    let mut svg = String::new();
-    let failed = "a string takes everything";
-    {
-        let area = SVGBackend::with_string(&mut svg, (920, 420)).into_drawing_area();
-        area.fill(&WHITE).expect(failed);
-        let points = || plot.lines.iter().flat_map(|(_, points)| points);
-        let end = points().map(|point| point.0).fold(0.0, f64::max);
-        let most = points().map(|point| point.1 / MIB).fold(1.0, f64::max);
-        let mut chart = ChartBuilder::on(&area)
-            .caption(&plot.title, ("sans-serif", 28))
-            .margin(12)
-            .x_label_area_size(50)
-            .y_label_area_size(90)
-            .build_cartesian_2d(0.0..end, (1.0..most * 1.5).log_scale())
-            .expect(failed);
-        chart
-            .configure_mesh()
-            .label_style(("sans-serif", 20))
-            .light_line_style(TRANSPARENT)
-            .x_desc("seconds since the request")
-            .y_desc("MiB")
-            .draw()
-            .expect(failed);
-        for (number, (name, points)) in plot.lines.iter().enumerate() {
-            let colour = Palette99::pick(number).to_rgba();
-            let points = points
-                .iter()
-                .map(|(seconds, bytes)| (*seconds, bytes / MIB));
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))
-                .expect(failed)
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour));
-        }
-        chart
-            .configure_series_labels()
-            .label_font(("sans-serif", 20))
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()
-            .expect(failed);
-    }
-    svg
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,10 +167,6 @@ mod tests {
         }
         bench.notes.push("one note".to_owned());
         bench.skipped.push("no pgbench".to_owned());
-        bench.plots.push(Plot {
-            title: "Memory, <all>".to_owned(),
-            lines: vec![("peer".to_owned(), vec![(0.0, 5e6), (1.0, 5e9)])],
-        });
         Report {
             started: "2001-02-03 04:05:06".to_owned(),
             seconds: 61.0,
@@ -281,10 +222,5 @@ Skipped: no pgbench
         assert_eq!(read("report.md"), text);
         let again: Report = serde_json::from_str(&read("report.json")).unwrap();
         assert_eq!(markdown(&again), text);
-        let plot = read("Memory--<all>.svg");
-        assert!(
-            plot.contains("Memory, &lt;all&gt;") && plot.contains("peer"),
-            "{plot}"
-        );
     }
 }

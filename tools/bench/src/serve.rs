@@ -1,15 +1,12 @@
 //! Requests a second and their latency, over one table and over others.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::amount::thousands;
 use crate::contender::Contender;
 use crate::error::Result;
-use crate::load::Workload;
 use crate::market::Market;
 use crate::model::{Bench, Bound, Unit};
-use crate::program::Folder;
 use crate::server::{Server, Times};
 use crate::{Settings, answers, databases, take_turns};
 
@@ -28,7 +25,6 @@ const TOTAL: &str = "order_total";
 const OF_CUSTOMER: &str = "orders of a customer";
 const TOTAL_10: &str = "orders_total of 10";
 const TOTAL_100: &str = "orders_total of 100";
-const MIXED: &str = "90 % order_total, 10 % new orders";
 
 /// Measures; see README.md.
 ///
@@ -38,27 +34,15 @@ const MIXED: &str = "90 % order_total, 10 % new orders";
 pub fn measure(settings: Settings) -> Result<Bench> {
     let mut bench = Bench::new(
         "serve",
-        "Requests a second and their latency: reading totals and orders, and placing some.",
+        "Requests a second and their latency: reading totals and orders.",
     );
-    let python = [Contender::FastApi, Contender::TwoWorkers];
-    let run = Run {
-        rounds: settings.rounds,
-        times: Times::new(settings.quick),
-        contenders: Contender::with_python(&mut bench, &python),
-    };
-    answers::agree(&run.contenders)?;
+    let contenders = Contender::with_python(&mut bench);
+    answers::agree(&contenders)?;
     for orders in TABLES {
-        run.table(&mut bench, orders)?;
+        table(settings, &mut bench, &contenders, orders)?;
     }
     aims(&mut bench);
     Ok(bench)
-}
-
-struct Run {
-    rounds: usize,
-    times: Times,
-    /// Those that serve a database.
-    contenders: Vec<Contender>,
 }
 
 /// Over how many connections something is measured.
@@ -70,7 +54,7 @@ fn connections(orders: u32) -> &'static [usize] {
     }
 }
 
-/// Whether a contender takes part. Left out is what would take the peers in Python
+/// Whether a contender takes part. Left out is what would take the peer in Python
 /// long and show nothing new.
 fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32) -> bool {
     // Whether cost grows with the table is seen at one kind.
@@ -78,8 +62,6 @@ fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32)
     match contender {
         // 256 at once would be half a minute of work.
         Contender::FastApi => table && (kind != TOTAL_100 || connections <= USUAL),
-        // That there are more workers is seen at the usual number of connections.
-        Contender::TwoWorkers => (connections, orders) == (USUAL, ORDERS),
         // The limits are known for one case.
         Contender::Hello | Contender::Layers => {
             (kind, connections, orders) == (TOTAL, USUAL, ORDERS)
@@ -88,119 +70,53 @@ fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32)
     }
 }
 
-impl Run {
-    /// Everything that is measured over a table of so many orders.
-    fn table(&self, bench: &mut Bench, orders: u32) -> Result<()> {
-        let database = databases::seeded(orders / 10, orders)?;
-        databases::warm(&database)?;
-        let market = Market::open(&database)?;
-        let totals = market.order_total(20_000)?;
-        let cases = [
-            (TOTAL, Arc::clone(&totals)),
-            (OF_CUSTOMER, market.orders(2_000)?),
-            (TOTAL_10, market.orders_total(2_000, 10)?),
-            (TOTAL_100, market.orders_total(500, 100)?),
-        ];
-        let mut servers = self.start(TOTAL, orders, &totals, |_| Ok(database.clone()))?;
-        let answer = market.hello(20_000);
-        for limit in [Contender::Hello, Contender::Layers] {
-            if takes_part(limit, TOTAL, USUAL, orders) {
-                servers.push(Server::start(limit, &database, &answer)?);
-            }
-        }
-        for (kind, workload) in &cases {
-            for server in &mut servers {
-                // A contender that ever takes part does so over that many.
-                if *kind != TOTAL && takes_part(server.contender, kind, USUAL, orders) {
-                    server.ask(workload)?;
-                }
-            }
-            self.closed(bench, kind, orders, &mut servers)?;
-        }
-        if orders == ORDERS {
-            servers.retain(|server| takes_part(server.contender, TOTAL, 1, orders));
-            for server in &mut servers {
-                server.ask(&totals)?;
-            }
-            self.open(bench, &mut servers)?;
-        }
-        drop(servers);
-
-        // Reading and writing, each contender in a database of its own.
-        let folder = Folder::new()?;
-        let workload = market.mixed(20_000)?;
-        let copy = |contender: Contender| {
-            let copy = folder.path().join(format!("{}.sqlite", contender.name()));
-            databases::copy(&database, &copy)?;
-            Ok(copy)
-        };
-        let mut servers = self.start(MIXED, orders, &workload, copy)?;
-        self.closed(bench, MIXED, orders, &mut servers)
+/// Everything that is measured over a table of so many orders.
+fn table(
+    settings: Settings,
+    bench: &mut Bench,
+    contenders: &[Contender],
+    orders: u32,
+) -> Result<()> {
+    let times = Times::new(settings.quick);
+    let database = databases::seeded(orders / 10, orders)?;
+    databases::warm(&database)?;
+    let market = Market::open(&database)?;
+    let totals = market.order_total(20_000)?;
+    let cases = [
+        (TOTAL, Arc::clone(&totals)),
+        (OF_CUSTOMER, market.orders(2_000)?),
+        (TOTAL_10, market.orders_total(2_000, 10)?),
+        (TOTAL_100, market.orders_total(500, 100)?),
+    ];
+    let mut servers = Vec::new();
+    for contender in contenders {
+        servers.push(Server::start(*contender, &database, &totals)?);
     }
-
-    /// Those that take part, each on its database.
-    fn start<P: AsRef<Path>>(
-        &self,
-        kind: &str,
-        orders: u32,
-        workload: &Arc<Workload>,
-        database: impl Fn(Contender) -> Result<P>,
-    ) -> Result<Vec<Server>> {
-        self.contenders
-            .iter()
-            .filter(|contender| takes_part(**contender, kind, USUAL, orders))
-            .map(|contender| Server::start(*contender, database(*contender)?.as_ref(), workload))
-            .collect()
+    let answer = market.hello(20_000);
+    for limit in [Contender::Hello, Contender::Layers] {
+        if takes_part(limit, TOTAL, USUAL, orders) {
+            servers.push(Server::start(limit, &database, &answer)?);
+        }
     }
-
-    /// As much as each can do with so many connections.
-    fn closed(
-        &self,
-        bench: &mut Bench,
-        kind: &str,
-        orders: u32,
-        servers: &mut [Server],
-    ) -> Result<()> {
+    for (kind, workload) in &cases {
+        for server in &mut servers {
+            // A contender that ever takes part does so over that many.
+            if *kind != TOTAL && takes_part(server.contender, kind, USUAL, orders) {
+                server.ask(workload)?;
+            }
+        }
         for &connections in connections(orders) {
             let title = title(kind, connections, orders);
             eprintln!("serve: {title}");
-            take_turns(self.rounds, servers, |server, _| {
+            take_turns(settings.rounds, &mut servers, |server, _| {
                 if takes_part(server.contender, kind, connections, orders) {
-                    server.closed(bench, &title, connections, self.times)?;
+                    server.closed(bench, &title, connections, times)?;
                 }
                 Ok(())
             })?;
         }
-        Ok(())
     }
-
-    /// Latency at rates that the contenders can carry: all of them at half the rate of
-    /// the slowest, and those in Rust at 70 % of the slower one's.
-    fn open(&self, bench: &mut Bench, servers: &mut [Server]) -> Result<()> {
-        let case = title(TOTAL, USUAL, ORDERS);
-        for (python, share) in [(true, 0.5), (false, 0.7)] {
-            let carries = |server: &Server| python || !server.contender.is_python();
-            let rates = servers.iter().filter(|server| carries(server));
-            let rates = rates.filter_map(|one| bench.median(&case, one.contender.name(), "rate"));
-            let rate = two_digits(rates.fold(f64::INFINITY, f64::min) * share);
-            let title = format!(
-                "order_total, {} requests/s, {} orders",
-                thousands(rate),
-                thousands(ORDERS)
-            );
-            eprintln!("serve: {title}");
-            take_turns(self.rounds, servers, |server, _| {
-                if carries(server) {
-                    server.open(bench, &title, USUAL, rate, self.times)?;
-                }
-                Ok(())
-            })?;
-            if servers.iter().all(|server| !server.contender.is_python()) {
-                break;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn aims(bench: &mut Bench) {
@@ -253,22 +169,4 @@ fn title(kind: &str, connections: usize, orders: u32) -> String {
         "{kind}, {connections} connection{plural}, {} orders",
         thousands(orders)
     )
-}
-
-/// Rounded down to two digits.
-fn two_digits(rate: f64) -> f64 {
-    let step = 10_f64.powf(rate.log10().floor() - 1.0);
-    ((rate / step).floor() * step).max(1.0).round()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_rounded_down_to_two_digits() {
-        for (rate, chosen) in [(337.9, 330.0), (29_999.0, 29_000.0), (0.2, 1.0)] {
-            assert!((two_digits(rate) - chosen).abs() < 1e-6, "{rate}");
-        }
-    }
 }

@@ -16,30 +16,19 @@ const COMPARED: usize = 50;
 /// How long the last requests of a stretch may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Of the requests, as their figures are called.
-pub const SHARES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
-
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     pub warm_up: Duration,
-    /// Of a closed loop.
     pub stretch: Duration,
-    /// Of an open loop, whose slowest thousandth has to be a few requests.
-    pub open: Duration,
 }
 
 impl Times {
     pub fn new(quick: bool) -> Self {
-        let [warm_up, stretch, open] = if quick {
-            [100, 300, 1_000]
-        } else {
-            [200, 1_000, 4_000]
-        };
+        let [warm_up, stretch] = if quick { [100, 300] } else { [200, 1_000] };
         Self {
             warm_up: Duration::from_millis(warm_up),
             stretch: Duration::from_millis(stretch),
-            open: Duration::from_millis(open),
         }
     }
 }
@@ -91,7 +80,8 @@ impl Server {
         Ok(())
     }
 
-    /// One turn: as many requests as it can answer over so many connections.
+    /// One turn: as many requests as it can answer over so many connections. What went
+    /// wrong is noted the first time that something did.
     ///
     /// # Errors
     ///
@@ -107,47 +97,23 @@ impl Server {
         let outcome = load::closed(&self.target, load(connections, times.stretch))?;
         let name = self.contender.name();
         bench.record(case, name, "rate", Unit::PerSecond, outcome.rate());
-        // Of a slow server, p99.9 would be one request.
-        self.write_down(bench, case, &outcome, &SHARES[..2]);
-        self.settle(&outcome)
-    }
-
-    /// One turn: so many requests a second, whether it can or not.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached.
-    pub fn open(
-        &mut self,
-        bench: &mut Bench,
-        case: &str,
-        connections: usize,
-        rate: f64,
-        times: Times,
-    ) -> Result<()> {
-        self.warm_up(connections, times)?;
-        let outcome = load::open(&self.target, load(connections, times.open), rate)?;
-        self.write_down(bench, case, &outcome, &SHARES);
+        // Of a slow server, a higher share would be one request.
+        for (measure, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let latency = outcome.latency(share);
+            bench.record(case, name, measure, Unit::Seconds, latency);
+        }
+        if let Some(trouble) = outcome.trouble() {
+            let start = format!("{case}, {name}: ");
+            if !bench.notes.iter().any(|note| note.starts_with(&start)) {
+                bench.notes.push(start + &trouble);
+            }
+        }
         self.settle(&outcome)
     }
 
     fn warm_up(&mut self, connections: usize, times: Times) -> Result<()> {
         let outcome = load::closed(&self.target, load(connections, times.warm_up))?;
         self.settle(&outcome)
-    }
-
-    /// Notes latencies, and what went wrong the first time that something did.
-    fn write_down(&self, bench: &mut Bench, case: &str, outcome: &Outcome, shares: &[(&str, f64)]) {
-        for (measure, share) in shares {
-            let latency = outcome.latency(*share);
-            bench.record(case, self.contender.name(), measure, Unit::Seconds, latency);
-        }
-        if let Some(trouble) = outcome.trouble() {
-            let start = format!("{case}, {}: ", self.contender.name());
-            if !bench.notes.iter().any(|note| note.starts_with(&start)) {
-                bench.notes.push(start + &trouble);
-            }
-        }
     }
 
     /// Counts orders. A server that still works on requests of the last stretch

@@ -38,7 +38,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         "write",
         "New orders a second, each on disk before it is acknowledged.",
     );
-    let mut contenders = Contender::with_python(&mut bench, &[Contender::FastApi]);
+    let mut contenders = Contender::with_python(&mut bench);
     contenders.insert(1, Contender::OneByOne);
     answers::agree(&contenders)?;
     let times = Times::new(settings.quick);

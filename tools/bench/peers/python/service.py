@@ -7,21 +7,13 @@ documentation recommends over other JSON libraries.
 
 import os
 from asyncio import TaskGroup
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Response, status
-from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
-
-# Rows that a streamed answer reads at a time.
-PAGE = 1_000
-
-# The list of customers: collected, as in the workshop, or streamed.
-STREAMED = os.environ.get("CUSTOMERS") == "stream"
 
 # Each connection of aiosqlite is a thread. A fixed number of them: an overflow
 # would start and end threads under load. 5 or 20 serve as many requests.
@@ -144,38 +136,11 @@ def customer(row) -> dict:
     }
 
 
-async def collected_customers() -> list[Customer]:
+@app.get("/api/customers")
+async def customers() -> list[Customer]:
     async with engine.connect() as connection:
         result = await connection.execute(CUSTOMERS)
         return [customer(row) for row in result]
-
-
-PAGE_OF_CUSTOMERS = TypeAdapter(list[Customer])
-
-
-async def customer_pages() -> AsyncIterator[bytes]:
-    """A JSON array, page by page."""
-    separator = b"["
-    async with engine.connect() as connection:
-        result = await connection.stream(
-            CUSTOMERS, execution_options={"yield_per": PAGE}
-        )
-        # The option alone does not divide the rows of a text().
-        async for page in result.partitions(PAGE):
-            rows = PAGE_OF_CUSTOMERS.validate_python([customer(row) for row in page])
-            yield separator + PAGE_OF_CUSTOMERS.dump_json(rows)[1:-1]
-            separator = b","
-    yield b"[]" if separator == b"[" else b"]"
-
-
-async def streamed_customers() -> StreamingResponse:
-    return StreamingResponse(customer_pages(), media_type="application/json")
-
-
-if STREAMED:
-    app.get("/api/customers", response_model=None)(streamed_customers)
-else:
-    app.get("/api/customers")(collected_customers)
 
 
 @app.get("/api/orders/{customer}")

@@ -10,8 +10,8 @@ use sqlx_postgres::{PgConnectOptions, PgConnection};
 
 /// Rows that a write adds: `a`, and for each row of `b` the place of its parent
 /// among them.
-pub const PARENTS: [&str; 3] = ["a1", "a2", "a3"];
-pub const CHILDREN: [(i32, &str); 5] = [(1, "b1"), (1, "b2"), (2, "b3"), (3, "b4"), (3, "b5")];
+const PARENTS: [&str; 3] = ["a1", "a2", "a3"];
+const CHILDREN: [(i32, &str); 5] = [(1, "b1"), (1, "b2"), (2, "b3"), (3, "b4"), (3, "b5")];
 
 /// How many rows of `a` a read asks for.
 const PAGE: usize = 10;
@@ -170,7 +170,7 @@ fn from_json<T: DeserializeOwned>(text: &str) -> sqlx::Result<T> {
 /// Any number of writes in one round trip: a statement is a transaction. New ids
 /// follow the order of the rows, so the number of an id tells whose it is; a place
 /// that is not there is NULL, which the table refuses.
-pub const WRITE: &str = "\
+const WRITE: &str = "\
     WITH parent AS (INSERT INTO a (data) SELECT unnest($1::text[]) RETURNING id), \
     numbered AS (SELECT array_agg(id ORDER BY id) AS ids FROM parent), \
     child AS (INSERT INTO b (a_id, data) \
@@ -178,9 +178,9 @@ pub const WRITE: &str = "\
     FROM numbered, unnest($2::integer[], $3::text[]) AS fresh (place, data)) \
     SELECT ids FROM numbered";
 
-pub const SELECT_A: &str = "SELECT id, data, create_date FROM a LIMIT 10";
+const SELECT_A: &str = "SELECT id, data, create_date FROM a LIMIT 10";
 
-pub const SELECT_B: &str = "SELECT a_id, data, id FROM b WHERE a_id = ANY($1::integer[])";
+const SELECT_B: &str = "SELECT a_id, data, id FROM b WHERE a_id = ANY($1::integer[])";
 
 impl Store for PgConnection {
     type Options = PgConnectOptions;

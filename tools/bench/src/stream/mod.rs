@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::amount::thousands;
 use crate::contender::Contender;
 use crate::error::{Error, Result};
-use crate::model::{Bench, Bound, Plot, Unit};
+use crate::model::{Bench, Bound, Unit};
 use crate::{Settings, answers, databases, http, program, take_turns};
 
 /// What is asked for.
@@ -34,12 +34,6 @@ const MILLION: u32 = 1_000_000;
 /// For one answer; only turns a hang into an error.
 const HANG: Duration = Duration::from_mins(10);
 
-/// Between two looks at a server's memory: some per mille of a core.
-const WATCH: Duration = Duration::from_millis(20);
-
-/// Points of one line in the plot of memory.
-const POINTS: usize = 400;
-
 /// Measures; see README.md.
 ///
 /// # Errors
@@ -50,8 +44,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         "stream",
         "The list of all customers: how soon, how fast and in how much memory it is sent.",
     );
-    let python = [Contender::FastApi, Contender::Streamed];
-    let servers = Contender::with_python(&mut bench, &python);
+    let servers = Contender::with_python(&mut bench);
     let shell = program::output(program::command("sqlite3").arg("--version")).is_ok();
     if !shell {
         let missing = format!("{SHELL}: there is no sqlite3 (Debian: apt install sqlite3)");
@@ -66,13 +59,13 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     for &rows in sizes {
         // Python takes minutes for ten million rows.
         let servers = servers.iter().copied();
-        let servers = servers.filter(|server| rows <= MILLION || !server.is_python());
+        let servers = servers.filter(|server| rows <= MILLION || *server != Contender::FastApi);
         let mut players: Vec<_> = servers.map(Some).collect();
         players.extend(shell.then_some(None));
         size(settings, &mut bench, rows, &mut players)?;
     }
     aims(&mut bench);
-    stopped::measure(settings, &mut bench, servers.len() > 2)?;
+    stopped::measure(settings, &mut bench)?;
     bench.notes.push(format!(
         "Each turn is a process of its own, so its peak memory is that of one request: for \
          {SHELL}, which is not a server, it is not measured. The file is in the system's cache."
@@ -96,58 +89,36 @@ fn size(
     databases::warm(&database)?;
     let case = case(rows);
     eprintln!("stream: {case}");
-    let mut memory = Vec::new();
-    take_turns(settings.rounds, players, |player, round| {
+    take_turns(settings.rounds, players, |player, _| {
         let Some(server) = *player else {
             let total = shell(&database)?.as_secs_f64();
             bench.record(&case, SHELL, "total", Unit::Seconds, total);
             return Ok(());
         };
-        let answer = answer(server, &database, rows)?;
+        let (reading, peak) = answer(server, &database, rows)?;
         let mut record = |measure, unit, sample| {
             bench.record(&case, server.name(), measure, unit, sample);
         };
-        let reading = &answer.reading;
         record("total", Unit::Seconds, reading.total.as_secs_f64());
         let first = reading.first_byte.as_secs_f64();
         record("first byte", Unit::Seconds, first);
-        if let Some(peak) = answer.peak {
+        if let Some(peak) = peak {
             record("peak memory", Unit::Bytes, peak);
         }
-        if round == 0 && !answer.memory.is_empty() {
-            memory.push((server.name().to_owned(), thinned(&answer.memory)));
-        }
         Ok(())
-    })?;
-    // Smaller lists are over before there is anything to see.
-    if !memory.is_empty() && rows >= 100_000 {
-        bench.plots.push(Plot {
-            title: format!("Memory of the server while it sends {case}"),
-            lines: memory,
-        });
-    }
-    Ok(())
+    })
 }
 
-struct Answer {
-    reading: http::Reading,
-    peak: Option<f64>,
-    /// Seconds since the request, and bytes.
-    memory: Vec<(f64, f64)>,
-}
-
-/// One whole list from a process that has done nothing before but warm up.
-fn answer(server: Contender, database: &Path, rows: u32) -> Result<Answer> {
+/// One whole list from a process that has done nothing before but warm up, and its peak
+/// memory.
+fn answer(server: Contender, database: &Path, rows: u32) -> Result<(http::Reading, Option<f64>)> {
     let program = server.start(database)?;
     // Opens connections and prepares what is prepared once.
     for _ in 0..20 {
         http::time(program.addr(), "/api/order_total/1", HANG)?;
     }
-    let watch = program.watch_memory(WATCH);
     let reading = http::read_all(program.addr(), PATH, HANG)
         .map_err(|why| Error::Environment(format!("{}: GET {PATH}: {why}", server.name())))?;
-    let memory = watch.finish();
-    let peak = program.peak_memory();
     // Two objects for each customer, and no braces in the names.
     if reading.braces != u64::from(rows) * 2 {
         return Err(Error::Differs {
@@ -157,28 +128,15 @@ fn answer(server: Contender, database: &Path, rows: u32) -> Result<Answer> {
             expected: format!("{} objects: a customer and an address each", rows * 2),
         });
     }
-    Ok(Answer {
-        reading,
-        peak,
-        memory,
-    })
+    Ok((reading, program.peak_memory()))
 }
 
 fn aims(bench: &mut Bench) {
     let million = case(MILLION);
-    let (ours, workshop) = (Contender::Marketsvc.name(), Contender::FastApi.name());
-    let of = "of 1,000,000 customers";
-    for (measure, bound) in [("first byte", 1_000.0), ("peak memory", 20.0)] {
-        bench.aim(
-            Unit::Ratio,
-            &format!("{measure} {of}: that of {workshop} against ours"),
-            Bound::AtLeast(bound),
-            bench.ratio(&million, measure, workshop, ours),
-        );
-    }
+    let ours = Contender::Marketsvc.name();
     bench.aim(
         Unit::Ratio,
-        &format!("total time {of}: against {SHELL}"),
+        &format!("total time of {million}: against {SHELL}"),
         Bound::AtMost(1.5),
         bench.ratio(&million, "total", ours, SHELL),
     );
@@ -205,28 +163,4 @@ fn shell(database: &Path) -> Result<Duration> {
     let start = Instant::now();
     program::output_to(Stdio::null(), &mut command)?;
     Ok(start.elapsed())
-}
-
-/// At most [`POINTS`] of them, the highest of each stretch of time, so that no
-/// peak is lost.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let stretches = points.chunks(points.len().div_ceil(POINTS).max(1));
-    let highest = stretches.map(|some| some.iter().max_by(|a, b| a.1.total_cmp(&b.1)));
-    highest.flatten().copied().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thinning_keeps_the_peak() {
-        let points: Vec<_> = (0..10_000_u32)
-            .map(|n| (f64::from(n) / 100.0, if n == 4_321 { 8.0 } else { 1.0 }))
-            .collect();
-        let thin = thinned(&points);
-        assert!(thin.len() <= POINTS && thin.len() > POINTS / 2);
-        assert!(thin.iter().any(|(_, bytes)| *bytes > 7.0));
-        assert!(thinned(&[]).is_empty());
-    }
 }

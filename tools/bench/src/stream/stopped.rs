@@ -28,18 +28,14 @@ const SMALL: &str = "/api/order_total/1";
 /// # Errors
 ///
 /// When a contender does not start or fails.
-pub fn measure(settings: Settings, bench: &mut Bench, python: bool) -> Result<()> {
+pub fn measure(settings: Settings, bench: &mut Bench) -> Result<()> {
     let rows = if settings.quick { 100_000 } else { MILLION };
     let database = databases::seeded(rows - SAMPLE, ORDERS)?;
     let case = format!(
         "order_total beside {STOPPED} clients that stopped reading {}",
         case(rows)
     );
-    let mut servers = vec![Contender::Marketsvc, Contender::AxumRusqlite];
-    if python {
-        // The collected form has nothing to hold, but needs memory for 32 lists.
-        servers.push(Contender::Streamed);
-    }
+    let mut servers = [Contender::Marketsvc, Contender::AxumRusqlite];
     let mut silent = Vec::new();
     eprintln!("stream: {case}");
     take_turns(settings.rounds, &mut servers, |server, _| {
