@@ -143,6 +143,9 @@ async fn a_limit_that_was_set_holds() -> Outcome {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn as_many_threads_serve_requests_as_were_asked_for() -> Outcome {
+    use std::time::Duration;
+
+    use check::Failure;
     use marketsvc::config;
 
     for (threads, workers) in [
@@ -162,12 +165,21 @@ async fn as_many_threads_serve_requests_as_were_asked_for() -> Outcome {
         command.envs(threads.map(|threads| ("MARKETSVC_THREADS", threads)));
         let process = Process::start(command).await?;
         let pid = process.child.id().or_fail("the program")?;
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).or_fail("its threads")?;
-        let found = tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-            .filter(|name| name.starts_with("tokio-"))
-            .count();
-        equal(format!("workers for {threads:?}"), workers, found)?;
+        let found = || -> Result<usize, Failure> {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).or_fail("its threads")?;
+            Ok(tasks
+                .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+                .filter(|name| name.starts_with("tokio-"))
+                .count())
+        };
+        // A new thread has the name of the one that started it for a moment.
+        for _ in 0..100 {
+            if found()? == workers {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        equal(format!("workers for {threads:?}"), workers, found()?)?;
         add_order(&process.service).await?;
         for path in [
             "/api/customers",
