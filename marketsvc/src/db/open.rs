@@ -314,10 +314,16 @@ async fn check_migrations(path: &Path, limits: &Limits) -> Result<(), OpenError>
     // none. `immutable` prevents that; it is right while nobody has the
     // database open, that is, while there is no log beside it.
     let alone = || !beside("-wal") && !beside("-journal");
+    // Somebody who opens the database, writes and closes it leaves no log.
+    let written = || {
+        let file = fs::metadata(&real).ok()?;
+        Some((file.modified().ok()?, file.len()))
+    };
     if alone() {
+        let before = written();
         let compared = compare_migrations(path, limits, true).await;
-        // What was read while somebody opened it may not fit together.
-        if compared.is_ok() || alone() {
+        // What was read while somebody had it open may not fit together.
+        if compared.is_ok() || (alone() && written() == before) {
             return compared;
         }
     }
