@@ -59,7 +59,9 @@ pub(crate) fn take_timed_out() -> bool {
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// A request fails when no whole answer comes. Each wait is limited to 8 s. Do not use it under paused time: tokio would let
+/// A request fails when no whole answer comes. Each wait is limited to 8 s.
+///
+/// Do not use it under paused time: tokio would let
 /// the limit pass while the socket has nothing to read.
 ///
 /// When a reply with a status of 500 or more was not expected, or when no whole
