@@ -1,0 +1,119 @@
+//! The description of the API: an OpenAPI document, made from the handlers and the
+//! types, and a page that shows it.
+
+use axum::Router;
+use serde::Serialize;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// What the document says of the service as a whole.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "marketsvc",
+    description = "Customers, orders and books of a small market."
+))]
+pub struct Document;
+
+/// Gives the endpoints of a module their tag, and each an id that is unique in the
+/// document: `books_list`. Without the prefix, two handlers called `list` would have the
+/// same id, and the page would call one of them for both.
+pub fn module(name: &str, mut router: OpenApiRouter) -> OpenApiRouter {
+    for operation in operations(router.get_openapi_mut()) {
+        let handler = operation.operation_id.take().unwrap_or_default();
+        operation.operation_id = Some(format!("{name}_{handler}"));
+        operation.tags = Some(vec![name.to_owned()]);
+    }
+    router
+}
+
+/// Returns the operations of all paths.
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document
+        .paths
+        .paths
+        .values_mut()
+        .flat_map(|path: &mut PathItem| {
+            [
+                &mut path.get,
+                &mut path.post,
+                &mut path.put,
+                &mut path.patch,
+                &mut path.delete,
+            ]
+        })
+        .flatten()
+}
+
+/// Returns a router with the endpoints of `router`, with the document at
+/// `/api-docs/openapi.json`, and with the page at `/docs`. The page and its scripts are
+/// part of the program, so it needs no network.
+pub fn with_pages(router: OpenApiRouter) -> Router {
+    let (router, document) = router.split_for_parts();
+    router.merge(SwaggerUi::new("/docs").url("/api-docs/openapi.json", document))
+}
+
+/// The body of an error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no such book"
+}))]
+pub struct Problem {
+    /// Always `about:blank`: the status says what kind of problem this is.
+    pub r#type: String,
+    /// The words for the status.
+    pub title: String,
+    pub status: u16,
+    /// What is wrong with this request.
+    pub detail: String,
+    /// The fields that are wrong; only with status 409 and 422.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub errors: Option<Vec<FieldProblem>>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// The path of the field in the body: `items[1].id`.
+    pub field: String,
+    pub detail: String,
+}
+
+/// The service cannot read the request.
+#[derive(IntoResponses)]
+#[response(status = 400, content_type = "application/problem+json")]
+pub struct BadRequest(#[to_schema] pub Problem);
+
+/// The path names something that does not exist.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+pub struct NotFound(#[to_schema] pub Problem);
+
+/// The request contradicts what is stored: a name is taken, or something still refers
+/// to the row. Nothing has changed.
+#[derive(IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
+pub struct Conflict(#[to_schema] pub Problem);
+
+/// A value is not acceptable; `errors` names its field. Nothing has changed.
+#[derive(IntoResponses)]
+#[response(status = 422, content_type = "application/problem+json")]
+pub struct Unprocessable(#[to_schema] pub Problem);
+
+/// What every endpoint that uses the database may answer.
+#[derive(IntoResponses)]
+pub enum Failures {
+    /// The service failed. The cause is in its log.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(#[to_schema] Problem),
+    /// The service is busy. The header `Retry-After` says in how many seconds to try
+    /// again.
+    #[response(
+        status = 503,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = i32, description = "Seconds"))
+    )]
+    Busy(#[to_schema] Problem),
+}
