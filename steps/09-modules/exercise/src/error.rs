@@ -21,6 +21,18 @@ pub enum Error {
         /// The reason why the value is not acceptable.
         detail: &'static str,
     },
+    /// The path names something that does not exist. The client receives the text.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// The request is acceptable, but not beside what is stored: a name is taken, or
+    /// something still refers to the row. The client receives both texts.
+    #[error("{field}: {detail}")]
+    Conflict {
+        /// The field of the body, or `id` for the one in the path.
+        field: &'static str,
+        /// The reason why the request was refused.
+        detail: &'static str,
+    },
     /// SQLite rejected a statement, the database could not be opened, or no
     /// connection became free in time.
     #[error("the database failed")]
@@ -31,7 +43,7 @@ pub enum Error {
     /// One of several spawned tasks panicked.
     #[error("a task panicked")]
     Task(#[from] tokio::task::JoinError),
-    /// The tables of a new database could not be created.
+    /// A migration failed, or the database is newer than this program.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The database file could not be created.
@@ -48,6 +60,20 @@ impl Error {
         }
     }
 
+    /// Creates an [`Error::Conflict`] for `field`.
+    pub fn conflict(field: &'static str, detail: &'static str) -> Self {
+        Self::Conflict { field, detail }
+    }
+
+    /// Returns the field that the error is about, and what is wrong with it.
+    fn field(&self) -> Option<(&str, &'static str)> {
+        match self {
+            Self::Unprocessable { field, detail } => Some((field, detail)),
+            Self::Conflict { field, detail } => Some((field, detail)),
+            _ => None,
+        }
+    }
+
     /// Returns the status and the text for the client. The cause is not part of
     /// the text: it can contain SQL, paths and values, which only the log may
     /// show.
@@ -55,6 +81,8 @@ impl Error {
         match self {
             Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
             Self::Unprocessable { detail, .. } => (StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Self::NotFound(detail) => (StatusCode::NOT_FOUND, detail),
+            Self::Conflict { detail, .. } => (StatusCode::CONFLICT, detail),
             Self::Database(error) if is_busy(error) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the service is busy; try again in a second",
@@ -112,7 +140,7 @@ impl IntoResponse for Error {
             "status": status.as_u16(),
             "detail": detail,
         });
-        if let Self::Unprocessable { field, detail } = &self {
+        if let Some((field, detail)) = self.field() {
             problem["errors"] = json!([{ "field": field, "detail": detail }]);
         }
         let mut response = (status, Json(problem)).into_response();

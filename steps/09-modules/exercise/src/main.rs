@@ -7,9 +7,9 @@ use std::env;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use step09::app;
 use step09::db::base::{Engine, EngineConfig};
 use step09::db::init_db;
-use step09::server;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -45,7 +45,7 @@ async fn serve() -> Result<(), String> {
         format!("MARKETSVC_ADDR={addr}: {error}; is another service using this port?")
     })?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    init_db::create_if_missing(&url)
+    init_db::create_or_migrate(&url)
         .await
         .map_err(|error| format!("DATABASE_URL={url}: {error:?}"))?;
     let config = EngineConfig {
@@ -56,7 +56,7 @@ async fn serve() -> Result<(), String> {
         Engine::new(&url, config).map_err(|error| format!("DATABASE_URL={url}: {error:?}"))?;
 
     println!("listening on http://{addr}");
-    server::run(listener, ctrl_c(), engine)
+    app::run(listener, ctrl_c(), engine)
         .await
         .map_err(|error| error.to_string())
 }

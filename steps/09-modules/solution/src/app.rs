@@ -13,10 +13,12 @@ pub fn app(engine: Engine) -> Router {
     Router::new()
         .route("/", get(welcome))
         .route("/app/info", get(info))
+        // TODO(09.2): add the endpoints of the authors and the books
         .merge(customers::routes(engine.clone()))
         .merge(orders::routes(engine.clone()))
         .merge(authors::routes(engine.clone()))
         .merge(books::routes(engine))
+    // END TODO(09.2)
 }
 
 /// Serves requests from `listener` until `shutdown` completes, and then waits
@@ -40,5 +42,7 @@ async fn welcome() -> Json<&'static str> {
 
 /// Returns the name of the service and the version of the program that runs.
 async fn info() -> Json<Value> {
+    // TODO(09.2): return the name `marketsvc` and the version of this crate
     Json(json!({ "name": "marketsvc", "version": env!("CARGO_PKG_VERSION") }))
+    // END TODO(09.2)
 }

@@ -23,6 +23,7 @@ impl AuthorService {
     /// # Errors
     /// [`Error::Database`] if the query fails.
     pub async fn list(&self, page: Page) -> Result<Vec<Author>, Error> {
+        // TODO(09.4): read the authors after `page.after`, at most `page.limit` of them
         let authors =
             sqlx::query_as("SELECT id, name FROM author WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(page.after)
@@ -30,6 +31,7 @@ impl AuthorService {
                 .fetch_all(self.engine.pool())
                 .await?;
         Ok(authors)
+        // END TODO(09.4)
     }
 
     /// Returns the author with this id.
@@ -54,6 +56,7 @@ impl AuthorService {
     /// # Cancel safety
     /// The author is either stored or not.
     pub async fn create(&self, author: &NewAuthor) -> Result<Author, Error> {
+        // TODO(09.3): check the author, then insert it in a transaction
         author.validate()?;
         let mut transaction = self.engine.begin().await?;
         let author = sqlx::query_as("INSERT INTO author (name) VALUES ($1) RETURNING id, name")
@@ -63,6 +66,7 @@ impl AuthorService {
             .map_err(refused)?;
         transaction.commit().await?;
         Ok(author)
+        // END TODO(09.3)
     }
 
     /// Removes the author with this id.
@@ -75,6 +79,7 @@ impl AuthorService {
     /// # Cancel safety
     /// The author is either removed or not.
     pub async fn delete(&self, id: i64) -> Result<(), Error> {
+        // TODO(09.3): remove the author, and notice when there was none
         let removed = sqlx::query("DELETE FROM author WHERE id = $1")
             .bind(id)
             .execute(self.engine.pool())
@@ -84,6 +89,7 @@ impl AuthorService {
             0 => Err(NO_SUCH_AUTHOR),
             _ => Ok(()),
         }
+        // END TODO(09.3)
     }
 }
 
@@ -91,6 +97,7 @@ const NO_SUCH_AUTHOR: Error = Error::NotFound("there is no such author");
 
 /// Says what a violated constraint means for an author.
 fn refused(error: sqlx::Error) -> Error {
+    // TODO(09.3): answer a taken name, and an author who still has books, with a conflict
     let Some(violated) = error.as_database_error() else {
         return error.into();
     };
@@ -101,4 +108,5 @@ fn refused(error: sqlx::Error) -> Error {
         return Error::conflict("id", "there are books by this author");
     }
     error.into()
+    // END TODO(09.3)
 }

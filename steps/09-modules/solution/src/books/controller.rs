@@ -57,8 +57,10 @@ pub async fn update(
     id: Result<Path<i64>, PathRejection>,
     change: Result<Json<BookChange>, JsonRejection>,
 ) -> Result<Json<Book>, Error> {
+    // TODO(09.7): take the id and the change, and return the book after the change
     let (Path(id), Json(change)) = (id?, change?);
     Ok(Json(books.update(id, change).await?))
+    // END TODO(09.7)
 }
 
 /// Returns 204, without a body.
@@ -66,7 +68,9 @@ pub async fn delete(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<StatusCode, Error> {
+    // TODO(09.7): take the id, remove the book, and answer without a body
     let Path(id) = id?;
     books.delete(id).await?;
     Ok(StatusCode::NO_CONTENT)
+    // END TODO(09.7)
 }

@@ -80,6 +80,7 @@ impl NewBook {
 /// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
 #[derive(Debug, Deserialize)]
 pub struct BookChange {
+    // TODO(09.5): let a field tell apart whether it is missing, `null` or a value
     #[serde(default, deserialize_with = "present")]
     pub book_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -96,11 +97,13 @@ pub struct BookChange {
     pub language: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     pub pages: Option<Option<i64>>,
+    // END TODO(09.5)
 }
 
 impl BookChange {
     /// Returns all values of `book` after this change.
     pub fn apply(self, book: Book) -> NewBook {
+        // TODO(09.5): take each value from the change, or from the book if the field is missing
         NewBook {
             book_name: self.book_name.unwrap_or(book.book_name),
             author_id: self.author_id.unwrap_or(book.author_id),
@@ -111,9 +114,11 @@ impl BookChange {
             language: self.language.unwrap_or(book.language),
             pages: self.pages.unwrap_or(book.pages),
         }
+        // END TODO(09.5)
     }
 }
 
+// TODO(09.5): write the function that reads a field which is there
 /// Reads a field that is there. serde calls this only then; for a missing field
 /// `#[serde(default)]` takes `None`. Without this function serde would read `null` as
 /// a missing value, too.
@@ -124,3 +129,4 @@ where
 {
     T::deserialize(deserializer).map(Some)
 }
+// END TODO(09.5)

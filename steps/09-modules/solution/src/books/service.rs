@@ -7,6 +7,7 @@ use super::model::{BookChange, NewBook};
 use crate::db::base::Engine;
 use crate::error::Error;
 use crate::page::Page;
+use crate::types::Money;
 
 /// The columns that [`Book`] has. This is a macro because `concat!` accepts only
 /// literals, not constants.
@@ -34,6 +35,7 @@ impl BookService {
     /// # Errors
     /// [`Error::Database`] if the query fails.
     pub async fn list(&self, page: Page) -> Result<Vec<Book>, Error> {
+        // TODO(09.4): read the books after `page.after`, at most `page.limit` of them
         let books = sqlx::query_as(concat!(
             "SELECT ",
             columns!(),
@@ -44,6 +46,7 @@ impl BookService {
         .fetch_all(self.engine.pool())
         .await?;
         Ok(books)
+        // END TODO(09.4)
     }
 
     /// Returns the book with this id.
@@ -51,11 +54,13 @@ impl BookService {
     /// # Errors
     /// [`Error::NotFound`] if there is none, [`Error::Database`] if the query fails.
     pub async fn get(&self, id: i64) -> Result<Book, Error> {
+        // TODO(09.4): read the book, and notice when there is none
         sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
             .bind(id)
             .fetch_optional(self.engine.pool())
             .await?
             .ok_or(NO_SUCH_BOOK)
+        // END TODO(09.4)
     }
 
     /// Stores a new book and returns it with its id.
@@ -68,6 +73,7 @@ impl BookService {
     /// # Cancel safety
     /// The book is either stored or not.
     pub async fn create(&self, book: &NewBook) -> Result<Book, Error> {
+        // TODO(09.6): check the book, then insert it in a transaction
         let price = book.validate()?;
         let mut transaction = self.engine.begin().await?;
         let book = sqlx::query_as(concat!(
@@ -90,6 +96,7 @@ impl BookService {
         .map_err(refused)?;
         transaction.commit().await?;
         Ok(book)
+        // END TODO(09.6)
     }
 
     /// Gives the book with this id new values, all of them, and returns it.
@@ -101,8 +108,9 @@ impl BookService {
     /// # Cancel safety
     /// The book is changed wholly or not at all.
     pub async fn replace(&self, id: i64, book: &NewBook) -> Result<Book, Error> {
+        let price = book.validate()?;
         let mut transaction = self.engine.begin().await?;
-        let book = store(&mut transaction, id, book).await?;
+        let book = store(&mut transaction, id, book, price).await?;
         transaction.commit().await?;
         Ok(book)
     }
@@ -117,15 +125,19 @@ impl BookService {
     /// # Cancel safety
     /// The book is changed wholly or not at all.
     pub async fn update(&self, id: i64, change: BookChange) -> Result<Book, Error> {
+        // TODO(09.7): read the book, apply the change and store the result, in one transaction
         let mut transaction = self.engine.begin().await?;
         let book = sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
             .bind(id)
             .fetch_optional(&mut *transaction)
             .await?
             .ok_or(NO_SUCH_BOOK)?;
-        let book = store(&mut transaction, id, &change.apply(book)).await?;
+        let book = change.apply(book);
+        let price = book.validate()?;
+        let book = store(&mut transaction, id, &book, price).await?;
         transaction.commit().await?;
         Ok(book)
+        // END TODO(09.7)
     }
 
     /// Removes the book with this id.
@@ -136,6 +148,7 @@ impl BookService {
     /// # Cancel safety
     /// The book is either removed or not.
     pub async fn delete(&self, id: i64) -> Result<(), Error> {
+        // TODO(09.7): remove the book, and notice when there was none
         let removed = sqlx::query("DELETE FROM book WHERE id = $1")
             .bind(id)
             .execute(self.engine.pool())
@@ -144,18 +157,21 @@ impl BookService {
             0 => Err(NO_SUCH_BOOK),
             _ => Ok(()),
         }
+        // END TODO(09.7)
     }
 }
 
 const NO_SUCH_BOOK: Error = Error::NotFound("there is no such book");
 
-/// Writes all values of the book with this id, and returns it.
+/// Writes all values of the book with this id, and returns it. `price` is the one of
+/// `book`, in cents.
 async fn store(
     transaction: &mut Transaction<'static, Sqlite>,
     id: i64,
     book: &NewBook,
+    price: Money,
 ) -> Result<Book, Error> {
-    let price = book.validate()?;
+    // TODO(09.7): update the row, and notice when there was none
     sqlx::query_as(concat!(
         "UPDATE book
          SET book_name = $2, author_id = $3, price_cents = $4, description = $5,
@@ -177,10 +193,12 @@ async fn store(
     .await
     .map_err(refused)?
     .ok_or(NO_SUCH_BOOK)
+    // END TODO(09.7)
 }
 
 /// Says what a violated constraint means for a book.
 fn refused(error: sqlx::Error) -> Error {
+    // TODO(09.6): answer a taken name with a conflict, and an unknown author with the field
     let Some(violated) = error.as_database_error() else {
         return error.into();
     };
@@ -191,4 +209,5 @@ fn refused(error: sqlx::Error) -> Error {
         return Error::unprocessable("author_id", "there is no such author");
     }
     error.into()
+    // END TODO(09.6)
 }

@@ -33,9 +33,11 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
     let options = SqliteConnectOptions::from_str(url)?;
     let path = options.get_filename().to_owned();
     if path.exists() {
+        // TODO(09.1): run the migrations that the database does not have yet
         let mut connection = options.connect().await?;
         MIGRATIONS.run(&mut connection).await?;
         connection.close().await?;
+        // END TODO(09.1)
         return Ok(());
     }
 
