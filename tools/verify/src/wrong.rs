@@ -350,6 +350,12 @@ fn id(check: &str) -> &str {
 
 /// Reads the leading lines of a patch and the files that it changes.
 fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
+    if !text.contains("\n@@ ") {
+        let add = format!("git add {}", step.dir());
+        return Err(format!(
+            "it holds no diff; is the step in git's index? {add}"
+        ));
+    }
     let head: Vec<&str> = text
         .lines()
         .take_while(|line| !line.starts_with("diff ") && !line.starts_with("--- "))
@@ -377,9 +383,6 @@ fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
         .filter(|path| *path != "/dev/null")
         .map(|path| path.split_once('/').map_or(path, |(_, path)| path))
         .collect();
-    if changed.is_empty() {
-        return Err("it changes nothing".into());
-    }
     if let Some(foreign) = changed.iter().find(|path| !path.starts_with(&solution)) {
         return Err(format!(
             "it changes {foreign}, which is not below {solution}"
@@ -435,7 +438,7 @@ mod tests {
                 "misconception:",
             ),
             (RIGHT, DIFF.to_owned(), "style:"),
-            (RIGHT, "style: x\n".to_owned(), "changes nothing"),
+            (RIGHT, "style: x\n".to_owned(), "git add steps/05-engine"),
             (
                 RIGHT,
                 format!("style: x\n{}", DIFF.replace("solution", "exercise")),
