@@ -7,6 +7,7 @@
 #![allow(clippy::missing_errors_doc)] // the error's text says it
 
 pub mod pages;
+pub mod program;
 mod progress;
 pub mod starter;
 mod step;

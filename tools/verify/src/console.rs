@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use course::{Side, Step};
+use course::{Side, Step, program};
 
 use crate::document::{Block, Document, Item};
 use crate::matching::{difference, matches, may_match};
@@ -27,6 +27,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The port that the text names.
 const SHOWN_PORT: &str = "9090";
+
+/// Programs in commands that a machine may lack; `.ci/run` installs them.
+const PROGRAMS: [&str; 2] = ["jq", "sqlite3"];
 
 /// A console block, read.
 #[derive(Debug, PartialEq)]
@@ -65,6 +68,7 @@ pub fn run(
         step,
         port: free_port()?,
         server: None,
+        lacks: None,
         report,
     };
     for item in &document.items {
@@ -96,6 +100,8 @@ struct Session<'a> {
     port: u16,
     /// The server that runs, and the line that started it.
     server: Option<(Server, usize)>,
+    /// The program for want of which a command of this page was not run.
+    lacks: Option<&'static str>,
     report: &'a mut Report,
 }
 
@@ -110,7 +116,7 @@ impl Session<'_> {
                 let what = format!("{}:{} server prints", self.document.path, block.line);
                 let started = Instant::now();
                 let outcome = self.expect_from_server(&expected, SERVER_LIMIT);
-                self.report.item(&what, started, outcome);
+                self.settle(&what, started, outcome);
             }
             Ok(Console::Script { exit, commands }) => {
                 let last = commands.len() - 1;
@@ -122,20 +128,35 @@ impl Session<'_> {
         }
     }
 
+    /// A command that was not run may be the reason why a later one shows something
+    /// else, such as the rows that it should have stored.
+    fn settle(&mut self, what: &str, started: Instant, outcome: Outcome) {
+        match self.lacks {
+            Some(program) if outcome.is_err() => self.report.not_run(program, what),
+            _ => self.report.item(what, started, outcome),
+        }
+    }
+
     fn run_command(&mut self, shown: &Shown, exit: Option<i32>) {
+        let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
+        let mut words = shown.command.split([' ', '\n', '(', '|']);
+        let needed = words.find_map(|word| PROGRAMS.into_iter().find(|it| *it == word));
+        if let Some(program) = needed.filter(|program| program::lacks(program)) {
+            self.lacks = Some(program);
+            return self.report.not_run(program, &what);
+        }
         // One whose end is announced does not stay.
         let serves = exit.is_none() && is_server(&shown.command);
         if serves {
             self.stop_server();
         }
-        let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
         let started = Instant::now();
         let outcome = if serves {
             self.start_server(shown)
         } else {
             self.run_to_end(shown, exit.unwrap_or(0))
         };
-        self.report.item(&what, started, outcome);
+        self.settle(&what, started, outcome);
     }
 
     /// What a reader is told to try works; it says itself what there is to see.

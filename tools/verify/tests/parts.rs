@@ -609,7 +609,7 @@ fn diagrams_fail() {
     };
     page("flowchart LR\n  a[\"a <b>b</b>\"] --> b");
     let gate = std::env::var_os("CI").is_some();
-    let said = "not run: mermaid, which .ci/run installs";
+    let said = "not run: mermaid  2 diagrams";
     for (settings, code) in [([].as_slice(), 0), (&[("CI", "true")], 1)] {
         let verified = fixture.verify_with(&["texts"], settings);
         assert!(verified.output.contains(said), "{}", verified.output);
