@@ -121,7 +121,8 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         Some((stated, files)) => {
             if stated != wanted {
                 failures.push(format!(
-                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`; `verify minutes --write` sets it"
+                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`: cargo run -p verify -- minutes {} --write",
+                    step.label()
                 ));
             }
             failures.extend(touched_files(tree, step, files).err());

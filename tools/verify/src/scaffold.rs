@@ -205,7 +205,7 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         "wrote steps/{slug}, which continues {}, and its two packages into Cargo.lock.\n\n    \
          git add steps/{slug} Cargo.lock\n    \
          cargo run -p verify -- all {number}\n\n\
-         The first command lets `git diff` see the step, which the patches of answers need. \
+         `git diff`, which makes the patches of answers, sees the step after the first command. \
          The second one lists what is left to write.",
         base.slug
     );
