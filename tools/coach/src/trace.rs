@@ -29,7 +29,7 @@ pub struct Request {
     step: String,
     /// A program of the step; without it, the usual one
     program: Option<String>,
-    /// Our solution instead of the exercise
+    /// The solution instead of the exercise
     #[arg(long)]
     solution: bool,
     /// Where to put the picture

@@ -28,9 +28,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// The port that the text names.
 const SHOWN_PORT: &str = "9090";
 
-/// Programs in commands that a machine may lack; `.ci/run` installs them.
-const PROGRAMS: [&str; 2] = ["jq", "sqlite3"];
-
 /// A console block, read.
 #[derive(Debug, PartialEq)]
 enum Console {
@@ -139,9 +136,7 @@ impl Session<'_> {
 
     fn run_command(&mut self, shown: &Shown, exit: Option<i32>) {
         let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
-        let mut words = shown.command.split([' ', '\n', '(', '|']);
-        let needed = words.find_map(|word| PROGRAMS.into_iter().find(|it| *it == word));
-        if let Some(program) = needed.filter(|program| program::lacks(program)) {
+        if let Some(program) = program::lacked_by(&shown.command) {
             self.lacks = Some(program);
             return self.report.not_run(program, &what);
         }
@@ -473,23 +468,14 @@ fn replace_number(text: &str, from: &str, to: &str) -> String {
 
 /// Leaves out cargo's own progress, which depends on what was built before.
 fn without_cargo(text: &str) -> String {
-    const PROGRESS: [&str; 9] = [
-        "Blocking",
-        "Compiling",
-        "Downloaded",
-        "Downloading",
-        "Finished",
-        "Locking",
-        "Running",
-        "Updating",
-        "Adding",
-    ];
+    const PROGRESS: &str = "Adding Blocking Compiling Downloaded Downloading Finished Locking \
+                            Running Updating";
     text.lines()
         .filter(|line| {
             // Cargo aligns the verb to the right of twelve columns.
             let verb = line.trim_start().split(' ').next().unwrap_or_default();
             let width = line.len() - line.trim_start().len() + verb.len();
-            !(width == 12 && PROGRESS.contains(&verb))
+            !(width == 12 && PROGRESS.split(' ').any(|it| it == verb))
         })
         .flat_map(|line| [line, "\n"])
         .collect()

@@ -69,7 +69,7 @@ pub struct New {
     number: u8,
     /// The rest of its name, in small letters: session-scope
     slug: String,
-    /// Number of the step that it continues; the one before it when absent
+    /// Number of the step that it continues [default: the step before it]
     #[arg(long, value_name = "NN")]
     continues: Option<String>,
 }
@@ -111,11 +111,10 @@ fn solution(
 /// The text of a step's `lib.rs` with the placeholder, and without what the first
 /// lines say of the step that it continues.
 fn declares_placeholder(lib: &str, number: &str) -> String {
-    let mut lines = lib.lines().skip_while(|line| line.starts_with("//! "));
-    let first = format!("//! Step {number}: {TO_WRITE}: what it is about.");
-    let rest = lines.by_ref().collect::<Vec<_>>().join("\n");
+    let rest = lib.lines().skip_while(|line| line.starts_with("//! "));
+    let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
     // rustfmt puts the module where it belongs.
-    format!("{first}\n{rest}\npub mod placeholder;\n")
+    format!("//! Step {number}: {TO_WRITE}: what it is about.\n{rest}pub mod placeholder;\n")
 }
 
 fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {

@@ -23,7 +23,7 @@ pub struct Settings {
     /// All wrong answers, not only the first for each check
     #[arg(long)]
     all: bool,
-    /// Write into the patches which check of their task fails first
+    /// Write the name of the check that fails first into each patch
     #[arg(long, requires = "all")]
     write: bool,
 }
