@@ -38,7 +38,7 @@
 //! }
 //! ```
 //!
-//! The name of a check says what must hold, and a task's checks stand in the order in
+//! The name of a check says what must hold, and a task's checks are in the order in
 //! which a learner should see them fail. A rule that several services keep belongs in
 //! `contract`, a rule that only this step has in its `check.rs`.
 //!
