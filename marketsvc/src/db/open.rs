@@ -19,7 +19,10 @@ use crate::Limits;
 use crate::error::sqlite_code;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../data/migrations");
-const SAMPLE: &str = include_str!("../../../data/sample.sql");
+const SAMPLE: [&str; 2] = [
+    include_str!("../../../data/sample.sql"),
+    include_str!("../../../data/sample_books.sql"),
+];
 
 /// The bytes with which every SQLite database begins.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -232,10 +235,12 @@ async fn create(path: &Path) -> Result<(), OpenError> {
         .run(&pool)
         .await
         .map_err(OpenError::migrate(path))?;
-    sqlx::raw_sql(SAMPLE)
-        .execute(&pool)
-        .await
-        .map_err(OpenError::sqlite("fill", path))?;
+    for sql in SAMPLE {
+        sqlx::raw_sql(sql)
+            .execute(&pool)
+            .await
+            .map_err(OpenError::sqlite("fill", path))?;
+    }
     pool.close().await;
 
     match file.persist_noclobber(path) {

@@ -37,13 +37,19 @@ pub struct Snapshot {
 }
 
 impl Database {
-    /// The schema and the sample data of `data/sample.sql`.
+    /// The schema and the sample data: `data/sample.sql` and `data/sample_books.sql`.
     pub async fn sample() -> Result<Self, Failure> {
         Self::from_file(&templates().await?.sample)
     }
 
     pub async fn empty() -> Result<Self, Failure> {
         Self::from_file(&templates().await?.empty)
+    }
+
+    /// A database that an older program has made: the schema up to this migration and
+    /// the data of `data/sample.sql`.
+    pub async fn older(migration: i64) -> Result<Self, Failure> {
+        Self::from_file(&files::older(migration).await?)
     }
 
     fn from_file(content: &[u8]) -> Result<Self, Failure> {

@@ -12,10 +12,14 @@
 //! - [`order_total_null_when_unknown`] in the steps,
 //!   [`order_total_404_when_unknown`] in `marketsvc`.
 //!
+//! The checks of authors and books take only the service. Each needs the authors and
+//! books of a fresh sample, and changes them.
+//!
 //! Prices and totals are JSON numbers and are compared exactly. The [`Failure`](check::Failure) of a
 //! check says what was not as it should be.
 #![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
+mod books;
 mod customers;
 mod hostile;
 mod orders;
@@ -25,6 +29,7 @@ use axum::http::Method;
 use check::{Outcome, Reply, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
+pub use self::books::*;
 pub use self::customers::*;
 use self::hostile::expect_no_leak;
 pub use self::hostile::{Surface, hostile_input};
@@ -96,6 +101,20 @@ pub fn expect_problem(reply: &Reply, status: u16) -> Outcome {
         &problem,
     )?;
     expect_no_leak(reply.asked(), &reply.text(), None)
+}
+
+/// Fails unless the answer is a problem with this status that blames this one field.
+fn expect_field(reply: &Reply, status: u16, field: &str) -> Outcome {
+    expect_problem(reply, status)?;
+    let problem = reply.json()?;
+    let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    let fields: Vec<_> = errors.iter().map(|error| &error["field"]).collect();
+    ensure(
+        fields == [field] && errors[0]["detail"].is_string(),
+        reply.asked(),
+        format_args!("\"errors\": [{{\"field\": \"{field}\", \"detail\": \"…\"}}]"),
+        &problem,
+    )
 }
 
 fn expect_content_type(reply: &Reply, expected: &str) -> Outcome {

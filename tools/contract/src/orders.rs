@@ -4,7 +4,9 @@ use axum::http::Method;
 use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal_json};
 use serde_json::{Value, json};
 
-use crate::{Format, WHOLE_NUMBER, expect_content_type, expect_list, expect_problem, misread};
+use crate::{
+    Format, WHOLE_NUMBER, expect_content_type, expect_field, expect_list, expect_problem, misread,
+};
 
 // ---- orders between dates
 
@@ -239,16 +241,7 @@ async fn refused(service: &Service, database: &Database, body: &Value, field: &s
     let reply = service.post_json(NEW_ORDER, body).await?;
     // First, since a half-stored order is worse than a wrong status.
     database.expect_unchanged(reply.asked(), &before).await?;
-    expect_problem(&reply, 422)?;
-    let problem = reply.json()?;
-    let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
-    let fields: Vec<_> = errors.iter().map(|error| &error["field"]).collect();
-    ensure(
-        fields == [field] && errors[0]["detail"].is_string(),
-        reply.asked(),
-        format_args!("\"errors\": [{{\"field\": \"{field}\", \"detail\": \"…\"}}]"),
-        &problem,
-    )
+    expect_field(&reply, 422, field)
 }
 
 /// `POST /api/add_new_order` before transactions are known: an unknown customer or

@@ -18,6 +18,11 @@ pub(super) struct Templates {
     pub(super) sample: Vec<u8>,
 }
 
+const SAMPLE_AND_BOOKS: &[&str] = &[
+    include_str!("../../../../data/sample.sql"),
+    include_str!("../../../../data/sample_books.sql"),
+];
+
 static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
 
 /// The directories of all databases.
@@ -30,15 +35,25 @@ const REMOVALS: u32 = 20;
 pub(super) async fn templates() -> Result<&'static Templates, Failure> {
     TEMPLATES
         .get_or_try_init(|| async {
-            let empty = template("").await?;
-            let sample = template(include_str!("../../../../data/sample.sql")).await?;
+            let empty = template(&[]).await?;
+            let sample = template(SAMPLE_AND_BOOKS).await?;
             Ok(Templates { empty, sample })
         })
         .await
 }
 
 /// The content of a database file with the schema and what `data` inserts.
-async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
+async fn template(data: &[&'static str]) -> Result<Vec<u8>, Failure> {
+    content(i64::MAX, data).await
+}
+
+/// The content of a database file with the schema of an older program: what the
+/// migrations up to this one make, and the sample data without the books.
+pub(super) async fn older(migration: i64) -> Result<Vec<u8>, Failure> {
+    content(migration, &SAMPLE_AND_BOOKS[..1]).await
+}
+
+async fn content(migration: i64, data: &[&'static str]) -> Result<Vec<u8>, Failure> {
     let asked = "the schema and the sample data";
     let database = Database::in_new_directory()?;
     let options = SqliteConnectOptions::new()
@@ -52,10 +67,12 @@ async fn template(data: &'static str) -> Result<Vec<u8>, Failure> {
     let pool = SqlitePoolOptions::new().max_connections(1);
     let pool = pool.connect_with(options).await.or_fail(asked)?;
     sqlx::migrate!("../../data/migrations")
-        .run(&pool)
+        .run_to(migration, &pool)
         .await
         .or_fail(asked)?;
-    sqlx::raw_sql(data).execute(&pool).await.or_fail(asked)?;
+    for sql in data {
+        sqlx::raw_sql(*sql).execute(&pool).await.or_fail(asked)?;
+    }
     // Closing the last connection moves all changes from the -wal into the file.
     pool.close().await;
     std::fs::read(&database.path).or_fail(asked)

@@ -1,0 +1,46 @@
+//! The application: puts the modules together and serves them.
+
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::db::base::Engine;
+use crate::{customers, orders};
+
+/// Builds the router: the endpoints of all modules, without a socket.
+pub fn app(engine: Engine) -> Router {
+    Router::new()
+        .route("/", get(welcome))
+        .route("/app/info", get(info))
+        // TODO(09.2): add the endpoints of the authors and the books
+        .merge(customers::routes(engine.clone()))
+        .merge(orders::routes(engine))
+    // END TODO(09.2)
+}
+
+/// Serves requests from `listener` until `shutdown` completes, and then waits
+/// until the running requests are finished.
+///
+/// # Errors
+/// Returns the error that the listener's socket reports.
+pub async fn run(
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    engine: Engine,
+) -> std::io::Result<()> {
+    axum::serve(listener, app(engine))
+        .with_graceful_shutdown(shutdown)
+        .await
+}
+
+async fn welcome() -> Json<&'static str> {
+    Json("Welcome to Marketplace!")
+}
+
+/// Returns the name of the service and the version of the program that runs.
+async fn info() -> Json<Value> {
+    // TODO(09.2): return the name `marketsvc` and the version of this crate
+    todo!("return the name `marketsvc` and the version of this crate")
+    // END TODO(09.2)
+}
