@@ -16,6 +16,7 @@
 //! check says what was not as it should be.
 #![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
+pub mod bookstore;
 mod customers;
 mod hostile;
 mod orders;
