@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(4);
 
 /// Fails unless the tests in `tests/{name}.rs` pass against `right`, and at least one
 /// of them fails against each service of `wrongs`. The text beside a wrong service
-/// completes the sentence "your tests pass against a service that …". Each service must
+/// completes the sentence "no test fails against a service that …". Each service must
 /// hold data of its own.
 ///
 /// ```no_run
@@ -61,21 +61,23 @@ pub async fn judge(
     for (_, does, ran) in ran {
         match ran? {
             Ran::Failed(_) => {}
-            Ran::Passed(_) => {
-                accepted.push(format!("your tests pass against a service that {does}"));
-            }
-            other => accepted.push(format!("against a service that {does}: {}", other.told())),
+            Ran::Passed(_) => accepted.push(does.to_owned()),
+            other => accepted.push(format!("{does}: {}", other.told())),
         }
     }
     if accepted.is_empty() {
         return Ok(());
     }
+    let between = if accepted.len() > 1 { "\n- " } else { " " };
     Err(Failure::new(
         asked(&format!(
             "{count} services, each of which does one thing wrong"
         )),
         "for each of them, at least one test that fails",
-        accepted.join("\n"),
+        format_args!(
+            "no test fails against a service that{between}{}",
+            accepted.join(between)
+        ),
     ))
 }
 

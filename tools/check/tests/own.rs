@@ -15,14 +15,15 @@ const LEARNERS: [(&str, &str); 7] = [
     (
         "tests one",
         "expected  for each of them, at least one test that fails\n\
-         got       your tests pass against a service that has a wrong /b\n",
+         got       no test fails against a service that has a wrong /b\n",
     ),
     (
         "tests nothing",
         "asked     your tests in tests/own.rs, run against 2 services, each of which does one thing wrong\n\
          expected  for each of them, at least one test that fails\n\
-         got       your tests pass against a service that has a wrong /a\n\
-         your tests pass against a service that has a wrong /b\n",
+         got       no test fails against a service that\n\
+         - has a wrong /a\n\
+         - has a wrong /b\n",
     ),
     (
         "rejects everything",
@@ -40,7 +41,7 @@ const LEARNERS: [(&str, &str); 7] = [
     ),
     (
         "hangs when /b is wrong",
-        "got       against a service that has a wrong /b: the test `it` has not ended within 4 s\n",
+        "got       no test fails against a service that has a wrong /b: the test `it` has not ended within 4 s\n",
     ),
 ];
 
