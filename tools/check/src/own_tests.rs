@@ -2,9 +2,9 @@
 //! right, and fail against each of several that are wrong.
 //!
 //! The tests are a program of the step, `tests/books.rs`. The program tests the service
-//! whose base URL is in `MARKETSVC_URL`. Whoever builds the check builds this program,
-//! too, and says in [`course::test_variable`] where it is; without that variable, cargo
-//! is called to build it.
+//! whose base URL is in `MARKETSVC_URL`. The coach and `verify` build this program
+//! together with the check, and set [`course::test_variable`] to its path. Without that
+//! variable, this module calls cargo to build it.
 
 use std::env;
 use std::io::{Read, Seek};
@@ -81,7 +81,7 @@ pub async fn judge(
     ))
 }
 
-/// What came of the tests.
+/// The result of one run of the tests.
 #[derive(Debug, PartialEq)]
 enum Ran {
     /// All passed; how many.
@@ -182,7 +182,7 @@ fn unfinished(said: &str) -> String {
     )
 }
 
-/// Reads what a test program printed.
+/// Reads the output of a test program.
 fn read(said: &str, status: &str) -> Ran {
     let Some(result) = said
         .lines()
@@ -212,7 +212,7 @@ fn first_failure(said: &str) -> String {
         .split_once(" panicked at ")
         .and_then(|(_, rest)| rest.split_once(":\n"));
     let (place, message) = match panic {
-        // The column helps nobody.
+        // The line is enough, without the column.
         Some((place, message)) => (place.rsplit_once(':').map_or(place, |it| it.0), message),
         // A test may return an error instead.
         None => ("", rest),

@@ -185,8 +185,8 @@ fn tests_that_the_solution_has_are_files_of_the_course() {
             std::process::Command::new(program).output().unwrap().status.success()
         })),
     ]\n    .map(";
-    let text = fixture.read(check);
-    fixture.write(check, &text.replace("    ]\n    .map(", run));
+    let more = fixture.read(check).replace("    ]\n    .map(", run);
+    fixture.write(check, &more);
     fixture.holds(&["exercises", "2"]);
     let answer = format!(
         "misconception: none\nrejected-by: 02.3 · the tests pass\n\n\

@@ -1,9 +1,9 @@
-//! Tests of a bookstore over HTTP. They know nothing of the service but its base URL,
-//! which is in `MARKETSVC_URL`; without it they test the service on this machine that
-//! `./run.sh run` starts.
+//! Tests of a bookstore over HTTP. `MARKETSVC_URL` holds the base URL of the service
+//! that they test; without it they test the one that `./run.sh run` starts on this
+//! machine.
 //!
-//! The service may have authors and books already, and the tests run at the same time:
-//! each test makes its own author and its own books, and removes nothing else.
+//! That service may have authors and books already, and several tests run at the same
+//! time. So each test stores its own author and its own books, and changes no others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
