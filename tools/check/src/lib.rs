@@ -55,6 +55,7 @@
 //!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
 //!   queries and values that are written into the SQL.
 //! - [`memory::peak_during`] measures the peak of the memory that some work uses.
+//! - [`own_tests::judge`] judges tests that the learner wrote.
 //! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
@@ -70,6 +71,7 @@ mod database;
 mod failure;
 pub mod gate;
 pub mod memory;
+pub mod own_tests;
 mod panics;
 mod service;
 mod source;

@@ -66,7 +66,9 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         )));
     }
     let (program, target) = match cargo::build(project, &step, side, &wanted)? {
-        Built::Program { program, target } => (program, target),
+        Built::Program {
+            program, target, ..
+        } => (program, target),
         Built::Broken(errors) => {
             cargo::show_errors(&errors, true);
             return Ok(ExitCode::FAILURE);

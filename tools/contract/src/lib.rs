@@ -20,6 +20,7 @@
 #![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
 mod books;
+pub mod bookstore;
 mod customers;
 mod hostile;
 mod orders;

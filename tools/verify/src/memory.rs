@@ -423,6 +423,14 @@ mod tests {
                 "steps/01-one/exercise/src/new.rs",
                 "exercise chapter next page",
             ),
+            (
+                "steps/01-one/exercise/tests/new.rs",
+                "exercise chapter next page",
+            ),
+            (
+                "steps/01-one/solution/tests/new.rs",
+                "solution answer chapter next page queries",
+            ),
             ("steps/01-one/hints.md", "exercise chapter next page"),
             ("steps/01-one/README.md", "exercise chapter next page"),
             // Patches.

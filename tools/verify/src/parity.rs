@@ -92,8 +92,7 @@ fn told(chapter: &Document, words: &str) -> Outcome {
 fn files<'a>(tree: &'a Tree, step: &Step, side: Side) -> BTreeSet<&'a str> {
     tree.below(&step.crate_dir(side))
         .into_iter()
-        // The learner's own tests.
-        .filter(|file| side == Side::Solution || !file.starts_with("tests/"))
+        .filter(|file| step.is_of_course(file))
         .collect()
 }
 

@@ -239,6 +239,8 @@ impl Sandbox {
             fs::remove_file(exercise.join(file))?;
         }
         wanted.insert("Cargo.toml".into());
+        let tests = files_below(&solution.join("tests"))?.into_iter();
+        wanted.extend(tests.map(|file| Path::new("tests").join(file)));
         for file in wanted {
             let text = step.as_exercise(&fs::read_to_string(solution.join(&file))?);
             let to = exercise.join(&file);

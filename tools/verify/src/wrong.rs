@@ -2,7 +2,6 @@
 //! another style are accepted.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
@@ -261,7 +260,11 @@ fn no_longer_applies(git: &str) -> String {
 
 /// Applies each answer of a batch to a copy of its solution, and builds their
 /// checks in one go. For each its check, or why there is none.
-fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<PathBuf, String>>> {
+fn build(
+    sandbox: &Sandbox,
+    batch: &[&Trial],
+    index: usize,
+) -> Env<Vec<Result<cargo::Check, String>>> {
     let mut copies = Vec::new();
     for (slot, trial) in batch.iter().enumerate() {
         let answer = trial.answer.as_ref().map_err(Clone::clone);
@@ -281,11 +284,17 @@ fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<Pa
         });
         checks.push(match built {
             Err(failure) => Err(failure),
-            Ok(check) => {
-                // The next build of this copy must not replace it while it runs.
+            Ok(mut check) => {
+                // The next build of this copy must not replace them while they run.
                 let own = sandbox.build.join(format!("answer-{slot}-{}", index % 2));
-                std::fs::rename(check, &own)?;
-                Ok(own)
+                for (name, program) in &mut check.tests {
+                    let own = own.with_extension(name);
+                    std::fs::rename(&*program, &own)?;
+                    *program = own;
+                }
+                std::fs::rename(check.program, &own)?;
+                check.program = own;
+                Ok(check)
             }
         });
     }
@@ -300,7 +309,12 @@ struct Accepted {
 }
 
 /// Runs the check of an answer.
-fn judge(proof: &Proof, write: bool, trial: &Trial, check: &Path) -> Result<Accepted, String> {
+fn judge(
+    proof: &Proof,
+    write: bool,
+    trial: &Trial,
+    check: &cargo::Check,
+) -> Result<Accepted, String> {
     let answer = trial.answer.as_ref().map_err(Clone::clone)?;
     // Which check fails first is all that counts.
     let verdict = cargo::run_check(
@@ -397,6 +411,8 @@ fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const DIFF: &str = "\

@@ -142,6 +142,70 @@ fn the_starter_patch_is_the_exercise() {
 }
 
 #[test]
+fn tests_that_the_solution_has_are_files_of_the_course() {
+    let fixture = Fixture::new();
+    let (exercise, solution) = ("steps/02-second/exercise", "steps/02-second/solution");
+    let books = |library: &str, test: &str| {
+        format!(
+            "//! The tests.\n\n#[test]\nfn half() {{\n    // TODO(02.3): test half\n    \
+             {test}\n    // END TODO(02.3)\n    assert!({library}::half() < 42);\n}}\n"
+        )
+    };
+    let test = "assert_eq!(step02_solution::half(), 21);";
+    let solved = books("step02_solution", test);
+    fixture.write(&format!("{solution}/tests/books.rs"), &solved);
+    let verified = fixture.verify(&["parity", "02"]);
+    let reason = "tests/books.rs: only in the solution";
+    assert!(verified.output.contains(reason), "{}", verified.output);
+    let file = format!("{exercise}/tests/books.rs");
+    fixture.write(&file, &books("step02", "assert_eq!(step02::half(), 0);"));
+    // The learner's own, which does not even compile.
+    fixture.write(&format!("{exercise}/tests/mine.rs"), "fn (");
+    fixture.holds(&["starters", "02"]);
+    let patch = fixture.read("steps/02-second/starter.patch");
+    assert!(patch.contains("exercise/tests/books.rs") && !patch.contains("mine.rs"));
+    // It is new in this step, as the chapter must say.
+    let starter = "`src/main.rs` says";
+    let chapter = fixture.read(CHAPTER);
+    let named = chapter.replace(starter, "`tests/books.rs` is new. `src/main.rs` says");
+    fixture.write(CHAPTER, &named);
+    fixture.holds(&["parity", "02"]);
+    fixture.breaks(
+        &["parity", "02"],
+        &file,
+        "//! The tests.",
+        "//! Tests.",
+        "a difference outside the TODO regions",
+    );
+
+    // The check runs them, and an answer may change them.
+    let check = "steps/02-second/check.rs";
+    let run = "        (\"02.3\", \"the tests pass\", std::panic::catch_unwind(|| {
+            let program = std::env::var(\"MARKETSVC_TEST_BOOKS\").unwrap();
+            std::process::Command::new(program).output().unwrap().status.success()
+        })),
+    ]\n    .map(";
+    let more = fixture.read(check).replace("    ]\n    .map(", run);
+    fixture.write(check, &more);
+    fixture.holds(&["exercises", "2"]);
+    let answer = format!(
+        "misconception: none\nrejected-by: 02.3 · the tests pass\n\n\
+         --- a/{solution}/tests/books.rs\n+++ b/{solution}/tests/books.rs\n\
+         @@ -5,3 +5,3 @@\n     // TODO(02.3): test half\n-    {test}\n+    {}\n     // END TODO(02.3)\n",
+        test.replace("21", "20")
+    );
+    fixture.write("tools/verify/wrong/02-second/6.patch", &answer);
+    let output = fixture.holds(&["wrong", "02"]);
+    for line in ["wrong answers rejected: 2/2", "right answers accepted: 2/2"] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+    // A solved exercise has the solution's tests.
+    let sh = format!("#!/bin/sh\ngrep -q 'step02::half(), 21' {file}\n");
+    fixture.write("run.sh", &sh);
+    fixture.holds(&["speed", "02", "--times", "1"]);
+}
+
+#[test]
 fn parity_fails() {
     let fixture = Fixture::new();
     let parity = |file: &str, from: &str, to: &str, reason: &str| {
