@@ -10,8 +10,10 @@ use std::time::Duration;
 use axum::http::Method;
 use check::statements::{Recording, Statement};
 use check::{
-    Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal, equal_json,
+    Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal,
+    equal_json, own_tests,
 };
+use contract::bookstore::{Fault, bookstore};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use step09::app;
@@ -199,6 +201,11 @@ pub fn main() -> ExitCode {
             "09.7",
             "an empty store answers, and can be filled",
             empty_store,
+        )
+        .check(
+            "09.8",
+            "your tests pass against a right service and fail against each wrong one",
+            tests_of_the_learner,
         )
         .run()
 }
@@ -1124,4 +1131,11 @@ async fn polled<F: Future>(future: F, mut polls: u32) -> Option<F::Output> {
         future.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+// 09.8: the learner's tests
+
+async fn tests_of_the_learner() -> Outcome {
+    let wrong = Fault::ALL.map(|fault| (fault.does(), bookstore(Some(fault))));
+    own_tests::judge("books", bookstore(None), wrong).await
 }
