@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use axum::http::Method;
 use check::statements::{Recording, Statement};
-use check::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal, equal_json};
+use check::{
+    Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal, equal_json,
+};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use step09::app;
@@ -490,6 +492,12 @@ async fn services_fault(
         ));
     }
     contract::expect_problem(&reply, 500)?;
+    ensure(
+        !reply.text().contains("refused by the check"),
+        reply.asked(),
+        "an answer without the database's message",
+        reply.text(),
+    )?;
     let cause = "Database(";
     recording.expect_logged(reply.asked(), Level::ERROR, cause)?;
     database.expect_unchanged(reply.asked(), &before).await
@@ -760,8 +768,30 @@ async fn book_refusals() -> Outcome {
 }
 
 async fn one_name_at_once() -> Outcome {
+    let (service, database) = fresh().await?;
+    // Both begin while another program holds the write lock, so that each has looked for
+    // the name by then, if it looks for it, before either of them can write.
+    let lock = database.lock_exclusively().await?;
+    let book = contract::new_book("Emma");
+    let post = || service.post_json("/book", &book);
+    let (one, other, released) = tokio::join!(post(), post(), busy(&service, lock));
+    released?;
+    let mut replies = [one?, other?];
+    replies.sort_by_key(|reply| reply.status);
+    let asked = format!("twice at once: {}", replies[0].asked());
+    let statuses = replies.each_ref().map(|reply| reply.status);
+    equal_json(asked, &json!([201, 409]), &json!(statuses))?;
+
     let (service, _database) = fresh().await?;
     contract::one_name_at_once(&service).await
+}
+
+/// Other requests, which read, while the check holds the write lock; then it is free.
+async fn busy(service: &Service, lock: WriteLock) -> Outcome {
+    for _ in 0..50 {
+        service.get("/book/2").await?;
+    }
+    lock.release().await
 }
 
 async fn new_book_failures() -> Outcome {
@@ -876,16 +906,10 @@ async fn changes_at_once() -> Outcome {
     let lock = database.lock_exclusively().await?;
     let patch =
         async |body: Value| send(&service, Method::PATCH, "/book/2", &body.to_string()).await;
-    let writer = async {
-        for _ in 0..50 {
-            service.get("/book/2").await?;
-        }
-        lock.release().await
-    };
     let (genre, pages, released) = tokio::join!(
         patch(json!({"genre": "travel"})),
         patch(json!({"pages": 5})),
-        writer
+        busy(&service, lock)
     );
     released?;
     for reply in [genre?, pages?] {
