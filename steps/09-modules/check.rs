@@ -205,7 +205,7 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.8",
-            "your tests pass against a right service and fail against each wrong one",
+            "your tests accept a right bookstore and reject each wrong one",
             tests_of_the_learner,
         )
         .run()
