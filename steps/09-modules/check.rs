@@ -1,5 +1,5 @@
 //! What step 09 asks for: modules that the application puts together, a migration of
-//! a database that has rows, and books and authors with answers for what cannot be.
+//! a database that has rows, and books and authors whose values are checked.
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -159,7 +159,7 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.7",
-            "PUT: what cannot be is refused, and the book stays as it was",
+            "PUT: a value that cannot be is refused, and the book stays as it was",
             replace_refusals,
         )
         .check(
@@ -170,7 +170,7 @@ pub fn main() -> ExitCode {
         .check("09.7", "PATCH: `null` clears a field", book_cleared)
         .check(
             "09.7",
-            "PATCH: what cannot be is refused, and the book stays as it was",
+            "PATCH: a value that cannot be is refused, and the book stays as it was",
             change_refusals,
         )
         .check(
@@ -638,7 +638,7 @@ async fn reading_failures() -> Outcome {
     Ok(())
 }
 
-// 09.5: what a change is
+// 09.5: the fields of a change
 
 fn book() -> Book {
     Book {
