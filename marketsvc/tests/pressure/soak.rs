@@ -1,5 +1,5 @@
-//! Hours in small: what grows in a minute at 80 % of what the service can do
-//! would fill the machine in a week.
+//! Hours in small: what grows in seconds at 80 % of what the service can do would
+//! fill the machine in a week.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn duration() -> Duration {
     if full() {
         Duration::from_mins(10)
     } else {
-        Duration::from_mins(1)
+        Duration::from_secs(20)
     }
 }
 
