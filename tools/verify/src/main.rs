@@ -124,7 +124,7 @@ enum Part {
     Minutes(minutes::Settings),
     /// The solutions' checks and the service's tests pass every time
     Flaky(flaky::Settings),
-    /// How long a learner waits from an edit to the verdict, and the size of target/
+    /// How long a learner waits from an edit to the verdict
     Speed(speed::Settings),
 }
 

@@ -344,7 +344,7 @@ fn replace_text(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// All files below `folder`, relative to it; none when it does not exist.
-pub fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+fn files_below(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(inner) = folders.pop() {
