@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use course::{Check, Side, Step};
@@ -90,6 +90,7 @@ impl Trial<'_> {
 
 pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
     let (tree, sandbox, steps) = (proof.tree, proof.sandbox, proof.steps);
+    let began = SystemTime::now();
     let wrong = trials(tree, steps, WRONG);
     let right = trials(tree, steps, RIGHT);
     for (kind, trials) in [(WRONG, &wrong), (RIGHT, &right)] {
@@ -124,6 +125,11 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
     let rejected = prove_all(&tried, &mut alone)?;
     let accepted = prove_all(&right.iter().collect::<Vec<_>>(), &mut alone)?;
     sandbox.restore()?;
+    // Whoever works on one step builds its copies again and again.
+    if proof.whole {
+        sandbox.forget_copies(began)?;
+        proof.memory.forget_gone()?;
+    }
     report.totals.count("wrong answers rejected", rejected);
     report.totals.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());

@@ -26,6 +26,8 @@ fn everything_holds_and_nothing_is_touched() {
     };
     git(&["add", "-A"]);
     git(&["commit", "-q", "-m", "all"]);
+    let record = "target/verify/proved/answers/wrong/02-second/gone.patch";
+    fixture.write(record, "");
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 5 passed, 0 failed",
@@ -43,6 +45,15 @@ fn everything_holds_and_nothing_is_touched() {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
     assert_eq!(git(&["status", "--porcelain"]), "");
+    // Nothing stays of the copies that the answers were built in.
+    assert!(!fixture.path(record).exists());
+    for folder in ["", "debug/.fingerprint", "debug/deps"] {
+        let built = fixture.path("target/verify/build").join(folder);
+        for entry in std::fs::read_dir(built).expect("built").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(!name.contains("answer"), "{folder}/{name}");
+        }
+    }
     // A second run remembers what the first has proved, and one step will do.
     let output = fixture.holds(&["all", "2"]);
     for line in [
