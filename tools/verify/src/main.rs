@@ -124,7 +124,7 @@ enum Part {
     Minutes(minutes::Settings),
     /// Repeats the solutions' checks and the service's tests, which must pass every time
     Flaky(flaky::Settings),
-    /// Measures how long a learner waits for the verdict, and the size of target/
+    /// Measures how long a learner waits from an edit to the verdict
     Speed(speed::Settings),
 }
 

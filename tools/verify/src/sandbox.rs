@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use course::{Side, Step};
 use serde_json::Value;
@@ -154,7 +155,7 @@ impl Sandbox {
 
     /// Applies the patch `text`; its leading lines of prose are skipped by git.
     pub fn apply(&self, text: &str) -> Env<()> {
-        let file = self.build.join("answer.patch");
+        let file = self.build.join("patch");
         fs::write(&file, text)?;
         self.git(&["apply", "--whitespace=nowarn", &file.to_string_lossy()])
             .map(drop)
@@ -224,6 +225,42 @@ impl Sandbox {
         let own = format!("{}/", copy.folder);
         self.apply(&patch.replace(&format!("{solution}/"), &own))?;
         Ok(copy)
+    }
+
+    /// Removes what was built of the copies since `began`, which is a gigabyte that
+    /// nobody else uses.
+    pub fn forget_copies(&self, began: SystemTime) -> std::io::Result<()> {
+        let debug = self.build.join("debug");
+        let mut builds = BTreeSet::new();
+        for entry in entries(&debug.join(".fingerprint"))? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some((copy, build)) = name.rsplit_once('-')
+                && copy.contains(&format!("-{COPY}-"))
+            {
+                builds.insert(build.to_owned());
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        for entry in entries(&debug.join("deps"))? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (_, build) = name.rsplit_once('-').unwrap_or_default();
+            if builds.contains(build.split('.').next().unwrap_or_default()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        // Their names do not say whose they are.
+        for entry in entries(&debug.join("incremental"))? {
+            if entry.metadata()?.modified()? >= began {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        // An interrupted run has left its checks.
+        for entry in entries(&self.build)? {
+            if entry.file_name().to_string_lossy().starts_with(COPY) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts the solution's files in the place of the exercise's.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use course::{Check, Side, Step};
@@ -49,6 +49,10 @@ const RIGHT: &Kind = &Kind {
 /// How many answers are built at once: one for each core of a small machine.
 const SLOTS: usize = 2;
 
+/// How many checks may still run while the next answers are built. Most are over by
+/// then; one that waits for an end that never comes takes ten seconds.
+const RUNNING: usize = 4;
+
 /// Between the id of a check and its name.
 const SEPARATOR: &str = " · ";
 
@@ -85,6 +89,7 @@ impl Trial<'_> {
 
 pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
     let (tree, sandbox, steps) = (proof.tree, proof.sandbox, proof.steps);
+    let began = SystemTime::now();
     let wrong = trials(tree, steps, WRONG);
     let right = trials(tree, steps, RIGHT);
     for (kind, trials) in [(WRONG, &wrong), (RIGHT, &right)] {
@@ -119,6 +124,11 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
     let rejected = prove_all(&tried, &mut alone)?;
     let accepted = prove_all(&right.iter().collect::<Vec<_>>(), &mut alone)?;
     sandbox.restore()?;
+    // Whoever works on one step builds its copies again and again.
+    if proof.whole {
+        sandbox.forget_copies(began)?;
+        proof.memory.forget_gone()?;
+    }
     report.totals.count("wrong answers rejected", rejected);
     report.totals.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());
@@ -201,15 +211,10 @@ fn prove_all(
     };
     std::thread::scope(|scope| -> Env<()> {
         let mut running: Vec<(&Trial, Instant, ScopedJoinHandle<_>)> = Vec::new();
-        // While the last are judged there is nothing left to build.
-        let batches = open.chunks(SLOTS).chain([[].as_slice()]);
-        for (index, batch) in batches.enumerate() {
+        let panicked = |_| Err("verify panicked while it ran the check".into());
+        for (index, batch) in open.chunks(SLOTS).enumerate() {
             let started = Instant::now();
             let built = build(proof.sandbox, batch, index)?;
-            for (trial, started, judged) in running.drain(..) {
-                let panicked = |_| Err("verify panicked while it ran the check".into());
-                settle(trial, started, judged.join().unwrap_or_else(panicked));
-            }
             for (trial, built) in batch.iter().copied().zip(built) {
                 match built {
                     Err(failure) => settle(trial, started, Err(failure)),
@@ -219,6 +224,14 @@ fn prove_all(
                     }
                 }
             }
+            while running.len() > RUNNING || running.iter().any(|it| it.2.is_finished()) {
+                let ended = running.iter().position(|it| it.2.is_finished());
+                let (trial, started, judged) = running.remove(ended.unwrap_or(0));
+                settle(trial, started, judged.join().unwrap_or_else(panicked));
+            }
+        }
+        for (trial, started, judged) in running {
+            settle(trial, started, judged.join().unwrap_or_else(panicked));
         }
         Ok(())
     })?;
@@ -286,7 +299,7 @@ fn build(
             Err(failure) => Err(failure),
             Ok(mut check) => {
                 // The next build of this copy must not replace them while they run.
-                let own = sandbox.build.join(format!("answer-{slot}-{}", index % 2));
+                let own = sandbox.build.join(format!("answer-{index}-{slot}"));
                 for (name, program) in &mut check.tests {
                     let own = own.with_extension(name);
                     std::fs::rename(&*program, &own)?;
@@ -323,7 +336,11 @@ fn judge(
         Side::Solution,
         check,
         &["--fail-fast"],
-    )?;
+    );
+    for program in check.tests.values().chain([&check.program]) {
+        let _ = std::fs::remove_file(program);
+    }
+    let verdict = verdict?;
     let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
     let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
     match (*trial.kind == *RIGHT, verdict.failures().next().map(name)) {
