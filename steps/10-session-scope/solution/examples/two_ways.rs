@@ -19,7 +19,7 @@ use step10_solution::error::Error;
 use step10_solution::session::{self, Session};
 use tokio::time::sleep;
 
-const CLIENTS: u32 = 4;
+pub const CLIENTS: u32 = 4;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// Two endpoints that do the same in two ways, beside those of the books.
-fn router(engine: Engine) -> Router {
+pub fn router(engine: Engine) -> Router {
     Router::new()
         .route("/session/{client}", post(in_one_session))
         .route("/calls/{client}", post(in_two_calls))
