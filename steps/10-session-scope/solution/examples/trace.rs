@@ -43,7 +43,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-const IN_USE: &str = "connections in use";
+const IN_USE: &str = "connections";
 
 /// Records how many connections are in use, for ever.
 async fn watch(engine: &Engine) {
