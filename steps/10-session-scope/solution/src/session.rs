@@ -94,7 +94,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::SessionEnded`] if the response still holds a guard. Waiting for it
-    /// would be for ever: the response is sent only after the session has ended.
+    /// [`Error::SessionEnded`] if something still holds a guard: see [`layer`].
     fn end(&self) -> Result<SessionState, Error> {
         let mut state = self.state.try_lock().map_err(|_| Error::SessionEnded)?;
         Ok(std::mem::replace(&mut *state, SessionState::Ended))
