@@ -93,7 +93,6 @@ impl Session {
     /// Takes the transaction out, so that nothing can write any more.
     ///
     /// # Errors
-    /// [`Error::SessionEnded`] if the response still holds a guard. Waiting for it
     /// [`Error::SessionEnded`] if something still holds a guard: see [`layer`].
     fn end(&self) -> Result<SessionState, Error> {
         let mut state = self.state.try_lock().map_err(|_| Error::SessionEnded)?;
