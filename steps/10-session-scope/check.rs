@@ -669,7 +669,7 @@ async fn begins_nothing() -> Outcome {
     database.expect_unchanged(asked, &before).await?;
     equal(format!("{asked}: COMMITs"), 0, ends.take().0)?;
 
-    // Whoever begins now has to wait for the lock, and is refused.
+    // A request that begins a transaction now waits for the lock, and is refused.
     let lock = database.lock_exclusively().await?;
     for (method, path, body, status) in [
         (Method::GET, "/", "", 200),

@@ -49,8 +49,7 @@ const IN_USE: &str = "connections";
 async fn watch(engine: &Engine) {
     let mut last = None;
     loop {
-        let pool = engine.pool();
-        let now = u64::from(pool.size()).saturating_sub(pool.num_idle() as u64);
+        let now = two_ways::in_use(engine).into();
         if last.replace(now) != Some(now) {
             count(IN_USE, now);
         }

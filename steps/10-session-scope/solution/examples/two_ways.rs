@@ -1,9 +1,11 @@
 //! Four requests write twice each, and wait 100 ms between their writes, as for the
-//! answer of another service. The pool has two connections. How long do the four
-//! take, and how long does a request wait that only reads?
+//! answer of another service. The pool has two connections. How long do the four take,
+//! how long does each of them hold a connection, and how long does a request wait that
+//! only reads?
 //!
 //! `./run.sh run 10 two_ways`
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -33,7 +35,7 @@ async fn main() -> Result<(), Failure> {
             ..EngineConfig::default()
         };
         let engine = Engine::new(&database.url(), config).or_fail("the engine")?;
-        let service = Service::start(router(engine));
+        let service = Service::start(router(engine.clone()));
 
         let start = Instant::now();
         let writers = (1..=CLIENTS).map(|client| {
@@ -46,15 +48,39 @@ async fn main() -> Result<(), Failure> {
             service.get("/book/1").await?;
             Ok::<_, Failure>(start.elapsed())
         };
-        let (replies, read) = join(try_join_all(writers), reader).await;
+        let mut held = Duration::ZERO;
+        let (replies, read) = tokio::select! {
+            ended = join(try_join_all(writers), reader) => ended,
+            never = add_up(&engine, &mut held) => match never {},
+        };
         replies?;
         println!(
-            "{way}: {CLIENTS} requests took {} ms, a read beside them {} ms",
+            "{way}: {CLIENTS} requests took {} ms and held a connection for {} ms each, \
+             a read beside them took {} ms",
             start.elapsed().as_millis(),
+            (held / CLIENTS).as_millis(),
             read?.as_millis()
         );
     }
     Ok(())
+}
+
+/// Adds to `held` how long connections are in use, for ever.
+async fn add_up(engine: &Engine, held: &mut Duration) -> Infallible {
+    loop {
+        let (start, in_use) = (Instant::now(), in_use(engine));
+        sleep(Duration::from_millis(1)).await;
+        *held += start.elapsed() * in_use;
+    }
+}
+
+/// Returns how many connections of the pool are in use.
+pub fn in_use(engine: &Engine) -> u32 {
+    let idle = engine.pool().num_idle();
+    engine
+        .pool()
+        .size()
+        .saturating_sub(idle.try_into().unwrap_or(u32::MAX))
 }
 
 /// Two endpoints that do the same in two ways, beside those of the books.
