@@ -1,6 +1,6 @@
 //! The service under pressure: what README.md promises, driven.
 //!
-//! `cargo test -p marketsvc --test pressure` takes about a minute and a half.
+//! `cargo test -p marketsvc --test pressure` takes about a minute.
 //! `MARKETSVC_PRESSURE=full` makes the runs as long and as many as the
 //! promises say, which takes a quarter of an hour and wants a machine that does
 //! nothing else:

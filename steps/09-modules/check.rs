@@ -1,6 +1,7 @@
 //! What step 09 asks for: modules that the application puts together, a migration of
-//! a database that has rows, and books and authors with answers for what cannot be.
+//! a database that has rows, and books and authors whose values are checked.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -10,8 +11,10 @@ use std::time::Duration;
 use axum::http::Method;
 use check::statements::{Recording, Statement};
 use check::{
-    Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal, equal_json,
+    Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal,
+    equal_json, own_tests,
 };
+use contract::bookstore::{Fault, bookstore};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use step09::app;
@@ -146,8 +149,8 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.6",
-            "a request that is dropped stores its book or nothing",
-            new_book_dropped,
+            "a request that fails half-way or is dropped stores its book or nothing",
+            new_book_whole,
         )
         .check(
             "09.7",
@@ -156,7 +159,7 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.7",
-            "PUT: what cannot be is refused, and the book stays as it was",
+            "PUT: a value that cannot be is refused, and the book stays as it was",
             replace_refusals,
         )
         .check(
@@ -167,7 +170,7 @@ pub fn main() -> ExitCode {
         .check("09.7", "PATCH: `null` clears a field", book_cleared)
         .check(
             "09.7",
-            "PATCH: what cannot be is refused, and the book stays as it was",
+            "PATCH: a value that cannot be is refused, and the book stays as it was",
             change_refusals,
         )
         .check(
@@ -192,13 +195,18 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.7",
-            "a request that is dropped changes all that it should or nothing",
-            change_dropped,
+            "a request that fails half-way or is dropped changes all that it should or nothing",
+            change_whole,
         )
         .check(
             "09.7",
             "an empty store answers, and can be filled",
             empty_store,
+        )
+        .check(
+            "09.8",
+            "your tests accept a right bookstore and reject each wrong one",
+            tests_of_the_learner,
         )
         .run()
 }
@@ -363,10 +371,10 @@ async fn modules_are_registered() -> Outcome {
     let (service, _database) = fresh().await?;
     // The controllers refuse these before they call a service.
     for (module, method, path) in [
-        ("authors", Method::GET, "/author?limit=0"),
+        ("authors", Method::GET, "/author?limit=x"),
         ("authors", Method::POST, "/author"),
         ("authors", Method::GET, "/author/x"),
-        ("books", Method::GET, "/book?limit=0"),
+        ("books", Method::GET, "/book?limit=x"),
         ("books", Method::POST, "/book"),
         ("books", Method::GET, "/book/x"),
         ("books", Method::PUT, "/book/x"),
@@ -452,26 +460,23 @@ async fn author_by_id() -> Outcome {
 
 async fn author_failures() -> Outcome {
     let (service, database) = fresh().await?;
+    // Without books.
+    database
+        .execute("INSERT INTO author (id, name) VALUES (9, 'Bea')")
+        .await?;
     for change in ["INSERT ON author", "DELETE ON author"] {
         database.refuse(change).await?;
     }
     let ada = json!({"name": "Ada"}).to_string();
-    for (method, path, body) in [
-        (Method::POST, "/author", &*ada),
-        (Method::DELETE, "/author/1", ""),
-    ] {
-        services_fault(&service, &database, method, path, body).await?;
-    }
+    let both_fail = async || {
+        services_fault(&service, &database, Method::POST, "/author", &ada).await?;
+        services_fault(&service, &database, Method::DELETE, "/author/9", "").await
+    };
+    both_fail().await?;
     database
         .execute("ALTER TABLE author RENAME TO gone")
         .await?;
-    for (method, path, body) in [
-        (Method::POST, "/author", &*ada),
-        (Method::DELETE, "/author/1", ""),
-    ] {
-        services_fault(&service, &database, method, path, body).await?;
-    }
-    Ok(())
+    both_fail().await
 }
 
 /// The answer is 500 and shows nothing of the cause, which is in the log.
@@ -633,7 +638,7 @@ async fn reading_failures() -> Outcome {
     Ok(())
 }
 
-// 09.5: what a change is
+// 09.5: the fields of a change
 
 fn book() -> Book {
     Book {
@@ -804,7 +809,19 @@ async fn new_book_failures() -> Outcome {
     services_fault(&service, &database, Method::POST, "/book", &book).await
 }
 
-async fn new_book_dropped() -> Outcome {
+async fn new_book_whole() -> Outcome {
+    let (service, database) = fresh().await?;
+    // A book that is not stored by one statement is stored in part.
+    database.refuse("UPDATE ON book").await?;
+    let reply = service
+        .post_json("/book", &contract::new_book("Emma"))
+        .await?;
+    let asked = format!(
+        "{}\n(a trigger of the check refuses each UPDATE of a book)",
+        reply.asked()
+    );
+    whole_or_nothing(&database, asked).await?;
+
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
     let books = BookService::new(engine.clone());
@@ -839,13 +856,7 @@ async fn dropped(
             let asked = format!("{asked}; then another service writes, with a pool of 1");
             Failure::new(asked, "a free connection without an open transaction", got)
         })?;
-        let state = stored(database, BOOKS_LIKE_EMMA).await?;
-        ensure(
-            [json!([]), json!([EMMA])].contains(&state),
-            &asked,
-            "the book with all of its new values, or nothing of it",
-            &state,
-        )?;
+        whole_or_nothing(database, &asked).await?;
         if let Some(result) = ended {
             return result.or_fail(asked);
         }
@@ -855,6 +866,16 @@ async fn dropped(
         "an end",
         "none",
     ))
+}
+
+async fn whole_or_nothing(database: &Database, asked: impl Display) -> Outcome {
+    let books = stored(database, BOOKS_LIKE_EMMA).await?;
+    ensure(
+        [json!([]), json!([EMMA])].contains(&books),
+        asked,
+        "the book with all of its new values, or nothing of it",
+        &books,
+    )
 }
 
 /// Of the books that have any value of `contract::new_book("Emma")`, which ones.
@@ -998,11 +1019,22 @@ async fn change_failures() -> Outcome {
     Ok(())
 }
 
-async fn change_dropped() -> Outcome {
+async fn change_whole() -> Outcome {
+    let body = contract::new_book("Emma").to_string();
+    for method in [Method::PATCH, Method::PUT] {
+        let (service, database) = fresh().await?;
+        database.execute(ONLY_ONE_UPDATE).await?;
+        let reply = send(&service, method, "/book/2", &body).await?;
+        let asked = format!(
+            "{}\n(a trigger of the check refuses a second UPDATE of the book)",
+            reply.asked()
+        );
+        whole_or_nothing(&database, asked).await?;
+    }
+
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
     let books = BookService::new(engine.clone());
-    let body = contract::new_book("Emma").to_string();
     let new = |asked: &str| serde_json::from_str::<NewBook>(&body).or_fail(asked);
     let change = |asked: &str| serde_json::from_str::<BookChange>(&body).or_fail(asked);
     let restore = "UPDATE book SET book_name = 'Old', author_id = 2, price_cents = 1,
@@ -1024,6 +1056,13 @@ async fn change_dropped() -> Outcome {
     })
     .await
 }
+
+/// The count is rolled back together with the update that it counts.
+const ONLY_ONE_UPDATE: &str = "CREATE TABLE updates (n INTEGER);
+    CREATE TRIGGER count_updates AFTER UPDATE ON book BEGIN INSERT INTO updates VALUES (1); END;
+    CREATE TRIGGER refuse_second BEFORE UPDATE ON book
+        WHEN (SELECT count(*) FROM updates) >= 1
+        BEGIN SELECT RAISE(ABORT, 'refused by the check'); END;";
 
 async fn empty_store() -> Outcome {
     let (service, _database) = fresh().await?;
@@ -1124,4 +1163,11 @@ async fn polled<F: Future>(future: F, mut polls: u32) -> Option<F::Output> {
         future.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+// 09.8: the learner's tests
+
+async fn tests_of_the_learner() -> Outcome {
+    let wrong = Fault::ALL.map(|fault| (fault.does(), bookstore(Some(fault))));
+    own_tests::judge("books", bookstore(None), wrong).await
 }

@@ -1,5 +1,5 @@
-//! Measures the market service and what people would use instead:
-//! `./run.sh bench`. What is measured and how: README.md beside this folder.
+//! Measures the market service and its alternatives: `./run.sh bench`. README.md beside
+//! this folder says what is measured, and how.
 
 mod amount;
 mod answers;
@@ -33,9 +33,9 @@ use clap::{Parser, ValueEnum};
 use error::Result;
 use model::{Bench, Report};
 
-/// Measures the market service and what people would use instead.
+/// Measures the market service and its alternatives.
 ///
-/// Without arguments it measures everything; run it when the machine has
+/// Without arguments it measures everything. Run it when the machine has
 /// nothing else to do.
 #[derive(Parser)]
 #[command(
@@ -47,14 +47,14 @@ struct Args {
     /// What to measure [default: all of them].
     #[arg(value_name = "BENCH")]
     benches: Vec<Which>,
-    /// Measure less, for a shorter time: a rough look at everything in a few minutes.
+    /// Measure less, for a shorter time: rough figures of everything in a few minutes.
     #[arg(long)]
     quick: bool,
-    /// How many rounds there are; each contender is measured once a round
+    /// How many rounds to run; each contender is measured once in a round
     /// [default: 5, with --quick 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Where report.json, report.md and plots go [default: bench in the target folder].
+    /// The folder for report.json and report.md [default: bench in the target folder].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -71,15 +71,15 @@ const ROUNDS: u32 = 5;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
-    /// Requests a second and their latency.
+    /// How many requests are answered in a second, and how late.
     Serve,
-    /// Streamed answers: time, memory, and what stopped readers do to others.
+    /// Streamed answers: time, memory, and how stopped readers affect others.
     Stream,
     /// New orders that are on disk when they are acknowledged.
     Write,
     /// Thousands of small transactions at once, on SQLite and on PostgreSQL.
     Mix,
-    /// What a learner waits for: the first build, and the verdict after an edit.
+    /// How long a learner waits for the first build, and for the verdict after an edit.
     Learn,
 }
 

@@ -1,19 +1,28 @@
 //! The check harness: the steps and `marketsvc` use it to check what a service does
 //! over HTTP and in the database.
 //!
-//! A step has one `check.rs`, compiled against its exercise and against its
-//! solution (`[[test]] name = "check", path = "../check.rs", harness = false`).
-//! This is a complete one:
+//! A step has one `check.rs`, with a `pub fn main`. The manifest of the exercise names
+//! it as a program (`[[test]] name = "check", path = "../check.rs", harness = false`).
+//! That of the solution names `check_solution.rs` beside it, which gives the solution's
+//! library the name of the exercise's (`extern crate step05_solution as step05`) and
+//! calls this `main`. So the same checks judge both. This is a complete `check.rs`:
 //!
 //! ```no_run
-//! # mod step05 { pub async fn app(url: &str) -> Result<axum::Router, sqlx::Error> {
-//! #     let _ = url; Ok(axum::Router::new()) } }
+//! # mod step05 {
+//! #     pub struct EngineConfig;
+//! #     pub struct Engine;
+//! #     impl Engine {
+//! #         pub fn new(_: &str, _: EngineConfig) -> Result<Self, sqlx::Error> { Ok(Self) }
+//! #     }
+//! #     pub fn app(_: Engine) -> axum::Router { axum::Router::new() }
+//! # }
+//! # use step05::{Engine, EngineConfig, app};
 //! use std::process::ExitCode;
 //!
 //! use check::{Database, OrFail, Outcome, Service, Suite};
 //! use serde_json::json;
 //!
-//! fn main() -> ExitCode {
+//! pub fn main() -> ExitCode {
 //!     Suite::new("05-engine", env!("CARGO_MANIFEST_DIR"))
 //!         .check("05.2", "an order's total is that of its items", total)
 //!         .run()
@@ -21,13 +30,17 @@
 //!
 //! async fn total() -> Outcome {
 //!     let database = Database::sample().await?;
-//!     let app = step05::app(&database.url()).await.or_fail("step05::app")?;
-//!     let service = Service::start(app);
+//!     let engine = Engine::new(&database.url(), EngineConfig).or_fail("Engine::new")?;
+//!     let service = Service::start(app(engine));
 //!
 //!     let reply = service.get("/api/order_total/1").await?;
 //!     reply.expect_json(200, &json!({"Order Total": 30}))
 //! }
 //! ```
+//!
+//! The name of a check says what must hold, and a task's checks are in the order in
+//! which a learner should see them fail. A rule that several services keep belongs in
+//! `contract`, a rule that only this step has in its `check.rs`.
 //!
 //! # What a check can use
 //! - [`Suite`] runs the checks one after another, each on its own thread and runtime
@@ -42,6 +55,7 @@
 //!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
 //!   queries and values that are written into the SQL.
 //! - [`memory::peak_during`] measures the peak of the memory that some work uses.
+//! - [`own_tests::judge`] judges tests that the learner wrote.
 //! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
@@ -57,6 +71,7 @@ mod database;
 mod failure;
 pub mod gate;
 pub mod memory;
+pub mod own_tests;
 mod panics;
 mod service;
 mod source;

@@ -31,7 +31,7 @@ impl Source {
     /// The task with this id, whose marker the learner reads first; the fault may
     /// be in another line.
     pub(crate) fn find_task(&self, id: &str) -> Option<Task> {
-        course::tasks(&self.root, &self.manifest_dir.join("src"))
+        course::tasks(&self.root, &self.manifest_dir)
             .into_iter()
             .find(|task| task.id == id)
     }

@@ -31,7 +31,13 @@ pub struct Statement {
 struct Log {
     statements: Vec<Statement>,
     connections_opened: usize,
-    messages: Vec<(Level, String)>,
+    messages: Vec<Message>,
+}
+
+struct Message {
+    level: Level,
+    target: &'static str,
+    text: String,
 }
 
 /// The log of the current recording, if there is one.
@@ -76,8 +82,19 @@ impl Recording {
     /// log of statements. Each entry is the message, followed by its fields as
     /// `name=value`.
     pub fn logged(&self, level: Level) -> Vec<String> {
-        let of_level = |(at, message): &(Level, String)| (*at == level).then(|| message.clone());
-        self.log().messages.iter().filter_map(of_level).collect()
+        self.messages(|message| message.level == level)
+    }
+
+    /// As [`Recording::logged`], but what was logged under `target`, at each of these
+    /// levels.
+    pub fn logged_by(&self, target: &str) -> Vec<String> {
+        self.messages(|message| message.target == target)
+    }
+
+    fn messages(&self, wanted: impl Fn(&Message) -> bool) -> Vec<String> {
+        let log = self.log();
+        let wanted = log.messages.iter().filter(|message| wanted(message));
+        wanted.map(|message| message.text.clone()).collect()
     }
 
     /// Fails unless an event of exactly `level` contains `part`, in its message or
@@ -232,7 +249,11 @@ impl Subscriber for Recorder {
             }
             if let Some(log) = active {
                 let mut log = lock(&log);
-                log.messages.push((level, message));
+                log.messages.push(Message {
+                    level,
+                    target: metadata.target(),
+                    text: message,
+                });
             }
             return;
         }

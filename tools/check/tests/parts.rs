@@ -324,6 +324,13 @@ async fn logged() -> Outcome {
     tracing::error!(order = 7, "no such {}", "item");
     tracing::warn!("slow");
     tracing::debug!("not kept");
+    tracing::info!(target: "other", "ended");
+    tracing::warn!(target: "other", "late");
+    equal(
+        "by target",
+        vec!["ended".to_owned(), "late".to_owned()],
+        recording.logged_by("other"),
+    )?;
     equal(
         "errors",
         vec!["no such item order=7".to_owned()],
@@ -331,7 +338,7 @@ async fn logged() -> Outcome {
     )?;
     equal(
         "warnings",
-        vec!["slow".to_owned()],
+        vec!["slow".to_owned(), "late".to_owned()],
         recording.logged(Level::WARN),
     )?;
     equal(
@@ -341,7 +348,11 @@ async fn logged() -> Outcome {
     )?;
     recording.expect_logged("the log", Level::ERROR, "order=7")?;
     let failure = recording.expect_logged("the log", Level::WARN, "order=7");
-    equal("what was logged", "WARN slow", failure.unwrap_err().got())
+    equal(
+        "what was logged",
+        "WARN slow\nWARN late",
+        failure.unwrap_err().got(),
+    )
 }
 
 fn echo() -> Router {

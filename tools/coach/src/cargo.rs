@@ -1,5 +1,6 @@
 //! Cargo: what there is to build, and building a step's programs.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +27,9 @@ pub enum Wanted<'a> {
 pub enum Built {
     Program {
         program: PathBuf,
+        /// With a check, the step's test programs that it runs, each with the
+        /// variable of the environment that says where it is.
+        tests: BTreeMap<String, PathBuf>,
         /// Cargo's target folder, where what is only for a moment may be put.
         target: PathBuf,
     },
@@ -78,10 +82,10 @@ pub fn build(
             ))
         })?;
     // The kind tells the program asked for from others that cargo builds for it.
-    let (arguments, kind): (&[&str], _) = match wanted {
-        Wanted::Check => (&["test", "--no-run", "--test", "check"], "test"),
-        Wanted::Bin => (&["build", "--bin", &package.name], "bin"),
-        Wanted::Example(name) => (&["build", "--example", name], "example"),
+    let (arguments, kind, name): (&[&str], _, _) = match wanted {
+        Wanted::Check => (&["test", "--no-run", "--test", "check"], "test", "check"),
+        Wanted::Bin => (&["build", "--bin", &package.name], "bin", &*package.name),
+        Wanted::Example(name) => (&["build", "--example", name], "example", *name),
     };
     let mut command = cargo(project);
     command
@@ -92,6 +96,11 @@ pub fn build(
         } else {
             "--message-format=json"
         });
+    if matches!(wanted, Wanted::Check) {
+        for test in course::test_programs(&folder) {
+            command.args(["--test", &test]);
+        }
+    }
     // The packages that are no steps are selected too, although they have no
     // target of that name: the dependencies' features are then those of a build
     // of the whole workspace, and nothing is built a second time.
@@ -102,6 +111,7 @@ pub fn build(
         }
     }
     let mut program = None;
+    let mut tests = BTreeMap::new();
     let mut errors = Vec::new();
     let mut warnings = String::new();
     let mut env_file = None;
@@ -123,9 +133,16 @@ pub fn build(
                 }
             }
             _ => {
-                let is_wanted = |target: Target| target.kind.iter().any(|it| it == kind);
-                if ours && message.target.is_some_and(is_wanted) && message.executable.is_some() {
-                    program = message.executable;
+                let is_wanted = |target: &Target| target.kind.iter().any(|it| it == kind);
+                if let (Some(target), Some(built)) = (message.target, message.executable)
+                    && ours
+                    && is_wanted(&target)
+                {
+                    if target.name == name {
+                        program = Some(built);
+                    } else {
+                        tests.insert(course::test_variable(&target.name), built);
+                    }
                 }
             }
         }
@@ -134,10 +151,11 @@ pub fn build(
         Some(program) if success => {
             eprint!("{warnings}");
             if let Some(debug) = program.parent().and_then(Path::parent) {
-                prune::prune(debug, &program);
+                prune::prune(debug, &program, &tests);
             }
             Ok(Built::Program {
                 program,
+                tests,
                 target: metadata.target_directory,
             })
         }

@@ -126,12 +126,19 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
                 .map(|error| errors::lead(project, &step, &chapter, error, changed.as_ref(), &gone))
                 .collect();
         }
-        Built::Program { program, target } => {
+        Built::Program {
+            program,
+            tests,
+            target,
+        } => {
             let folder = step.crate_folder(side);
             if let Some(filter) = &filter {
                 require_match(&program, &folder, filter, &step)?;
             }
-            let (status, verdict) = run(&program, &folder, &target, filter.as_deref(), request)?;
+            let mut command = Command::new(&program);
+            // Where cargo would start it, so that relative paths mean the same.
+            command.current_dir(&folder).envs(tests);
+            let (status, verdict) = run(command, &program, &target, filter.as_deref(), request)?;
             report.judge(&step, status, verdict);
         }
     }
@@ -187,8 +194,8 @@ fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Re
 /// `--json`; what it reports comes in a file, so that nothing that the code
 /// under test prints is mistaken for it. `None` if it has not reported.
 fn run(
+    mut command: Command,
     program: &Path,
-    folder: &Path,
     target: &Path,
     filter: Option<&str>,
     request: &Request,
@@ -199,10 +206,7 @@ fn run(
         .prefix("coach-report-")
         .tempfile_in(target)
         .map_err(|error| Trouble::environment(format!("{}: {error}", target.display())))?;
-    let mut command = Command::new(program);
-    // Where cargo would start it, so that relative paths mean the same.
     command
-        .current_dir(folder)
         .stdin(Stdio::null())
         .arg("--report")
         .arg(file.path())

@@ -1,11 +1,12 @@
 //! `test`: every check of the project, as CI runs them.
 
-use std::env;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum;
+use course::program;
 
 use crate::cargo::{build_tools, cargo, no_cargo};
 use crate::project::Project;
@@ -27,7 +28,8 @@ pub enum Part {
 struct Counts {
     passed: u32,
     failed: u32,
-    not_run: Option<&'static str>,
+    /// Programs that are missing here.
+    not_run: BTreeSet<String>,
 }
 
 /// Runs the parts, or all of them, each whatever became of the others. Exit code 1 if
@@ -35,7 +37,6 @@ struct Counts {
 pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
     let start = Instant::now();
     let mut total = Counts::default();
-    let mut not_run = String::new();
     for part in Part::value_variants() {
         if !wanted.is_empty() && !wanted.contains(part) {
             continue;
@@ -47,7 +48,6 @@ pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
             start.elapsed().as_secs()
         ));
         let counts = part.run(project)?;
-        not_run.extend(counts.not_run.map(|what| format!(" {what}")));
         let verdict = match (counts.passed, counts.failed) {
             (0, 0) => "not run",
             (_, 0) => "ok",
@@ -57,10 +57,12 @@ pub fn test(project: &Project, wanted: &[Part]) -> Result<ExitCode, Trouble> {
         screen::print(&format!("-- {title}: {verdict}, {seconds} s\n"));
         total.passed += counts.passed;
         total.failed += counts.failed;
+        total.not_run.extend(counts.not_run);
     }
     screen::print(&format!("\n{} s in all\n", start.elapsed().as_secs()));
-    if !not_run.is_empty() {
-        screen::print(&format!("not run:{not_run}\n"));
+    if !total.not_run.is_empty() {
+        let missing = Vec::from_iter(total.not_run).join(" ");
+        screen::print(&format!("not run: {missing}\n"));
     }
     screen::print(&format!(
         "{} passed, {} failed\n",
@@ -112,9 +114,8 @@ fn verify(project: &Project, part: &str, verdicts: &str) -> Result<Counts, Troub
     if counts.failed == 0 && (!success || counts.passed == 0) {
         counts.failed = 1;
     }
-    if said.iter().any(|line| line.contains("diagrams: not run")) {
-        counts.not_run = Some("diagrams");
-    }
+    let missing = said.iter().filter_map(|line| program::named(line));
+    counts.not_run = missing.map(str::to_owned).collect();
     Ok(counts)
 }
 
@@ -127,11 +128,11 @@ fn spelling(project: &Project) -> Result<Counts, Trouble> {
         command
     };
     let config = ["--config", "tools/verify/typos.toml"];
-    if typos(&["--version"]).status().is_err() {
+    if program::lacks("typos") {
         return Ok(missing(
-            "spelling",
-            "typos was not found, so nothing was checked: pipx install typos, brew install\n\
-             typos-cli or cargo install --locked typos-cli (.ci/run installs it)\n",
+            "typos",
+            "install it with pipx install typos, brew install typos-cli\n\
+             or cargo install --locked typos-cli (.ci/run installs it)",
         ));
     }
     // Exceptions that swallow everything would not be noticed otherwise.
@@ -159,12 +160,10 @@ fn spelling(project: &Project) -> Result<Counts, Trouble> {
 /// The program may be missing at home, as for [`spelling`].
 fn dependencies(project: &Project) -> Result<Counts, Trouble> {
     let deny = || Command::new("cargo-deny");
-    let there = deny().arg("--version").stdout(Stdio::null()).status();
-    if there.is_err() {
+    if program::lacks("cargo-deny") {
         return Ok(missing(
-            "dependencies",
-            "cargo-deny was not found, so nothing was checked: cargo install --locked\n\
-             cargo-deny (.ci/run installs it)\n",
+            "cargo-deny",
+            "install it with cargo install --locked cargo-deny (.ci/run installs it)",
         ));
     }
     let rules = [
@@ -177,23 +176,24 @@ fn dependencies(project: &Project) -> Result<Counts, Trouble> {
     yes_or_no(deny().args(rules).current_dir(&project.root))
 }
 
-/// A part whose program is missing: not run at home, failed in the gate.
-fn missing(part: &'static str, advice: &str) -> Counts {
-    screen::print(advice);
-    if env::var_os("CI").is_some_and(|value| !value.is_empty()) {
-        return verdict(false);
+/// A part whose program is missing.
+fn missing(program: &str, advice: &str) -> Counts {
+    let said = program::not_run(program, advice);
+    let mut counts = Counts::default();
+    match &said {
+        Ok(_) => counts.not_run = BTreeSet::from([program.to_owned()]),
+        Err(_) => counts.failed = 1,
     }
-    Counts {
-        not_run: Some(part),
-        ..Counts::default()
-    }
+    let (Ok(line) | Err(line)) = said;
+    screen::print(&format!("{line}\n"));
+    counts
 }
 
 fn verdict(passed: bool) -> Counts {
     Counts {
         passed: passed.into(),
         failed: (!passed).into(),
-        not_run: None,
+        not_run: BTreeSet::new(),
     }
 }
 

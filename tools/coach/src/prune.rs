@@ -5,6 +5,7 @@
 //! next build of that very crate faster. Cargo removes nothing by itself, so all steps
 //! together would be gigabytes.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +17,11 @@ const INCREMENTAL: usize = 12;
 const PROGRAMS: usize = 8;
 
 /// Removes what is old in the folder `debug` of cargo's target folder. The
-/// program `in_use` stays.
+/// program `in_use` stays, and so do the `tests` that it runs.
 ///
 /// Does nothing while a cargo is at work there. What cannot be removed stays:
 /// this is housekeeping, and never a reason to fail.
-pub fn prune(debug: &Path, in_use: &Path) {
+pub fn prune(debug: &Path, in_use: &Path, tests: &BTreeMap<String, PathBuf>) {
     // Cargo's own lock, by its own rules: held from before it looks at a file
     // until its last compiler has ended.
     let Ok(lock) = File::options().write(true).open(debug.join(".cargo-lock")) else {
@@ -33,11 +34,22 @@ pub fn prune(debug: &Path, in_use: &Path) {
         let _ = fs::remove_dir_all(folder);
     }
     let deps = debug.join("deps");
-    let checks = older(&deps, PROGRAMS, |name| name.starts_with("check-"));
+    let of_kind = |kind: &str| {
+        older(&deps, PROGRAMS, |name| {
+            name.rsplit_once('-').is_some_and(|it| it.0 == kind)
+        })
+    };
+    let checks = of_kind("check");
+    let kinds = tests.values().filter_map(|test| {
+        let name = test.file_name()?.to_str()?;
+        Some(name.rsplit_once('-')?.0)
+    });
+    let programs: Vec<PathBuf> = kinds.flat_map(of_kind).collect();
     let services = older(&deps, PROGRAMS, |name| service(name).is_some());
-    for program in checks.into_iter().chain(services) {
+    for program in checks.into_iter().chain(services).chain(programs) {
         let name = program.file_name().unwrap_or_default();
-        if Some(name) != in_use.file_name() {
+        let mut kept = tests.values().map(PathBuf::as_path).chain([in_use]);
+        if kept.all(|kept| Some(name) != kept.file_name()) {
             // A service is the same file under the name that people use.
             if let Some(name) = name.to_str().and_then(service) {
                 let _ = fs::remove_file(debug.join(name));
@@ -132,6 +144,7 @@ mod tests {
             built.folder(&format!("incremental/step{number:02}-abc"), number);
             built.file(&format!("deps/check-{number:016}"), number);
             built.file(&format!("deps/check-{number:016}.d"), number);
+            built.file(&format!("deps/books-{number:016}"), number);
             built.file(
                 &format!("deps/libstep{number:02}-{number:016}.rlib"),
                 number,
@@ -151,7 +164,9 @@ mod tests {
             built.file(name, 0);
         }
         let in_use = built.path(&format!("deps/check-{:016}", 3));
-        prune(built.0.path(), &in_use);
+        let test = built.path(&format!("deps/books-{:016}", 2));
+        let tests = BTreeMap::from([("books".to_owned(), test.clone())]);
+        prune(built.0.path(), &in_use, &tests);
 
         let folders: Vec<String> = (9..=20).map(|n| format!("step{n:02}-abc")).collect();
         assert_eq!(built.there("incremental"), folders);
@@ -161,7 +176,8 @@ mod tests {
             left.iter().filter(right).count()
         };
         assert_eq!(count("check-", false), 9, "8 and the one in use: {left:?}");
-        assert!(in_use.exists());
+        assert_eq!(count("books-", false), 9, "8 and the one in use: {left:?}");
+        assert!(in_use.exists() && test.exists());
         assert!(!built.path(&format!("deps/check-{:016}", 12)).exists());
         assert!(built.path(&format!("deps/check-{:016}", 13)).exists());
         assert_eq!(count("check-", true), 20, "{left:?}");
@@ -175,20 +191,20 @@ mod tests {
 
     #[test]
     fn nothing_is_removed_while_cargo_is_at_work_or_its_lock_is_unknown() {
-        let built = Built::new();
+        let (built, none) = (Built::new(), BTreeMap::new());
         for number in 1..=20 {
             built.folder(&format!("incremental/step{number:02}-abc"), number);
         }
         let lock = File::open(built.path(".cargo-lock")).expect("there");
         lock.lock().expect("locked");
-        prune(built.0.path(), Path::new("none"));
+        prune(built.0.path(), Path::new("none"), &none);
         assert_eq!(built.there("incremental").len(), 20);
         drop(lock);
         fs::rename(built.path(".cargo-lock"), built.path(".another-lock")).expect("renamed");
-        prune(built.0.path(), Path::new("none"));
+        prune(built.0.path(), Path::new("none"), &none);
         assert_eq!(built.there("incremental").len(), 20);
         fs::rename(built.path(".another-lock"), built.path(".cargo-lock")).expect("renamed");
-        prune(built.0.path(), Path::new("none"));
+        prune(built.0.path(), Path::new("none"), &none);
         assert_eq!(built.there("incremental").len(), INCREMENTAL);
     }
 

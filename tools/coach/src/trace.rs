@@ -29,7 +29,7 @@ pub struct Request {
     step: String,
     /// A program of the step; without it, the usual one
     program: Option<String>,
-    /// Our solution instead of the exercise
+    /// The solution instead of the exercise
     #[arg(long)]
     solution: bool,
     /// Where to put the picture
@@ -66,7 +66,9 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         )));
     }
     let (program, target) = match cargo::build(project, &step, side, &wanted)? {
-        Built::Program { program, target } => (program, target),
+        Built::Program {
+            program, target, ..
+        } => (program, target),
         Built::Broken(errors) => {
             cargo::show_errors(&errors, true);
             return Ok(ExitCode::FAILURE);

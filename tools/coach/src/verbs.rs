@@ -36,7 +36,7 @@ pub enum Verb {
         /// The step's solution instead of the exercise
         #[arg(long)]
         solution: bool,
-        /// A step, a program or an example of it, and what the program is to be given
+        /// A step, a program or an example of it, and the arguments of the program
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,
@@ -50,10 +50,10 @@ pub enum Verb {
         after_help = "Examples:\n  ./run.sh seed --customers 1000000 --orders 100000"
     )]
     Seed {
-        /// An optimised build: worth its minute for tens of millions of rows
+        /// An optimised build, which pays off for tens of millions of rows
         #[arg(long)]
         release: bool,
-        /// What `marketsvc seed` takes: --customers N, --orders N
+        /// The flags of `marketsvc seed`: --customers N, --orders N
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,
@@ -61,7 +61,7 @@ pub enum Verb {
         )]
         words: Vec<String>,
     },
-    /// Measure the service beside what people would use instead (release build)
+    /// Measure the service and its alternatives, as release builds
     #[command(
         disable_help_flag = true,
         after_help = "Examples:\n  ./run.sh bench serve --quick  one of serve, stream, write, mix, learn\n  ./run.sh bench                all of them\n  ./run.sh bench --help         all flags"
@@ -85,14 +85,14 @@ pub enum Verb {
         #[arg(allow_negative_numbers = true)]
         customer: String,
     },
-    /// What an order costs
+    /// The total of an order
     #[command(after_help = "Examples:\n  ./run.sh ordertotal 1")]
     Ordertotal {
         /// The order's id
         #[arg(allow_negative_numbers = true)]
         order: String,
     },
-    /// What several orders cost, in the order asked
+    /// The totals of several orders, in the order of their ids on the command line
     #[command(after_help = "Examples:\n  ./run.sh orderstotal 3,1\n  ./run.sh orderstotal [3, 1]")]
     Orderstotal {
         /// The orders' ids
@@ -123,20 +123,20 @@ pub enum Verb {
         )]
         json: String,
     },
-    /// The steps: what is done, minutes, what each teaches
+    /// List the steps with their state, minutes and goals
     #[command(after_help = "Examples:\n  ./run.sh list")]
     List,
-    /// Make a step the current one and show where everything is
+    /// Make a step the current one, and show its chapter, files and tasks
     #[command(
-        after_help = "Examples:\n  ./run.sh checkout 05   work on step 05 from now on\n  ./run.sh checkout      show the page of the current step again\n\nThe other verbs then mean this step where no number is given. No file of yours is changed."
+        after_help = "Examples:\n  ./run.sh checkout 05   work on step 05 from now on\n  ./run.sh checkout      show the page of the current step again\n\nThe other verbs then use this step if you give no number. Your files are not changed."
     )]
     Checkout {
         /// 5, 05, 05-engine or steps/05-engine
         step: Option<String>,
     },
-    /// Check a step: builds it, runs its checks, shows the first failure in full
+    /// Check a step: build it, run its checks, show the first failure in full
     #[command(
-        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  ours\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --all       every error of the compiler, not only the first\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number it is the step whose folder you are in, else the current one (./run.sh checkout)."
+        after_help = "Examples:\n  ./run.sh check                the current step\n  ./run.sh check 05             your exercise\n  ./run.sh check 05 --solution  the solution\n  ./run.sh check 05.2           only the checks of task 05.2\n  ./run.sh check 05 stream      only those whose name contains \"stream\"\n  ./run.sh check 05 --brief     the first failure alone, for a small terminal\n  ./run.sh check 05 --all       every error of the compiler, not only the first\n  ./run.sh check 05 --json      one JSON object on stdout (tools/coach/README.md)\n\nWithout a number, check takes the step in whose folder you are, or else the current one\n(./run.sh checkout)."
     )]
     Check(check::Request),
     /// Check a step now and after every save, with keys for hint, diff and next step
@@ -144,9 +144,9 @@ pub enum Verb {
         after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
     )]
     Watch(watch::Request),
-    /// Help with a task: a nudge, then a pointer, then nearly the answer
+    /// Show a hint for a task: a nudge, then a pointer, then nearly the answer
     #[command(
-        after_help = "Examples:\n  ./run.sh hint            the task that failed first at the last check\n  ./run.sh hint more       the next level for it\n  ./run.sh hint 05.2       a certain task\n  ./run.sh hint 05.2 more\n\nWithout `more` it shows again the last hint that you have seen."
+        after_help = "Examples:\n  ./run.sh hint            the task that failed first at the last check\n  ./run.sh hint more       the next level for it\n  ./run.sh hint 05.2       this task\n  ./run.sh hint 05.2 more\n\nWithout `more`, hint repeats the last level that you have seen."
     )]
     Hint {
         /// A step (05) or a task (05.2); without it, the current step
@@ -155,9 +155,9 @@ pub enum Verb {
         #[arg(value_parser = ["more"])]
         more: Option<String>,
     },
-    /// A patch from your exercise to the solution, or from one solution to another
+    /// Show a patch from your exercise to the solution, or from one solution to another
     #[command(
-        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    take over the solution; --stat counts its lines"
+        after_help = "Examples:\n  ./run.sh diff 05                what is left to do, one hunk for each task\n  ./run.sh diff                   the same for the current step\n  ./run.sh diff 04 05             from the solution of 04 to that of 05\n  ./run.sh diff 05 | git apply    apply the solution; --stat counts its lines"
     )]
     Diff {
         /// 5, 05, 05-engine or steps/05-engine; without it, the current step
@@ -165,7 +165,7 @@ pub enum Verb {
         /// Compare the two steps' solutions
         other: Option<String>,
     },
-    /// Put a step's exercise back as it was published; yours is saved first
+    /// Put a step's exercise back as it was published, after saving yours
     #[command(
         after_help = "Examples:\n  ./run.sh reset 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay."
     )]
@@ -173,7 +173,7 @@ pub enum Verb {
         /// 5, 05, 05-engine or steps/05-engine
         step: String,
     },
-    /// Put the solution in place of your exercise, which is saved first
+    /// Put the solution in place of your exercise, after saving yours
     #[command(
         after_help = "Examples:\n  ./run.sh solve 05\n\nThe whole exercise is saved in backups/ first, and the command that undoes it is\nprinted. Files that only you have stay, your own tests among them."
     )]
@@ -181,34 +181,34 @@ pub enum Verb {
         /// 5, 05, 05-engine or steps/05-engine
         step: String,
     },
-    /// Bring back what reset, solve or restore saved; without a name, list what there is
+    /// Bring back an exercise that reset, solve or restore saved, or list all that are saved
     #[command(
-        after_help = "Examples:\n  ./run.sh restore\n  ./run.sh restore 2026-11-21_225500-05-engine\n\nThe exercise is then as it was; what it is now is saved first. Times are UTC."
+        after_help = "Examples:\n  ./run.sh restore\n  ./run.sh restore 2026-11-21_225500-05-engine\n\nYour present exercise is saved first. Times are UTC."
     )]
     Restore {
         /// The backup's name
         name: Option<String>,
-        /// The step, if its folder is called otherwise by now
+        /// The step, if its folder has another name now
         #[arg(long, value_name = "STEP")]
         to: Option<String>,
     },
-    /// Run a step's program and draw what ran when
+    /// Run a step's program and draw which tasks ran when
     #[command(
-        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, as you have written it\n  ./run.sh trace 01 tasks --solution      ours\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nThe picture goes to target/trace/ where no file is named. Steps 01, 04, 05 and 07 have programs to trace."
+        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, your version\n  ./run.sh trace 01 tasks --solution      the solution\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nWithout --svg the picture goes to target/trace/. Steps 01, 04, 05 and 07 have programs to trace."
     )]
     Trace(trace::Request),
-    /// Every check of the project, as CI runs them, or some parts
+    /// Run all tests and proofs of the project, as CI does, or some parts
     #[command(after_help = "Examples:\n  ./run.sh test\n  ./run.sh test format clippy")]
     Test {
         /// Only these parts
         parts: Vec<gate::Part>,
     },
-    /// Look at this machine: what is missing, and what to do about it
+    /// Find out what this machine lacks, and how to install it
     #[command(
-        after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something has to be fixed."
+        after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something must be fixed."
     )]
     Doctor,
-    /// Get and build everything while there is a network, so that none is needed later
+    /// Download and build everything, so that a network is not needed later
     #[command(
         after_help = "Examples:\n  ./run.sh prefetch               some minutes\n  ./run.sh prefetch --no-build    only the download"
     )]
@@ -217,7 +217,7 @@ pub enum Verb {
         #[arg(long)]
         no_build: bool,
     },
-    /// Remove what was built; progress, backups and databases stay
+    /// Remove the build files; progress, backups and databases stay
     #[command(after_help = "Examples:\n  ./run.sh clean")]
     Clean,
 }
@@ -226,7 +226,7 @@ pub enum Verb {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("The service", &["run", "seed", "bench"]),
     (
-        "Ask the running service (prints the curl line, then its answer)",
+        "Ask the running service (prints the curl command, then the answer)",
         &[
             "customers",
             "custorders",
@@ -263,7 +263,7 @@ fn overview(command: &Command) -> String {
         for name in verbs {
             let verb = command.find_subcommand(name);
             let about = verb.and_then(Command::get_about).map_or_else(
-                || "This text, or all about one verb".to_owned(),
+                || "Show this text, or explain one verb".to_owned(),
                 ToString::to_string,
             );
             let example = verb
@@ -273,7 +273,7 @@ fn overview(command: &Command) -> String {
         }
     }
     text + "\nEnvironment: MARKETSVC_ADDR (default 127.0.0.1:9090) and DATABASE_URL (default\n\
-        sqlite://marketdb.sqlite; a relative path starts in the project's folder).\n\
+        sqlite://marketdb.sqlite; a relative path begins in the project's folder).\n\
         Exit codes: 0 passed, 1 a check failed, 2 wrong usage, 3 the environment is at fault.\n"
 }
 

@@ -1,4 +1,4 @@
-//! Authors, books, and what the service says of itself. Each check needs only the
+//! Authors, books, and the name and version of the service. Each check needs only the
 //! service, over the authors and books of `data/sample_books.sql`.
 
 use axum::http::Method;

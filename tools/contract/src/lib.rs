@@ -9,10 +9,11 @@
 //! - `_flat` until step 07, `_nested` from step 08 on and in `marketsvc`;
 //! - [`new_order_refusals_400`] until step 05, [`new_order_refusals`] from
 //!   step 06 on and in `marketsvc`;
-//! - [`order_total_null_when_unknown`] in the steps,
-//!   [`order_total_404_when_unknown`] in `marketsvc`.
+//! - [`order_total_null_when_unknown`] and [`orders_of_unknown_customer_empty`] until
+//!   step 09, [`order_total_404_when_unknown`] and [`orders_of_unknown_customer_404`]
+//!   from step 10 on and in `marketsvc`.
 //!
-//! The checks of authors and books take only the service. Each needs the authors and
+//! The checks of authors, books and the catalog take only the service. Each needs the authors and
 //! books of a fresh sample, and changes them.
 //!
 //! Prices and totals are JSON numbers and are compared exactly. The [`Failure`](check::Failure) of a
@@ -20,6 +21,8 @@
 #![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
 mod books;
+pub mod bookstore;
+mod catalog;
 mod customers;
 mod hostile;
 mod orders;
@@ -30,6 +33,7 @@ use check::{Outcome, Reply, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
 pub use self::books::*;
+pub use self::catalog::*;
 pub use self::customers::*;
 use self::hostile::expect_no_leak;
 pub use self::hostile::{Surface, hostile_input};

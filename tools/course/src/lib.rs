@@ -7,6 +7,7 @@
 #![allow(clippy::missing_errors_doc)] // the error's text says it
 
 pub mod pages;
+pub mod program;
 mod progress;
 pub mod starter;
 mod step;
@@ -16,5 +17,8 @@ mod verdict;
 pub use pages::Chapter;
 pub use progress::Progress;
 pub use step::{Side, Step, find, steps};
-pub use task::{Marker, Task, files, marker, regions, slashed, task_number, tasks, tidy};
+pub use task::{
+    Marker, Task, files, marker, regions, slashed, task_number, tasks, test_programs,
+    test_variable, tidy,
+};
 pub use verdict::{Check, NOT_RUN, Reread, Status, Verdict, ids, labelled};

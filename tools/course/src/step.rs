@@ -91,9 +91,16 @@ impl Step {
         self.folder.join(side.name())
     }
 
+    /// Whether a file, named from the exercise's folder, is one of the course's. Below
+    /// `tests/` these are the files that the solution has as well; all others there
+    /// are the learner's own.
+    pub fn is_of_course(&self, file: &str) -> bool {
+        !file.starts_with("tests/") || self.crate_folder(Side::Solution).join(file).is_file()
+    }
+
     /// The tasks of one side, whose files are named from `root`.
     pub fn tasks(&self, root: &Path, side: Side) -> Vec<Task> {
-        tasks(root, &self.crate_folder(side).join("src"))
+        tasks(root, &self.crate_folder(side))
     }
 
     pub fn chapter_file(&self) -> PathBuf {
@@ -188,6 +195,42 @@ mod tests {
         ] {
             assert_eq!(step.as_exercise(solution), exercise);
         }
+    }
+
+    #[test]
+    fn tests_that_the_solution_has_are_the_courses() {
+        let folder = tempfile::tempdir().unwrap();
+        let step = Step::at(&folder.path().join("05-engine")).unwrap();
+        let text = "// TODO(05.1): one\n// END TODO(05.1)\n";
+        for file in [
+            "solution/tests/books.rs",
+            "solution/tests/data/rows.rs",
+            "exercise/tests/books.rs",
+            "exercise/tests/mine.rs",
+            "exercise/src/lib.rs",
+        ] {
+            let path = step.folder.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        for (file, of_course) in [
+            ("src/mine.rs", true),
+            ("tests/books.rs", true),
+            ("tests/data/rows.rs", true),
+            ("tests/mine.rs", false),
+            ("tests/data/mine.rs", false),
+        ] {
+            assert_eq!(step.is_of_course(file), of_course, "{file}");
+        }
+        let programs = |side| crate::test_programs(&step.crate_folder(side));
+        assert_eq!(programs(Side::Solution), ["books"]);
+        assert_eq!(programs(Side::Exercise), ["books"]);
+        let tasks = step.tasks(&step.folder, Side::Exercise);
+        let files: Vec<&str> = tasks.iter().map(|task| task.file.as_str()).collect();
+        assert_eq!(files, ["exercise/src/lib.rs", "exercise/tests/books.rs"]);
+        fs::remove_file(step.folder.join("exercise/tests/books.rs")).unwrap();
+        assert!(programs(Side::Exercise).is_empty());
+        assert_eq!(step.tasks(&step.folder, Side::Exercise).len(), 1);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
+use crate::Side;
+
 /// A line that begins or ends a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker<'a> {
@@ -114,12 +116,16 @@ pub fn task_number(id: &str) -> Option<u32> {
     id.rsplit_once('.')?.1.parse().ok()
 }
 
-/// The tasks in the Rust files of a folder, in the order of their numbers. Files
-/// are named from `root`; one that cannot be read has none.
+/// The tasks of a step's crate in its Rust sources and its [`test_programs`], in the
+/// order of their numbers. Files are named from `root`; one that cannot be read has
+/// none.
 pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
     let mut found = Vec::new();
-    for file in files(folder).unwrap_or_default() {
-        let path = folder.join(file);
+    let sources = folder.join("src");
+    let paths = files(&sources).unwrap_or_default().into_iter();
+    let programs = test_programs(folder).into_iter();
+    let programs = programs.map(|name| folder.join(format!("tests/{name}.rs")));
+    for path in paths.map(|file| sources.join(file)).chain(programs) {
         if path.extension().is_some_and(|extension| extension == "rs") {
             let bytes = fs::read(&path).unwrap_or_default();
             let file = slashed(path.strip_prefix(root).unwrap_or(&path));
@@ -128,6 +134,27 @@ pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
     }
     found.sort_by_key(Task::number);
     found
+}
+
+/// The names of the test programs that the course has in a step's crate, which lies
+/// beside the solution: `books` for `tests/books.rs`, if the solution has that file, too.
+/// The check of the step runs them.
+pub fn test_programs(folder: &Path) -> Vec<String> {
+    let solution = folder.with_file_name(Side::Solution.name()).join("tests");
+    let entries = fs::read_dir(solution).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut programs: Vec<String> = names
+        .filter(|name| folder.join("tests").join(name).is_file())
+        .filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
+        .collect();
+    programs.sort();
+    programs
+}
+
+/// The variable of the environment that tells a check where the test program of this
+/// name is: `MARKETSVC_TEST_BOOKS`.
+pub fn test_variable(name: &str) -> String {
+    format!("MARKETSVC_TEST_{}", name.to_uppercase().replace('-', "_"))
 }
 
 /// What a learner writes in a crate, relative to its folder: without hidden files, and

@@ -192,3 +192,73 @@ fn list<'a>(text: &mut String, heading: &str, checks: impl Iterator<Item = &'a C
         let _ = writeln!(text, "  {}  {}", check.todo, check.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(todo: &str, name: &str, status: Status) -> Check {
+        Check {
+            todo: todo.into(),
+            name: name.into(),
+            status,
+            asked: None,
+            expected: None,
+            got: None,
+            file: None,
+            line: None,
+            marker: None,
+            reread: None,
+            hint: None,
+        }
+    }
+
+    #[test]
+    fn a_whole_failure_as_text() {
+        let mut failed = check("05.2", "an order has its items", Status::Failed);
+        failed.asked = Some("GET /api/orders/1".into());
+        failed.expected = Some("{\n  \"id\": 1\n}".into());
+        failed.got = Some("status 500\n  an empty body".into());
+        failed.file = Some("src/server.rs".into());
+        failed.line = Some(7);
+        failed.marker = Some("TODO(05.2): read the items".into());
+        failed.reread = Some(Reread {
+            section: "Items".into(),
+            file: "README.md".into(),
+            line: 40,
+            more: vec![("Rows".into(), 52)],
+        });
+        failed.hint = Some("./run.sh hint 05.2".into());
+        let verdict = Verdict::new(
+            "05-engine",
+            vec![
+                check("05.1", "nothing is opened early", Status::Passed),
+                failed,
+                check("05.2", "an order has its total", Status::NotRun),
+            ],
+        );
+        let failure = "\
+FAILED  05.2  an order has its items
+  asked     GET /api/orders/1
+  expected  {
+              \"id\": 1
+            }
+  got       status 500
+              an empty body
+  where     src/server.rs:7  TODO(05.2): read the items
+  read      \"Items\" in README.md:40
+            \"Rows\" in README.md:52
+  hint      ./run.sh hint 05.2
+";
+        let head = "05-engine: 1 of 3 checks passed";
+        let others = format!(
+            "{NOT_RUN}\n  05.2  an order has its total\n\
+             passed\n  05.1  nothing is opened early\n"
+        );
+        let plain = verdict.text(false, false);
+        assert_eq!(plain, format!("{head}\n\n{failure}\n{others}"));
+        let brief = verdict.text(false, true);
+        let counts = "also failed: 0, not run: 1, passed: 1\n";
+        assert_eq!(brief, format!("{head}\n\n{failure}\n{counts}"));
+    }
+}

@@ -18,23 +18,37 @@ pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
 /// A check ends its own checks after 10 s each; this is for one that does not.
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
+/// The programs that a verdict needs.
+#[derive(Clone)]
+pub struct Check {
+    pub program: PathBuf,
+    /// The step's test programs that it runs, each with the variable of the
+    /// environment that says where it is.
+    pub tests: BTreeMap<String, PathBuf>,
+}
+
 /// What the compiler made of one side of a step.
 #[derive(Default)]
 pub struct Compiled {
     /// The check binary, when it was built.
     pub check: Option<PathBuf>,
+    tests: BTreeMap<String, PathBuf>,
     pub errors: Vec<String>,
     pub warnings: Vec<String>,
 }
 
 impl Compiled {
-    /// The check binary, or what the compiler said instead.
-    pub fn check(&self) -> Result<&Path, String> {
+    /// The check, or what the compiler said instead.
+    pub fn check(&self) -> Result<Check, String> {
         if !self.errors.is_empty() {
             return Err(self.errors.join("\n"));
         }
-        self.check.as_deref().ok_or_else(|| {
-            "no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into()
+        let program = self.check.clone().ok_or_else(|| {
+            "no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".to_owned()
+        })?;
+        Ok(Check {
+            program,
+            tests: self.tests.clone(),
         })
     }
 }
@@ -63,7 +77,8 @@ impl Package {
     }
 }
 
-/// Builds the checks of `packages` in the sandbox, and what they depend on.
+/// Builds the checks of `packages` in the sandbox, the test programs that they run,
+/// and what these depend on.
 /// The result has an entry for each of them, keyed by its folder.
 pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
@@ -79,6 +94,9 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
         compiled.insert(package.folder.clone(), Compiled::default());
         if sandbox.tree.join(&package.folder).exists() {
             command.args(["-p", &package.name]);
+        }
+        for test in course::test_programs(&sandbox.tree.join(&package.folder)) {
+            command.args(["--test", &test]);
         }
     }
     if packages.is_empty() {
@@ -99,9 +117,15 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
             .unwrap_or_default();
         let entry = compiled.get_mut(&folder);
         match message["reason"].as_str() {
-            Some("compiler-artifact") if message["target"]["name"] == "check" => {
-                if let (Some(entry), Some(executable)) = (entry, message["executable"].as_str()) {
-                    entry.check = Some(PathBuf::from(executable));
+            Some("compiler-artifact") if message["target"]["kind"][0] == "test" => {
+                let name = message["target"]["name"].as_str().unwrap_or_default();
+                let executable = message["executable"].as_str().map(PathBuf::from);
+                match (entry, executable) {
+                    (Some(entry), executable) if name == "check" => entry.check = executable,
+                    (Some(entry), Some(test)) => {
+                        entry.tests.insert(course::test_variable(name), test);
+                    }
+                    _ => {}
                 }
             }
             Some("compiler-message") => {
@@ -143,7 +167,7 @@ pub fn run_check(
     sandbox: &Sandbox,
     step: &Step,
     side: Side,
-    check: &Path,
+    check: &Check,
     arguments: &[&str],
 ) -> Result<Verdict, String> {
     let mut command = check_command(sandbox, check, &step.crate_dir(side));
@@ -151,11 +175,12 @@ pub fn run_check(
 }
 
 /// Runs a check for its verdict as cargo would, in its package's `folder`.
-pub fn check_command(sandbox: &Sandbox, check: &Path, folder: &str) -> Command {
+pub fn check_command(sandbox: &Sandbox, check: &Check, folder: &str) -> Command {
     let folder = sandbox.tree.join(folder);
-    let mut command = sandbox.command(&check.to_string_lossy());
+    let mut command = sandbox.command(&check.program.to_string_lossy());
     command
         .arg("--json")
+        .envs(&check.tests)
         .env("CARGO_MANIFEST_DIR", &folder)
         .current_dir(folder);
     command

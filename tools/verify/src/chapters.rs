@@ -29,8 +29,8 @@ const SECTIONS: [&str; 9] = [
     CHANGED,
 ];
 
-/// Programs that no page shows; one that does would only wait for it.
-const NOT_SHOWN: [&str; 2] = ["bench", "verify"];
+/// Packages whose programs no page shows; one that does would only wait for it.
+const NOT_SHOWN: [&str; 2] = ["tools/bench", "tools/verify"];
 
 /// Begins the line that says what the learner has made work.
 const NOW: &str = "Now works: ";
@@ -83,7 +83,7 @@ fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
     for (folder, name) in sandbox.programs() {
         let wanted = match folder.strip_prefix("steps/") {
             Some(below) => steps.iter().any(|step| below.starts_with(&step.slug)),
-            None => !NOT_SHOWN.contains(&name.as_str()),
+            None => !NOT_SHOWN.contains(&folder.as_str()),
         };
         if wanted {
             command.args(["--bin", &name]);
@@ -121,7 +121,8 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
         Some((stated, files)) => {
             if stated != wanted {
                 failures.push(format!(
-                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`; `verify minutes --write` sets it"
+                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`: cargo run -p verify -- minutes {} --write",
+                    step.label()
                 ));
             }
             failures.extend(touched_files(tree, step, files).err());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use course::{Side, Step};
+use course::{Side, Step, program};
 
 use crate::document::{Block, Document, Item};
 use crate::matching::{difference, matches, may_match};
@@ -65,6 +65,7 @@ pub fn run(
         step,
         port: free_port()?,
         server: None,
+        lacks: None,
         report,
     };
     for item in &document.items {
@@ -96,6 +97,8 @@ struct Session<'a> {
     port: u16,
     /// The server that runs, and the line that started it.
     server: Option<(Server, usize)>,
+    /// The program for want of which a command of this page was not run.
+    lacks: Option<&'static str>,
     report: &'a mut Report,
 }
 
@@ -110,7 +113,7 @@ impl Session<'_> {
                 let what = format!("{}:{} server prints", self.document.path, block.line);
                 let started = Instant::now();
                 let outcome = self.expect_from_server(&expected, SERVER_LIMIT);
-                self.report.item(&what, started, outcome);
+                self.settle(&what, started, outcome);
             }
             Ok(Console::Script { exit, commands }) => {
                 let last = commands.len() - 1;
@@ -122,20 +125,33 @@ impl Session<'_> {
         }
     }
 
+    /// A command that was not run may be the reason why a later one shows something
+    /// else, such as the rows that it should have stored.
+    fn settle(&mut self, what: &str, started: Instant, outcome: Outcome) {
+        match self.lacks {
+            Some(program) if outcome.is_err() => self.report.not_run(program, what),
+            _ => self.report.item(what, started, outcome),
+        }
+    }
+
     fn run_command(&mut self, shown: &Shown, exit: Option<i32>) {
+        let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
+        if let Some(program) = program::lacked_by(&shown.command) {
+            self.lacks = Some(program);
+            return self.report.not_run(program, &what);
+        }
         // One whose end is announced does not stay.
         let serves = exit.is_none() && is_server(&shown.command);
         if serves {
             self.stop_server();
         }
-        let what = format!("{}:{} $ {}", self.document.path, shown.line, shown.command);
         let started = Instant::now();
         let outcome = if serves {
             self.start_server(shown)
         } else {
             self.run_to_end(shown, exit.unwrap_or(0))
         };
-        self.report.item(&what, started, outcome);
+        self.settle(&what, started, outcome);
     }
 
     /// What a reader is told to try works; it says itself what there is to see.
@@ -452,23 +468,14 @@ fn replace_number(text: &str, from: &str, to: &str) -> String {
 
 /// Leaves out cargo's own progress, which depends on what was built before.
 fn without_cargo(text: &str) -> String {
-    const PROGRESS: [&str; 9] = [
-        "Blocking",
-        "Compiling",
-        "Downloaded",
-        "Downloading",
-        "Finished",
-        "Locking",
-        "Running",
-        "Updating",
-        "Adding",
-    ];
+    const PROGRESS: &str = "Adding Blocking Compiling Downloaded Downloading Finished Locking \
+                            Running Updating";
     text.lines()
         .filter(|line| {
             // Cargo aligns the verb to the right of twelve columns.
             let verb = line.trim_start().split(' ').next().unwrap_or_default();
             let width = line.len() - line.trim_start().len() + verb.len();
-            !(width == 12 && PROGRESS.contains(&verb))
+            !(width == 12 && PROGRESS.split(' ').any(|it| it == verb))
         })
         .flat_map(|line| [line, "\n"])
         .collect()

@@ -47,7 +47,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
         }
         let verdict = compiled
             .check()
-            .and_then(|check| cargo::run_check(sandbox, step, side, check, &[]));
+            .and_then(|check| cargo::run_check(sandbox, step, side, &check, &[]));
         match side {
             Side::Exercise => prove_red(tree, step, verdict, report),
             Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {

@@ -114,7 +114,7 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
         match compiled[&solution.folder].check() {
             Err(failure) => report.prove(&name, || Err(failure)),
             Ok(check) => {
-                let command = cargo::check_command(sandbox, check, &solution.folder);
+                let command = cargo::check_command(sandbox, &check, &solution.folder);
                 programs.push(program(name, command, true));
             }
         }

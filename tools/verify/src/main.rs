@@ -86,10 +86,10 @@ pub struct Proof<'a> {
 #[derive(Parser)]
 #[command(about = "Proves the tutorial", version)]
 struct Cli {
-    /// Workspace to prove; found from the current directory when absent
+    /// The workspace to prove [default: the one around the current folder]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Prove also what is remembered from an earlier run
+    /// Repeat the proofs that an earlier run remembered
     #[arg(long, global = true)]
     again: bool,
     #[command(subcommand)]
@@ -98,33 +98,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// All parts but `flaky` and `speed`
+    /// Proves parity, texts, exercises, wrong, chapters and queries
     All(Only),
-    /// Exercises are red for their TODOs, solutions are green
+    /// Proves that exercises fail for each of their tasks, and solutions pass
     Exercises(Only),
-    /// An exercise equals its solution, and the solution before it, outside the TODO regions
+    /// Proves that an exercise differs from its solution, and from the one before, only in tasks
     Parity(Only),
-    /// Wrong answers are rejected for the right TODO, other right ones are accepted
+    /// Proves that wrong answers are rejected by the right check, and right ones are accepted
     Wrong(wrong::Settings),
-    /// What the chapters and the README show is true
+    /// Runs the commands that the chapters and the README show, and compares their code
     Chapters(Only),
-    /// What `.sqlx` says about the queries is what the database says
+    /// Proves that the files in `.sqlx` agree with the database
     Queries(Only),
-    /// Links lead somewhere, chapters have their form, and each TODO has its hints
+    /// Proves that links resolve, chapters have their form, and each task has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
     Starters(Only),
-    /// The tests of the tools and of the finished service
+    /// Runs the tests of the tools and of the finished service
     Tests,
-    /// Makes a step that compiles and has one task, and says what is to be written
+    /// Makes a step that compiles and has one task
     New(scaffold::New),
     /// Writes marketsvc/ from the last step's solution
     Promote,
-    /// How long each chapter takes, estimated from its words and tasks
+    /// Estimates how long each chapter takes, from its words and tasks
     Minutes(minutes::Settings),
-    /// The solutions' checks and the service's tests pass every time
+    /// Repeats the solutions' checks and the service's tests, which must pass every time
     Flaky(flaky::Settings),
-    /// How long a learner waits from an edit to the verdict, and the size of target/
+    /// Measures how long a learner waits from an edit to the verdict
     Speed(speed::Settings),
 }
 

@@ -19,7 +19,7 @@ use crate::console;
 use crate::document::{Document, Item};
 use crate::hints;
 use crate::process::{self, lock};
-use crate::sandbox::list;
+use crate::sandbox::{files_below, list};
 use crate::tree::Tree;
 
 /// What every proof depends on, beside the manifests of all crates that are not
@@ -95,6 +95,19 @@ impl<'a> Memory<'a> {
             let _ = file.parent().map(fs::create_dir_all);
             let _ = fs::write(file, format!("{key}\n{found}"));
         }
+    }
+
+    /// Removes the records of answers that are gone.
+    pub fn forget_gone(&self) -> std::io::Result<()> {
+        let Some(folder) = self.folder.as_ref().map(|it| it.join("answers")) else {
+            return Ok(());
+        };
+        for answer in files_below(&folder)? {
+            if !self.tree.has(&format!("tools/verify/{}", answer.display())) {
+                fs::remove_file(folder.join(answer))?;
+            }
+        }
+        Ok(())
     }
 
     /// The key of one side of a step.
@@ -422,6 +435,14 @@ mod tests {
             (
                 "steps/01-one/exercise/src/new.rs",
                 "exercise chapter next page",
+            ),
+            (
+                "steps/01-one/exercise/tests/new.rs",
+                "exercise chapter next page",
+            ),
+            (
+                "steps/01-one/solution/tests/new.rs",
+                "solution answer chapter next page queries",
             ),
             ("steps/01-one/hints.md", "exercise chapter next page"),
             ("steps/01-one/README.md", "exercise chapter next page"),

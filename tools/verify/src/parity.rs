@@ -92,8 +92,7 @@ fn told(chapter: &Document, words: &str) -> Outcome {
 fn files<'a>(tree: &'a Tree, step: &Step, side: Side) -> BTreeSet<&'a str> {
     tree.below(&step.crate_dir(side))
         .into_iter()
-        // The learner's own tests.
-        .filter(|file| side == Side::Solution || !file.starts_with("tests/"))
+        .filter(|file| step.is_of_course(file))
         .collect()
 }
 
@@ -276,17 +275,24 @@ fn is_file_name(code: &str) -> bool {
     plain && file && !code.starts_with('/')
 }
 
+/// What one step is called in its files, and another one in its own.
+pub fn names(before: &Step, step: &Step) -> Vec<(String, String)> {
+    let (old, new) = (before.label(), step.label());
+    let words = ["step", "Step ", "run "].into_iter();
+    words
+        .map(|word| (format!("{word}{old}"), format!("{word}{new}")))
+        .chain([(before.dir(), step.dir())])
+        .collect()
+}
+
 fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compared, String> {
     let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
     let solution_path = format!("{}/{file}", before.crate_dir(Side::Solution));
     let exercise_text = tree.read(&exercise_path)?;
-    let solution_text = before
-        .as_exercise(&tree.read(&solution_path)?)
-        .replace(
-            &format!("step{}", before.label()),
-            &format!("step{}", step.label()),
-        )
-        .replace(&before.dir(), &step.dir());
+    let mut solution_text = before.as_exercise(&tree.read(&solution_path)?);
+    for (old, new) in names(before, step) {
+        solution_text = solution_text.replace(&old, &new);
+    }
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     // Its markers carry the number of its own step.
     let solution = Source::parse(&solution_text, before.label())

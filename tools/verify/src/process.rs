@@ -250,7 +250,7 @@ impl Server {
         judge: impl Fn(&str) -> Judged,
     ) -> Result<(), String> {
         /// Lines that belong together are written within this time.
-        const SETTLE: Duration = Duration::from_millis(300);
+        const SETTLE: Duration = Duration::from_millis(100);
         let deadline = Instant::now() + limit;
         loop {
             let seen = self.output.bytes.len();

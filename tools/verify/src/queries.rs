@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
-use course::Side;
+use course::{Side, program};
 
 use crate::cargo::BUILD_LIMIT;
 use crate::process;
@@ -45,6 +45,13 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     });
     report.remembered(known.len());
     if crates.is_empty() {
+        return Ok(());
+    }
+    if program::lacks("sqlite3") {
+        report.not_run(
+            "sqlite3",
+            &format!("the queries of {} crates", crates.len()),
+        );
         return Ok(());
     }
     let database = sandbox.build.join("queries.sqlite");
@@ -104,11 +111,13 @@ fn create_database(tree: &Tree, database: &Path) -> Env<()> {
         .args(["-bail", "-batch"])
         .arg(database)
         .arg(format!("\n{sql}"));
-    process::output(&mut shell).map(drop).map_err(|Environment(why)| {
-        Environment(format!(
-            "`sqlite3` cannot make a database of {migrations}; on Debian: apt install sqlite3: {why}"
-        ))
-    })
+    process::output(&mut shell)
+        .map(drop)
+        .map_err(|Environment(why)| {
+            Environment(format!(
+                "`sqlite3` cannot make a database of {migrations}: {why}"
+            ))
+        })
 }
 
 /// Compiles the crate in `folder` without a database, and then with the given

@@ -12,7 +12,7 @@ pub fn of_side(tree: &Tree, step: &Step, side: Side) -> Result<Vec<Task>, String
     for file in tree.below(&folder) {
         let path = format!("{folder}/{file}");
         // A file that is not text has no regions.
-        if !file.starts_with("tests/")
+        if step.is_of_course(file)
             && let Ok(text) = tree.read(&path)
         {
             Source::parse(&text, step.label()).map_err(|failure| format!("{path}: {failure}"))?;

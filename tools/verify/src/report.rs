@@ -56,6 +56,8 @@ impl std::fmt::Display for Totals {
 pub struct Report {
     part: &'static str,
     pub totals: Totals,
+    /// How many items were not run for want of a program.
+    not_run: usize,
 }
 
 impl Report {
@@ -63,6 +65,7 @@ impl Report {
         Self {
             part,
             totals: Totals::default(),
+            not_run: 0,
         }
     }
 
@@ -92,6 +95,17 @@ impl Report {
         self.item(what, started, proof());
     }
 
+    /// Says that `what` needs `program`, which this machine lacks. In CI that is a failure.
+    pub fn not_run(&mut self, program: &str, what: &str) {
+        match course::program::not_run(program, what) {
+            Err(line) => self.prove(what, || Err(line)),
+            Ok(line) => {
+                self.not_run += 1;
+                println!("{line}");
+            }
+        }
+    }
+
     /// Counts `items` that were proved before.
     pub fn remembered(&mut self, items: usize) {
         self.totals.passed += items;
@@ -115,9 +129,9 @@ impl Report {
         }
     }
 
-    /// How many items have passed and failed.
+    /// How many items have passed, and how many have not.
     pub fn so_far(&self) -> (usize, usize) {
-        (self.totals.passed, self.totals.failed)
+        (self.totals.passed, self.totals.failed + self.not_run)
     }
 
     /// Ends the part with its sum.

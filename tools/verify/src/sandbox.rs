@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use course::{Side, Step};
 use serde_json::Value;
@@ -154,7 +155,7 @@ impl Sandbox {
 
     /// Applies the patch `text`; its leading lines of prose are skipped by git.
     pub fn apply(&self, text: &str) -> Env<()> {
-        let file = self.build.join("answer.patch");
+        let file = self.build.join("patch");
         fs::write(&file, text)?;
         self.git(&["apply", "--whitespace=nowarn", &file.to_string_lossy()])
             .map(drop)
@@ -226,6 +227,42 @@ impl Sandbox {
         Ok(copy)
     }
 
+    /// Removes what was built of the copies since `began`, which is a gigabyte that
+    /// nobody else uses.
+    pub fn forget_copies(&self, began: SystemTime) -> std::io::Result<()> {
+        let debug = self.build.join("debug");
+        let mut builds = BTreeSet::new();
+        for entry in entries(&debug.join(".fingerprint"))? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some((copy, build)) = name.rsplit_once('-')
+                && copy.contains(&format!("-{COPY}-"))
+            {
+                builds.insert(build.to_owned());
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        for entry in entries(&debug.join("deps"))? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (_, build) = name.rsplit_once('-').unwrap_or_default();
+            if builds.contains(build.split('.').next().unwrap_or_default()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        // Their names do not say whose they are.
+        for entry in entries(&debug.join("incremental"))? {
+            if entry.metadata()?.modified()? >= began {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        // An interrupted run has left its checks.
+        for entry in entries(&self.build)? {
+            if entry.file_name().to_string_lossy().starts_with(COPY) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the solution's files in the place of the exercise's.
     pub fn solve(&self, step: &Step) -> Env<()> {
         let solution = self.tree.join(step.crate_dir(Side::Solution));
@@ -239,6 +276,8 @@ impl Sandbox {
             fs::remove_file(exercise.join(file))?;
         }
         wanted.insert("Cargo.toml".into());
+        let tests = files_below(&solution.join("tests"))?.into_iter();
+        wanted.extend(tests.map(|file| Path::new("tests").join(file)));
         for file in wanted {
             let text = step.as_exercise(&fs::read_to_string(solution.join(&file))?);
             let to = exercise.join(&file);

@@ -9,6 +9,7 @@ use clap::Args;
 use course::{Side, Step};
 
 use crate::minutes;
+use crate::parity;
 use crate::regions::Source;
 use crate::report::{Outcome, all_of};
 use crate::starters;
@@ -32,6 +33,16 @@ const FILES: [(&str, &str); 5] = [
 
 /// Stands in these files where an author has to write.
 const TO_WRITE: &str = concat!("TO ", "WRITE");
+
+/// The task of the placeholder, in the solution and in the exercise.
+const DONE: &str = "    format!(\"hello, {name}\")\n";
+const TO_DO: &str = "    let _ = name; // remove this line and the next
+    todo!(\"return `hello, ` and the name\")
+";
+
+/// Programs that a chapter shows; they are not taken over into the next step.
+const EXAMPLES: &str = "examples/";
+const GONE: &str = "- `examples/` is gone: its programs belong to the chapter that shows them.\n";
 
 /// Begins a failure that says what an author still has to write.
 pub const OPEN: &str = "to write: ";
@@ -58,7 +69,7 @@ pub struct New {
     number: u8,
     /// The rest of its name, in small letters: session-scope
     slug: String,
-    /// Number of the step that it continues; the one before it when absent
+    /// Number of the step that it continues [default: the step before it]
     #[arg(long, value_name = "NN")]
     continues: Option<String>,
 }
@@ -97,6 +108,15 @@ fn solution(
         .collect()
 }
 
+/// The text of a step's `lib.rs` with the placeholder, and without what the first
+/// lines say of the step that it continues.
+fn declares_placeholder(lib: &str, number: &str) -> String {
+    let rest = lib.lines().skip_while(|line| line.starts_with("//! "));
+    let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
+    // rustfmt puts the module where it belongs.
+    format!("//! Step {number}: {TO_WRITE}: what it is about.\n{rest}pub mod placeholder;\n")
+}
+
 fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
     let file = tree.root.join(path);
     file.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -125,28 +145,31 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         eprintln!("verify: there is no step that {slug} could continue");
         return Ok(ExitCode::from(2));
     };
-    let names = [
-        (format!("step{}", base.label()), format!("step{number}")),
-        (base.dir(), format!("steps/{slug}")),
-    ];
-    let mut files = BTreeMap::new();
-    for (file, text) in solution(tree, base, &names)? {
-        files.insert(format!("solution/{file}"), text);
-    }
-    let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
-    *lib += "pub mod placeholder;\n";
-    let continues = settings.continues.as_ref().map_or_else(String::new, |_| {
-        let other = base.label();
-        format!("<!-- verify: continues: {other} -->\n\nThis step continues step {other}.\n\n")
-    });
-    for (file, text) in FILES {
-        let text = text.replace("NN", &number).replace("SLUG", &slug);
-        files.insert(file.to_owned(), text.replace("CONTINUES", &continues));
-    }
     let step = Step {
         folder: tree.root.join(format!("steps/{slug}")),
         slug: slug.clone(),
     };
+    let names = parity::names(base, &step);
+    let mut files = BTreeMap::new();
+    let mut changed = String::new();
+    if settings.continues.is_some() {
+        let other = base.label();
+        changed =
+            format!("<!-- verify: continues: {other} -->\n\nThis step continues step {other}.\n\n");
+    }
+    for (file, text) in solution(tree, base, &names)? {
+        if !file.starts_with(EXAMPLES) {
+            files.insert(format!("solution/{file}"), text);
+        } else if !changed.ends_with(GONE) {
+            changed += GONE;
+        }
+    }
+    let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
+    *lib = declares_placeholder(lib, &number);
+    for (file, text) in FILES {
+        let text = text.replace("NN", &number).replace("SLUG", &slug);
+        files.insert(file.to_owned(), text.replace("CHANGED", &changed));
+    }
     let sides = files.clone().into_iter().filter_map(|(file, text)| {
         let file = file.strip_prefix("solution/")?.to_owned();
         let text = step.as_exercise(&text);
@@ -154,7 +177,7 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         Some((
             format!("exercise/{file}"),
             match file.as_str() {
-                "src/placeholder.rs" => text.replace("    \"done\"\n", "    todo!()\n"),
+                "src/placeholder.rs" => text.replace(DONE, TO_DO),
                 _ => text,
             },
         ))
@@ -163,17 +186,26 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     for (file, text) in &files {
         write(tree, &format!("steps/{slug}/{file}"), text)?;
     }
-    // The new crates into the lock file; what they need is in it already.
-    let mut cargo = Command::new("cargo");
-    cargo.args(["update", "--quiet", "--workspace", "--offline"]);
-    process::output(cargo.current_dir(&tree.root))?;
+    // The new crates into the lock file; what they need is in it already. Then their
+    // modules and lines as rustfmt wants them under the new names.
+    let [exercise, solution] = [Side::Exercise, Side::Solution].map(|side| step.package(side));
+    for arguments in [
+        ["update", "--quiet", "--workspace", "--offline"].as_slice(),
+        &["fmt", "--package", &exercise, "--package", &solution],
+    ] {
+        let mut cargo = Command::new("cargo");
+        process::output(cargo.args(arguments).current_dir(&tree.root))?;
+    }
     let tree = Tree::open(&tree.root)?;
     let made = [step];
     starters::write(&tree, &made)?;
     minutes::print(&tree, &made, true)?;
     println!(
-        "wrote steps/{slug}, which continues {}. What is to be written says\n\n    \
-         cargo run -p verify -- all {number}\n\nand the top README needs a line for the step.",
+        "wrote steps/{slug}, which continues {}, and its two packages into Cargo.lock.\n\n    \
+         git add steps/{slug} Cargo.lock\n    \
+         cargo run -p verify -- all {number}\n\n\
+         `git diff`, which makes the patches of answers, sees the step after the first command. \
+         The second one lists what is left to write.",
         base.slug
     );
     Ok(ExitCode::SUCCESS)

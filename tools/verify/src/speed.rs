@@ -1,5 +1,5 @@
-//! Measures how long a learner waits from saving a file to the verdict, and how
-//! big the build directory has become; `./run.sh bench learn` shows it.
+//! Measures how long a learner waits from saving a file to the verdict;
+//! `./run.sh bench learn` shows it.
 //!
 //! Each step's exercise is solved in the copy. Then, again and again, a comment
 //! is put at the beginning of its first task, as if somebody had edited there,
@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::num::NonZero;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cargo::BUILD_LIMIT;
 use crate::process;
-use crate::sandbox::{Sandbox, files_below};
+use crate::sandbox::Sandbox;
 use crate::{Env, Environment, Proof};
 
 /// What the command line asks for.
@@ -43,8 +42,7 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
         }
     }
     let code = ExitCode::from(u8::from(measured.len() < steps.len()));
-    let bytes = json!({"all": size(&sandbox.build)?});
-    println!("{}", json!({"steps": measured, "target_bytes": bytes}));
+    println!("{}", json!({"steps": measured}));
     Ok(code)
 }
 
@@ -92,21 +90,6 @@ fn edited(text: &str, line: usize, edit: usize) -> String {
     format!("{before}{}{after}", "    // An edit.\n".repeat(edit))
 }
 
-/// The bytes of the files below a folder. A file with several names counts once.
-fn size(folder: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-
-    let mut seen = std::collections::HashSet::new();
-    let mut bytes = 0;
-    for file in files_below(folder)? {
-        let metadata = folder.join(file).symlink_metadata()?;
-        if seen.insert((metadata.dev(), metadata.ino())) {
-            bytes += metadata.len();
-        }
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,16 +104,5 @@ mod tests {
         );
         let place = |text: &str| text.lines().position(|line| line == "let a = 1;");
         assert_eq!(place(&edited(text, 2, 2)), Some(4));
-    }
-
-    #[test]
-    fn a_file_with_two_names_counts_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let deps = folder.path().join("debug/deps/deeper");
-        fs::create_dir_all(&deps).expect("created");
-        fs::write(deps.join("a"), "12345").expect("written");
-        fs::hard_link(deps.join("a"), folder.path().join("debug/a")).expect("linked");
-        fs::write(folder.path().join("debug/b"), "12").expect("written");
-        assert_eq!(size(folder.path()).expect("a size"), 7);
     }
 }

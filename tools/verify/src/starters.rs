@@ -59,14 +59,14 @@ fn gives_the_exercise(tree: &Tree, step: &Step) -> Outcome {
     }
 }
 
-/// The files of the exercise, without the learner's tests, and of the
+/// The files of the exercise, without the learner's own tests, and of the
 /// solution; both as the exercise has them.
 fn sides(tree: &Tree, step: &Step) -> Result<(Files, Files), String> {
     let read = |side: Side| -> Result<Files, String> {
         let folder = step.crate_dir(side);
         tree.below(&folder)
             .into_iter()
-            .filter(|file| !file.starts_with("tests/"))
+            .filter(|file| step.is_of_course(file))
             .map(|file| Ok((file.to_owned(), tree.read(&format!("{folder}/{file}"))?)))
             .collect()
     };

@@ -8,8 +8,11 @@ use crate::hints;
 use crate::links;
 use crate::mermaid;
 use crate::report::{Outcome, Report, all_of};
-use crate::scaffold;
+use crate::scaffold::{self, OPEN};
 use crate::tree::{Tree, has_extension};
+
+/// The page that a reader opens first.
+const TOP: &str = "README.md";
 
 /// Proves the pages of `steps`, and all others when `whole`.
 pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
@@ -53,6 +56,9 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                 report.prove(&format!("{file} is written"), || Err(open));
             }
         }
+        report.prove(&format!("the table of {TOP} names {}", step.slug), || {
+            has_a_row(&tree.read(TOP)?, &path)
+        });
         report.prove(&format!("{path} has the form of a chapter"), || {
             chapters::form(tree, &Document::read(tree, &path)?, step)
         });
@@ -69,12 +75,21 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
     }
 }
 
+/// A row of a table of the top README, `text`, links the chapter.
+fn has_a_row(text: &str, chapter: &str) -> Outcome {
+    let link = format!("]({chapter})");
+    let mut rows = text.lines().filter(|line| line.starts_with('|'));
+    if rows.any(|row| row.contains(&link)) {
+        return Ok(());
+    }
+    Err(format!("{OPEN}a row of the table that links {chapter}"))
+}
+
 /// What looks like commands or code is proven by another part, or says by its
 /// language that it is not.
 fn blocks_are_proven(tree: &Tree, document: &Document) -> Outcome {
     let steps = tree.steps();
-    let executed =
-        document.path == "README.md" || steps.iter().any(|step| step.readme() == document.path);
+    let executed = document.path == TOP || steps.iter().any(|step| step.readme() == document.path);
     let hints = steps.iter().any(|step| hints::path(step) == document.path);
     let mut failures = Vec::new();
     for item in &document.items {

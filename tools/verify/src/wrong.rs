@@ -2,9 +2,8 @@
 //! another style are accepted.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use course::{Check, Side, Step};
@@ -23,7 +22,7 @@ pub struct Settings {
     /// All wrong answers, not only the first for each check
     #[arg(long)]
     all: bool,
-    /// Write into the patches which check of their task fails first
+    /// Write the name of the check that fails first into each patch
     #[arg(long, requires = "all")]
     write: bool,
 }
@@ -49,6 +48,10 @@ const RIGHT: &Kind = &Kind {
 
 /// How many answers are built at once: one for each core of a small machine.
 const SLOTS: usize = 2;
+
+/// How many checks may still run while the next answers are built. Most are over by
+/// then; one that waits for an end that never comes takes ten seconds.
+const RUNNING: usize = 4;
 
 /// Between the id of a check and its name.
 const SEPARATOR: &str = " · ";
@@ -86,6 +89,7 @@ impl Trial<'_> {
 
 pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()> {
     let (tree, sandbox, steps) = (proof.tree, proof.sandbox, proof.steps);
+    let began = SystemTime::now();
     let wrong = trials(tree, steps, WRONG);
     let right = trials(tree, steps, RIGHT);
     for (kind, trials) in [(WRONG, &wrong), (RIGHT, &right)] {
@@ -120,6 +124,11 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
     let rejected = prove_all(&tried, &mut alone)?;
     let accepted = prove_all(&right.iter().collect::<Vec<_>>(), &mut alone)?;
     sandbox.restore()?;
+    // Whoever works on one step builds its copies again and again.
+    if proof.whole {
+        sandbox.forget_copies(began)?;
+        proof.memory.forget_gone()?;
+    }
     report.totals.count("wrong answers rejected", rejected);
     report.totals.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());
@@ -202,15 +211,10 @@ fn prove_all(
     };
     std::thread::scope(|scope| -> Env<()> {
         let mut running: Vec<(&Trial, Instant, ScopedJoinHandle<_>)> = Vec::new();
-        // While the last are judged there is nothing left to build.
-        let batches = open.chunks(SLOTS).chain([[].as_slice()]);
-        for (index, batch) in batches.enumerate() {
+        let panicked = |_| Err("verify panicked while it ran the check".into());
+        for (index, batch) in open.chunks(SLOTS).enumerate() {
             let started = Instant::now();
             let built = build(proof.sandbox, batch, index)?;
-            for (trial, started, judged) in running.drain(..) {
-                let panicked = |_| Err("verify panicked while it ran the check".into());
-                settle(trial, started, judged.join().unwrap_or_else(panicked));
-            }
             for (trial, built) in batch.iter().copied().zip(built) {
                 match built {
                     Err(failure) => settle(trial, started, Err(failure)),
@@ -220,6 +224,14 @@ fn prove_all(
                     }
                 }
             }
+            while running.len() > RUNNING || running.iter().any(|it| it.2.is_finished()) {
+                let ended = running.iter().position(|it| it.2.is_finished());
+                let (trial, started, judged) = running.remove(ended.unwrap_or(0));
+                settle(trial, started, judged.join().unwrap_or_else(panicked));
+            }
+        }
+        for (trial, started, judged) in running {
+            settle(trial, started, judged.join().unwrap_or_else(panicked));
         }
         Ok(())
     })?;
@@ -261,7 +273,11 @@ fn no_longer_applies(git: &str) -> String {
 
 /// Applies each answer of a batch to a copy of its solution, and builds their
 /// checks in one go. For each its check, or why there is none.
-fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<PathBuf, String>>> {
+fn build(
+    sandbox: &Sandbox,
+    batch: &[&Trial],
+    index: usize,
+) -> Env<Vec<Result<cargo::Check, String>>> {
     let mut copies = Vec::new();
     for (slot, trial) in batch.iter().enumerate() {
         let answer = trial.answer.as_ref().map_err(Clone::clone);
@@ -281,11 +297,17 @@ fn build(sandbox: &Sandbox, batch: &[&Trial], index: usize) -> Env<Vec<Result<Pa
         });
         checks.push(match built {
             Err(failure) => Err(failure),
-            Ok(check) => {
-                // The next build of this copy must not replace it while it runs.
-                let own = sandbox.build.join(format!("answer-{slot}-{}", index % 2));
-                std::fs::rename(check, &own)?;
-                Ok(own)
+            Ok(mut check) => {
+                // The next build of this copy must not replace them while they run.
+                let own = sandbox.build.join(format!("answer-{index}-{slot}"));
+                for (name, program) in &mut check.tests {
+                    let own = own.with_extension(name);
+                    std::fs::rename(&*program, &own)?;
+                    *program = own;
+                }
+                std::fs::rename(check.program, &own)?;
+                check.program = own;
+                Ok(check)
             }
         });
     }
@@ -300,7 +322,12 @@ struct Accepted {
 }
 
 /// Runs the check of an answer.
-fn judge(proof: &Proof, write: bool, trial: &Trial, check: &Path) -> Result<Accepted, String> {
+fn judge(
+    proof: &Proof,
+    write: bool,
+    trial: &Trial,
+    check: &cargo::Check,
+) -> Result<Accepted, String> {
     let answer = trial.answer.as_ref().map_err(Clone::clone)?;
     // Which check fails first is all that counts.
     let verdict = cargo::run_check(
@@ -309,7 +336,11 @@ fn judge(proof: &Proof, write: bool, trial: &Trial, check: &Path) -> Result<Acce
         Side::Solution,
         check,
         &["--fail-fast"],
-    )?;
+    );
+    for program in check.tests.values().chain([&check.program]) {
+        let _ = std::fs::remove_file(program);
+    }
+    let verdict = verdict?;
     let accepted = |label: String, checks: Vec<String>| Ok(Accepted { label, checks });
     let name = |check: &Check| format!("{}{SEPARATOR}{}", check.todo, check.name);
     match (*trial.kind == *RIGHT, verdict.failures().next().map(name)) {
@@ -350,6 +381,12 @@ fn id(check: &str) -> &str {
 
 /// Reads the leading lines of a patch and the files that it changes.
 fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
+    if !text.contains("\n@@ ") {
+        let add = format!("git add {}", step.dir());
+        return Err(format!(
+            "it holds no diff; is the step in git's index? {add}"
+        ));
+    }
     let head: Vec<&str> = text
         .lines()
         .take_while(|line| !line.starts_with("diff ") && !line.starts_with("--- "))
@@ -377,9 +414,6 @@ fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
         .filter(|path| *path != "/dev/null")
         .map(|path| path.split_once('/').map_or(path, |(_, path)| path))
         .collect();
-    if changed.is_empty() {
-        return Err("it changes nothing".into());
-    }
     if let Some(foreign) = changed.iter().find(|path| !path.starts_with(&solution)) {
         return Err(format!(
             "it changes {foreign}, which is not below {solution}"
@@ -394,6 +428,8 @@ fn parse(step: &Step, kind: &Kind, text: &str) -> Result<Answer, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const DIFF: &str = "\
@@ -435,7 +471,7 @@ mod tests {
                 "misconception:",
             ),
             (RIGHT, DIFF.to_owned(), "style:"),
-            (RIGHT, "style: x\n".to_owned(), "changes nothing"),
+            (RIGHT, "style: x\n".to_owned(), "git add steps/05-engine"),
             (
                 RIGHT,
                 format!("style: x\n{}", DIFF.replace("solution", "exercise")),

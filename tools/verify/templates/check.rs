@@ -1,19 +1,28 @@
 //! What step NN must do: `./run.sh check NN`.
 //!
-//! TO WRITE: the checks of each task, in the order of the tasks.
+//! TO WRITE: the checks of each task, in the order of the tasks. A check's name says
+//! what must hold. A check of the service begins with
+//!
+//! ```text
+//! let database = Database::sample().await?;
+//! let engine = Engine::new(&database.url(), EngineConfig::default()).or_fail("Engine::new")?;
+//! let service = Service::start(server::app(engine));
+//! let reply = service.get("/api/customers").await?;
+//! ```
 
 use std::process::ExitCode;
 
 use check::{Outcome, Suite, ensure};
-use stepNN::placeholder::word;
+use stepNN::placeholder::greeting;
 
 pub fn main() -> ExitCode {
     Suite::new("SLUG", env!("CARGO_MANIFEST_DIR"))
-        .check("NN.1", "the placeholder returns its word", returns_its_word)
+        .check("NN.1", "the placeholder greets by name", greets_by_name)
         .run()
 }
 
-async fn returns_its_word() -> Outcome {
-    let returned = word();
-    ensure(returned == "done", "word()", "\"done\"", format!("{returned:?}"))
+async fn greets_by_name() -> Outcome {
+    let returned = greeting("Alex");
+    let expected = "hello, Alex";
+    ensure(returned == expected, "greeting(\"Alex\")", expected, returned)
 }

@@ -1,4 +1,4 @@
-//! The checks of `check.rs`, run on our solution: its library takes the name of
+//! The checks of `check.rs`, run on the solution: its library takes the name of
 //! the exercise's.
 
 extern crate stepNN_solution as stepNN;

@@ -26,10 +26,12 @@ fn everything_holds_and_nothing_is_touched() {
     };
     git(&["add", "-A"]);
     git(&["commit", "-q", "-m", "all"]);
+    let record = "target/verify/proved/answers/wrong/02-second/gone.patch";
+    fixture.write(record, "");
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 5 passed, 0 failed",
-        "verify texts: 9 passed, 0 failed",
+        "verify texts: 11 passed, 0 failed",
         "steps/02-second/README.md:106 $ ./run.sh get",
         "verify exercises: 10 passed, 0 failed",
         "wrong answers rejected: 2/2",
@@ -43,6 +45,15 @@ fn everything_holds_and_nothing_is_touched() {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
     assert_eq!(git(&["status", "--porcelain"]), "");
+    // Nothing stays of the copies that the answers were built in.
+    assert!(!fixture.path(record).exists());
+    for folder in ["", "debug/.fingerprint", "debug/deps"] {
+        let built = fixture.path("target/verify/build").join(folder);
+        for entry in std::fs::read_dir(built).expect("built").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(!name.contains("answer"), "{folder}/{name}");
+        }
+    }
     // A second run remembers what the first has proved, and one step will do.
     let output = fixture.holds(&["all", "2"]);
     for line in [
@@ -77,10 +88,6 @@ fn speed_measures_and_fails_only_when_a_check_does() {
             assert!(seconds.len() == 2 && seconds.iter().all(|it| it.as_f64() > Some(0.0)));
         }
     }
-    assert!(
-        figures["target_bytes"]["all"].as_u64() > Some(0),
-        "{output}"
-    );
 
     fixture.breaks(
         &["speed", "2", "--times", "1"],
@@ -139,6 +146,70 @@ fn the_starter_patch_is_the_exercise() {
         "1",
         "starter.patch: no such file",
     );
+}
+
+#[test]
+fn tests_that_the_solution_has_are_files_of_the_course() {
+    let fixture = Fixture::new();
+    let (exercise, solution) = ("steps/02-second/exercise", "steps/02-second/solution");
+    let books = |library: &str, test: &str| {
+        format!(
+            "//! The tests.\n\n#[test]\nfn half() {{\n    // TODO(02.3): test half\n    \
+             {test}\n    // END TODO(02.3)\n    assert!({library}::half() < 42);\n}}\n"
+        )
+    };
+    let test = "assert_eq!(step02_solution::half(), 21);";
+    let solved = books("step02_solution", test);
+    fixture.write(&format!("{solution}/tests/books.rs"), &solved);
+    let verified = fixture.verify(&["parity", "02"]);
+    let reason = "tests/books.rs: only in the solution";
+    assert!(verified.output.contains(reason), "{}", verified.output);
+    let file = format!("{exercise}/tests/books.rs");
+    fixture.write(&file, &books("step02", "assert_eq!(step02::half(), 0);"));
+    // The learner's own, which does not even compile.
+    fixture.write(&format!("{exercise}/tests/mine.rs"), "fn (");
+    fixture.holds(&["starters", "02"]);
+    let patch = fixture.read("steps/02-second/starter.patch");
+    assert!(patch.contains("exercise/tests/books.rs") && !patch.contains("mine.rs"));
+    // It is new in this step, as the chapter must say.
+    let starter = "`src/main.rs` says";
+    let chapter = fixture.read(CHAPTER);
+    let named = chapter.replace(starter, "`tests/books.rs` is new. `src/main.rs` says");
+    fixture.write(CHAPTER, &named);
+    fixture.holds(&["parity", "02"]);
+    fixture.breaks(
+        &["parity", "02"],
+        &file,
+        "//! The tests.",
+        "//! Tests.",
+        "a difference outside the TODO regions",
+    );
+
+    // The check runs them, and an answer may change them.
+    let check = "steps/02-second/check.rs";
+    let run = "        (\"02.3\", \"the tests pass\", std::panic::catch_unwind(|| {
+            let program = std::env::var(\"MARKETSVC_TEST_BOOKS\").unwrap();
+            std::process::Command::new(program).output().unwrap().status.success()
+        })),
+    ]\n    .map(";
+    let more = fixture.read(check).replace("    ]\n    .map(", run);
+    fixture.write(check, &more);
+    fixture.holds(&["exercises", "2"]);
+    let answer = format!(
+        "misconception: none\nrejected-by: 02.3 · the tests pass\n\n\
+         --- a/{solution}/tests/books.rs\n+++ b/{solution}/tests/books.rs\n\
+         @@ -5,3 +5,3 @@\n     // TODO(02.3): test half\n-    {test}\n+    {}\n     // END TODO(02.3)\n",
+        test.replace("21", "20")
+    );
+    fixture.write("tools/verify/wrong/02-second/6.patch", &answer);
+    let output = fixture.holds(&["wrong", "02"]);
+    for line in ["wrong answers rejected: 2/2", "right answers accepted: 2/2"] {
+        assert!(output.contains(line), "no {line:?} in\n{output}");
+    }
+    // A solved exercise has the solution's tests.
+    let sh = format!("#!/bin/sh\ngrep -q 'step02::half(), 21' {file}\n");
+    fixture.write("run.sh", &sh);
+    fixture.holds(&["speed", "02", "--times", "1"]);
 }
 
 #[test]
@@ -352,30 +423,35 @@ fn wrong_answers_fail() {
     let patch = "tools/verify/wrong/02-second/1.patch";
     let other = "tools/verify/wrong/02-second/3.patch";
     let right = "tools/verify/right/02-second/sum.patch";
-    wrong(patch, "+    44", "+    42", "accepted, though: off by 1");
-    wrong(
-        patch,
-        "02.1 · the answer",
-        "02.1 · an answer",
-        "rejected first by `02.1 · the answer is 42`, not by `02.1 · an answer is 42`",
-    );
+    // Those that are not tried must apply and name their check, as `other`.
+    let all = |cases: &[(&str, &str, &str, &str)]| fixture.breaks_all(&["wrong", "2"], cases);
+    all(&[
+        (patch, "+    44", "+    42", "accepted, though: off by 1"),
+        (other, "-    42", "-    43", "it no longer applies"),
+        (
+            right,
+            "40 + 2",
+            "40 + 1",
+            "a right answer (a sum) is rejected",
+        ),
+    ]);
+    all(&[
+        (
+            patch,
+            "02.1 · the answer",
+            "02.1 · an answer",
+            "rejected first by `02.1 · the answer is 42`, not by `02.1 · an answer is 42`",
+        ),
+        (
+            other,
+            "the answer is",
+            "the sum is",
+            "not by `02.1 · the sum is 42`",
+        ),
+    ]);
     wrong(patch, "+    44", "+    44.5", "it does not compile");
     wrong(patch, "-    42", "-    43", "it no longer applies");
     wrong(patch, "misconception: ", "", "need `misconception:");
-    wrong(
-        right,
-        "40 + 2",
-        "40 + 1",
-        "a right answer (a sum) is rejected",
-    );
-    // Those that are not tried must apply and name their check.
-    wrong(other, "-    42", "-    43", "it no longer applies");
-    wrong(
-        other,
-        "the answer is",
-        "the sum is",
-        "not by `02.1 · the sum is 42`",
-    );
     // The name is filled in, the id is not.
     let text = fixture.read(other);
     fixture.write(other, &text.replace(" · the answer is 42", ""));
@@ -609,7 +685,7 @@ fn diagrams_fail() {
     };
     page("flowchart LR\n  a[\"a <b>b</b>\"] --> b");
     let gate = std::env::var_os("CI").is_some();
-    let said = "not run: mermaid, which .ci/run installs";
+    let said = "not run: mermaid  2 diagrams";
     for (settings, code) in [([].as_slice(), 0), (&[("CI", "true")], 1)] {
         let verified = fixture.verify_with(&["texts"], settings);
         assert!(verified.output.contains(said), "{}", verified.output);
@@ -633,48 +709,62 @@ fn diagrams_fail() {
 #[test]
 fn chapters_fail_for_what_they_show() {
     let fixture = Fixture::new();
-    let chapters = |from: &str, to: &str, reason: &str| {
-        fixture.breaks(&["chapters", "2"], CHAPTER, from, to, reason);
+    let chapters = |cases: &[(&str, &str, &str)]| {
+        let cases = cases.iter();
+        let cases: Vec<_> = cases
+            .map(|(from, to, reason)| (CHAPTER, *from, *to, *reason))
+            .collect();
+        fixture.breaks_all(&["chapters", "2"], &cases);
     };
-    chapters(
-        "02: 0 of 2 checks",
-        "02: 1 of 2 checks",
-        "+02: 0 of 2 checks",
-    );
-    chapters(
-        "// solution/src/lib.rs\n",
-        "",
-        "a rust block without a file",
-    );
-    chapters("    42\n", "    43\n", "does not hold these lines");
-    chapters("```console exit=1", "```console", "expected exit code 0");
-    chapters("\nhi\n", "\nho\n", "-ho\n        +hi");
-    chapters(
-        "\nasked for half: 21",
-        "\nasked for half: 22",
-        "+asked for half: 21",
-    );
-    chapters("listening on http://127.0.0.1:9090", "serving", "-serving");
-    chapters("$ ./run.sh run 02", "$ ./run.sh run 03", "./run.sh run 03");
-    chapters(
-        "<!-- verify: solved -->",
-        "<!-- verify: done -->",
-        "unknown directive",
-    );
-    chapters(
-        "patch wrong/02-second/1.patch",
-        "patch wrong/02-second/9.patch",
-        "9.patch: no such file",
-    );
-    chapters("left.sqlite && ls", "left.txt && ls", "?? left.txt");
-    chapters("$ echo left", "$ sleep 4242 & echo left", "it left running");
-    // What is to be tried by hand.
-    chapters("`./run.sh get`", "`./run.sh fetch`", "exit status: 2");
-    chapters(
-        "`./run.sh run 02`, and",
-        "`./run.sh run 03`, and",
-        "-[..]listening on http://[..]",
-    );
+    chapters(&[
+        (
+            "02: 0 of 2 checks",
+            "02: 1 of 2 checks",
+            "+02: 0 of 2 checks passed",
+        ),
+        (
+            "// solution/src/lib.rs\n",
+            "",
+            "a rust block without a file",
+        ),
+        ("\nhi\n", "\nho\n", "-ho\n        +hi"),
+        (
+            "\nasked for half: 21",
+            "\nasked for half: 22",
+            "+asked for half: 21",
+        ),
+        (
+            "patch wrong/02-second/1.patch",
+            "patch wrong/02-second/9.patch",
+            "9.patch: no such file",
+        ),
+        ("left.sqlite && ls", "left.txt && ls", "?? left.txt"),
+        // What is to be tried by hand.
+        ("`./run.sh get`", "`./run.sh fetch`", "exit status: 2"),
+    ]);
+    chapters(&[
+        ("    42\n", "    43\n", "does not hold these lines"),
+        ("```console exit=1", "```console", "expected exit code 0"),
+        ("listening on http://127.0.0.1:9090", "serving", "-serving"),
+        ("$ echo left", "$ sleep 4242 & echo left", "it left running"),
+        (
+            "`./run.sh run 02`, and",
+            "`./run.sh run 03`, and",
+            "-[..]listening on http://[..]",
+        ),
+    ]);
+    chapters(&[
+        (
+            "$ ./run.sh run 02",
+            "$ ./run.sh run 03",
+            "FAILED  steps/02-second/README.md:25 $ ./run.sh run 03",
+        ),
+        (
+            "<!-- verify: solved -->",
+            "<!-- verify: done -->",
+            "unknown directive",
+        ),
+    ]);
 }
 
 #[test]

@@ -82,6 +82,14 @@ fn with_harness() -> Fixture {
             let manifest = fixture.read(&file);
             let harness = "[dev-dependencies]\ncheck.path = \"../../../tools/check\"\n";
             fixture.write(&file, &format!("{manifest}\n{harness}"));
+            let file = format!("steps/{step}/{side}/src/lib.rs");
+            let lib = fixture.read(&file);
+            fixture.write(&file, &format!("{lib}\npub mod zebra;\n"));
+            let number = &step[..2];
+            fixture.write(
+                &format!("steps/{step}/{side}/src/zebra.rs"),
+                &format!("//! Step {number}: `./run.sh run {number}`.\n"),
+            );
         }
     }
     fixture.command("cargo", &["generate-lockfile", "--offline"]);
@@ -93,7 +101,36 @@ fn with_harness() -> Fixture {
 fn a_new_step_needs_only_its_content() {
     let fixture = with_harness();
     fixture.holds(&["parity"]);
-    fixture.holds(&["new", "3", "third"]);
+    for side in ["exercise", "solution"] {
+        let example = format!("steps/02-second/{side}/examples/shown.rs");
+        fixture.write(&example, "fn main() {}\n");
+    }
+    let said = fixture.holds(&["new", "3", "third"]);
+    for part in ["into Cargo.lock", "git add steps/03-third Cargo.lock\n"] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+    fixture.command(
+        "cargo",
+        &[
+            "fmt",
+            "--check",
+            "-p",
+            "step03-exercise",
+            "-p",
+            "step03-solution",
+        ],
+    );
+    for side in ["exercise", "solution"] {
+        let read = |file: &str| fixture.read(&format!("steps/03-third/{side}/{file}"));
+        let lib = read("src/lib.rs");
+        assert!(lib.starts_with("//! Step 03: TO "), "{lib}");
+        let modules = "pub mod placeholder;\npub mod zebra;\n";
+        assert!(lib.ends_with(modules), "{lib}");
+        let zebra = "//! Step 03: `./run.sh run 03`.\n";
+        assert_eq!(read("src/zebra.rs"), zebra);
+        let examples = format!("steps/03-third/{side}/examples");
+        assert!(!fixture.path(&examples).exists());
+    }
     let verified = fixture.verify(&["all", "3"]);
     assert_eq!(verified.code, Some(1), "{}", verified.output);
     for line in [
@@ -101,6 +138,8 @@ fn a_new_step_needs_only_its_content() {
         "to write: line 3: Goal: ",
         "TO DO   steps/03-third/hints.md is written",
         "TO DO   steps/03-third/check.rs is written",
+        "TO DO   steps/03-third/solution/src/lib.rs is written",
+        "TO DO   the table of README.md names 03-third",
         "TO DO   03-third has 0 wrong answers",
         "TO DO   03-third has 0 right answers",
         "ok      03-third exercise continues solution 02-second",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::db::base::Engine;
-use crate::{authors, books, customers, orders};
+use crate::{authors, books, catalog, customers, orders};
 
 /// Builds the router: the endpoints of all modules, without a socket.
 pub fn app(engine: Engine) -> Router {
@@ -16,7 +16,10 @@ pub fn app(engine: Engine) -> Router {
         .merge(customers::routes(engine.clone()))
         .merge(orders::routes(engine.clone()))
         .merge(authors::routes(engine.clone()))
-        .merge(books::routes(engine))
+        .merge(books::routes(engine.clone()))
+        // TODO(10.2): add the layer of the session
+        .merge(catalog::routes(engine))
+    // END TODO(10.2)
 }
 
 /// Serves requests from `listener` until `shutdown` completes, and then waits

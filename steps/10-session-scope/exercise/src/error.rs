@@ -33,6 +33,12 @@ pub enum Error {
         /// The reason why the request was refused.
         detail: &'static str,
     },
+    /// A handler takes a `Session`, but no layer has made one.
+    #[error("the request has no session")]
+    NoSession,
+    /// The session of a request was used after its end.
+    #[error("the session has ended")]
+    SessionEnded,
     /// SQLite rejected a statement, the database could not be opened, or no
     /// connection became free in time.
     #[error("the database failed")]
@@ -65,6 +71,24 @@ impl Error {
         Self::Conflict { field, detail }
     }
 
+    /// Returns a word for the log that says what kind of error this is.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad request",
+            Self::Unprocessable { .. } => "unprocessable",
+            Self::NotFound(_) => "not found",
+            Self::Conflict { .. } => "conflict",
+            Self::Database(error) if is_busy(error) => "busy",
+            Self::Database(_) => "database failed",
+            Self::NoSession
+            | Self::SessionEnded
+            | Self::Json(_)
+            | Self::Task(_)
+            | Self::Migration(_)
+            | Self::File(_) => "failed",
+        }
+    }
+
     /// Returns the field that the error is about, and what is wrong with it.
     fn field(&self) -> Option<(&str, &'static str)> {
         match self {
@@ -91,7 +115,9 @@ impl Error {
                 StatusCode::BAD_REQUEST,
                 "the database does not accept these values",
             ),
-            Self::Database(_)
+            Self::NoSession
+            | Self::SessionEnded
+            | Self::Database(_)
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)

@@ -1,9 +1,11 @@
 //! Four requests write twice each, and wait 100 ms between their writes, as for the
-//! answer of another service. The pool has two connections. How long do the four
-//! take, and how long does a request wait that only reads?
+//! answer of another service. The pool has two connections. How long do the four take,
+//! how long does each of them hold a connection, and how long does a request wait that
+//! only reads?
 //!
 //! `./run.sh run 10 two_ways`
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -19,7 +21,7 @@ use step10_solution::error::Error;
 use step10_solution::session::{self, Session};
 use tokio::time::sleep;
 
-const CLIENTS: u32 = 4;
+pub const CLIENTS: u32 = 4;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -33,7 +35,7 @@ async fn main() -> Result<(), Failure> {
             ..EngineConfig::default()
         };
         let engine = Engine::new(&database.url(), config).or_fail("the engine")?;
-        let service = Service::start(router(engine));
+        let service = Service::start(router(engine.clone()));
 
         let start = Instant::now();
         let writers = (1..=CLIENTS).map(|client| {
@@ -46,19 +48,43 @@ async fn main() -> Result<(), Failure> {
             service.get("/book/1").await?;
             Ok::<_, Failure>(start.elapsed())
         };
-        let (replies, read) = join(try_join_all(writers), reader).await;
+        let mut held = Duration::ZERO;
+        let (replies, read) = tokio::select! {
+            ended = join(try_join_all(writers), reader) => ended,
+            never = add_up(&engine, &mut held) => match never {},
+        };
         replies?;
         println!(
-            "{way}: {CLIENTS} requests took {} ms, a read beside them {} ms",
+            "{way}: {CLIENTS} requests took {} ms and held a connection for {} ms each, \
+             a read beside them took {} ms",
             start.elapsed().as_millis(),
+            (held / CLIENTS).as_millis(),
             read?.as_millis()
         );
     }
     Ok(())
 }
 
+/// Adds to `held` how long connections are in use, for ever.
+async fn add_up(engine: &Engine, held: &mut Duration) -> Infallible {
+    loop {
+        let (start, in_use) = (Instant::now(), in_use(engine));
+        sleep(Duration::from_millis(1)).await;
+        *held += start.elapsed() * in_use;
+    }
+}
+
+/// Returns how many connections of the pool are in use.
+pub fn in_use(engine: &Engine) -> u32 {
+    let idle = engine.pool().num_idle();
+    engine
+        .pool()
+        .size()
+        .saturating_sub(idle.try_into().unwrap_or(u32::MAX))
+}
+
 /// Two endpoints that do the same in two ways, beside those of the books.
-fn router(engine: Engine) -> Router {
+pub fn router(engine: Engine) -> Router {
     Router::new()
         .route("/session/{client}", post(in_one_session))
         .route("/calls/{client}", post(in_two_calls))

@@ -18,8 +18,10 @@ pub fn app(engine: Engine) -> Router {
         .merge(orders::routes(engine.clone()))
         .merge(authors::routes(engine.clone()))
         .merge(books::routes(engine.clone()))
+        // TODO(10.2): add the layer of the session
         .merge(catalog::routes(engine.clone()))
         .layer(from_fn_with_state(engine, session::layer))
+    // END TODO(10.2)
 }
 
 /// Serves requests from `listener` until `shutdown` completes, and then waits

@@ -29,11 +29,13 @@ pub struct Session {
 
 #[derive(Debug)]
 enum SessionState {
+    // TODO(10.1): name the states in which a session can be
     /// Nobody has written yet, so there is no transaction and no connection.
     Unused,
     Open(Transaction<'static, Sqlite>),
     /// The layer has committed or rolled back.
     Ended,
+    // END TODO(10.1)
 }
 
 impl Session {
@@ -58,6 +60,7 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future begins nothing, or leaves a transaction that the layer ends.
     pub async fn write(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>, Error> {
+        // TODO(10.1): begin the transaction unless there is one, and return its connection
         let mut state = self.state.lock().await;
         if let SessionState::Unused = *state {
             *state = SessionState::Open(self.engine.begin().await?);
@@ -67,8 +70,10 @@ impl Session {
             _ => None,
         })
         .map_err(|_| Error::SessionEnded)
+        // END TODO(10.1)
     }
 
+    // TODO(10.2): end the session: commit, or roll back
     /// Commits what was written, if anything was, and gives the connection back.
     async fn commit(&self) -> Result<(), Error> {
         match self.end()? {
@@ -88,12 +93,12 @@ impl Session {
     /// Takes the transaction out, so that nothing can write any more.
     ///
     /// # Errors
-    /// [`Error::SessionEnded`] if the response still holds a guard. Waiting for it
-    /// would be for ever: the response is sent only after the session has ended.
+    /// [`Error::SessionEnded`] if something still holds a guard: see [`layer`].
     fn end(&self) -> Result<SessionState, Error> {
         let mut state = self.state.try_lock().map_err(|_| Error::SessionEnded)?;
         Ok(std::mem::replace(&mut *state, SessionState::Ended))
     }
+    // END TODO(10.2)
 }
 
 /// A handler with a parameter `Session` gets the one that [`layer`] has made.
@@ -107,22 +112,25 @@ impl<S: Sync> FromRequestParts<S> for Session {
 
 /// Gives each request a [`Session`], and ends it before the response is sent: by
 /// COMMIT if the status is below 400, else by ROLLBACK. If the commit fails, the
-/// client gets that error in place of the handler's response: nothing is stored.
+/// client gets that error in place of the handler's response: nothing is stored. The
+/// same is true if something still holds what [`Session::write`] has returned: the
+/// layer cannot wait for it, since a response is sent only after its session has ended.
 ///
 /// # Cancel safety
 /// A request that is dropped drops its transaction, which rolls it back.
 pub async fn layer(State(engine): State<Engine>, mut request: Request, next: Next) -> Response {
     let session = Session::new(engine);
     request.extensions_mut().insert(session.clone());
+    // TODO(10.2): run the handler, and end the session before the response is sent
     let response = next.run(request).await;
-    let status = response.status();
-    let ended = if status.is_client_error() || status.is_server_error() {
-        session.roll_back().await
-    } else {
+    let ended = if response.status().as_u16() < 400 {
         session.commit().await
+    } else {
+        session.roll_back().await
     };
     match ended {
         Ok(()) => response,
         Err(error) => error.into_response(),
     }
+    // END TODO(10.2)
 }

@@ -37,6 +37,9 @@ fn diff_turns_the_exercise_into_the_solution_and_leaves_the_rest() {
         "-- one\nSELECT 1;\n",
     );
     project.write("steps/05-engine/solution/src/query.sql", "SELECT 2;");
+    // A test that is the course's.
+    project.write("steps/05-engine/exercise/tests/books.rs", "// one\n");
+    project.write("steps/05-engine/solution/tests/books.rs", "// two\n");
     // What is the learner's own.
     project.write("steps/05-engine/exercise/src/mine.rs", "// mine\n");
     project.write("steps/05-engine/exercise/tests/mine.rs", "// mine\n");
@@ -85,6 +88,12 @@ diff --git a/steps/05-engine/exercise/src/query.sql b/steps/05-engine/exercise/s
 -SELECT 1;
 +SELECT 2;
 / No newline at end of file
+diff --git a/steps/05-engine/exercise/tests/books.rs b/steps/05-engine/exercise/tests/books.rs
+--- a/steps/05-engine/exercise/tests/books.rs
++++ b/steps/05-engine/exercise/tests/books.rs
+@@ -1 +1 @@
+-// one
++// two
 
 "#]]
     );
@@ -94,6 +103,7 @@ diff --git a/steps/05-engine/exercise/src/query.sql b/steps/05-engine/exercise/s
         "src/lib.rs",
         "src/main.rs",
         "src/query.sql",
+        "tests/books.rs",
     ] {
         assert_eq!(
             project.read(&format!("steps/05-engine/exercise/{file}")),

@@ -49,6 +49,39 @@ Go on: ./run.sh checkout 05
 }
 
 #[test]
+fn a_check_runs_the_tests_of_the_course_and_no_others() {
+    let project = Project::new();
+    let judged = "let program = std::env::var(\"MARKETSVC_TEST_BOOKS\").unwrap();
+    let tests = std::process::Command::new(program).output().unwrap();
+    let right = tests.status.success();";
+    let check = project.read("steps/05-engine/check.rs");
+    let check = check.replace("let right = answer == 2;", judged);
+    project.write("steps/05-engine/check.rs", &check);
+    for (side, library) in [("exercise", "step05"), ("solution", "step05_solution")] {
+        project.write(
+            &format!("steps/05-engine/{side}/tests/books.rs"),
+            &format!("#[test]\nfn two() {{\n    assert_eq!({library}::answer(), 2);\n}}\n"),
+        );
+    }
+    // The learner's own: the check does not even compile it.
+    project.write("steps/05-engine/exercise/tests/mine.rs", "fn (");
+    let (code, out, err) = run(&project, &["check", "05"]);
+    assert_eq!(
+        (code, out.contains("answer is 1")),
+        (Some(1), true),
+        "{err}"
+    );
+    let (code, _, err) = run(&project, &["check", "05", "--solution"]);
+    assert_eq!(code, Some(0), "{err}");
+    project.write("steps/05-engine/exercise/tests/books.rs", "fn (");
+    let (code, _, err) = run(&project, &["check", "05"]);
+    assert_eq!(code, Some(1), "{err}");
+    for words in ["exercise/tests/books.rs:1:", "does not compile"] {
+        assert!(err.contains(words), "{err}");
+    }
+}
+
+#[test]
 fn a_red_check_is_1_and_a_green_one_0() {
     let project = Project::new();
     let (code, out, err) = run(&project, &["check", "05"]);

@@ -78,7 +78,7 @@ fn test_runs_every_part_and_sums_up() {
         let folders = env::split_paths(&path).filter(|folder| !folder.join(program).exists());
         let without = env::join_paths([others].into_iter().chain(folders)).unwrap();
         for (ci, expected, end) in [
-            ("", 0, format!("not run: {part}\n0 passed, 0 failed\n")),
+            ("", 0, format!("not run: {program}\n0 passed, 0 failed\n")),
             ("1", 1, "\n0 passed, 1 failed\n".to_owned()),
         ] {
             let mut command = run_sh(&project, &["test", part]);
@@ -88,6 +88,12 @@ fn test_runs_every_part_and_sums_up() {
             assert!(out.ends_with(&end), "{out}");
         }
     }
+    // So do the items for which a machine lacks a program.
+    let mut command = run_sh(&project, &["test", "tutorial"]);
+    let said = "1 passed, 0 failed\nnot run: jq  README.md:7 $ jq .\nnot run: jq  it again";
+    command.env("MARKETSVC_VERDICT", said);
+    let (_, out, _) = outcome(&command.output().unwrap());
+    assert!(out.contains("\nnot run: jq\n1 passed, "), "{out}");
     // A list of words that swallows everything is found out.
     project.write("bin/typos", "#!/bin/sh\n");
     let (code, out, _) = run(&["test", "spelling"]);

@@ -96,7 +96,7 @@ impl BookChange {
     /// Returns all values of `book` after this change.
     pub fn apply(self, book: Book) -> NewBook {
         // TODO(09.5): take each value from the change, or from the book if the field is missing
-        let _ = book; // remove this line and the next
+        let _ = (self, book); // remove this line and the next
         todo!("take each value from the change, or from the book if the field is missing")
         // END TODO(09.5)
     }

@@ -1,12 +1,14 @@
 //! What the market does with books.
 
-use sqlx::{Sqlite, Transaction};
+use sqlx::sqlite::SqliteConnection;
 
 use super::entity::Book;
 use super::model::{BookChange, NewBook};
+use crate::calls::logged;
 use crate::db::base::Engine;
 use crate::error::Error;
 use crate::page::Page;
+use crate::types::Money;
 
 /// The columns that [`Book`] has. This is a macro because `concat!` accepts only
 /// literals, not constants.
@@ -34,16 +36,19 @@ impl BookService {
     /// # Errors
     /// [`Error::Database`] if the query fails.
     pub async fn list(&self, page: Page) -> Result<Vec<Book>, Error> {
-        let books = sqlx::query_as(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM book WHERE id > $1 ORDER BY id LIMIT $2"
-        ))
-        .bind(page.after)
-        .bind(page.limit)
-        .fetch_all(self.engine.pool())
-        .await?;
-        Ok(books)
+        logged("books.list", async {
+            let books = sqlx::query_as(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM book WHERE id > $1 ORDER BY id LIMIT $2"
+            ))
+            .bind(page.after)
+            .bind(page.limit)
+            .fetch_all(self.engine.pool())
+            .await?;
+            Ok(books)
+        })
+        .await
     }
 
     /// Returns the book with this id.
@@ -51,45 +56,52 @@ impl BookService {
     /// # Errors
     /// [`Error::NotFound`] if there is none, [`Error::Database`] if the query fails.
     pub async fn get(&self, id: i64) -> Result<Book, Error> {
-        sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
-            .bind(id)
-            .fetch_optional(self.engine.pool())
-            .await?
-            .ok_or(NO_SUCH_BOOK)
+        logged("books.get", async {
+            sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
+                .bind(id)
+                .fetch_optional(self.engine.pool())
+                .await?
+                .ok_or(NO_SUCH_BOOK)
+        })
+        .await
     }
 
-    /// Stores a new book and returns it with its id.
+    /// Stores a new book, in a transaction of its own, and returns it with its id.
     ///
     /// # Errors
-    /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
-    /// another book has the name, [`Error::Database`] if the database fails. In all
-    /// cases nothing is stored.
+    /// As [`Self::create_in`]. In all cases nothing is stored.
     ///
     /// # Cancel safety
     /// The book is either stored or not.
     pub async fn create(&self, book: &NewBook) -> Result<Book, Error> {
-        let price = book.validate()?;
-        let mut transaction = self.engine.begin().await?;
-        let book = sqlx::query_as(concat!(
-            "INSERT INTO book (book_name, author_id, price_cents, description,
-                               year_of_publication, genre, language, pages)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             RETURNING ",
-            columns!()
-        ))
-        .bind(&book.book_name)
-        .bind(book.author_id)
-        .bind(price)
-        .bind(&book.description)
-        .bind(book.year_of_publication)
-        .bind(&book.genre)
-        .bind(&book.language)
-        .bind(book.pages)
-        .fetch_one(&mut *transaction)
+        logged("books.create", async {
+            let price = book.validate()?;
+            let mut transaction = self.engine.begin().await?;
+            let book = insert(&mut transaction, book, price).await?;
+            transaction.commit().await?;
+            Ok(book)
+        })
         .await
-        .map_err(refused)?;
-        transaction.commit().await?;
-        Ok(book)
+    }
+
+    /// Stores a new book in the transaction of the caller, and returns it with its id.
+    /// The book lasts only if the caller commits.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
+    /// another book has the name, [`Error::Database`] if the database fails.
+    pub async fn create_in(
+        &self,
+        transaction: &mut SqliteConnection,
+        book: &NewBook,
+    ) -> Result<Book, Error> {
+        logged("books.create", async {
+            // TODO(10.3): check the book, then insert it in the caller's transaction
+            let _ = (transaction, book); // remove this line and the next
+            todo!("check the book, then insert it in the caller's transaction")
+            // END TODO(10.3)
+        })
+        .await
     }
 
     /// Gives the book with this id new values, all of them, and returns it.
@@ -101,10 +113,14 @@ impl BookService {
     /// # Cancel safety
     /// The book is changed wholly or not at all.
     pub async fn replace(&self, id: i64, book: &NewBook) -> Result<Book, Error> {
-        let mut transaction = self.engine.begin().await?;
-        let book = store(&mut transaction, id, book).await?;
-        transaction.commit().await?;
-        Ok(book)
+        logged("books.replace", async {
+            let price = book.validate()?;
+            let mut transaction = self.engine.begin().await?;
+            let book = store(&mut transaction, id, book, price).await?;
+            transaction.commit().await?;
+            Ok(book)
+        })
+        .await
     }
 
     /// Gives the book with this id the values that `change` holds, and returns it. The
@@ -117,15 +133,20 @@ impl BookService {
     /// # Cancel safety
     /// The book is changed wholly or not at all.
     pub async fn update(&self, id: i64, change: BookChange) -> Result<Book, Error> {
-        let mut transaction = self.engine.begin().await?;
-        let book = sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
-            .bind(id)
-            .fetch_optional(&mut *transaction)
-            .await?
-            .ok_or(NO_SUCH_BOOK)?;
-        let book = store(&mut transaction, id, &change.apply(book)).await?;
-        transaction.commit().await?;
-        Ok(book)
+        logged("books.update", async {
+            let mut transaction = self.engine.begin().await?;
+            let book = sqlx::query_as(concat!("SELECT ", columns!(), " FROM book WHERE id = $1"))
+                .bind(id)
+                .fetch_optional(&mut *transaction)
+                .await?
+                .ok_or(NO_SUCH_BOOK)?;
+            let book = change.apply(book);
+            let price = book.validate()?;
+            let book = store(&mut transaction, id, &book, price).await?;
+            transaction.commit().await?;
+            Ok(book)
+        })
+        .await
     }
 
     /// Removes the book with this id.
@@ -136,26 +157,56 @@ impl BookService {
     /// # Cancel safety
     /// The book is either removed or not.
     pub async fn delete(&self, id: i64) -> Result<(), Error> {
-        let removed = sqlx::query("DELETE FROM book WHERE id = $1")
-            .bind(id)
-            .execute(self.engine.pool())
-            .await?;
-        match removed.rows_affected() {
-            0 => Err(NO_SUCH_BOOK),
-            _ => Ok(()),
-        }
+        logged("books.delete", async {
+            let removed = sqlx::query("DELETE FROM book WHERE id = $1")
+                .bind(id)
+                .execute(self.engine.pool())
+                .await?;
+            match removed.rows_affected() {
+                0 => Err(NO_SUCH_BOOK),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 }
 
 const NO_SUCH_BOOK: Error = Error::NotFound("there is no such book");
 
-/// Writes all values of the book with this id, and returns it.
+/// Adds the row of a new book.
+async fn insert(
+    transaction: &mut SqliteConnection,
+    book: &NewBook,
+    price: Money,
+) -> Result<Book, Error> {
+    sqlx::query_as(concat!(
+        "INSERT INTO book (book_name, author_id, price_cents, description,
+                           year_of_publication, genre, language, pages)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         RETURNING ",
+        columns!()
+    ))
+    .bind(&book.book_name)
+    .bind(book.author_id)
+    .bind(price)
+    .bind(&book.description)
+    .bind(book.year_of_publication)
+    .bind(&book.genre)
+    .bind(&book.language)
+    .bind(book.pages)
+    .fetch_one(transaction)
+    .await
+    .map_err(refused)
+}
+
+/// Writes all values of the book with this id, and returns it. `price` is the one of
+/// `book`, in cents.
 async fn store(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut SqliteConnection,
     id: i64,
     book: &NewBook,
+    price: Money,
 ) -> Result<Book, Error> {
-    let price = book.validate()?;
     sqlx::query_as(concat!(
         "UPDATE book
          SET book_name = $2, author_id = $3, price_cents = $4, description = $5,
@@ -173,7 +224,7 @@ async fn store(
     .bind(&book.genre)
     .bind(&book.language)
     .bind(book.pages)
-    .fetch_optional(&mut **transaction)
+    .fetch_optional(transaction)
     .await
     .map_err(refused)?
     .ok_or(NO_SUCH_BOOK)

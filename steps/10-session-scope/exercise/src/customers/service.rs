@@ -3,6 +3,7 @@
 use sqlx::{FromRow, Row};
 
 use super::entity::Customer;
+use crate::calls::logged_rows;
 use crate::db::base::{Engine, PAGE_ROWS, Rows};
 
 /// Reads customers. Its clones share the engine's pool.
@@ -22,7 +23,7 @@ impl CustomerService {
     /// # Errors
     /// The stream yields [`Error::Database`] if the query fails.
     pub fn list(&self) -> Rows<Customer> {
-        self.engine.stream_pages(
+        let rows = self.engine.stream_pages(
             // No id is smaller, so the first page starts with the first row.
             i64::MIN,
             |last_id| {
@@ -36,6 +37,7 @@ impl CustomerService {
                 .bind(PAGE_ROWS)
             },
             |row| Ok((row.try_get("id")?, Customer::from_row(row)?)),
-        )
+        );
+        logged_rows("customers.list", rows)
     }
 }

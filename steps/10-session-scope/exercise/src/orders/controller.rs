@@ -30,7 +30,7 @@ pub async fn list_of_customer(
 }
 
 /// Returns `{"Order Total": 30.0}`. The total is `null` for an order that has
-/// no items or does not exist.
+/// no items.
 pub async fn total(
     State(orders): State<OrderService>,
     order_id: Result<Path<i64>, PathRejection>,

@@ -9,6 +9,7 @@ use sqlx::{FromRow, Row};
 
 use super::entity::{Order, OrderItem, OrderedItemOfCustomer};
 use super::model::NewOrderItem;
+use crate::calls::{logged, logged_rows};
 use crate::db::base::{Engine, PAGE_ROWS, Rows};
 use crate::error::Error;
 use crate::types::{Money, UtcTime};
@@ -70,15 +71,18 @@ impl OrderService {
     }
 
     /// Returns a stream of a customer's orders with their items, ordered by id. The
-    /// stream is empty if the customer has not ordered anything or does not exist.
+    /// stream is empty if the customer has not ordered anything.
     ///
     /// # Errors
-    /// The stream yields [`Error::Database`] if a query fails.
+    /// The stream yields [`Error::NotFound`] if there is no such customer, and
+    /// [`Error::Database`] if a query fails.
     pub fn list_of_customer(&self, customer_id: i64) -> Rows<Order> {
         // The stream lives longer than this call, so it owns a clone of the
         // service.
         let service = self.clone();
-        Box::pin(try_stream! {
+        let orders = Box::pin(try_stream! {
+            // TODO(10.7): notice a customer that does not exist
+            // END TODO(10.7)
             let mut last_id = i64::MIN;
             loop {
                 let orders: Vec<Order> = sqlx::query_as(
@@ -105,64 +109,74 @@ impl OrderService {
                     yield order;
                 }
             }
-        })
+        });
+        logged_rows("orders.list_of_customer", orders)
     }
 
-    /// Returns what an order costs. The result is `None` if the order has no items
-    /// or does not exist: SQL's `SUM` over no rows is `NULL`, not 0.
+    /// Returns what an order costs. The result is `None` if the order has no items:
+    /// SQL's `SUM` over nothing but `NULL` is `NULL`, not 0.
     ///
     /// # Errors
-    /// [`Error::Database`] if the query fails.
+    /// [`Error::NotFound`] if there is no such order, [`Error::Database`] if the query
+    /// fails.
     pub async fn total(&self, order_id: i64) -> Result<Option<Money>, Error> {
-        let rows = self
-            .engine
-            .execute_query(
-                sqlx::query(concat!(
-                    "SELECT SUM(",
-                    item_total!(),
-                    ") AS total_cents
-                     FROM order_items
-                     JOIN item ON item.id = order_items.item_id
-                     WHERE order_items.order_id = $1",
-                ))
-                .bind(order_id),
-            )
-            .await?;
-        // An aggregate query without `GROUP BY` always returns exactly one row.
-        let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(total.try_get("total_cents")?)
+        logged("orders.total", async {
+            // TODO(10.7): tell an order without items from one that does not exist
+            let rows = self
+                .engine
+                .execute_query(
+                    sqlx::query(concat!(
+                        "SELECT SUM(",
+                        item_total!(),
+                        ") AS total_cents
+                         FROM order_items
+                         JOIN item ON item.id = order_items.item_id
+                         WHERE order_items.order_id = $1",
+                    ))
+                    .bind(order_id),
+                )
+                .await?;
+            // An aggregate query without `GROUP BY` always returns exactly one row.
+            let total = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            Ok(total.try_get("total_cents")?)
+            // END TODO(10.7)
+        })
+        .await
     }
 
     /// Returns what each of the orders costs, in the order of the ids. A total is
-    /// `None` under the same conditions as in [`Self::total`].
+    /// `None` if the order has no items or does not exist.
     ///
     /// # Errors
     /// [`Error::Database`] if the query fails.
     pub async fn totals(&self, order_ids: Vec<i64>) -> Result<Vec<Option<Money>>, Error> {
-        // `query_as!` fills this struct; it compares the fields with the columns.
-        struct OrderTotal {
-            order_id: i64,
-            total: Money,
-        }
-        let totals = sqlx::query_as!(
-            OrderTotal,
-            r#"SELECT order_items.order_id,
-                      SUM(item.price_cents * order_items.quantity) AS "total: Money"
-               FROM order_items
-               JOIN item ON item.id = order_items.item_id
-               WHERE order_items.order_id IN (SELECT value FROM json_each($1))
-               GROUP BY order_items.order_id"#,
-            serde_json::to_string(&order_ids)?
-        )
-        .fetch_all(self.engine.pool())
-        .await?;
-        let totals: HashMap<i64, Money> = totals
-            .into_iter()
-            .map(|row| (row.order_id, row.total))
-            .collect();
-        // SQL returns the rows in any order and repeated ids only once, so look
-        // each id up.
-        Ok(order_ids.iter().map(|id| totals.get(id).copied()).collect())
+        logged("orders.totals", async {
+            // `query_as!` fills this struct; it compares the fields with the columns.
+            struct OrderTotal {
+                order_id: i64,
+                total: Money,
+            }
+            let totals = sqlx::query_as!(
+                OrderTotal,
+                r#"SELECT order_items.order_id,
+                          SUM(item.price_cents * order_items.quantity) AS "total: Money"
+                   FROM order_items
+                   JOIN item ON item.id = order_items.item_id
+                   WHERE order_items.order_id IN (SELECT value FROM json_each($1))
+                   GROUP BY order_items.order_id"#,
+                serde_json::to_string(&order_ids)?
+            )
+            .fetch_all(self.engine.pool())
+            .await?;
+            let totals: HashMap<i64, Money> = totals
+                .into_iter()
+                .map(|row| (row.order_id, row.total))
+                .collect();
+            // SQL returns the rows in any order and repeated ids only once, so look
+            // each id up.
+            Ok(order_ids.iter().map(|id| totals.get(id).copied()).collect())
+        })
+        .await
     }
 
     /// Returns a stream of every item that was ordered between `after` and
@@ -173,7 +187,7 @@ impl OrderService {
     /// The stream yields [`Error::Database`] if the query fails.
     pub fn list_between(&self, after: &UtcTime, before: &UtcTime) -> Rows<OrderedItemOfCustomer> {
         let before = before.as_str().to_owned();
-        self.engine.stream_pages(
+        let items = self.engine.stream_pages(
             (after.as_str().to_owned(), i64::MIN, i64::MIN),
             move |(time, order_id, line)| {
                 // Both tables have a column `name`. Without `AS`, one would hide
@@ -207,7 +221,8 @@ impl OrderService {
                 );
                 Ok((key, ordered_item_of_customer(row)?))
             },
-        )
+        );
+        logged_rows("orders.list_between", items)
     }
 
     /// Stores a new order of a customer and returns the order's id.
@@ -219,79 +234,82 @@ impl OrderService {
     /// # Cancel safety
     /// The order is either stored completely or not at all.
     pub async fn place(&self, customer_id: i64, items: &[NewOrderItem]) -> Result<i64, Error> {
-        if items.is_empty() {
-            return Err(Error::unprocessable(
-                "items",
-                "an order must have at least one item",
-            ));
-        }
-        let mut seen = HashSet::new();
-        for (index, item) in items.iter().enumerate() {
-            if !(1..=MAX_QUANTITY).contains(&item.quantity) {
+        logged("orders.place", async {
+            if items.is_empty() {
                 return Err(Error::unprocessable(
-                    format!("items[{index}].quantity"),
-                    "the quantity must be from 1 to 1000000",
+                    "items",
+                    "an order must have at least one item",
                 ));
             }
-            if !seen.insert(item.id) {
+            let mut seen = HashSet::new();
+            for (index, item) in items.iter().enumerate() {
+                if !(1..=MAX_QUANTITY).contains(&item.quantity) {
+                    return Err(Error::unprocessable(
+                        format!("items[{index}].quantity"),
+                        "the quantity must be from 1 to 1000000",
+                    ));
+                }
+                if !seen.insert(item.id) {
+                    return Err(Error::unprocessable(
+                        format!("items[{index}].id"),
+                        "an item may appear only once in an order",
+                    ));
+                }
+            }
+            // Each `return` and each `?` below drops the transaction, which rolls it
+            // back.
+            let mut transaction = self.engine.begin().await?;
+            let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
+                .bind(customer_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if customer.is_none() {
+                return Err(Error::unprocessable(
+                    "customer_id",
+                    "there is no such customer",
+                ));
+            }
+            let order_id =
+                // SQLite's `datetime` returns UTC in the format that the database
+                // stores.
+                sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
+                    .bind(customer_id)
+                    .execute(&mut *transaction)
+                    .await?
+                    .last_insert_rowid();
+            let list = serde_json::to_string(items)?;
+            let inserted = sqlx::query(
+                "INSERT INTO order_items (order_id, item_id, quantity)
+                 SELECT $1, value ->> 'id', value ->> 'quantity' FROM json_each($2) ORDER BY key",
+            )
+            .bind(order_id)
+            .bind(&list)
+            .execute(&mut *transaction)
+            .await;
+            if let Err(error) = inserted {
+                let unknown = error
+                    .as_database_error()
+                    .is_some_and(DatabaseError::is_foreign_key_violation);
+                if !unknown {
+                    return Err(error.into());
+                }
+                // SQLite does not say which item was missing, so look for it.
+                let index: i64 = sqlx::query_scalar(
+                    "SELECT key FROM json_each($1)
+                     WHERE value ->> 'id' NOT IN (SELECT id FROM item) ORDER BY key LIMIT 1",
+                )
+                .bind(&list)
+                .fetch_one(&mut *transaction)
+                .await?;
                 return Err(Error::unprocessable(
                     format!("items[{index}].id"),
-                    "an item may appear only once in an order",
+                    "there is no such item",
                 ));
             }
-        }
-        // Each `return` and each `?` below drops the transaction, which rolls it
-        // back.
-        let mut transaction = self.engine.begin().await?;
-        let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
-            .bind(customer_id)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if customer.is_none() {
-            return Err(Error::unprocessable(
-                "customer_id",
-                "there is no such customer",
-            ));
-        }
-        let order_id =
-            // SQLite's `datetime` returns UTC in the format that the database
-            // stores.
-            sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
-                .bind(customer_id)
-                .execute(&mut *transaction)
-                .await?
-                .last_insert_rowid();
-        let list = serde_json::to_string(items)?;
-        let inserted = sqlx::query(
-            "INSERT INTO order_items (order_id, item_id, quantity)
-             SELECT $1, value ->> 'id', value ->> 'quantity' FROM json_each($2) ORDER BY key",
-        )
-        .bind(order_id)
-        .bind(&list)
-        .execute(&mut *transaction)
-        .await;
-        if let Err(error) = inserted {
-            let unknown = error
-                .as_database_error()
-                .is_some_and(DatabaseError::is_foreign_key_violation);
-            if !unknown {
-                return Err(error.into());
-            }
-            // SQLite does not say which item was missing, so look for it.
-            let index: i64 = sqlx::query_scalar(
-                "SELECT key FROM json_each($1)
-                 WHERE value ->> 'id' NOT IN (SELECT id FROM item) ORDER BY key LIMIT 1",
-            )
-            .bind(&list)
-            .fetch_one(&mut *transaction)
-            .await?;
-            return Err(Error::unprocessable(
-                format!("items[{index}].id"),
-                "there is no such item",
-            ));
-        }
-        transaction.commit().await?;
-        Ok(order_id)
+            transaction.commit().await?;
+            Ok(order_id)
+        })
+        .await
     }
 }
 

@@ -81,13 +81,15 @@ impl OrderService {
         // service.
         let service = self.clone();
         let orders = Box::pin(try_stream! {
+            // TODO(10.7): notice a customer that does not exist
             let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
                 .bind(customer_id)
                 .fetch_optional(service.engine.pool())
                 .await?;
             if customer.is_none() {
-                Err(NO_SUCH_CUSTOMER)?;
+                Err(Error::NotFound("there is no such customer"))?;
             }
+            // END TODO(10.7)
             let mut last_id = i64::MIN;
             loop {
                 let orders: Vec<Order> = sqlx::query_as(
@@ -126,6 +128,7 @@ impl OrderService {
     /// fails.
     pub async fn total(&self, order_id: i64) -> Result<Option<Money>, Error> {
         logged("orders.total", async {
+            // TODO(10.7): tell an order without items from one that does not exist
             let rows = self
                 .engine
                 .execute_query(
@@ -142,9 +145,11 @@ impl OrderService {
                     .bind(order_id),
                 )
                 .await?;
-            // With `GROUP BY`, an order that does not exist is a group less.
-            let total = rows.first().ok_or(NO_SUCH_ORDER)?;
+            // An order that does not exist has no group, so there is no row.
+            let unknown = Error::NotFound("there is no such order");
+            let total = rows.first().ok_or(unknown)?;
             Ok(total.try_get("total_cents")?)
+            // END TODO(10.7)
         })
         .await
     }
@@ -317,10 +322,6 @@ impl OrderService {
         .await
     }
 }
-
-const NO_SUCH_CUSTOMER: Error = Error::NotFound("there is no such customer");
-
-const NO_SUCH_ORDER: Error = Error::NotFound("there is no such order");
 
 fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
     Ok(OrderedItemOfCustomer {

@@ -161,6 +161,7 @@ impl World {
                 ("src/main.rs", format!("use {name}::db;\nfn main() {{}}\n")),
                 ("src/db/mod.rs", format!("// {answer}\n")),
                 ("src/db/base.rs", "// the same\n".into()),
+                ("tests/books.rs", format!("// {answer}: a test\n")),
             ]
             .map(|(file, text)| (file.to_owned(), text))
             .into()

@@ -1,0 +1,92 @@
+//! One transaction for one request: the handler uses it, and a layer ends it.
+//!
+//! ```text
+//! layer:   a Session without a transaction is put into the request
+//! handler: session.write().await?  begins the transaction, once
+//! layer:   the status is below 400: COMMIT, else ROLLBACK; then the head is sent
+//! ```
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{MappedMutexGuard, Mutex};
+
+use crate::db::base::Engine;
+use crate::error::Error;
+
+/// The transaction of a request. As a parameter of a handler it is the one that
+/// [`layer`] commits or rolls back after the handler. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    engine: Engine,
+    state: Arc<Mutex<SessionState>>,
+}
+
+#[derive(Debug)]
+enum SessionState {
+    // TODO(10.1): name the states in which a session can be
+    /// Nobody has written yet, so there is no transaction and no connection.
+    Unused,
+    // END TODO(10.1)
+}
+
+impl Session {
+    fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            state: Arc::new(Mutex::new(SessionState::Unused)),
+        }
+    }
+
+    /// Returns the connection of this request's transaction. The first call begins
+    /// it, and holds a connection and the database's write lock from then on; later
+    /// calls return the same one. Keep the guard only while you use it: a second call
+    /// waits until the guard of the first is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if no connection becomes free within the acquire timeout,
+    /// or if another transaction holds the write lock for longer than the busy
+    /// timeout. [`Error::SessionEnded`] after the layer has ended the session: a
+    /// response that is still being sent cannot write any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future begins nothing, or leaves a transaction that the layer ends.
+    pub async fn write(&self) -> Result<MappedMutexGuard<'_, SqliteConnection>, Error> {
+        // TODO(10.1): begin the transaction unless there is one, and return its connection
+        let _ = (&self.engine, &self.state); // remove this line and the next
+        todo!("begin the transaction unless there is one, and return its connection")
+        // END TODO(10.1)
+    }
+
+    // TODO(10.2): end the session: commit, or roll back
+    // END TODO(10.2)
+}
+
+/// A handler with a parameter `Session` gets the one that [`layer`] has made.
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.get().cloned().ok_or(Error::NoSession)
+    }
+}
+
+/// Gives each request a [`Session`], and ends it before the response is sent: by
+/// COMMIT if the status is below 400, else by ROLLBACK. If the commit fails, the
+/// client gets that error in place of the handler's response: nothing is stored. The
+/// same is true if something still holds what [`Session::write`] has returned: the
+/// layer cannot wait for it, since a response is sent only after its session has ended.
+///
+/// # Cancel safety
+/// A request that is dropped drops its transaction, which rolls it back.
+pub async fn layer(State(engine): State<Engine>, mut request: Request, next: Next) -> Response {
+    let session = Session::new(engine);
+    request.extensions_mut().insert(session.clone());
+    // TODO(10.2): run the handler, and end the session before the response is sent
+    next.run(request).await
+    // END TODO(10.2)
+}

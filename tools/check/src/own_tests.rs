@@ -1,0 +1,295 @@
+//! Judges the tests that a learner writes: they must pass against a service that is
+//! right, and fail against each of several that are wrong.
+//!
+//! The tests are a program of the step, `tests/books.rs`. The program tests the service
+//! whose base URL is in `MARKETSVC_URL`. The coach and `verify` build this program
+//! together with the check, and set [`course::test_variable`] to its path. Without that
+//! variable, this module calls cargo to build it.
+
+use std::env;
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use axum::Router;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::failure::{Failure, OrFail, Outcome, shortened};
+use crate::service::Service;
+
+/// How long the tests may take against one service. Two such limits, one after the
+/// other, must fit into the limit of a check.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// Fails unless the tests in `tests/{name}.rs` pass against `right`, and at least one
+/// of them fails against each service of `wrongs`. The text beside a wrong service
+/// completes the sentence "no test fails against a service that …". Each service must
+/// hold data of its own.
+///
+/// ```no_run
+/// # async fn checks() -> check::Outcome {
+/// # let (right, wrong) = (axum::Router::new(), axum::Router::new());
+/// check::own_tests::judge("books", right, [("returns 200 for a missing book", wrong)]).await
+/// # }
+/// ```
+pub async fn judge(
+    name: &str,
+    right: Router,
+    wrongs: impl IntoIterator<Item = (&'static str, Router)>,
+) -> Outcome {
+    let program = program(name).await?;
+    let asked = |service: &str| format!("your tests in tests/{name}.rs, run against {service}");
+    let asked_right = asked("a service that is right");
+    match run(&program, right).await? {
+        Ran::Passed(_) => {}
+        Ran::NoTests => return Err(Failure::new(asked_right, "at least one test", "no tests")),
+        other => return Err(Failure::new(asked_right, "all tests pass", other.told())),
+    }
+    // All at the same time, since each of them mostly waits.
+    let mut running = JoinSet::new();
+    for (index, (does, router)) in wrongs.into_iter().enumerate() {
+        let program = program.clone();
+        running.spawn(async move { (index, does, run(&program, router).await) });
+    }
+    let mut ran = running.join_all().await;
+    ran.sort_by_key(|(index, ..)| *index);
+    let (count, mut accepted) = (ran.len(), Vec::new());
+    for (_, does, ran) in ran {
+        match ran? {
+            Ran::Failed(_) => {}
+            Ran::Passed(_) => accepted.push(does.to_owned()),
+            other => accepted.push(format!("{does}: {}", other.told())),
+        }
+    }
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    let between = if accepted.len() > 1 { "\n- " } else { " " };
+    Err(Failure::new(
+        asked(&format!(
+            "{count} services, each of which does one thing wrong"
+        )),
+        "for each of them, at least one test that fails",
+        format_args!(
+            "no test fails against a service that{between}{}",
+            accepted.join(between)
+        ),
+    ))
+}
+
+/// The result of one run of the tests.
+#[derive(Debug, PartialEq)]
+enum Ran {
+    /// All passed; how many.
+    Passed(usize),
+    /// The name of the first that failed, and what it said.
+    Failed(String),
+    NoTests,
+    /// They did not end; the test that was running.
+    Hung(String),
+    /// The program ended before its result.
+    BrokeOff(String),
+}
+
+impl Ran {
+    fn told(&self) -> String {
+        match self {
+            Self::Passed(count) => format!("all {count} tests pass"),
+            Self::Failed(first) => first.clone(),
+            Self::NoTests => "no tests".into(),
+            Self::Hung(test) => format!("{test} has not ended within {} s", LIMIT.as_secs()),
+            Self::BrokeOff(how) => format!("the test program ended without a result: {how}"),
+        }
+    }
+}
+
+/// The program with the tests.
+async fn program(name: &str) -> Result<PathBuf, Failure> {
+    if let Some(program) = env::var_os(course::test_variable(name)) {
+        return Ok(program.into());
+    }
+    let asked = format!("a build of tests/{name}.rs");
+    // The current folder is that of the crate under test.
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--no-run", "--message-format=json", "--test", name])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .or_fail(&asked)?;
+    let built = String::from_utf8_lossy(&output.stdout);
+    let messages = built
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let executable = messages.into_iter().find_map(|message: Value| {
+        let ours = message["target"]["name"] == name;
+        message["executable"]
+            .as_str()
+            .filter(|_| ours)
+            .map(PathBuf::from)
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    executable
+        .filter(|_| output.status.success())
+        .ok_or_else(|| Failure::new(asked, "a test program", said))
+}
+
+/// Runs the tests against a service on a free port, one after the other, so that
+/// their order is the same each time.
+async fn run(program: &PathBuf, router: Router) -> Result<Ran, Failure> {
+    let service = Service::start(router);
+    // A file, not a pipe: it can be read when the program does not end.
+    let mut output = tempfile::tempfile().or_fail("a temporary file")?;
+    let mut child = Command::new(program)
+        .arg("--test-threads=1")
+        .env("MARKETSVC_URL", format!("http://{}", service.addr()))
+        // A proxy of the machine could not reach the service.
+        .envs([
+            ("NO_PROXY", "*"),
+            ("no_proxy", "*"),
+            ("RUST_BACKTRACE", "0"),
+        ])
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().or_fail("a temporary file")?)
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .or_fail(format_args!("{}", program.display()))?;
+    let ended = timeout(LIMIT, child.wait()).await;
+    let mut said = Vec::new();
+    let read_whole = output.rewind().and_then(|()| output.read_to_end(&mut said));
+    read_whole.or_fail("what the tests printed")?;
+    let said = String::from_utf8_lossy(&said);
+    Ok(match ended {
+        Err(_) => Ran::Hung(unfinished(&said)),
+        Ok(status) => read(&said, &status.or_fail("the test program")?.to_string()),
+    })
+}
+
+/// The last line of a program that did not end is `test NAME ... `.
+fn unfinished(said: &str) -> String {
+    let line = said.lines().next_back().unwrap_or_default();
+    let name = line
+        .strip_prefix("test ")
+        .and_then(|rest| rest.strip_suffix(" ... "));
+    name.map_or_else(
+        || "the test program".into(),
+        |name| format!("the test `{name}`"),
+    )
+}
+
+/// Reads the output of a test program.
+fn read(said: &str, status: &str) -> Ran {
+    let Some(result) = said
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("test result: "))
+    else {
+        let test = unfinished(said);
+        return Ran::BrokeOff(format!("{test} ended it, {status}"));
+    };
+    let passed = result
+        .strip_prefix("ok. ")
+        .and_then(|rest| rest.split(' ').next()?.parse().ok());
+    match passed {
+        Some(0) => Ran::NoTests,
+        Some(count) => Ran::Passed(count),
+        None => Ran::Failed(first_failure(said)),
+    }
+}
+
+/// The section of the first test that failed begins `---- NAME stdout ----`. In it
+/// is `thread 'NAME' (1) panicked at tests/books.rs:12:5:`, and below that the message.
+fn first_failure(said: &str) -> String {
+    let section = said.split_once("\n---- ").map_or("", |(_, rest)| rest);
+    let (name, rest) = section.split_once(" stdout ----\n").unwrap_or_default();
+    let rest = rest.split("\n---- ").next().unwrap_or_default();
+    let panic = rest
+        .split_once(" panicked at ")
+        .and_then(|(_, rest)| rest.split_once(":\n"));
+    let (place, message) = match panic {
+        // The line is enough, without the column.
+        Some((place, message)) => (place.rsplit_once(':').map_or(place, |it| it.0), message),
+        // A test may return an error instead.
+        None => ("", rest),
+    };
+    let message = message
+        .trim_start()
+        .lines()
+        .take_while(|line| !line.is_empty() && !line.starts_with("note: "));
+    // An assertion says on three lines what it compared.
+    let message: Vec<&str> = message.take(3).collect();
+    let message = shortened(&message.join("\n"));
+    let at = if place.is_empty() {
+        String::new()
+    } else {
+        format!(" at {place}")
+    };
+    format!("the test `{name}` fails{at}:\n{message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: &str = "
+running 2 tests
+test a ... ok
+test b ... FAILED
+test c ... FAILED
+
+failures:
+
+---- b stdout ----
+
+thread 'b' (12) panicked at steps/09-modules/exercise/tests/books.rs:12:5:
+assertion `left == right` failed
+  left: 200
+ right: 404
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+
+---- c stdout ----
+Error: \"no\"
+
+
+failures:
+    b
+    c
+
+test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s
+";
+
+    #[test]
+    fn what_the_tests_printed_is_read() {
+        let failed = |text: &str| Ran::Failed(text.to_owned());
+        let without_b = FAILED.replace("---- b", "b");
+        for (said, ran) in [
+            (
+                "\nrunning 3 tests\n\ntest result: ok. 3 passed; 0 failed; …\n",
+                Ran::Passed(3),
+            ),
+            (
+                "\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed; 2 ignored …\n",
+                Ran::NoTests,
+            ),
+            (
+                FAILED,
+                failed(
+                    "the test `b` fails at steps/09-modules/exercise/tests/books.rs:12:\n\
+                     assertion `left == right` failed\n  left: 200\n right: 404",
+                ),
+            ),
+            (&without_b, failed("the test `c` fails:\nError: \"no\"")),
+            (
+                "\nrunning 3 tests\ntest a ... ok\ntest b ... ",
+                Ran::BrokeOff("the test `b` ended it, exit status: 1".into()),
+            ),
+        ] {
+            assert_eq!(read(said, "exit status: 1"), ran, "{said}");
+        }
+    }
+}
