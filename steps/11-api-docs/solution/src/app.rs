@@ -46,13 +46,13 @@ pub async fn run(
 }
 
 /// A greeting.
-#[utoipa::path(get, path = "/", responses((status = 200, body = str)))]
+#[utoipa::path(get, path = "/", responses((status = 200, description = "The greeting", body = str)))]
 async fn welcome() -> Json<&'static str> {
     Json("Welcome to Marketplace!")
 }
 
 /// The name of the service, and the version of the program that runs.
-#[utoipa::path(get, path = "/app/info", responses((status = 200, body = Info)))]
+#[utoipa::path(get, path = "/app/info", responses((status = 200, description = "Name and version", body = Info)))]
 async fn info() -> Json<Info> {
     Json(Info {
         name: "marketsvc",

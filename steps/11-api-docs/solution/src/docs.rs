@@ -6,14 +6,17 @@ use serde::Serialize;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// What the document says of the service as a whole.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "marketsvc",
-    description = "Customers, orders and books of a small market."
-))]
+#[openapi(
+    info(
+        title = "marketsvc",
+        description = "Customers, orders and books of a small market."
+    ),
+    components(schemas(Problem))
+)]
 pub struct Document;
 
 /// Gives the endpoints of a module their tag, and each an id that is unique in the
@@ -51,8 +54,27 @@ fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &
 /// part of the program, so it needs no network.
 pub fn with_pages(router: OpenApiRouter) -> Router {
     let (router, document) = router.split_for_parts();
-    router.merge(SwaggerUi::new("/docs").url("/api-docs/openapi.json", document))
+    // By default the page sends the document to swagger.io, to have it validated.
+    let config = Config::default().validator_url("none");
+    let page = SwaggerUi::new("/docs")
+        .url("/api-docs/openapi.json", document)
+        .config(config);
+    router.merge(page)
 }
+
+/// The id of a row, as documents show it: SQLite counts from 1.
+#[derive(ToSchema)]
+#[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, example = 1)]
+pub struct Id(pub i64);
+
+/// A time that a client sends, as documents show it: a day that exists, and a time of
+/// that day.
+#[derive(ToSchema)]
+#[schema(
+    example = "2024-03-18 10:30:00",
+    pattern = "^([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)( ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])?$"
+)]
+pub struct Time(pub String);
 
 /// The body of an error (RFC 9457).
 #[derive(Serialize, ToSchema)]

@@ -8,9 +8,10 @@ use axum::response::IntoResponse;
 use super::entity::Author;
 use super::model::NewAuthor;
 use super::service::AuthorService;
-use crate::docs::{BadRequest, Conflict, Failures, NotFound, Unprocessable};
+use crate::docs::{BadRequest, Conflict, Failures, Id, NotFound, Unprocessable};
 use crate::error::Error;
 use crate::page::PageQuery;
+use crate::types::Object;
 
 /// A page of authors.
 ///
@@ -37,7 +38,7 @@ pub async fn list(
 #[utoipa::path(
     get,
     path = "/author/{id}",
-    params(("id" = i64, Path, description = "The author's id", example = 1)),
+    params(("id" = inline(Id), Path, description = "The author's id", example = 1)),
     responses(
         (status = 200, description = "The author", body = Author),
         BadRequest,
@@ -73,9 +74,9 @@ pub async fn get(
 )]
 pub async fn create(
     State(authors): State<AuthorService>,
-    author: Result<Json<NewAuthor>, JsonRejection>,
+    author: Result<Json<Object<NewAuthor>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
-    let Json(author) = author?;
+    let Json(Object(author)) = author?;
     let author = authors.create(&author).await?;
     Ok((
         StatusCode::CREATED,
@@ -88,7 +89,7 @@ pub async fn create(
 #[utoipa::path(
     delete,
     path = "/author/{id}",
-    params(("id" = i64, Path, description = "The author's id", example = 4)),
+    params(("id" = inline(Id), Path, description = "The author's id", example = 4)),
     responses(
         (status = 204, description = "The author was removed"),
         BadRequest,

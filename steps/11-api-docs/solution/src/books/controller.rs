@@ -8,9 +8,10 @@ use axum::response::IntoResponse;
 use super::entity::Book;
 use super::model::{BookChange, NewBook};
 use super::service::BookService;
-use crate::docs::{BadRequest, Conflict, Failures, NotFound, Unprocessable};
+use crate::docs::{BadRequest, Conflict, Failures, Id, NotFound, Unprocessable};
 use crate::error::Error;
 use crate::page::PageQuery;
+use crate::types::Object;
 
 /// A page of books.
 ///
@@ -37,7 +38,7 @@ pub async fn list(
 #[utoipa::path(
     get,
     path = "/book/{id}",
-    params(("id" = i64, Path, description = "The book's id", example = 1)),
+    params(("id" = inline(Id), Path, description = "The book's id", example = 1)),
     responses(
         (status = 200, description = "The book", body = Book),
         BadRequest,
@@ -73,9 +74,9 @@ pub async fn get(
 )]
 pub async fn create(
     State(books): State<BookService>,
-    book: Result<Json<NewBook>, JsonRejection>,
+    book: Result<Json<Object<NewBook>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
-    let Json(book) = book?;
+    let Json(Object(book)) = book?;
     let book = books.create(&book).await?;
     Ok((
         StatusCode::CREATED,
@@ -90,7 +91,7 @@ pub async fn create(
 #[utoipa::path(
     put,
     path = "/book/{id}",
-    params(("id" = i64, Path, description = "The book's id", example = 1)),
+    params(("id" = inline(Id), Path, description = "The book's id", example = 1)),
     request_body = NewBook,
     responses(
         (status = 200, description = "The book after the change", body = Book),
@@ -104,9 +105,9 @@ pub async fn create(
 pub async fn replace(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
-    book: Result<Json<NewBook>, JsonRejection>,
+    book: Result<Json<Object<NewBook>>, JsonRejection>,
 ) -> Result<Json<Book>, Error> {
-    let (Path(id), Json(book)) = (id?, book?);
+    let (Path(id), Json(Object(book))) = (id?, book?);
     Ok(Json(books.replace(id, &book).await?))
 }
 
@@ -116,7 +117,7 @@ pub async fn replace(
 #[utoipa::path(
     patch,
     path = "/book/{id}",
-    params(("id" = i64, Path, description = "The book's id", example = 1)),
+    params(("id" = inline(Id), Path, description = "The book's id", example = 1)),
     request_body = BookChange,
     responses(
         (status = 200, description = "The book after the change", body = Book),
@@ -130,9 +131,9 @@ pub async fn replace(
 pub async fn update(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
-    change: Result<Json<BookChange>, JsonRejection>,
+    change: Result<Json<Object<BookChange>>, JsonRejection>,
 ) -> Result<Json<Book>, Error> {
-    let (Path(id), Json(change)) = (id?, change?);
+    let (Path(id), Json(Object(change))) = (id?, change?);
     Ok(Json(books.update(id, change).await?))
 }
 
@@ -140,7 +141,7 @@ pub async fn update(
 #[utoipa::path(
     delete,
     path = "/book/{id}",
-    params(("id" = i64, Path, description = "The book's id", example = 3)),
+    params(("id" = inline(Id), Path, description = "The book's id", example = 3)),
     responses(
         (status = 204, description = "The book was removed"),
         BadRequest,

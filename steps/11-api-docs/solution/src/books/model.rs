@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::entity::Book;
+use crate::docs::Id;
 use crate::error::Error;
 use crate::types::{Money, check_text};
 
@@ -16,24 +17,25 @@ use crate::types::{Money, check_text};
 }))]
 pub struct NewBook {
     /// From 1 to 200 characters. No two books have the same name.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub book_name: String,
     /// The id of the author, who must exist.
+    #[schema(value_type = Id)]
     pub author_id: i64,
     /// A number of at most two decimals, from 0 to 1,000,000.
     #[schema(minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: f64,
     /// From 1 to 10,000 characters.
-    #[schema(min_length = 1, max_length = 10_000)]
+    #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
     pub description: Option<String>,
     /// From -3000 to 3000.
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<i64>,
     /// From 1 to 100 characters.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub genre: Option<String>,
     /// From 1 to 100 characters.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub language: Option<String>,
     /// From 1 to 100,000.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -94,25 +96,25 @@ impl NewBook {
 #[schema(example = json!({ "price": 6.95, "description": null }))]
 pub struct BookChange {
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    #[schema(nullable = false, min_length = 1, max_length = 200, pattern = r"\S")]
     pub book_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Id>)]
     pub author_id: Option<i64>,
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: Option<f64>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 10_000)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 10_000, pattern = r"\S")]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i64>, minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<Option<i64>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"\S")]
     pub genre: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"\S")]
     pub language: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 100_000)]

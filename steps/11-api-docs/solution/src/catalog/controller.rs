@@ -3,7 +3,7 @@
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
 use super::Services;
 use super::model::{CatalogEntry, StoredEntry};
@@ -12,6 +12,7 @@ use crate::books::Book;
 use crate::docs::{BadRequest, Conflict, Failures, Unprocessable};
 use crate::error::Error;
 use crate::session::Session;
+use crate::types::Object;
 
 /// Stores an author together with a first book: both, or neither.
 #[utoipa::path(
@@ -34,9 +35,9 @@ use crate::session::Session;
 pub async fn create(
     State(services): State<Services>,
     session: Session,
-    entry: Result<Json<CatalogEntry>, JsonRejection>,
-) -> Result<impl IntoResponse, Error> {
-    let Json(entry) = entry?;
+    entry: Result<Json<Object<CatalogEntry>>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(Object(entry)) = entry?;
     let mut transaction = session.write().await?;
     let author = services
         .authors
@@ -69,19 +70,20 @@ pub async fn create(
 )]
 pub async fn create_separately(
     State(services): State<Services>,
-    entry: Result<Json<CatalogEntry>, JsonRejection>,
-) -> Result<impl IntoResponse, Error> {
-    let Json(entry) = entry?;
+    entry: Result<Json<Object<CatalogEntry>>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(Object(entry)) = entry?;
     let author = services.authors.create(&entry.author).await?;
     let book = services.books.create(&entry.book.by(author.id)).await?;
     Ok(created(author, book))
 }
 
 /// Returns 201 with both. The `Location` header is the book's path.
-fn created(author: Author, book: Book) -> impl IntoResponse {
+fn created(author: Author, book: Book) -> Response {
     (
         StatusCode::CREATED,
         [(header::LOCATION, format!("/book/{}", book.id))],
         Json(StoredEntry { author, book }),
     )
+        .into_response()
 }

@@ -22,7 +22,7 @@ use crate::error::Error;
             content(
                 (Vec<Customer> = "application/json"),
                 (
-                    Customer = "application/x-ndjson",
+                    String = "application/x-ndjson",
                     example = json!("{\"id\":1,\"name\":\"Alex\",\"address\":{\"flat_number\":101,\"post_code\":10001}}\n")
                 )
             )

@@ -11,22 +11,22 @@ use super::entity::{Order, OrderedItemOfCustomer};
 use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, StoredOrder};
 use super::service::OrderService;
 use crate::body::{Format, respond};
-use crate::docs::{BadRequest, Failures, NotFound, Unprocessable};
+use crate::docs::{BadRequest, Failures, Id, NotFound, Time, Unprocessable};
 use crate::error::Error;
-use crate::types::Money;
+use crate::types::{Money, Object};
 
 /// The orders of a customer.
 #[utoipa::path(
     get,
     path = "/api/orders/{cust_id}",
-    params(("cust_id" = i64, Path, description = "The customer's id", example = 1)),
+    params(("cust_id" = inline(Id), Path, description = "The customer's id", example = 1)),
     responses(
         (
             status = 200,
             description = "The customer's orders, by id. With `Accept: application/x-ndjson` one JSON object per line",
             content(
                 (Vec<Order> = "application/json"),
-                (Order = "application/x-ndjson", example = line_of_order)
+                (String = "application/x-ndjson", example = line_of_order)
             )
         ),
         BadRequest,
@@ -53,7 +53,7 @@ pub async fn list_of_customer(
 #[utoipa::path(
     get,
     path = "/api/order_total/{order_id}",
-    params(("order_id" = i64, Path, description = "The order's id", example = 1)),
+    params(("order_id" = inline(Id), Path, description = "The order's id", example = 1)),
     responses(
         (status = 200, description = "The total", body = OrderTotal),
         BadRequest,
@@ -71,15 +71,13 @@ pub async fn total(
 }
 
 /// What many orders cost.
+///
+/// The ids may also be sent as the JSON body `{"orders":[1,2,3]}`. Use the query string:
+/// many clients and proxies drop the body of a GET request.
 #[utoipa::path(
     get,
     path = "/api/orders_total",
     params(OrdersQuery),
-    request_body(
-        content = Option<OrdersBody>,
-        description = "The ids, if they are not in the query string. Many clients and proxies \
-                       drop the body of a GET request"
-    ),
     responses(
         (
             status = 200,
@@ -115,8 +113,9 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
             .map(|id| id.trim().parse().map_err(|_| MALFORMED_ORDERS))
             .collect::<Result<_, _>>()?,
         None => {
-            serde_json::from_slice::<OrdersBody>(body)
+            serde_json::from_slice::<Object<OrdersBody>>(body)
                 .map_err(|_| MALFORMED_ORDERS)?
+                .0
                 .orders
         }
     };
@@ -156,8 +155,8 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
     get,
     path = "/api/orders_between_dates/{before}/{after}",
     params(
-        ("before" = String, Path, description = "The later time", example = "2024-03-31"),
-        ("after" = String, Path, description = "The earlier time", example = "2024-03-01")
+        ("before" = inline(Time), Path, description = "The later time", example = "2024-03-31"),
+        ("after" = inline(Time), Path, description = "The earlier time", example = "2024-03-01")
     ),
     responses(
         (
@@ -165,7 +164,7 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
             description = "What was ordered, by time. With `Accept: application/x-ndjson` one JSON object per line",
             content(
                 (Vec<OrderedItemOfCustomer> = "application/json"),
-                (OrderedItemOfCustomer = "application/x-ndjson", example = line_of_item)
+                (String = "application/x-ndjson", example = line_of_item)
             )
         ),
         BadRequest,
@@ -205,9 +204,9 @@ pub async fn list_between(
 )]
 pub async fn place(
     State(orders): State<OrderService>,
-    order: Result<Json<NewOrder>, JsonRejection>,
+    order: Result<Json<Object<NewOrder>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
-    let Json(order) = order?;
+    let Json(Object(order)) = order?;
     let order_id = orders.place(order.customer_id, &order.items).await?;
     Ok((
         StatusCode::CREATED,

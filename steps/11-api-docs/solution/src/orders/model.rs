@@ -3,22 +3,24 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::types::Money;
+use crate::docs::Id;
+use crate::types::{Money, objects};
 
 /// The query string of `GET /api/orders_total`: `orders=1,2,3`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct OrdersQuery {
-    /// At most 1000 ids, with commas between them.
-    #[param(example = "1,2,3")]
+    /// From 1 to 1000 ids, with commas between them.
+    #[param(
+        required = true, value_type = Vec<i64>, style = Form, explode = false,
+        min_items = 1, max_items = 1_000, example = json!([1, 2, 3])
+    )]
     pub orders: Option<String>,
 }
 
 /// The JSON body of `GET /api/orders_total`: `{"orders":[1,2,3]}`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(example = json!({ "orders": [1, 2, 3] }))]
+#[derive(Debug, Deserialize)]
 pub struct OrdersBody {
-    #[schema(max_items = 1_000)]
     pub orders: Vec<i64>,
 }
 
@@ -28,7 +30,10 @@ pub struct OrdersBody {
     "customer_id": 1, "items": [{ "id": 2, "quantity": 4 }, { "id": 3, "quantity": 6 }]
 }))]
 pub struct NewOrder {
+    #[schema(value_type = Id)]
     pub customer_id: i64,
+    /// Each item once.
+    #[serde(deserialize_with = "objects")]
     #[schema(min_items = 1)]
     pub items: Vec<NewOrderItem>,
 }
@@ -36,6 +41,7 @@ pub struct NewOrder {
 /// The id of an item and how many pieces of it are ordered.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 pub struct NewOrderItem {
+    #[schema(value_type = Id)]
     pub id: i64,
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub quantity: i64,
