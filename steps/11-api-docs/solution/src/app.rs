@@ -46,7 +46,7 @@ pub async fn run(
 }
 
 /// A greeting.
-#[utoipa::path(get, path = "/", responses((status = 200, description = "The greeting", body = str)))]
+#[utoipa::path(get, path = "/", responses((status = 200, description = "The greeting", body = str, content_type = "application/json")))]
 async fn welcome() -> Json<&'static str> {
     Json("Welcome to Marketplace!")
 }
