@@ -1,24 +1,769 @@
-//! What step 11 must do: `./run.sh check 11`.
-//!
-//! TO WRITE: the checks of each task, in the order of the tasks.
+//! What step 11 asks for: a document of the API that says what the service does, and a
+//! page that shows it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use check::{Outcome, Suite, ensure};
-use step11::placeholder::word;
+use axum::http::Method;
+use check::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal};
+use openapi::{Answer, DOCUMENT, Document, Operation, Recorder, pattern};
+use serde_json::{Value, json};
+use step11::app;
+use step11::db::base::{Engine, EngineConfig};
+
+/// All endpoints of the contract, and the statuses that it knows of each. Those that use
+/// the database may also answer 500 and 503.
+const ENDPOINTS: [(&str, &str, &[u16]); 20] = [
+    ("GET", "/", &[200]),
+    ("GET", "/app/info", &[200]),
+    ("GET", "/api/customers", &[200, 500, 503]),
+    ("GET", "/api/orders/{id}", &[200, 400, 404, 500, 503]),
+    ("GET", "/api/order_total/{id}", &[200, 400, 404, 500, 503]),
+    ("GET", "/api/orders_total", &[200, 400, 500, 503]),
+    (
+        "GET",
+        "/api/orders_between_dates/{before}/{after}",
+        &[200, 400, 500, 503],
+    ),
+    ("POST", "/api/add_new_order", &[201, 400, 422, 500, 503]),
+    ("GET", "/author", &[200, 400, 500, 503]),
+    ("POST", "/author", &[201, 400, 409, 422, 500, 503]),
+    ("GET", "/author/{id}", &[200, 400, 404, 500, 503]),
+    ("DELETE", "/author/{id}", &[204, 400, 404, 409, 500, 503]),
+    ("GET", "/book", &[200, 400, 500, 503]),
+    ("POST", "/book", &[201, 400, 409, 422, 500, 503]),
+    ("GET", "/book/{id}", &[200, 400, 404, 500, 503]),
+    ("PUT", "/book/{id}", &[200, 400, 404, 409, 422, 500, 503]),
+    ("PATCH", "/book/{id}", &[200, 400, 404, 409, 422, 500, 503]),
+    ("DELETE", "/book/{id}", &[204, 400, 404, 500, 503]),
+    ("POST", "/catalog", &[201, 400, 409, 422, 500, 503]),
+    (
+        "POST",
+        "/catalog/separately",
+        &[201, 400, 409, 422, 500, 503],
+    ),
+];
 
 pub fn main() -> ExitCode {
     Suite::new("11-api-docs", env!("CARGO_MANIFEST_DIR"))
-        .check("11.1", "the placeholder returns its word", returns_its_word)
+        .check("11.1", "the service serves the document", document)
+        .check(
+            "11.1",
+            "the service serves the page and all files that it loads",
+            page,
+        )
+        .check("11.1", "the page asks no other host", page_stays_home)
+        .check(
+            "11.2",
+            "every endpoint is in the document, and none besides",
+            endpoints,
+        )
+        .check(
+            "11.2",
+            "the document has every status of every endpoint, and none besides",
+            statuses,
+        )
+        .check(
+            "11.2",
+            "successful answers have the type, the schema and the headers of the document",
+            successes,
+        )
+        .check(
+            "11.2",
+            "every parameter has an example that the service accepts",
+            parameters,
+        )
+        .check(
+            "11.3",
+            "no two operations of the document have the same id",
+            unique_ids,
+        )
+        .check(
+            "11.4",
+            "refusals have the type and the schema of the document",
+            refusals,
+        )
+        .check(
+            "11.4",
+            "a busy and a failing service answer as the document says",
+            failures,
+        )
+        .check(
+            "11.4",
+            "the document is well formed, and each reference leads somewhere",
+            well_formed,
+        )
+        .check(
+            "11.5",
+            "every body has an example, and the service accepts it",
+            bodies,
+        )
+        .check(
+            "11.5",
+            "the service accepts a value exactly if it fits the schema",
+            limits,
+        )
+        .check("11.5", "amounts of money are numbers", money)
+        .check("11.6", "lists of lines are described as text", lines)
+        .check(
+            "11.7",
+            "an array in place of an object is refused",
+            arrays_refused,
+        )
+        .check("11.7", "all other answers are as before", as_before)
         .run()
 }
 
-async fn returns_its_word() -> Outcome {
-    let returned = word();
+fn service(database: &Database) -> Result<Service, Failure> {
+    service_with(database, EngineConfig::default())
+}
+
+fn service_with(database: &Database, config: EngineConfig) -> Result<Service, Failure> {
+    let engine = Engine::new(&database.url(), config).or_fail("Engine::new")?;
+    Ok(Service::start(app::app(engine)))
+}
+
+/// The document of a service over the sample.
+async fn read() -> Result<Document, Failure> {
+    let database = Database::sample().await?;
+    Document::read(&service(&database)?).await
+}
+
+// 11.1: the document and the page
+
+async fn document() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database)?;
+    let reply = service.get(DOCUMENT).await?;
+    reply.expect_status(200)?;
+    let media = reply.header("content-type").unwrap_or("none");
     ensure(
-        returned == "done",
-        "word()",
-        "\"done\"",
-        format!("{returned:?}"),
+        media.starts_with("application/json"),
+        reply.asked(),
+        "content type application/json",
+        media,
+    )?;
+    Document::read(&service).await.map(drop)
+}
+
+/// Returns the page. `/docs` may redirect to it.
+async fn html(service: &Service) -> Result<Reply, Failure> {
+    let mut reply = service.get("/docs").await?;
+    if (300..400).contains(&reply.status) {
+        let location = reply.header("location").unwrap_or_default();
+        ensure(
+            location.starts_with("/docs"),
+            reply.asked(),
+            "the page, or a redirect to a path below /docs",
+            location,
+        )?;
+        reply = service.get(location).await?;
+    }
+    reply.expect_status(200)?;
+    let media = reply.header("content-type").unwrap_or("none");
+    ensure(
+        media.starts_with("text/html"),
+        reply.asked(),
+        "content type text/html",
+        media,
+    )?;
+    Ok(reply)
+}
+
+/// Returns the values of the attributes `src` and `href`.
+fn links(html: &str) -> Vec<String> {
+    ["src=", "href="]
+        .into_iter()
+        .flat_map(|name| html.split(name).skip(1))
+        .filter_map(|rest| {
+            let quote = rest.chars().next().filter(|quote| "\"'".contains(*quote))?;
+            Some(rest[1..].split(quote).next()?.to_owned())
+        })
+        .filter(|link| !link.starts_with("data:") && !link.starts_with('#'))
+        .collect()
+}
+
+/// Returns the files that the page names, by their path.
+async fn files(service: &Service, page: &Reply) -> Result<Vec<(String, Reply)>, Failure> {
+    let mut files = Vec::new();
+    for link in links(&page.text()) {
+        ensure(
+            !link.contains("//"),
+            page.asked(),
+            "links to files of this service",
+            &link,
+        )?;
+        let path = match link.strip_prefix("./") {
+            Some(rest) => format!("/docs/{rest}"),
+            None if link.starts_with('/') => link,
+            None => format!("/docs/{link}"),
+        };
+        let file = service.get(&path).await?;
+        file.expect_status(200)?;
+        files.push((path, file));
+    }
+    Ok(files)
+}
+
+async fn page() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database)?;
+    let page = html(&service).await?;
+    let files = files(&service, &page).await?;
+    let scripts = files
+        .iter()
+        .filter(|(path, _)| path.ends_with(".js"))
+        .count();
+    ensure(
+        scripts > 0 || page.text().contains("<script"),
+        page.asked(),
+        "a page with a script",
+        page.text(),
+    )?;
+    let mut texts = files.iter().map(|(_, file)| file.text());
+    ensure(
+        page.text().contains(DOCUMENT) || texts.any(|text| text.contains(DOCUMENT)),
+        page.asked(),
+        format_args!("a page that loads {DOCUMENT}"),
+        "neither the page nor its files name it",
     )
+}
+
+async fn page_stays_home() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database)?;
+    let page = html(&service).await?;
+    let mut texts = vec![("/docs/".to_owned(), page.text())];
+    for (path, file) in files(&service, &page).await? {
+        // The program of the page itself has many URLs, which it only shows.
+        if file.text().len() < 20_000 && !path.ends_with(".css") {
+            texts.push((path, file.text()));
+        }
+    }
+    for (path, text) in &texts {
+        ensure(
+            !text.contains("https://") && !text.contains("http://"),
+            format_args!("GET {path}"),
+            "a page and a configuration that name no other host",
+            text,
+        )?;
+    }
+    let off = texts.iter().any(|(_, text)| {
+        text.split("validatorUrl").skip(1).any(|rest| {
+            let value = rest.trim_start_matches(['"', '\'', ':', ' ']);
+            value.starts_with("none") || value.starts_with("null")
+        })
+    });
+    ensure(
+        off,
+        "the configuration of the page at /docs",
+        "a `validatorUrl` of \"none\": by default the page sends the document to \
+         validator.swagger.io",
+        "the default",
+    )
+}
+
+// 11.2: the endpoints
+
+async fn endpoints() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database)?;
+    let document = Document::read(&service).await?;
+    for (method, path, _) in ENDPOINTS {
+        let found = document.operations().iter().any(|operation| {
+            operation.method.as_str() == method && pattern(operation.path) == pattern(path)
+        });
+        ensure(
+            found,
+            format_args!("the document at {DOCUMENT}"),
+            format_args!("the endpoint {method} {path}"),
+            "the document does not have it",
+        )?;
+    }
+    for operation in document.operations() {
+        let known = ENDPOINTS.iter().any(|(method, path, _)| {
+            operation.method.as_str() == *method && pattern(operation.path) == pattern(path)
+        });
+        ensure(
+            known,
+            operation.said(),
+            "only endpoints that the service has",
+            "the service does not have this one",
+        )?;
+        // The answer to a method that no endpoint has names those that there are.
+        let path = pattern(operation.path).replace("{}", "1");
+        let reply = service.send(Method::TRACE, &path, &[], "").await?;
+        let allowed = reply.header("allow").unwrap_or_default().to_owned();
+        ensure(
+            allowed
+                .split(',')
+                .any(|method| method.trim() == operation.method.as_str()),
+            operation.said(),
+            format_args!("a method that the service has at {path}: {allowed}"),
+            &operation.method,
+        )?;
+    }
+    Ok(())
+}
+
+async fn statuses() -> Outcome {
+    let document = read().await?;
+    for (method, path, statuses) in ENDPOINTS {
+        let method: Method = method.parse().or_fail("a method")?;
+        let operation = document.operation(&method, &pattern(path).replace("{}", "1"))?;
+        let mut documented: Vec<&str> = operation.json["responses"]
+            .as_object()
+            .map_or_else(Vec::new, |responses| {
+                responses.keys().map(String::as_str).collect()
+            });
+        documented.sort_unstable();
+        let expected: Vec<_> = statuses.iter().map(u16::to_string).collect();
+        ensure(
+            documented == expected,
+            operation.said(),
+            format_args!("responses with these statuses: {expected:?}"),
+            format_args!("{documented:?}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Asks the service everything that the contract knows, and returns its answers.
+async fn ask_everything() -> Result<Vec<Answer>, Failure> {
+    let recorder = Recorder::default();
+    macro_rules! ask {
+        ($($check:ident($($argument:expr),*);)*) => {$(
+            let database = Database::sample().await?;
+            let engine = Engine::new(&database.url(), EngineConfig::default())
+                .or_fail("Engine::new")?;
+            let service = Service::start(recorder.around(app::app(engine)));
+            ask!(@call $check, service, database, $($argument),*);
+        )*};
+        (@call $check:ident, $service:ident, $database:ident, database) => {
+            contract::$check(&$service, &$database).await?;
+        };
+        (@call $check:ident, $service:ident, $database:ident, $($argument:expr),*) => {
+            contract::$check(&$service, $($argument),*).await?;
+        };
+    }
+    ask! {
+        welcome();
+        app_info(env!("CARGO_PKG_VERSION"));
+        customers_nested(database);
+        orders_of_customer_nested(database);
+        orders_of_unknown_customer_404();
+        order_total(database);
+        order_total_404_when_unknown();
+        orders_total(database);
+        orders_between_dates(database);
+        new_order_stored(database);
+        new_order_refusals(database);
+        author_by_id();
+        book_by_id();
+        pages("/book", &contract::sample_books());
+        pages("/author", &contract::sample_authors());
+        page_refusals("/book");
+        page_refusals("/author");
+        new_authors();
+        author_refusals();
+        author_removed();
+        new_books();
+        book_refusals();
+        book_replaced();
+        replace_refusals();
+        book_changed();
+        book_cleared();
+        change_refusals();
+        book_removed();
+        catalog_stored("/catalog");
+        catalog_author_refused("/catalog");
+        catalog_book_refused("/catalog");
+        catalog_stored("/catalog/separately");
+        catalog_author_refused("/catalog/separately");
+        catalog_book_refused("/catalog/separately");
+    }
+    Ok(recorder.answers())
+}
+
+async fn as_before() -> Outcome {
+    ask_everything().await.map(drop)
+}
+
+async fn successes() -> Outcome {
+    let document = read().await?;
+    let answers = ask_everything().await?;
+    answers
+        .iter()
+        .filter(|answer| answer.status < 400)
+        .try_for_each(|answer| document.expect_answer(answer))
+}
+
+/// Sends the example of each operation of `some` to a service over a fresh sample.
+async fn examples(some: impl Fn(&Operation) -> bool) -> Outcome {
+    let document = read().await?;
+    for operation in document.operations() {
+        if !some(&operation) {
+            continue;
+        }
+        let database = Database::sample().await?;
+        // An author who can be removed.
+        database
+            .execute("INSERT INTO author (id, name) VALUES (4, 'Emily Dickinson')")
+            .await?;
+        let recorder = Recorder::default();
+        let engine =
+            Engine::new(&database.url(), EngineConfig::default()).or_fail("Engine::new")?;
+        let service = Service::start(recorder.around(app::app(engine)));
+        let example = document.example(&operation)?;
+        let reply = example.send(&service).await?;
+        ensure(
+            reply.status < 400,
+            format_args!("{}, the example of {}", reply.asked(), operation.said()),
+            "an example that the service accepts",
+            format_args!("status {}: {}", reply.status, reply.text()),
+        )?;
+        for answer in recorder.answers() {
+            document.expect_answer(&answer)?;
+        }
+    }
+    Ok(())
+}
+
+async fn parameters() -> Outcome {
+    examples(|operation| operation.json.get("requestBody").is_none()).await
+}
+
+async fn bodies() -> Outcome {
+    let document = read().await?;
+    for (method, path, _) in ENDPOINTS {
+        if ["POST", "PUT", "PATCH"].contains(&method) {
+            let method: Method = method.parse().or_fail("a method")?;
+            let operation = document.operation(&method, &pattern(path).replace("{}", "1"))?;
+            document.body_schema(&operation)?;
+        }
+    }
+    examples(|operation| operation.json.get("requestBody").is_some()).await
+}
+
+// 11.3: the ids
+
+async fn unique_ids() -> Outcome {
+    let document = read().await?;
+    // Without all endpoints, the ids are unique by chance.
+    for path in ["/book", "/author"] {
+        document.operation(&Method::GET, path)?;
+    }
+    document.expect_unique_ids()
+}
+
+// 11.4: the problems
+
+async fn refusals() -> Outcome {
+    let document = read().await?;
+    let answers = ask_everything().await?;
+    answers
+        .iter()
+        .filter(|answer| answer.status >= 400)
+        .try_for_each(|answer| document.expect_answer(answer))
+}
+
+async fn failures() -> Outcome {
+    let document = read().await?;
+    // Each operation is asked with its example; an answer without a database is 500,
+    // and one without a free connection 503.
+    for status in [503, 500] {
+        let database = Database::sample().await?;
+        let config = EngineConfig {
+            max_connections: 1,
+            acquire_timeout: Duration::from_millis(10),
+            busy_timeout: Duration::from_millis(10),
+            ..EngineConfig::default()
+        };
+        let recorder = Recorder::default();
+        let engine = Engine::new(&database.url(), config).or_fail("Engine::new")?;
+        let held = if status == 503 {
+            Some(engine.pool().acquire().await.or_fail("a connection")?)
+        } else {
+            for table in [
+                "book",
+                "author",
+                "customer",
+                "orders",
+                "order_items",
+                "item",
+            ] {
+                database
+                    .execute(&format!("ALTER TABLE {table} RENAME TO {table}_gone"))
+                    .await?;
+            }
+            None
+        };
+        let service = Service::start(recorder.around(app::app(engine)));
+        for operation in document.operations() {
+            let uses_database = operation.path != "/" && operation.path != "/app/info";
+            // An example that is not there yet is another task's.
+            let Ok(example) = document.example(&operation) else {
+                continue;
+            };
+            let reply = example.send(&service).await?;
+            if uses_database {
+                reply.expect_status(status)?;
+            }
+        }
+        drop(held);
+        for answer in recorder.answers() {
+            document.expect_answer(&answer)?;
+        }
+    }
+    Ok(())
+}
+
+async fn well_formed() -> Outcome {
+    read().await?.expect_well_formed()
+}
+
+// 11.5: the values
+
+/// Values of a field, of which some are at a limit of the contract.
+fn probes() -> Vec<(&'static str, Vec<Value>)> {
+    let text = |longest: usize| {
+        vec![
+            json!("x"),
+            json!(""),
+            json!(" \t"),
+            json!("ä".repeat(longest)),
+            json!("x".repeat(longest + 1)),
+            Value::Null,
+            json!(5),
+        ]
+    };
+    let number = |least: i64, most: i64| {
+        vec![
+            json!(least),
+            json!(least - 1),
+            json!(most),
+            json!(most + 1),
+            Value::Null,
+            json!("5"),
+            json!(5.5),
+        ]
+    };
+    vec![
+        ("book_name", text(200)),
+        ("description", text(10_000)),
+        ("genre", text(100)),
+        ("language", text(100)),
+        ("year_of_publication", number(-3000, 3000)),
+        ("pages", number(1, 100_000)),
+        (
+            "author_id",
+            vec![
+                json!(1),
+                json!("1"),
+                Value::Null,
+                json!(1.5),
+                json!(i128::from(i64::MAX) as f64),
+            ],
+        ),
+        (
+            "price",
+            vec![
+                json!(0),
+                json!(0.29),
+                json!(0.07),
+                json!(1_000_000),
+                json!(1_000_000.01),
+                json!(-0.01),
+                json!(0.005),
+                json!("1"),
+                Value::Null,
+            ],
+        ),
+        (
+            "quantity",
+            vec![
+                json!(1),
+                json!(0),
+                json!(1_000_000),
+                json!(1_000_001),
+                json!("1"),
+            ],
+        ),
+        ("name", text(200)),
+    ]
+}
+
+/// Bodies that differ in one field from `body`: it has another value, or is missing.
+fn changed(body: &Value) -> Vec<Value> {
+    let mut bodies = Vec::new();
+    for (field, values) in probes() {
+        for pointer in ["", "/author", "/book", "/items/0"] {
+            if body
+                .pointer(pointer)
+                .is_none_or(|part| part.get(field).is_none())
+            {
+                continue;
+            }
+            for value in values.iter().cloned().map(Some).chain([None]) {
+                let mut other = body.clone();
+                let part = other.pointer_mut(pointer).and_then(Value::as_object_mut);
+                if let Some(part) = part {
+                    match value {
+                        Some(value) => part.insert(field.to_owned(), value),
+                        None => part.remove(field),
+                    };
+                }
+                bodies.push(other);
+            }
+        }
+    }
+    bodies
+}
+
+async fn limits() -> Outcome {
+    let document = read().await?;
+    let book = contract::new_book("Emma");
+    let requests = [
+        (Method::POST, "/book", book.clone()),
+        (Method::PUT, "/book/1", book.clone()),
+        (Method::PATCH, "/book/1", book),
+        (Method::POST, "/author", json!({"name": "Ada"})),
+        (
+            Method::POST,
+            "/catalog",
+            contract::new_entry("Ada", "Notes"),
+        ),
+        (
+            Method::POST,
+            "/api/add_new_order",
+            json!({"customer_id": 1, "items": [{"id": 1, "quantity": 2}]}),
+        ),
+    ];
+    for (method, path, body) in requests {
+        let operation = document.operation(&method, path)?;
+        let schema = document.body_schema(&operation)?;
+        let database = Database::sample().await?;
+        let service = service(&database)?;
+        let json = [("content-type", "application/json")];
+        for body in changed(&body) {
+            let reply = service
+                .send(method.clone(), path, &json, body.to_string())
+                .await?;
+            // 409: the value is acceptable, only not a second time.
+            let accepted = reply.status < 400 || reply.status == 409;
+            match (accepted, document.fits(schema, &body)) {
+                (true, Err(reason)) => {
+                    return Err(Failure::new(
+                        format_args!("{} (the service accepts it)", reply.asked()),
+                        format_args!("a body that fits the schema of {}", operation.said()),
+                        reason,
+                    ));
+                }
+                (false, Ok(())) => {
+                    return Err(Failure::new(
+                        format_args!(
+                            "{} (the service refuses it: {})",
+                            reply.asked(),
+                            reply.text()
+                        ),
+                        format_args!(
+                            "a body that does not fit the schema of {}",
+                            operation.said()
+                        ),
+                        "it fits",
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn money() -> Outcome {
+    let document = read().await?;
+    let operation = document.operation(&Method::GET, "/api/orders_total")?;
+    let schema = &operation.json["responses"]["200"]["content"]["application/json"]["schema"];
+    document
+        .fits(schema, &json!([10.5, null]))
+        .map_err(|reason| {
+            Failure::new(operation.said(), "a schema that [10.5, null] fits", reason)
+        })?;
+    let fits = document.fits(schema, &json!(["10.5"])).is_ok();
+    equal(
+        format_args!("{}: [\"10.5\"] fits the schema", operation.said()),
+        false,
+        fits,
+    )
+}
+
+// 11.6: lists as lines
+
+async fn lines() -> Outcome {
+    let document = read().await?;
+    let database = Database::sample().await?;
+    let recorder = Recorder::default();
+    let engine = Engine::new(&database.url(), EngineConfig::default()).or_fail("Engine::new")?;
+    let service = Service::start(recorder.around(app::app(engine)));
+    for path in [
+        "/api/customers",
+        "/api/orders/1",
+        "/api/orders_between_dates/2025-01-01/2020-01-01",
+    ] {
+        for media in ["application/json", "application/x-ndjson"] {
+            let reply = service.get_with(path, &[("accept", media)]).await?;
+            reply.expect_status(200)?;
+        }
+    }
+    recorder
+        .answers()
+        .iter()
+        .try_for_each(|answer| document.expect_answer(answer))
+}
+
+// 11.7: objects only
+
+async fn arrays_refused() -> Outcome {
+    let database = Database::sample().await?;
+    let service = service(&database)?;
+    let before = database.snapshot().await?;
+    let book = r#"["Emma", 1, 7.5, null, null, null, null, null]"#;
+    let no_author = r#"["Emma", 7.5, null, null, null, null, null]"#;
+    let entries = [
+        format!(r#"[["Ada"], {no_author}]"#),
+        format!(r#"{{"author": ["Ada"], "book": {{"book_name": "Emma", "price": 7.5}}}}"#),
+        format!(r#"{{"author": {{"name": "Ada"}}, "book": {no_author}}}"#),
+    ];
+    let mut requests = vec![
+        (Method::POST, "/author", r#"["Ada"]"#.to_owned()),
+        (Method::POST, "/book", book.to_owned()),
+        (Method::PUT, "/book/1", book.to_owned()),
+        (Method::PATCH, "/book/1", r#"["Emma"]"#.to_owned()),
+        (Method::PATCH, "/book/1", "[]".to_owned()),
+        (
+            Method::POST,
+            "/api/add_new_order",
+            r#"[1, [{"id": 1, "quantity": 2}]]"#.to_owned(),
+        ),
+        (
+            Method::POST,
+            "/api/add_new_order",
+            r#"{"customer_id": 1, "items": [[1, 2]]}"#.to_owned(),
+        ),
+        (Method::GET, "/api/orders_total", "[[1, 2]]".to_owned()),
+    ];
+    for path in ["/catalog", "/catalog/separately"] {
+        requests.extend(
+            entries
+                .iter()
+                .map(|body| (Method::POST, path, body.clone())),
+        );
+    }
+    for (method, path, body) in requests {
+        let json = [("content-type", "application/json")];
+        let reply = service.send(method, path, &json, body).await?;
+        contract::expect_problem(&reply, 400)?;
+        database.expect_unchanged(reply.asked(), &before).await?;
+    }
+    Ok(())
 }

@@ -37,7 +37,8 @@ pub async fn logged<T>(
 ///
 /// # Cancel safety
 /// A stream that is dropped before its end is logged as `cancelled`.
-pub fn logged_rows<T: Send + 'static>(name: &'static str, mut rows: Rows<T>) -> Rows<T> {
+pub fn logged_rows<T: Send + 'static>(name: &'static str, rows: Rows<T>) -> Rows<T> {
+    let mut rows = rows;
     Box::pin(try_stream! {
         let mut record = Record::start(name);
         while let Some(row) = rows.next().await {

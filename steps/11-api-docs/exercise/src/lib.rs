@@ -1,12 +1,14 @@
-//! Step 10: two ways to a session.
+//! Step 11: an API that describes itself.
 //!
 //! Read them in this order: [`app`] puts the modules together; [`customers`] is the
-//! smallest of them, [`orders`] the largest, [`authors`] and [`books`] are new. Each
-//! has the same files: `mod.rs` names its endpoints, `controller.rs` answers HTTP,
-//! `service.rs` talks to the database, `model.rs` holds what clients send, and
-//! `entity.rs` what rows become. What all modules use stays beside them: [`db`] runs
-//! SQL, [`types`] has the values that occur everywhere, [`page`] and [`body`] are for
-//! lists, [`tasks`] runs many tasks at once, and [`error`] says what clients are told.
+//! smallest of them, [`orders`] the largest, and [`catalog`] is new: it uses the
+//! services of [`authors`] and [`books`]. Each has the same files: `mod.rs` names its
+//! endpoints, `controller.rs` answers HTTP, `service.rs` talks to the database,
+//! `model.rs` holds what clients send, and `entity.rs` what rows become. What all
+//! modules use stays beside them: [`session`] is the transaction of a request, [`calls`]
+//! logs the calls of services, [`db`] runs SQL, [`types`] has the values that occur
+//! everywhere, [`page`] and [`body`] are for lists, [`tasks`] runs many tasks at once,
+//! and [`error`] says what clients are told.
 
 pub mod app;
 pub mod authors;
@@ -16,10 +18,10 @@ pub mod calls;
 pub mod catalog;
 pub mod customers;
 pub mod db;
+pub mod docs;
 pub mod error;
 pub mod orders;
 pub mod page;
-pub mod placeholder;
 pub mod session;
 pub mod tasks;
 pub mod types;

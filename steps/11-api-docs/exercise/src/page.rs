@@ -2,15 +2,19 @@
 //! page before.
 
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::error::Error;
 
 /// The query string of a list: `after=40&limit=20`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// The last id that the client has. Without it, the first page is meant.
+    #[param(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     pub after: Option<i64>,
     /// How many rows the client wants at most, from 1 to 100; 20 without it.
+    #[param(minimum = 1, maximum = 100, default = 20)]
     pub limit: Option<i64>,
 }
 

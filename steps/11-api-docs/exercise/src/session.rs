@@ -88,8 +88,7 @@ impl Session {
     /// Takes the transaction out, so that nothing can write any more.
     ///
     /// # Errors
-    /// [`Error::SessionEnded`] if the response still holds a guard. Waiting for it
-    /// would be for ever: the response is sent only after the session has ended.
+    /// [`Error::SessionEnded`] if something still holds a guard: see [`layer`].
     fn end(&self) -> Result<SessionState, Error> {
         let mut state = self.state.try_lock().map_err(|_| Error::SessionEnded)?;
         Ok(std::mem::replace(&mut *state, SessionState::Ended))
@@ -107,7 +106,9 @@ impl<S: Sync> FromRequestParts<S> for Session {
 
 /// Gives each request a [`Session`], and ends it before the response is sent: by
 /// COMMIT if the status is below 400, else by ROLLBACK. If the commit fails, the
-/// client gets that error in place of the handler's response: nothing is stored.
+/// client gets that error in place of the handler's response: nothing is stored. The
+/// same is true if something still holds what [`Session::write`] has returned: the
+/// layer cannot wait for it, since a response is sent only after its session has ended.
 ///
 /// # Cancel safety
 /// A request that is dropped drops its transaction, which rolls it back.
@@ -115,11 +116,10 @@ pub async fn layer(State(engine): State<Engine>, mut request: Request, next: Nex
     let session = Session::new(engine);
     request.extensions_mut().insert(session.clone());
     let response = next.run(request).await;
-    let status = response.status();
-    let ended = if status.is_client_error() || status.is_server_error() {
-        session.roll_back().await
-    } else {
+    let ended = if response.status().as_u16() < 400 {
         session.commit().await
+    } else {
+        session.roll_back().await
     };
     match ended {
         Ok(()) => response,

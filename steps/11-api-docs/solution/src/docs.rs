@@ -10,13 +10,13 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// What the document says of the service as a whole.
 #[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "marketsvc",
-        description = "Customers, orders and books of a small market."
-    ),
-    components(schemas(Problem))
-)]
+#[openapi(info(
+    title = "marketsvc",
+    description = "Customers, orders and books of a small market."
+))]
+// TODO(11.4): add the schema of a problem, and with it those that it refers to
+#[openapi(components(schemas(Problem)))]
+// END TODO(11.4)
 pub struct Document;
 
 /// Gives the endpoints of a module their tag, and each an id that is unique in the
@@ -24,9 +24,11 @@ pub struct Document;
 /// same id, and the page would call one of them for both.
 pub fn module(name: &str, mut router: OpenApiRouter) -> OpenApiRouter {
     for operation in operations(router.get_openapi_mut()) {
+        operation.tags = Some(vec![name.to_owned()]);
+        // TODO(11.3): give the operation an id that no other operation of the document has
         let handler = operation.operation_id.take().unwrap_or_default();
         operation.operation_id = Some(format!("{name}_{handler}"));
-        operation.tags = Some(vec![name.to_owned()]);
+        // END TODO(11.3)
     }
     router
 }
@@ -53,6 +55,7 @@ fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &
 /// `/api-docs/openapi.json`, and with the page at `/docs`. The page and its scripts are
 /// part of the program, so it needs no network.
 pub fn with_pages(router: OpenApiRouter) -> Router {
+    // TODO(11.1): serve the document and the page, and let the page ask no other host
     let (router, document) = router.split_for_parts();
     // By default the page sends the document to swagger.io, to have it validated.
     let config = Config::default().validator_url("none");
@@ -60,6 +63,7 @@ pub fn with_pages(router: OpenApiRouter) -> Router {
         .url("/api-docs/openapi.json", document)
         .config(config);
     router.merge(page)
+    // END TODO(11.1)
 }
 
 /// The id of a row, as documents show it: SQLite counts from 1.
@@ -103,6 +107,7 @@ pub struct FieldProblem {
     pub detail: String,
 }
 
+// TODO(11.4): describe the problems: their body, its type and its headers
 /// The service cannot read the request.
 #[derive(IntoResponses)]
 #[response(status = 400, content_type = "application/problem+json")]
@@ -139,3 +144,4 @@ pub enum Failures {
     )]
     Busy(#[to_schema] Problem),
 }
+// END TODO(11.4)

@@ -17,7 +17,9 @@ use crate::error::Error;
 /// The amount is an integer, because sums of integers are exact. Clients
 /// receive a JSON number in the main unit: `10.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, ToSchema)]
+// TODO(11.5): describe the number that clients receive
 #[schema(value_type = f64, example = 10.5)]
+// END TODO(11.5)
 #[sqlx(transparent)]
 pub struct Money(pub i64);
 
@@ -126,6 +128,7 @@ pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // TODO(11.7): read objects only
         struct ObjectVisitor<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
@@ -141,6 +144,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
+        // END TODO(11.7)
     }
 }
 

@@ -1,14 +1,17 @@
 //! What clients send about authors.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::types::check_text;
 
 /// The JSON body of `POST /author`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({ "name": "Emily Brontë" }))]
 pub struct NewAuthor {
     /// From 1 to 200 characters. No two authors have the same name.
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub name: String,
 }
 

@@ -10,7 +10,13 @@ use super::model::{BookChange, NewBook};
 use super::service::BookService;
 use crate::error::Error;
 use crate::page::PageQuery;
+use crate::types::Object;
 
+/// A page of books.
+///
+/// The next page starts after the last id of this one. An empty page is the end.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn list(
     State(books): State<BookService>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -19,6 +25,9 @@ pub async fn list(
     Ok(Json(books.list(page).await?))
 }
 
+/// One book.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn get(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
@@ -27,12 +36,14 @@ pub async fn get(
     Ok(Json(books.get(id).await?))
 }
 
-/// Returns 201 with the book. The `Location` header is the book's path.
+/// Stores a new book.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn create(
     State(books): State<BookService>,
-    book: Result<Json<NewBook>, JsonRejection>,
+    book: Result<Json<Object<NewBook>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
-    let Json(book) = book?;
+    let Json(Object(book)) = book?;
     let book = books.create(&book).await?;
     Ok((
         StatusCode::CREATED,
@@ -41,27 +52,37 @@ pub async fn create(
     ))
 }
 
-/// Returns the book after the change.
+/// Gives a book new values, all of them.
+///
+/// A field that may be `null` and is missing becomes `null`.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn replace(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
-    book: Result<Json<NewBook>, JsonRejection>,
+    book: Result<Json<Object<NewBook>>, JsonRejection>,
 ) -> Result<Json<Book>, Error> {
-    let (Path(id), Json(book)) = (id?, book?);
+    let (Path(id), Json(Object(book))) = (id?, book?);
     Ok(Json(books.replace(id, &book).await?))
 }
 
-/// Returns the book after the change.
+/// Changes some values of a book.
+///
+/// A field that is missing keeps its value; `null` clears a field that may be `null`.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn update(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
-    change: Result<Json<BookChange>, JsonRejection>,
+    change: Result<Json<Object<BookChange>>, JsonRejection>,
 ) -> Result<Json<Book>, Error> {
-    let (Path(id), Json(change)) = (id?, change?);
+    let (Path(id), Json(Object(change))) = (id?, change?);
     Ok(Json(books.update(id, change).await?))
 }
 
-/// Returns 204, without a body.
+/// Removes a book.
+// TODO(11.2): describe the endpoint
+// END TODO(11.2)
 pub async fn delete(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,

@@ -5,18 +5,20 @@ mod entity;
 mod model;
 mod service;
 
-use axum::Router;
 use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::db::base::Engine;
+use crate::docs;
 
 pub use entity::Book;
 pub use model::{BookChange, NewBook};
 pub use service::BookService;
 
 /// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine) -> Router {
-    Router::new()
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    // TODO(11.2): register the handlers together with their descriptions
+    let router = OpenApiRouter::new()
         .route("/book", get(controller::list).post(controller::create))
         .route(
             "/book/{id}",
@@ -24,6 +26,7 @@ pub fn routes(engine: Engine) -> Router {
                 .put(controller::replace)
                 .patch(controller::update)
                 .delete(controller::delete),
-        )
-        .with_state(BookService::new(engine))
+        );
+    // END TODO(11.2)
+    docs::module("books", router.with_state(BookService::new(engine)))
 }

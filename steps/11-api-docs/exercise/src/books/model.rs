@@ -1,6 +1,7 @@
 //! What clients send about books.
 
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use super::entity::Book;
 use crate::error::Error;
@@ -8,7 +9,8 @@ use crate::types::{Money, check_text};
 
 /// The JSON body of `POST /book` and of `PUT /book/{id}`: all values of a book. A
 /// field that may be `null` may also be missing.
-#[derive(Debug, Deserialize)]
+// TODO(11.5): describe the values that the service accepts, with an example
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewBook {
     /// From 1 to 200 characters. No two books have the same name.
     pub book_name: String,
@@ -27,6 +29,7 @@ pub struct NewBook {
     /// From 1 to 100,000.
     pub pages: Option<i64>,
 }
+// END TODO(11.5)
 
 impl NewBook {
     /// Checks everything that can be checked without the database, and returns the
@@ -78,7 +81,8 @@ impl NewBook {
 ///
 /// A field of type `Option<Option<_>>` tells three cases apart: `None` if it is
 /// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
-#[derive(Debug, Deserialize)]
+// TODO(11.5): describe the values that the service accepts, with an example
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct BookChange {
     #[serde(default, deserialize_with = "present")]
     pub book_name: Option<String>,
@@ -97,6 +101,7 @@ pub struct BookChange {
     #[serde(default, deserialize_with = "present")]
     pub pages: Option<Option<i64>>,
 }
+// END TODO(11.5)
 
 impl BookChange {
     /// Returns all values of `book` after this change.

@@ -112,8 +112,9 @@ impl BookService {
     /// The book is changed wholly or not at all.
     pub async fn replace(&self, id: i64, book: &NewBook) -> Result<Book, Error> {
         logged("books.replace", async {
+            let price = book.validate()?;
             let mut transaction = self.engine.begin().await?;
-            let book = store(&mut transaction, id, book).await?;
+            let book = store(&mut transaction, id, book, price).await?;
             transaction.commit().await?;
             Ok(book)
         })
@@ -137,7 +138,9 @@ impl BookService {
                 .fetch_optional(&mut *transaction)
                 .await?
                 .ok_or(NO_SUCH_BOOK)?;
-            let book = store(&mut transaction, id, &change.apply(book)).await?;
+            let book = change.apply(book);
+            let price = book.validate()?;
+            let book = store(&mut transaction, id, &book, price).await?;
             transaction.commit().await?;
             Ok(book)
         })
@@ -194,9 +197,14 @@ async fn insert(
     .map_err(refused)
 }
 
-/// Writes all values of the book with this id, and returns it.
-async fn store(transaction: &mut SqliteConnection, id: i64, book: &NewBook) -> Result<Book, Error> {
-    let price = book.validate()?;
+/// Writes all values of the book with this id, and returns it. `price` is the one of
+/// `book`, in cents.
+async fn store(
+    transaction: &mut SqliteConnection,
+    id: i64,
+    book: &NewBook,
+    price: Money,
+) -> Result<Book, Error> {
     sqlx::query_as(concat!(
         "UPDATE book
          SET book_name = $2, author_id = $3, price_cents = $4, description = $5,

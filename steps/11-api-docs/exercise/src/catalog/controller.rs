@@ -3,23 +3,41 @@
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use serde_json::json;
+use axum::response::{IntoResponse, Response};
 
 use super::Services;
-use super::model::CatalogEntry;
+use super::model::{CatalogEntry, StoredEntry};
 use crate::authors::Author;
 use crate::books::Book;
+use crate::docs::{BadRequest, Conflict, Failures, Unprocessable};
 use crate::error::Error;
 use crate::session::Session;
+use crate::types::Object;
 
-/// Stores the author and the book in the session of the request: both, or neither.
+/// Stores an author together with a first book: both, or neither.
+#[utoipa::path(
+    post,
+    path = "/catalog",
+    request_body = CatalogEntry,
+    responses(
+        (
+            status = 201,
+            description = "The author and the book were stored",
+            body = StoredEntry,
+            headers(("Location" = String, description = "The book's path"))
+        ),
+        BadRequest,
+        Conflict,
+        Unprocessable,
+        Failures
+    )
+)]
 pub async fn create(
     State(services): State<Services>,
     session: Session,
-    entry: Result<Json<CatalogEntry>, JsonRejection>,
-) -> Result<impl IntoResponse, Error> {
-    let Json(entry) = entry?;
+    entry: Result<Json<Object<CatalogEntry>>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(Object(entry)) = entry?;
     let mut transaction = session.write().await?;
     let author = services
         .authors
@@ -27,26 +45,45 @@ pub async fn create(
         .await?;
     let book = entry.book.by(author.id);
     let book = services.books.create_in(&mut transaction, &book).await?;
-    Ok(created(&author, &book))
+    Ok(created(author, book))
 }
 
-/// Stores the author and then the book, each in a transaction of its own. If the book
-/// is refused, the author stays.
+/// Stores an author, and then a first book, each in a transaction of its own.
+///
+/// If the book is refused, the author stays.
+#[utoipa::path(
+    post,
+    path = "/catalog/separately",
+    request_body = CatalogEntry,
+    responses(
+        (
+            status = 201,
+            description = "The author and the book were stored",
+            body = StoredEntry,
+            headers(("Location" = String, description = "The book's path"))
+        ),
+        BadRequest,
+        Conflict,
+        Unprocessable,
+        Failures
+    )
+)]
 pub async fn create_separately(
     State(services): State<Services>,
-    entry: Result<Json<CatalogEntry>, JsonRejection>,
-) -> Result<impl IntoResponse, Error> {
-    let Json(entry) = entry?;
+    entry: Result<Json<Object<CatalogEntry>>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(Object(entry)) = entry?;
     let author = services.authors.create(&entry.author).await?;
     let book = services.books.create(&entry.book.by(author.id)).await?;
-    Ok(created(&author, &book))
+    Ok(created(author, book))
 }
 
 /// Returns 201 with both. The `Location` header is the book's path.
-fn created(author: &Author, book: &Book) -> impl IntoResponse + use<> {
+fn created(author: Author, book: Book) -> Response {
     (
         StatusCode::CREATED,
         [(header::LOCATION, format!("/book/{}", book.id))],
-        Json(json!({ "author": author, "book": book })),
+        Json(StoredEntry { author, book }),
     )
+        .into_response()
 }

@@ -4,12 +4,13 @@
 mod controller;
 mod model;
 
-use axum::Router;
-use axum::routing::post;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::authors::AuthorService;
 use crate::books::BookService;
 use crate::db::base::Engine;
+use crate::docs;
 
 pub use model::{CatalogBook, CatalogEntry};
 
@@ -22,12 +23,13 @@ struct Services {
 
 /// The endpoints of this module. `/catalog` needs the layer of
 /// [`session`](crate::session).
-pub fn routes(engine: Engine) -> Router {
-    Router::new()
-        .route("/catalog", post(controller::create))
-        .route("/catalog/separately", post(controller::create_separately))
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    let router = OpenApiRouter::new()
+        .routes(routes!(controller::create))
+        .routes(routes!(controller::create_separately))
         .with_state(Services {
             authors: AuthorService::new(engine.clone()),
             books: BookService::new(engine),
-        })
+        });
+    docs::module("catalog", router)
 }

@@ -4,17 +4,19 @@ mod controller;
 mod entity;
 mod service;
 
-use axum::Router;
-use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::db::base::Engine;
+use crate::docs;
 
 pub use entity::{Address, Customer};
 pub use service::CustomerService;
 
 /// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine) -> Router {
-    Router::new()
-        .route("/api/customers", get(controller::list))
-        .with_state(CustomerService::new(engine))
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    let router = OpenApiRouter::new()
+        .routes(routes!(controller::list))
+        .with_state(CustomerService::new(engine));
+    docs::module("customers", router)
 }

@@ -5,17 +5,33 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::extract::{Json, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
-use super::model::{NewOrder, OrdersBody, OrdersQuery};
+use super::entity::{Order, OrderedItemOfCustomer};
+use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, StoredOrder};
 use super::service::OrderService;
 use crate::body::{Format, respond};
+use crate::docs::{BadRequest, Failures, Id, NotFound, Time, Unprocessable};
 use crate::error::Error;
-use crate::types::Money;
+use crate::types::{Money, Object};
 
-/// axum fills each parameter from the request; such a parameter is called an
-/// *extractor*. With `Result<Path<_>, _>` the handler itself decides how it answers
-/// a path that is not valid.
+/// The orders of a customer.
+#[utoipa::path(
+    get,
+    path = "/api/orders/{cust_id}",
+    params(("cust_id" = inline(Id), Path, description = "The customer's id", example = 1)),
+    responses(
+        (
+            status = 200,
+            description = "The customer's orders, by id. With `Accept: application/x-ndjson` one JSON object per line",
+            // TODO(11.6): describe both formats of the list, with an example of the lines
+            body = Vec<Order>
+            // END TODO(11.6)
+        ),
+        BadRequest,
+        NotFound,
+        Failures
+    )
+)]
 pub async fn list_of_customer(
     State(orders): State<OrderService>,
     customer_id: Result<Path<i64>, PathRejection>,
@@ -29,18 +45,49 @@ pub async fn list_of_customer(
     .await
 }
 
-/// Returns `{"Order Total": 30.0}`. The total is `null` for an order that has
-/// no items.
+/// What an order costs.
+///
+/// The total is `null` for an order that has no items.
+#[utoipa::path(
+    get,
+    path = "/api/order_total/{order_id}",
+    params(("order_id" = inline(Id), Path, description = "The order's id", example = 1)),
+    responses(
+        (status = 200, description = "The total", body = OrderTotal),
+        BadRequest,
+        NotFound,
+        Failures
+    )
+)]
 pub async fn total(
     State(orders): State<OrderService>,
     order_id: Result<Path<i64>, PathRejection>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<OrderTotal>, Error> {
     let Path(order_id) = order_id?;
     let total = orders.total(order_id).await?;
-    Ok(Json(json!({ "Order Total": total })))
+    Ok(Json(OrderTotal { total }))
 }
 
-/// Returns `[30.0, 12.0, null]`: a total for each id, in the order of the ids.
+/// What many orders cost.
+///
+/// The ids may also be sent as the JSON body `{"orders":[1,2,3]}`. Use the query string:
+/// many clients and proxies drop the body of a GET request.
+#[utoipa::path(
+    get,
+    path = "/api/orders_total",
+    params(OrdersQuery),
+    responses(
+        (
+            status = 200,
+            description = "A total for each id, in the order of the ids; `null` for an order \
+                           that has no items or does not exist",
+            body = Vec<Option<Money>>,
+            example = json!([30.0, 12.0, null])
+        ),
+        BadRequest,
+        Failures
+    )
+)]
 pub async fn totals(
     State(orders): State<OrderService>,
     query: Result<Query<OrdersQuery>, QueryRejection>,
@@ -64,8 +111,9 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
             .map(|id| id.trim().parse().map_err(|_| MALFORMED_ORDERS))
             .collect::<Result<_, _>>()?,
         None => {
-            serde_json::from_slice::<OrdersBody>(body)
+            serde_json::from_slice::<Object<OrdersBody>>(body)
                 .map_err(|_| MALFORMED_ORDERS)?
+                .0
                 .orders
         }
     };
@@ -75,6 +123,9 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
     Ok(ids)
 }
 
+// TODO(11.6): write an example of a line
+// END TODO(11.6)
+
 const MAX_ORDERS: usize = 1_000;
 
 const MALFORMED_ORDERS: Error = Error::BadRequest(
@@ -82,7 +133,29 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
      without a byte order mark; an id is a whole number without a point or exponent",
 );
 
-/// In the path, the later of the two times comes first.
+/// What was ordered between two times.
+///
+/// A time is `YYYY-MM-DD HH:MM:SS` in UTC, or `YYYY-MM-DD` for the first second of that
+/// day. In the path, the later of the two comes first.
+#[utoipa::path(
+    get,
+    path = "/api/orders_between_dates/{before}/{after}",
+    params(
+        ("before" = inline(Time), Path, description = "The later time", example = "2024-03-31"),
+        ("after" = inline(Time), Path, description = "The earlier time", example = "2024-03-01")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "What was ordered, by time. With `Accept: application/x-ndjson` one JSON object per line",
+            // TODO(11.6): describe both formats of the list, with an example of the lines
+            body = Vec<OrderedItemOfCustomer>
+            // END TODO(11.6)
+        ),
+        BadRequest,
+        Failures
+    )
+)]
 pub async fn list_between(
     State(orders): State<OrderService>,
     dates: Result<Path<(String, String)>, PathRejection>,
@@ -97,17 +170,32 @@ pub async fn list_between(
     .await
 }
 
-/// Returns 201 with the new order's id. The `Location` header is the path of
-/// the order's total.
+/// Places an order.
+#[utoipa::path(
+    post,
+    path = "/api/add_new_order",
+    request_body = NewOrder,
+    responses(
+        (
+            status = 201,
+            description = "The order was stored",
+            body = StoredOrder,
+            headers(("Location" = String, description = "The path of the order's total"))
+        ),
+        BadRequest,
+        Unprocessable,
+        Failures
+    )
+)]
 pub async fn place(
     State(orders): State<OrderService>,
-    order: Result<Json<NewOrder>, JsonRejection>,
+    order: Result<Json<Object<NewOrder>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
-    let Json(order) = order?;
+    let Json(Object(order)) = order?;
     let order_id = orders.place(order.customer_id, &order.items).await?;
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/api/order_total/{order_id}"))],
-        Json(json!({ "order_id": order_id })),
+        Json(StoredOrder { order_id }),
     ))
 }

@@ -3,6 +3,7 @@
 
 use serde::{Serialize, Serializer};
 use sqlx::FromRow;
+use utoipa::ToSchema;
 
 use crate::types::{Money, UtcTime};
 
@@ -31,20 +32,24 @@ impl OrderItem {
     }
 }
 
+/// An order line, as clients receive it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderItem)]
+struct OrderItemJson {
+    name: String,
+    price: Money,
+    quantity: i64,
+    /// What all pieces cost.
+    total: Money,
+}
+
 /// Writes `{"name":"Bread","price":10.5,"quantity":2,"total":21.0}`. The
 /// implementation is written by hand because the total is not a field: it is
 /// calculated.
 impl Serialize for OrderItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct OrderItemJson<'a> {
-            name: &'a str,
-            price: Money,
-            quantity: i64,
-            total: Money,
-        }
         let json = OrderItemJson {
-            name: &self.item.name,
+            name: self.item.name.clone(),
             price: self.item.price,
             quantity: self.quantity,
             total: self.item_total(),
@@ -54,7 +59,7 @@ impl Serialize for OrderItem {
 }
 
 /// The customer of an order, as the order shows it.
-#[derive(Debug, FromRow, Serialize)]
+#[derive(Debug, FromRow, Serialize, ToSchema)]
 pub struct OrderCustomer {
     /// The column is not called `name`, because a row with an item has that
     /// column too.
@@ -64,7 +69,7 @@ pub struct OrderCustomer {
 
 /// An order with its customer and its items, as `GET /api/orders/{cust_id}`
 /// returns it.
-#[derive(Debug, FromRow, Serialize)]
+#[derive(Debug, FromRow, Serialize, ToSchema)]
 pub struct Order {
     pub order_id: i64,
     #[sqlx(flatten)]
@@ -74,6 +79,7 @@ pub struct Order {
     /// A row cannot hold a list. So the list starts empty, and the function
     /// that loads the order fills it.
     #[sqlx(skip)]
+    #[schema(value_type = Vec<OrderItemJson>)]
     pub items: Vec<OrderItem>,
 }
 
@@ -90,7 +96,7 @@ impl Order {
 
 /// One item of an order together with the customer's name, as
 /// `GET /api/orders_between_dates/{before}/{after}` returns it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OrderedItemOfCustomer {
     pub customer: String,
     pub name: String,

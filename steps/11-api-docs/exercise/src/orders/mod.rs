@@ -5,25 +5,24 @@ mod entity;
 mod model;
 mod service;
 
-use axum::Router;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::db::base::Engine;
+use crate::docs;
 
 pub use entity::{Item, Order, OrderCustomer, OrderItem, OrderedItemOfCustomer};
 pub use model::{NewOrder, NewOrderItem};
 pub use service::{MAX_QUANTITY, OrderService};
 
 /// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine) -> Router {
-    Router::new()
-        .route("/api/orders/{cust_id}", get(controller::list_of_customer))
-        .route("/api/order_total/{order_id}", get(controller::total))
-        .route("/api/orders_total", get(controller::totals))
-        .route(
-            "/api/orders_between_dates/{before}/{after}",
-            get(controller::list_between),
-        )
-        .route("/api/add_new_order", post(controller::place))
-        .with_state(OrderService::new(engine))
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    let router = OpenApiRouter::new()
+        .routes(routes!(controller::list_of_customer))
+        .routes(routes!(controller::total))
+        .routes(routes!(controller::totals))
+        .routes(routes!(controller::list_between))
+        .routes(routes!(controller::place))
+        .with_state(OrderService::new(engine));
+    docs::module("orders", router)
 }

@@ -86,7 +86,7 @@ impl OrderService {
                 .fetch_optional(service.engine.pool())
                 .await?;
             if customer.is_none() {
-                Err(NO_SUCH_CUSTOMER)?;
+                Err(Error::NotFound("there is no such customer"))?;
             }
             let mut last_id = i64::MIN;
             loop {
@@ -142,8 +142,9 @@ impl OrderService {
                     .bind(order_id),
                 )
                 .await?;
-            // With `GROUP BY`, an order that does not exist is a group less.
-            let total = rows.first().ok_or(NO_SUCH_ORDER)?;
+            // An order that does not exist has no group, so there is no row.
+            let unknown = Error::NotFound("there is no such order");
+            let total = rows.first().ok_or(unknown)?;
             Ok(total.try_get("total_cents")?)
         })
         .await
@@ -317,10 +318,6 @@ impl OrderService {
         .await
     }
 }
-
-const NO_SUCH_CUSTOMER: Error = Error::NotFound("there is no such customer");
-
-const NO_SUCH_ORDER: Error = Error::NotFound("there is no such order");
 
 fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
     Ok(OrderedItemOfCustomer {

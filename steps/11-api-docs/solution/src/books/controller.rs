@@ -16,6 +16,7 @@ use crate::types::Object;
 /// A page of books.
 ///
 /// The next page starts after the last id of this one. An empty page is the end.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     get,
     path = "/book",
@@ -26,6 +27,7 @@ use crate::types::Object;
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn list(
     State(books): State<BookService>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -35,6 +37,7 @@ pub async fn list(
 }
 
 /// One book.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     get,
     path = "/book/{id}",
@@ -46,6 +49,7 @@ pub async fn list(
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn get(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
@@ -55,6 +59,7 @@ pub async fn get(
 }
 
 /// Stores a new book.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     post,
     path = "/book",
@@ -72,6 +77,7 @@ pub async fn get(
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn create(
     State(books): State<BookService>,
     book: Result<Json<Object<NewBook>>, JsonRejection>,
@@ -88,6 +94,7 @@ pub async fn create(
 /// Gives a book new values, all of them.
 ///
 /// A field that may be `null` and is missing becomes `null`.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     put,
     path = "/book/{id}",
@@ -102,6 +109,7 @@ pub async fn create(
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn replace(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
@@ -114,6 +122,7 @@ pub async fn replace(
 /// Changes some values of a book.
 ///
 /// A field that is missing keeps its value; `null` clears a field that may be `null`.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     patch,
     path = "/book/{id}",
@@ -128,6 +137,7 @@ pub async fn replace(
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn update(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,
@@ -138,6 +148,7 @@ pub async fn update(
 }
 
 /// Removes a book.
+// TODO(11.2): describe the endpoint
 #[utoipa::path(
     delete,
     path = "/book/{id}",
@@ -149,6 +160,7 @@ pub async fn update(
         Failures
     )
 )]
+// END TODO(11.2)
 pub async fn delete(
     State(books): State<BookService>,
     id: Result<Path<i64>, PathRejection>,

@@ -17,6 +17,7 @@ pub use service::BookService;
 
 /// The endpoints of this module, and the service behind them.
 pub fn routes(engine: Engine) -> OpenApiRouter {
+    // TODO(11.2): register the handlers together with their descriptions
     let router = OpenApiRouter::new()
         .routes(routes!(controller::list, controller::create))
         .routes(routes!(
@@ -24,7 +25,7 @@ pub fn routes(engine: Engine) -> OpenApiRouter {
             controller::replace,
             controller::update,
             controller::delete
-        ))
-        .with_state(BookService::new(engine));
-    docs::module("books", router)
+        ));
+    // END TODO(11.2)
+    docs::module("books", router.with_state(BookService::new(engine)))
 }

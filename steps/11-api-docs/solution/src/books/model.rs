@@ -10,6 +10,7 @@ use crate::types::{Money, check_text};
 
 /// The JSON body of `POST /book` and of `PUT /book/{id}`: all values of a book. A
 /// field that may be `null` may also be missing.
+// TODO(11.5): describe the values that the service accepts, with an example
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "book_name": "Emma", "author_id": 1, "price": 7.5, "description": null,
@@ -41,6 +42,7 @@ pub struct NewBook {
     #[schema(minimum = 1, maximum = 100_000)]
     pub pages: Option<i64>,
 }
+// END TODO(11.5)
 
 impl NewBook {
     /// Checks everything that can be checked without the database, and returns the
@@ -92,6 +94,7 @@ impl NewBook {
 ///
 /// A field of type `Option<Option<_>>` tells three cases apart: `None` if it is
 /// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
+// TODO(11.5): describe the values that the service accepts, with an example
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({ "price": 6.95, "description": null }))]
 pub struct BookChange {
@@ -120,6 +123,7 @@ pub struct BookChange {
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 100_000)]
     pub pages: Option<Option<i64>>,
 }
+// END TODO(11.5)
 
 impl BookChange {
     /// Returns all values of `book` after this change.

@@ -19,6 +19,7 @@ use crate::error::Error;
             status = 200,
             description = "All customers, ordered by id. With `Accept: application/x-ndjson` \
                            one JSON object per line",
+            // TODO(11.6): describe both formats of the list, with an example of the lines
             content(
                 (Vec<Customer> = "application/json"),
                 (
@@ -26,6 +27,7 @@ use crate::error::Error;
                     example = json!("{\"id\":1,\"name\":\"Alex\",\"address\":{\"flat_number\":101,\"post_code\":10001}}\n")
                 )
             )
+            // END TODO(11.6)
         ),
         Failures
     )

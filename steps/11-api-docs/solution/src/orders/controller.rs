@@ -24,10 +24,12 @@ use crate::types::{Money, Object};
         (
             status = 200,
             description = "The customer's orders, by id. With `Accept: application/x-ndjson` one JSON object per line",
+            // TODO(11.6): describe both formats of the list, with an example of the lines
             content(
                 (Vec<Order> = "application/json"),
                 (String = "application/x-ndjson", example = line_of_order)
             )
+            // END TODO(11.6)
         ),
         BadRequest,
         NotFound,
@@ -125,6 +127,7 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
     Ok(ids)
 }
 
+// TODO(11.6): write an example of a line
 /// Examples of a line of NDJSON. They are text, since several lines are not one JSON
 /// value.
 fn line_of_order() -> Value {
@@ -139,6 +142,7 @@ fn line_of_item() -> Value {
     let line = json!({ "customer": "Alex", "name": "Kit Kat", "price": 1.0, "total": 4.0 });
     format!("{line}\n").into()
 }
+// END TODO(11.6)
 
 const MAX_ORDERS: usize = 1_000;
 
@@ -162,10 +166,12 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
         (
             status = 200,
             description = "What was ordered, by time. With `Accept: application/x-ndjson` one JSON object per line",
+            // TODO(11.6): describe both formats of the list, with an example of the lines
             content(
                 (Vec<OrderedItemOfCustomer> = "application/json"),
                 (String = "application/x-ndjson", example = line_of_item)
             )
+            // END TODO(11.6)
         ),
         BadRequest,
         Failures

@@ -1,0 +1,95 @@
+//! Keeps the answers of a router.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+
+/// An answer of the service.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub method: Method,
+    /// The path, without the part after `?`.
+    pub path: String,
+    pub status: u16,
+    /// The type of the body without parameters; `None` if the body is empty.
+    pub media: Option<String>,
+    /// `Location` and `Retry-After`, if they are there.
+    pub headers: Vec<(HeaderName, String)>,
+    pub body: Bytes,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            formatter,
+            "{} {} with {}",
+            self.method, self.path, self.status
+        )?;
+        match &self.media {
+            Some(media) => write!(formatter, " and a body of type {media}"),
+            None => write!(formatter, " without a body"),
+        }
+    }
+}
+
+/// Keeps each answer of the routers that [`Recorder::around`] wraps.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    answers: Arc<Mutex<Vec<Answer>>>,
+}
+
+impl Recorder {
+    /// Returns the router, with each answer of its endpoints recorded.
+    pub fn around(&self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self.clone(), record))
+    }
+
+    /// Returns the answers so far.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+async fn record(State(recorder): State<Recorder>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let (head, body) = next.run(request).await.into_parts();
+    // A body that breaks off is not one that a document describes.
+    let Ok(body) = to_bytes(body, 16 << 20).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    // HEAD is GET without its body, and no document names 405.
+    if method != Method::HEAD && head.status != StatusCode::METHOD_NOT_ALLOWED {
+        let text = |name: &HeaderName| Some(head.headers.get(name)?.to_str().ok()?.to_owned());
+        let media = text(&header::CONTENT_TYPE)
+            .filter(|_| !body.is_empty())
+            .and_then(|media| Some(media.split(';').next()?.trim().to_lowercase()));
+        let headers = [header::LOCATION, header::RETRY_AFTER]
+            .into_iter()
+            .filter_map(|name| Some((text(&name)?, name)))
+            .map(|(value, name)| (name, value))
+            .collect();
+        recorder
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Answer {
+                method,
+                path,
+                status: head.status.as_u16(),
+                media,
+                headers,
+                body: body.clone(),
+            });
+    }
+    Response::from_parts(head, Body::from(body))
+}

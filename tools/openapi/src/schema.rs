@@ -1,0 +1,231 @@
+//! JSON Schema 2020-12, as far as documents of these steps use it.
+
+use check::{Outcome, ensure};
+use regex::Regex;
+use serde_json::Value;
+
+use crate::{DOCUMENT, Document};
+
+impl Document {
+    /// Returns why `value` does not fit `schema`.
+    pub fn fits(&self, schema: &Value, value: &Value) -> Result<(), String> {
+        let wrong = |reason: String| Err(format!("{value}: {reason}"));
+        if *schema == Value::Bool(false) {
+            return wrong("nothing fits here".to_owned());
+        }
+        if schema["$ref"].is_string() {
+            self.fits(self.resolve(schema), value)?;
+        }
+        let types = match &schema["type"] {
+            Value::String(one) => vec![one.as_str()],
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        if !types.is_empty() && !types.iter().any(|name| is_type(name, value)) {
+            return wrong(format!("its type should be {}", types.join(" or ")));
+        }
+        if let Some(values) = schema["enum"].as_array()
+            && !values.contains(value)
+        {
+            return wrong(format!("it should be one of {values:?}"));
+        }
+        if let Some(constant) = schema.get("const")
+            && constant != value
+        {
+            return wrong(format!("it should be {constant}"));
+        }
+        let fitting = |key: &str| {
+            schema[key].as_array().map(|schemas| {
+                let fits = |schema| self.fits(schema, value);
+                (
+                    schemas
+                        .iter()
+                        .filter_map(|schema| fits(schema).err())
+                        .collect::<Vec<_>>(),
+                    schemas.len(),
+                )
+            })
+        };
+        if let Some((reasons, _)) = fitting("allOf")
+            && let Some(reason) = reasons.first()
+        {
+            return Err(reason.clone());
+        }
+        if let Some((reasons, of)) = fitting("anyOf")
+            && reasons.len() == of
+        {
+            return Err(reasons.join("; or "));
+        }
+        if let Some((reasons, of)) = fitting("oneOf")
+            && reasons.len() + 1 != of
+        {
+            return Err(if reasons.len() == of {
+                reasons.join("; or ")
+            } else {
+                format!("{value}: it fits more than one of `oneOf`")
+            });
+        }
+        match value {
+            Value::Number(_) => number(schema, value),
+            Value::String(text) => string(schema, text),
+            Value::Array(values) => self.array(schema, values),
+            Value::Object(_) => self.object(schema, value),
+            _ => Ok(()),
+        }
+    }
+
+    fn array(&self, schema: &Value, values: &[Value]) -> Result<(), String> {
+        let (least, most) = bounds(schema, "minItems", "maxItems");
+        if !(least..=most).contains(&values.len()) {
+            return Err(format!(
+                "{} items, not from {least} to {most}",
+                values.len()
+            ));
+        }
+        let items = schema.get("items");
+        values
+            .iter()
+            .try_for_each(|value| items.map_or(Ok(()), |items| self.fits(items, value)))
+    }
+
+    fn object(&self, schema: &Value, value: &Value) -> Result<(), String> {
+        for name in schema["required"].as_array().into_iter().flatten() {
+            if value.get(name.as_str().unwrap_or_default()).is_none() {
+                return Err(format!("{value}: {name} is missing"));
+            }
+        }
+        for (name, member) in value.as_object().into_iter().flatten() {
+            if let Some(schema) = schema["properties"].get(name) {
+                self.fits(schema, member)
+                    .map_err(|reason| format!("`{name}` is {reason}"))?;
+            } else if let Some(schema) = schema.get("additionalProperties") {
+                self.fits(schema, member)
+                    .map_err(|reason| format!("`{name}` is {reason}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless each `schema` below `value`, and each of `components`, is one:
+/// types have names that exist, and bounds are numbers.
+pub(crate) fn expect_schemas(value: &Value, path: &str) -> Outcome {
+    if let Some(members) = value.as_object() {
+        for (name, member) in members {
+            let path = format!("{path}/{name}");
+            if name == "schema" || path.starts_with("/components/schemas/") {
+                expect_schema(member, &path)?;
+            }
+            // An example may have members of any name.
+            if !matches!(name.as_str(), "example" | "examples") {
+                expect_schemas(member, &path)?;
+            }
+        }
+    }
+    let values = value.as_array().into_iter().flatten();
+    values
+        .enumerate()
+        .try_for_each(|(index, value)| expect_schemas(value, &format!("{path}/{index}")))
+}
+
+fn expect_schema(schema: &Value, path: &str) -> Outcome {
+    let names = [
+        "null", "boolean", "integer", "number", "string", "array", "object",
+    ];
+    let Some(members) = schema.as_object() else {
+        // `properties` and the like are objects, `required` is an array, a bound a
+        // number: their own rules are below, with the schema that has them.
+        return Ok(());
+    };
+    for (name, value) in members {
+        let good = match name.as_str() {
+            "type" if path.ends_with("/properties") => true,
+            "type" => match value {
+                Value::String(one) => names.contains(&one.as_str()),
+                Value::Array(several) => several
+                    .iter()
+                    .all(|one| one.as_str().is_some_and(|one| names.contains(&one))),
+                _ => false,
+            },
+            "minLength" | "maxLength" | "minItems" | "maxItems" => value.is_u64(),
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => value.is_number(),
+            "multipleOf" => value.as_f64().is_some_and(|value| value > 0.0),
+            "pattern" => value.as_str().is_some_and(|text| Regex::new(text).is_ok()),
+            // OpenAPI 3.0 had it; 3.1 says `"type": ["string", "null"]`.
+            "nullable" => false,
+            _ => true,
+        };
+        ensure(
+            good || path.ends_with("/properties"),
+            format_args!("{path}/{name} in the document at {DOCUMENT}"),
+            "a keyword of JSON Schema 2020-12 with a value of its kind",
+            value,
+        )?;
+    }
+    Ok(())
+}
+
+fn is_type(name: &str, value: &Value) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
+
+fn number(schema: &Value, value: &Value) -> Result<(), String> {
+    let number = value.as_f64().unwrap_or_default();
+    let bound = |key: &str| schema[key].as_f64();
+    let too_small = bound("minimum").is_some_and(|least| number < least)
+        || bound("exclusiveMinimum").is_some_and(|limit| number <= limit);
+    let too_large = bound("maximum").is_some_and(|most| number > most)
+        || bound("exclusiveMaximum").is_some_and(|limit| number >= limit);
+    if too_small || too_large {
+        return Err(format!(
+            "{value}: it is too {}",
+            if too_small { "small" } else { "large" }
+        ));
+    }
+    // 0.07 / 0.01 is not exactly 7.
+    let multiple = bound("multipleOf").is_none_or(|of| {
+        let quotient = number / of;
+        (quotient - quotient.round()).abs() < 1e-6
+    });
+    if multiple {
+        Ok(())
+    } else {
+        Err(format!(
+            "{value}: it is not a multiple of {}",
+            schema["multipleOf"]
+        ))
+    }
+}
+
+fn string(schema: &Value, text: &str) -> Result<(), String> {
+    let (least, most) = bounds(schema, "minLength", "maxLength");
+    let length = text.chars().count();
+    if !(least..=most).contains(&length) {
+        return Err(format!("{length} characters, not from {least} to {most}"));
+    }
+    let pattern = schema["pattern"].as_str().map(Regex::new);
+    match pattern {
+        Some(Ok(pattern)) if !pattern.is_match(text) => {
+            Err(format!("{text:?} does not fit the pattern {pattern}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bounds(schema: &Value, least: &str, most: &str) -> (usize, usize) {
+    let bound = |key: &str| {
+        schema[key]
+            .as_u64()
+            .map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
+    };
+    (bound(least).unwrap_or(0), bound(most).unwrap_or(usize::MAX))
+}
