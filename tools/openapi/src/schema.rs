@@ -107,19 +107,21 @@ impl Document {
     }
 }
 
-/// Fails unless each `schema` below `value`, and each of `components`, is one:
-/// types have names that exist, and bounds are numbers.
+/// Fails unless each `schema` below `value`, and each of `components`, is one: types
+/// have names that exist, and bounds are numbers.
 pub(crate) fn expect_schemas(value: &Value, path: &str) -> Outcome {
-    if let Some(members) = value.as_object() {
-        for (name, member) in members {
-            let path = format!("{path}/{name}");
-            if name == "schema" || path.starts_with("/components/schemas/") {
-                expect_schema(member, &path)?;
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}/{name}");
+        match name.as_str() {
+            "schema" => expect_schema(member, &path)?,
+            "schemas" if path == "/components/schemas" => {
+                for (name, schema) in member.as_object().into_iter().flatten() {
+                    expect_schema(schema, &format!("{path}/{name}"))?;
+                }
             }
             // An example may have members of any name.
-            if !matches!(name.as_str(), "example" | "examples") {
-                expect_schemas(member, &path)?;
-            }
+            "example" | "examples" => {}
+            _ => expect_schemas(member, &path)?,
         }
     }
     let values = value.as_array().into_iter().flatten();
@@ -129,35 +131,49 @@ pub(crate) fn expect_schemas(value: &Value, path: &str) -> Outcome {
 }
 
 fn expect_schema(schema: &Value, path: &str) -> Outcome {
-    let names = [
+    const TYPES: [&str; 7] = [
         "null", "boolean", "integer", "number", "string", "array", "object",
     ];
-    let Some(members) = schema.as_object() else {
-        // `properties` and the like are objects, `required` is an array, a bound a
-        // number: their own rules are below, with the schema that has them.
-        return Ok(());
-    };
-    for (name, value) in members {
-        let good = match name.as_str() {
-            "type" if path.ends_with("/properties") => true,
-            "type" => match value {
-                Value::String(one) => names.contains(&one.as_str()),
-                Value::Array(several) => several
-                    .iter()
-                    .all(|one| one.as_str().is_some_and(|one| names.contains(&one))),
-                _ => false,
-            },
+    let is_name = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
+    ensure(
+        schema.is_object() || schema.is_boolean(),
+        format_args!("{path} in the document at {DOCUMENT}"),
+        "a schema",
+        schema,
+    )?;
+    for (keyword, value) in schema.as_object().into_iter().flatten() {
+        let path = format!("{path}/{keyword}");
+        let several = value.as_array().map_or(&[][..], Vec::as_slice);
+        let good = match keyword.as_str() {
+            "type" => is_name(value) || !several.is_empty() && several.iter().all(is_name),
             "minLength" | "maxLength" | "minItems" | "maxItems" => value.is_u64(),
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => value.is_number(),
-            "multipleOf" => value.as_f64().is_some_and(|value| value > 0.0),
+            "multipleOf" => value.as_f64().is_some_and(|of| of > 0.0),
             "pattern" => value.as_str().is_some_and(|text| Regex::new(text).is_ok()),
+            "required" => several.iter().all(Value::is_string) && value.is_array(),
             // OpenAPI 3.0 had it; 3.1 says `"type": ["string", "null"]`.
             "nullable" => false,
+            "items" | "not" | "additionalProperties" => {
+                expect_schema(value, &path)?;
+                true
+            }
+            "allOf" | "anyOf" | "oneOf" => {
+                for (index, schema) in several.iter().enumerate() {
+                    expect_schema(schema, &format!("{path}/{index}"))?;
+                }
+                !several.is_empty()
+            }
+            "properties" => {
+                for (name, schema) in value.as_object().into_iter().flatten() {
+                    expect_schema(schema, &format!("{path}/{name}"))?;
+                }
+                value.is_object()
+            }
             _ => true,
         };
         ensure(
-            good || path.ends_with("/properties"),
-            format_args!("{path}/{name} in the document at {DOCUMENT}"),
+            good,
+            format_args!("{path} in the document at {DOCUMENT}"),
             "a keyword of JSON Schema 2020-12 with a value of its kind",
             value,
         )?;
