@@ -17,9 +17,9 @@ use crate::error::Error;
 /// The amount is an integer, because sums of integers are exact. Clients
 /// receive a JSON number in the main unit: `10.5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, ToSchema)]
-// TODO(11.5): describe the number that clients receive
+// TODO(11.2): describe the number that clients receive
 #[schema(value_type = f64, example = 10.5)]
-// END TODO(11.5)
+// END TODO(11.2)
 #[sqlx(transparent)]
 pub struct Money(pub i64);
 
