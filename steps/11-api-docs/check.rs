@@ -2,6 +2,7 @@
 //! page that shows it.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -328,9 +329,16 @@ async fn statuses() -> Outcome {
     Ok(())
 }
 
+/// What [`ask_everything`] has returned: three checks need it.
+static EVERYTHING: Mutex<Option<(Vec<Answer>, Outcome)>> = Mutex::new(None);
+
 /// Asks the service everything that the contract knows. Returns its answers, and whether
 /// all of them are right.
 async fn ask_everything() -> Result<(Vec<Answer>, Outcome), Failure> {
+    let known = EVERYTHING.lock().ok().and_then(|known| known.clone());
+    if let Some(known) = known {
+        return Ok(known);
+    }
     let recorder = Recorder::default();
     let mut outcome = Ok(());
     macro_rules! ask {
@@ -378,7 +386,11 @@ async fn ask_everything() -> Result<(Vec<Answer>, Outcome), Failure> {
         contract::catalog_author_refused(&service, "/catalog/separately");
         contract::catalog_book_refused(&service, "/catalog/separately");
     }
-    Ok((recorder.answers(), outcome))
+    let everything = (recorder.answers(), outcome);
+    if let Ok(mut known) = EVERYTHING.lock() {
+        *known = Some(everything.clone());
+    }
+    Ok(everything)
 }
 
 async fn money() -> Outcome {
@@ -613,7 +625,8 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
-/// Bodies that differ in one field from `body`: it has another value, or is missing.
+/// Bodies that differ in one field from `body`: it has another value, or is missing. All
+/// other names are new: a name that is taken would be refused, whatever the value is.
 fn changed(body: &Value) -> Vec<Value> {
     let mut bodies = Vec::new();
     for (field, values) in probes() {
@@ -626,6 +639,11 @@ fn changed(body: &Value) -> Vec<Value> {
             }
             for value in values.iter().cloned().map(Some).chain([None]) {
                 let mut other = body.clone();
+                for name in ["/name", "/book_name", "/author/name", "/book/book_name"] {
+                    if let Some(name) = other.pointer_mut(name) {
+                        *name = json!(format!("Name {}", bodies.len()));
+                    }
+                }
                 let part = other.pointer_mut(pointer).and_then(Value::as_object_mut);
                 if let Some(part) = part {
                     match value {
@@ -666,10 +684,6 @@ async fn limits() -> Outcome {
         let service = service(&database)?;
         let json = [("content-type", "application/json")];
         for body in changed(&body) {
-            // Names that the body before has taken would be refused, whatever the value is.
-            database
-                .execute("DELETE FROM book WHERE id > 3; DELETE FROM author WHERE id > 3")
-                .await?;
             let reply = service
                 .send(method.clone(), path, &json, body.to_string())
                 .await?;

@@ -1,5 +1,8 @@
 //! JSON Schema 2020-12, as far as documents of these steps use it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use check::{Outcome, ensure};
 use regex::Regex;
 use serde_json::Value;
@@ -222,18 +225,25 @@ fn number(schema: &Value, value: &Value) -> Result<(), String> {
     }
 }
 
+static PATTERNS: Mutex<BTreeMap<String, Option<Regex>>> = Mutex::new(BTreeMap::new());
+
 fn string(schema: &Value, text: &str) -> Result<(), String> {
     let (least, most) = bounds(schema, "minLength", "maxLength");
     let length = text.chars().count();
     if !(least..=most).contains(&length) {
         return Err(format!("{length} characters, not from {least} to {most}"));
     }
-    let pattern = schema["pattern"].as_str().map(Regex::new);
-    match pattern {
-        Some(Ok(pattern)) if !pattern.is_match(text) => {
-            Err(format!("{text:?} does not fit the pattern {pattern}"))
-        }
-        _ => Ok(()),
+    let Some(pattern) = schema["pattern"].as_str() else {
+        return Ok(());
+    };
+    // Compiling a pattern takes longer than a request.
+    let mut compiled = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let regex = compiled
+        .entry(pattern.to_owned())
+        .or_insert_with(|| Regex::new(pattern).ok());
+    match regex {
+        Some(regex) if regex.is_match(text) => Ok(()),
+        _ => Err(format!("{text:?} does not fit the pattern {pattern}")),
     }
 }
 
