@@ -51,11 +51,7 @@ pub fn main() -> ExitCode {
             "later uses of a session continue its transaction",
             later_uses,
         )
-        .check(
-            "10.1",
-            "two requests have two sessions",
-            two_requests,
-        )
+        .check("10.1", "two requests have two sessions", two_requests)
         .check(
             "10.1",
             "a session that could not begin, or whose begin was dropped, can begin later",
@@ -118,7 +114,7 @@ pub fn main() -> ExitCode {
         )
         .check(
             "10.3",
-            "an author or a body that is refused begins nothing, and neither does a request that reads",
+            "a body that cannot be read begins nothing, and neither does a request that reads",
             begins_nothing,
         )
         .check(
@@ -171,11 +167,7 @@ pub fn main() -> ExitCode {
             "SQL is logged at INFO with the setting, and not without it",
             echo,
         )
-        .check(
-            "10.6",
-            "a list leaves one event, after its last row",
-            lists,
-        )
+        .check("10.6", "a list leaves one event, after its last row", lists)
         .check(
             "10.6",
             "the duration of a list is that from its first poll to its end",
