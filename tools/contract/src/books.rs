@@ -457,6 +457,7 @@ fn impossible() -> Vec<(&'static str, Value)> {
         ("price", json!(-0.01)),
         ("price", json!(19.999)),
         ("price", json!(0.001)),
+        ("price", json!(10.500_000_001)),
         ("price", json!(1_000_000.01)),
         ("price", json!(1e300)),
         ("description", json!("")),
