@@ -260,16 +260,7 @@ async fn later_uses() -> Outcome {
         Failure::new(asked, expected, failure.got())
     })?;
     drop((session, clone));
-    desk.answer(reply).await?;
-    let (cleo, dora) = (
-        stored(&database, "Cleo").await?,
-        stored(&database, "Dora").await?,
-    );
-    equal(
-        "two INSERTs of one session, answered with 200; stored?",
-        (true, true),
-        (cleo, dora),
-    )
+    desk.answer(reply).await.map(drop)
 }
 
 async fn two_requests() -> Outcome {
