@@ -236,6 +236,30 @@ async fn later_uses() -> Outcome {
         false,
         stored(&database, "Ada").await? || stored(&database, "Bea").await?,
     )?;
+    desk.answer(reply).await?;
+
+    // The lock is released when both of them have begun to wait.
+    let config = EngineConfig {
+        max_connections: 2,
+        ..EngineConfig::default()
+    };
+    let mut desk = Desk::new(&engine_with(&database, config)?);
+    let (session, reply) = desk.request(200).await?;
+    let clone = session.clone();
+    let lock = database.lock_exclusively().await?;
+    let (first, second, released) = futures::join!(
+        insert(&session, "Cleo"),
+        insert(&clone, "Dora"),
+        lock.release()
+    );
+    released?;
+    first.and(second).map_err(|failure| {
+        let asked = "two clones of a session that is not used yet call session.write() and \
+                     INSERT at the same time, with a pool of 2";
+        let expected = "one waits for the other's guard, and both write in one transaction";
+        Failure::new(asked, expected, failure.got())
+    })?;
+    drop((session, clone));
     desk.answer(reply).await.map(drop)
 }
 
@@ -491,21 +515,32 @@ async fn still_in_use() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
     let mut desk = Desk::new(&engine);
-    let (session, reply) = desk.request(200).await?;
-    insert(&session, "Ada").await?;
-    let guard = session.write().await.or_fail("session.write()")?;
-    let reply = desk.answer(reply).await?;
-    let asked = "something still holds what session.write() has returned when the handler \
-                 has answered 200";
-    replaced(asked, &reply)?;
-    drop(guard);
-    drop(session);
-    free(&engine, asked).await?;
-    equal(
-        format!("{asked}; stored?"),
-        false,
-        stored(&database, "Ada").await?,
-    )
+    let ended = Error::SessionEnded.into_response().status();
+    for status in [200, 404] {
+        let (session, reply) = desk.request(status).await?;
+        insert(&session, "Ada").await?;
+        let guard = session.write().await.or_fail("session.write()")?;
+        let reply = desk.answer(reply).await?;
+        let asked = format!(
+            "something still holds what session.write() has returned when the handler has \
+             answered {status}"
+        );
+        equal(
+            format!("{asked}; the status of Error::SessionEnded"),
+            ended.as_u16(),
+            reply.status,
+        )?;
+        replaced(&asked, &reply)?;
+        drop(guard);
+        drop(session);
+        free(&engine, &asked).await?;
+        equal(
+            format!("{asked}; stored?"),
+            false,
+            stored(&database, "Ada").await?,
+        )?;
+    }
+    Ok(())
 }
 
 async fn stream_holds_nothing() -> Outcome {
@@ -752,6 +787,7 @@ async fn create_in() -> Outcome {
         )?;
     }
 
+    let before = database.snapshot().await?;
     let mut transaction = engine.begin().await.or_fail("engine.begin()")?;
     for (name, kind) in [("Ada", "conflict"), ("", "unprocessable")] {
         let result = authors.create_in(&mut transaction, &author(name)).await;
@@ -768,7 +804,9 @@ async fn create_in() -> Outcome {
         let asked = format!("BookService::create_in, with the name {name:?} and author {id}");
         ended(&asked, kind, &result)?;
     }
-    Ok(())
+    transaction.commit().await.or_fail("commit")?;
+    let asked = "`create_in` of authors and books that are refused; then the caller commits";
+    database.expect_unchanged(asked, &before).await
 }
 
 fn ended<T>(asked: &str, kind: &str, result: &Result<T, Error>) -> Outcome {
@@ -1078,15 +1116,21 @@ async fn failed_calls() -> Outcome {
     expect_calls(asked, &recording, &["check.fails: conflict"])?;
 
     recording.clear();
-    let asked = "logged(\"check.waits\", …), polled once and then dropped";
+    let asked = "logged(\"check.waits\", …), polled once and dropped after 20 ms";
+    let start = Instant::now();
     let waits = logged("check.waits", pending::<Result<(), Error>>());
-    {
+    let inner = {
         let mut waits = pin!(waits);
         poll_fn(|context| Poll::Ready(waits.as_mut().poll(context).is_ready())).await;
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_millis(20)).await;
         expect_calls(format!("{asked}; before the drop"), &recording, &[])?;
-    }
+        start.elapsed()
+    };
     // `waits` was pinned by value, so it is dropped here.
+    let outer = start.elapsed();
     expect_calls(asked, &recording, &["check.waits: cancelled"])?;
+    expect_duration(asked, &recording, inner, outer)?;
 
     let database = Database::sample().await?;
     let config = EngineConfig {
@@ -1225,7 +1269,10 @@ async fn failed_lists() -> Outcome {
     let mut rows = logged_rows("check.rows", rows);
     equal(asked, Some(1), rows.try_next().await.or_fail(asked)?)?;
     ended(asked, "not found", &rows.try_next().await)?;
+    // What the stream yields after its error does not matter.
+    let _ = rows.try_next().await;
     drop(rows);
+    let asked = format!("{asked}; polled once more after it");
     expect_calls(asked, &recording, &["check.rows: not found"])?;
 
     recording.clear();
@@ -1288,6 +1335,18 @@ async fn unknown() -> Outcome {
         .await?;
     for path in ["/api/orders/1", "/api/order_total/1"] {
         contract::expect_problem(&service.get(path).await?, 404)?;
+    }
+    // A query that fails does not say what is unknown.
+    for (table, path) in [
+        ("customer", "/api/orders/1"),
+        ("orders", "/api/order_total/1"),
+    ] {
+        database
+            .execute(&format!("ALTER TABLE {table} RENAME TO no_{table}"))
+            .await?;
+        let reply = service.get(path).await?;
+        let asked = format!("{}, without the table {table}", reply.asked());
+        equal(asked, 500, reply.status)?;
     }
     Ok(())
 }
