@@ -237,8 +237,11 @@ async fn later_uses() -> Outcome {
         stored(&database, "Ada").await? || stored(&database, "Bea").await?,
     )?;
     desk.answer(reply).await?;
+    uses_at_once().await
+}
 
-    // The lock is released when both of them have begun to wait.
+async fn uses_at_once() -> Outcome {
+    let database = Database::sample().await?;
     let config = EngineConfig {
         max_connections: 2,
         ..EngineConfig::default()
@@ -247,6 +250,7 @@ async fn later_uses() -> Outcome {
     let (session, reply) = desk.request(200).await?;
     let clone = session.clone();
     let lock = database.lock_exclusively().await?;
+    // The lock is released when both of them have begun to wait.
     let (first, second, released) = futures::join!(
         insert(&session, "Cleo"),
         insert(&clone, "Dora"),
