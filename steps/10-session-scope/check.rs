@@ -1384,8 +1384,8 @@ async fn other_answers() -> Outcome {
 
     // A query that fails does not say what is unknown.
     for (table, path) in [
-        ("customer", "/api/orders/1"),
-        ("orders", "/api/order_total/1"),
+        ("customer", "/api/orders/77"),
+        ("orders", "/api/order_total/77"),
     ] {
         database
             .execute(&format!("ALTER TABLE {table} RENAME TO no_{table}"))
