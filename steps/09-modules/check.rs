@@ -76,6 +76,11 @@ pub fn main() -> ExitCode {
             "an author is removed, unless there are books by this author",
             author_removed,
         )
+        .check(
+            "09.3",
+            "a request that is dropped stores its author or nothing",
+            new_author_whole,
+        )
         .check("09.3", "an author can be read by id", author_by_id)
         .check(
             "09.3",
@@ -223,8 +228,17 @@ async fn of_step_08() -> Result<Database, Failure> {
 
 async fn start(database: &Database, asked: &str) -> Outcome {
     create_or_migrate(&database.url()).await.or_fail(asked)?;
-    // A connection that stays open would keep others from removing the file.
-    database.wait_until_closed().await
+    expect_closed(database, asked)
+}
+
+/// No connection is open now. SQLite removes the file when the last one closes.
+fn expect_closed(database: &Database, asked: &str) -> Outcome {
+    ensure(
+        !database.path().with_extension("sqlite-wal").exists(),
+        asked,
+        "no connection open when the function returns",
+        "a connection is still open",
+    )
 }
 
 async fn older_database() -> Outcome {
@@ -310,7 +324,9 @@ async fn newer_database() -> Outcome {
 async fn refused_unchanged(database: &Database, asked: &str) -> Outcome {
     let rows = database.snapshot().await?;
     let before = whole(database).await?;
-    match create_or_migrate(&database.url()).await {
+    let result = create_or_migrate(&database.url()).await;
+    let closed = expect_closed(database, asked);
+    match result {
         Err(Error::Migration(_)) => {}
         Err(error) => {
             let expected = "Error::Migration, with the cause from sqlx";
@@ -321,7 +337,7 @@ async fn refused_unchanged(database: &Database, asked: &str) -> Outcome {
             return Err(Failure::new(asked, expected, "Ok: the service starts"));
         }
     }
-    database.wait_until_closed().await?;
+    closed?;
     equal_json(asked, &before, &whole(database).await?)?;
     database.expect_unchanged(asked, &rows).await
 }
@@ -445,12 +461,64 @@ async fn author_refusals() -> Outcome {
     let before = database.snapshot().await?;
     contract::author_refusals(&service).await?;
     let asked = "POST /author with names and bodies that are refused";
-    database.expect_unchanged(asked, &before).await
+    database.expect_unchanged(asked, &before).await?;
+    let unnamed = json!({"name": ""});
+    refused_without_a_connection(Method::POST, "/author", &unnamed).await
+}
+
+/// The service refuses the body before it takes a connection.
+async fn refused_without_a_connection(method: Method, path: &str, body: &Value) -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine_of_one(&database)?;
+    let service = Service::start(app::app(engine.clone()));
+    let taken = engine.pool().acquire().await;
+    let taken = taken.or_fail("a connection for the check")?;
+    let reply = send(&service, method, path, &body.to_string()).await?;
+    drop(taken);
+    if reply.status == 422 {
+        return Ok(());
+    }
+    Err(reply.failure(
+        "status 422, although the check holds the only connection: a service must check \
+         the values before it takes a connection",
+    ))
 }
 
 async fn author_removed() -> Outcome {
     let (service, _database) = fresh().await?;
-    contract::author_removed(&service).await
+    contract::author_removed(&service).await?;
+    removed_once("/author/9").await
+}
+
+/// Of two requests at once that remove the same row, one has removed it.
+async fn removed_once(path: &str) -> Outcome {
+    let (service, database) = fresh().await?;
+    database.execute(AUTHOR_WITHOUT_BOOKS).await?;
+    // Both begin while another program holds the write lock, so that each has looked for
+    // the row by then, if it looks for it, before either of them can remove it.
+    let lock = database.lock_exclusively().await?;
+    let delete = || send(&service, Method::DELETE, path, "");
+    let (one, other, released) = tokio::join!(delete(), delete(), busy(&service, lock));
+    released?;
+    let mut replies = [one?, other?];
+    replies.sort_by_key(|reply| reply.status);
+    let asked = format!("twice at once: {}", replies[0].asked());
+    let statuses = replies.each_ref().map(|reply| reply.status);
+    equal_json(asked, &json!([204, 404]), &json!(statuses))
+}
+
+const AUTHOR_WITHOUT_BOOKS: &str = "INSERT INTO author (id, name) VALUES (9, 'Bea')";
+
+async fn new_author_whole() -> Outcome {
+    let database = Database::sample().await?;
+    let engine = engine_of_one(&database)?;
+    let authors = AuthorService::new(engine.clone());
+    let restore = "DELETE FROM author WHERE id > 3";
+    let author = NewAuthor {
+        name: "Ada".to_owned(),
+    };
+    let create = async || authors.create(&author).await.map(drop);
+    interrupted("AuthorService::create", &engine, &database, restore, create).await
 }
 
 async fn author_by_id() -> Outcome {
@@ -460,10 +528,7 @@ async fn author_by_id() -> Outcome {
 
 async fn author_failures() -> Outcome {
     let (service, database) = fresh().await?;
-    // Without books.
-    database
-        .execute("INSERT INTO author (id, name) VALUES (9, 'Bea')")
-        .await?;
+    database.execute(AUTHOR_WITHOUT_BOOKS).await?;
     for change in ["INSERT ON author", "DELETE ON author"] {
         database.refuse(change).await?;
     }
@@ -769,7 +834,15 @@ async fn book_refusals() -> Outcome {
     let before = database.snapshot().await?;
     contract::book_refusals(&service).await?;
     let asked = "POST /book with values and bodies that are refused";
-    database.expect_unchanged(asked, &before).await
+    database.expect_unchanged(asked, &before).await?;
+    refused_without_a_connection(Method::POST, "/book", &without_pages()).await
+}
+
+/// A book whose number of pages is refused.
+fn without_pages() -> Value {
+    let mut book = contract::new_book("Emma");
+    book["pages"] = json!(0);
+    book
 }
 
 async fn one_name_at_once() -> Outcome {
@@ -827,36 +900,58 @@ async fn new_book_whole() -> Outcome {
     let books = BookService::new(engine.clone());
     let book: NewBook =
         serde_json::from_value(contract::new_book("Emma")).or_fail("NewBook from JSON")?;
-    dropped("BookService::create", &engine, &database, async |polls| {
-        // The name is taken by a call that was dropped after its commit.
-        database.execute("DELETE FROM book WHERE id > 3").await?;
-        let ended = polled(books.create(&book), polls).await;
-        Ok(ended.map(|result| result.map(drop)))
-    })
-    .await
+    let restore = "DELETE FROM book WHERE id > 3";
+    let create = async || books.create(&book).await.map(drop);
+    interrupted("BookService::create", &engine, &database, restore, create).await
 }
 
-/// Drops the call of `run` after so many polls, for every number until it ends. After
-/// each, the pool's one connection is free and does not hold the write lock.
-async fn dropped(
+/// Runs `call` with a pool of one connection. Each time, `restore` brings the database
+/// to the state before it.
+///
+/// Another call takes the connection after the commit, and `call` succeeds. Or `call` is
+/// dropped: while it waits for the write lock, and after so many polls, for every number
+/// until it ends. Then the pool's connection is free and outside a transaction.
+async fn interrupted(
     what: &str,
     engine: &Engine,
     database: &Database,
-    run: impl AsyncFn(u32) -> Result<Option<Result<(), Error>>, Failure>,
+    restore: &str,
+    call: impl AsyncFn() -> Result<(), Error>,
 ) -> Outcome {
-    let authors = AuthorService::new(engine.clone());
+    database.execute(restore).await?;
+    let lock = database.lock_exclusively().await?;
+    let other = async {
+        time_to_reach_the_lock(database).await?;
+        // It queues for the connection before the call can commit.
+        let (taken, released) = tokio::join!(engine.pool().acquire(), lock.release());
+        released?;
+        taken.or_fail("a connection for the check")
+    };
+    // The other one holds the connection until both have ended.
+    let (ended, taken) = tokio::join!(call(), other);
+    drop(taken?);
+    let asked = format!("{what}, with a pool of 1; after the commit, another call takes it");
+    ended.map_err(|error| {
+        let expected = "success: after the commit the call needs no connection";
+        Failure::new(asked, expected, format!("error: {error:?}"))
+    })?;
+
+    database.execute(restore).await?;
+    let lock = database.lock_exclusively().await?;
+    let reached = tokio::select! {
+        _ = call() => Ok(()),
+        reached = time_to_reach_the_lock(database) => reached,
+    };
+    reached?;
+    lock.release().await?;
+    let asked = format!("{what}, dropped while it waits for the write lock");
+    free_and_whole(engine, database, &asked).await?;
+
     for polls in 0..200 {
-        let ended = run(polls).await?;
+        database.execute(restore).await?;
+        let ended = polled(call(), polls).await;
         let asked = format!("{what}, dropped after {polls} polls");
-        // Writes over the pool's one connection.
-        let name = format!("Ada {polls}");
-        let other = authors.create(&NewAuthor { name }).await;
-        other.map_err(|error| {
-            let got = format!("error: {error:?}");
-            let asked = format!("{asked}; then another service writes, with a pool of 1");
-            Failure::new(asked, "a free connection without an open transaction", got)
-        })?;
-        whole_or_nothing(database, &asked).await?;
+        free_and_whole(engine, database, &asked).await?;
         if let Some(result) = ended {
             return result.or_fail(asked);
         }
@@ -866,6 +961,29 @@ async fn dropped(
         "an end",
         "none",
     ))
+}
+
+/// Reads, while the check holds the write lock, so long that a call has reached it.
+async fn time_to_reach_the_lock(database: &Database) -> Outcome {
+    for _ in 0..50 {
+        database.one::<i64>("SELECT count(*) FROM book").await?;
+    }
+    Ok(())
+}
+
+async fn free_and_whole(engine: &Engine, database: &Database, asked: &str) -> Outcome {
+    let writes = async {
+        let mut connection = engine.pool().acquire().await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK;")
+            .execute(&mut *connection)
+            .await
+    };
+    writes.await.map_err(|error| {
+        let got = format!("error: {error}");
+        let asked = format!("{asked}; then another call begins to write, with a pool of 1");
+        Failure::new(asked, "a free connection without an open transaction", got)
+    })?;
+    whole_or_nothing(database, asked).await
 }
 
 async fn whole_or_nothing(database: &Database, asked: impl Display) -> Outcome {
@@ -899,7 +1017,8 @@ async fn replace_refusals() -> Outcome {
     let before = database.snapshot().await?;
     contract::replace_refusals(&service).await?;
     let asked = "PUT /book/1 with values and bodies that are refused";
-    database.expect_unchanged(asked, &before).await
+    database.expect_unchanged(asked, &before).await?;
+    refused_without_a_connection(Method::PUT, "/book/1", &without_pages()).await
 }
 
 async fn book_changed() -> Outcome {
@@ -953,7 +1072,8 @@ async fn changes_at_once() -> Outcome {
 
 async fn book_removed() -> Outcome {
     let (service, _database) = fresh().await?;
-    contract::book_removed(&service).await
+    contract::book_removed(&service).await?;
+    removed_once("/book/3").await
 }
 
 async fn change_statements() -> Outcome {
@@ -1035,26 +1155,17 @@ async fn change_whole() -> Outcome {
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
     let books = BookService::new(engine.clone());
-    let new = |asked: &str| serde_json::from_str::<NewBook>(&body).or_fail(asked);
-    let change = |asked: &str| serde_json::from_str::<BookChange>(&body).or_fail(asked);
+    let new: NewBook = serde_json::from_str(&body).or_fail("NewBook from JSON")?;
     let restore = "UPDATE book SET book_name = 'Old', author_id = 2, price_cents = 1,
         description = 'old', year_of_publication = 1, genre = 'old', language = 'old', pages = 1
         WHERE id = 2";
-    dropped("BookService::update", &engine, &database, async |polls| {
-        database.execute(restore).await?;
-        let change = change("BookChange from JSON")?;
-        let ended = polled(books.update(2, change), polls).await;
-        Ok(ended.map(|result| result.map(drop)))
-    })
-    .await?;
-    database.execute("DELETE FROM author WHERE id > 3").await?;
-    dropped("BookService::replace", &engine, &database, async |polls| {
-        database.execute(restore).await?;
-        let new = new("NewBook from JSON")?;
-        let ended = polled(books.replace(2, &new), polls).await;
-        Ok(ended.map(|result| result.map(drop)))
-    })
-    .await
+    let update = async || {
+        let change = serde_json::from_str(&body).expect("BookChange from JSON");
+        books.update(2, change).await.map(drop)
+    };
+    interrupted("BookService::update", &engine, &database, restore, update).await?;
+    let replace = async || books.replace(2, &new).await.map(drop);
+    interrupted("BookService::replace", &engine, &database, restore, replace).await
 }
 
 /// The count is rolled back together with the update that it counts.

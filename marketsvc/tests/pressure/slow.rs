@@ -132,6 +132,18 @@ async fn until_there_is_a_place(service: &Service) -> Outcome {
     .await
 }
 
+/// Each client has its answer, or has been turned away: until then the service has
+/// work to do.
+async fn until_answered(clients: &[TcpStream]) -> Outcome {
+    soon("an answer to each client", async {
+        for client in clients {
+            client.readable().await.or_fail("an answer")?;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// When the clients have gone, so have their files.
 async fn expect_as_before(program: &Program, before: &Before) -> Outcome {
     program.expect_files(before.files).await?;
@@ -151,6 +163,7 @@ async fn a_thousand_idle_connections_keep_nobody_out() -> Outcome {
     let silent = connect_all(addr, IDLE / 2).await?;
     let mut kept_alive = connect_all(addr, IDLE / 2).await?;
     send_all(&mut kept_alive, SMALL).await;
+    until_answered(&kept_alive).await?;
     until_there_is_a_place(program.service()).await?;
     for _ in 0..20 {
         ordinary(program.service()).await?;

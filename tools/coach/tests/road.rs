@@ -374,63 +374,6 @@ fn every_verb_keeps_to_the_exit_codes() {
     assert_eq!(run(&project, &["diff", "05"]).0, Some(3));
 }
 
-/// Of the real steps: a failed check names the command for a hint, so there has
-/// to be one for each task, in three levels, and none for a task that is not.
-#[test]
-fn every_task_of_the_real_steps_has_three_hints() {
-    let mut steps = 0;
-    for folder in fs::read_dir(support::real_root().join("steps")).unwrap() {
-        let folder = folder.unwrap().path();
-        // The solution, since an exercise is the learner's to change.
-        let mut wanted = Vec::new();
-        markers(&folder.join("solution/src"), &mut wanted);
-        if wanted.is_empty() {
-            continue;
-        }
-        wanted.sort();
-        let text = fs::read_to_string(folder.join("hints.md"))
-            .unwrap_or_else(|error| panic!("{}/hints.md: {error}", folder.display()));
-        let (mut found, mut fenced) = (Vec::new(), false);
-        let mut levels: Vec<(String, bool)> = Vec::new();
-        let check = |levels: &[(String, bool)]| {
-            let names: Vec<&str> = levels
-                .iter()
-                .map(|level| level.0.as_str())
-                .skip_while(|name| name.starts_with("If \""))
-                .collect();
-            let whole = names == ["Nudge", "Pointer", "Near-answer"];
-            assert!(
-                whole && levels.iter().all(|level| level.1),
-                "{}/hints.md: {levels:?}",
-                folder.display()
-            );
-        };
-        for line in text.lines() {
-            fenced ^= line.trim_start().starts_with("```");
-            if fenced {
-                continue;
-            }
-            if let Some(id) = line.strip_prefix("## ") {
-                if !found.is_empty() {
-                    check(&levels);
-                }
-                levels.clear();
-                found.push(id.trim().to_owned());
-            } else if let Some(level) = line.strip_prefix("### ") {
-                levels.push((level.trim().to_owned(), false));
-            } else if let Some(last) = levels.last_mut() {
-                // Something stands below the heading.
-                last.1 |= !line.trim().is_empty();
-            }
-        }
-        check(&levels);
-        found.sort();
-        assert_eq!(found, wanted, "{}/hints.md", folder.display());
-        steps += 1;
-    }
-    assert!(steps >= 6);
-}
-
 /// Of the real chapters: what a check says at the end of a step stands there.
 #[test]
 fn every_real_chapter_says_what_works_now() {
@@ -448,22 +391,4 @@ fn every_real_chapter_says_what_works_now() {
         chapters += 1;
     }
     assert!(chapters >= 6);
-}
-
-/// The ids of all tasks in the sources below a folder.
-fn markers(folder: &std::path::Path, found: &mut Vec<String>) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        if path.is_dir() {
-            markers(&path, found);
-        } else {
-            let text = fs::read_to_string(path).unwrap();
-            found.extend(text.lines().filter_map(|line| {
-                let (id, _) = line.trim().strip_prefix("// TODO(")?.split_once(')')?;
-                Some(id.to_owned())
-            }));
-        }
-    }
 }

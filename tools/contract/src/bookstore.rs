@@ -168,8 +168,9 @@ fn valid<const K: usize>(row: Row) -> Result<Row, Problem> {
         let number = row.get(field).and_then(Value::as_f64);
         number.is_none_or(|it| (least..=most).contains(&it))
     };
-    let cents = row.get("price").and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
-    let whole = (cents - cents.round()).abs() < 1e-6;
+    let price = row.get("price").and_then(Value::as_f64).unwrap_or(0.0);
+    #[expect(clippy::float_cmp)] // two decimals give exactly this number
+    let whole = (price * 100.0).round() / 100.0 == price;
     for (field, holds) in [
         (NAMES[K], text(NAMES[K], 200)),
         ("price", whole && number("price", 0.0, 1_000_000.0)),

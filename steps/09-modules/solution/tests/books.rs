@@ -86,11 +86,19 @@ async fn path_without_book() -> String {
     path
 }
 
+/// Checks that a response refuses the value of this field.
+async fn refused(response: Response, status: StatusCode, field: &str) {
+    assert_eq!(response.status(), status);
+    let problem: Value = response.json().await.expect("a problem as JSON");
+    assert_eq!(problem["errors"][0]["field"], field);
+}
+
 #[tokio::test]
 async fn a_removed_book_is_not_found() {
     let path = path_without_book().await;
     for (method, body) in [
         (Method::GET, Value::Null),
+        (Method::PUT, new_book().await),
         (Method::PATCH, json!({ "pages": 1 })),
         (Method::DELETE, Value::Null),
     ] {
@@ -114,16 +122,33 @@ async fn the_location_of_a_new_book_leads_to_it() {
 
 #[tokio::test]
 async fn a_name_is_taken_once() {
-    let book = new_book().await;
-    let again = send(Method::POST, "/book", book).await;
-    assert_eq!(again.status(), StatusCode::CONFLICT);
+    let (book, other) = (new_book().await, new_book().await);
+    let change = json!({ "book_name": book["book_name"] });
+    for (method, path, body) in [
+        (Method::POST, "/book", &book),
+        (Method::PUT, &path_of(&other), &book),
+        (Method::PATCH, &path_of(&other), &change),
+    ] {
+        let response = send(method, path, body.clone()).await;
+        refused(response, StatusCode::CONFLICT, "book_name").await;
+    }
+    assert_eq!(read(&other).await, other);
+}
+
+#[tokio::test]
+async fn a_name_of_an_author_is_taken_once() {
+    let author = json!({ "name": new_name() });
+    let response = send(Method::POST, "/author", author.clone()).await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let response = send(Method::POST, "/author", author).await;
+    refused(response, StatusCode::CONFLICT, "name").await;
 }
 
 #[tokio::test]
 async fn an_author_who_does_not_exist_is_refused() {
     let book = json!({ "book_name": new_name(), "author_id": i64::MAX, "price": 1 });
     let response = send(Method::POST, "/book", book).await;
-    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    refused(response, StatusCode::UNPROCESSABLE_ENTITY, "author_id").await;
 }
 
 #[tokio::test]
@@ -151,6 +176,7 @@ async fn a_page_begins_after_the_book_that_it_names() {
     let path = format!("/book?after={}&limit=1", first["id"]);
     let response = send(Method::GET, &path, Value::Null).await;
     let page: Vec<Value> = response.json().await.expect("books as JSON");
+    assert_eq!(page.len(), 1);
     // Another test may have stored a book in between.
     assert!(page[0]["id"].as_i64() > first["id"].as_i64());
     assert!(page[0]["id"].as_i64() <= second["id"].as_i64());
@@ -161,7 +187,7 @@ async fn an_author_with_books_stays() {
     let book = new_book().await;
     let path = format!("/author/{}", book["author_id"]);
     let response = send(Method::DELETE, &path, Value::Null).await;
-    assert_eq!(response.status(), StatusCode::CONFLICT);
+    refused(response, StatusCode::CONFLICT, "id").await;
     let response = send(Method::GET, &path, Value::Null).await;
     assert_eq!(response.status(), StatusCode::OK);
 }

@@ -53,7 +53,7 @@ pub(super) async fn older(migration: i64) -> Result<Vec<u8>, Failure> {
     content(migration, &SAMPLE_AND_BOOKS[..1]).await
 }
 
-async fn content(migration: i64, data: &[&'static str]) -> Result<Vec<u8>, Failure> {
+async fn content(migration: i64, inserts: &[&'static str]) -> Result<Vec<u8>, Failure> {
     let asked = "the schema and the sample data";
     let database = Database::in_new_directory()?;
     let options = SqliteConnectOptions::new()
@@ -70,8 +70,8 @@ async fn content(migration: i64, data: &[&'static str]) -> Result<Vec<u8>, Failu
         .run_to(migration, &pool)
         .await
         .or_fail(asked)?;
-    for sql in data {
-        sqlx::raw_sql(*sql).execute(&pool).await.or_fail(asked)?;
+    for &data in inserts {
+        sqlx::raw_sql(data).execute(&pool).await.or_fail(asked)?;
     }
     // Closing the last connection moves all changes from the -wal into the file.
     pool.close().await;

@@ -35,8 +35,9 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
     if path.exists() {
         // TODO(09.1): run the migrations that the database does not have yet
         let mut connection = options.connect().await?;
-        MIGRATIONS.run(&mut connection).await?;
+        let migrated = MIGRATIONS.run(&mut connection).await;
         connection.close().await?;
+        migrated?;
         // END TODO(09.1)
         return Ok(());
     }

@@ -8,7 +8,7 @@ use crate::types::check_text;
 /// The JSON body of `POST /author`.
 #[derive(Debug, Deserialize)]
 pub struct NewAuthor {
-    /// From 1 to 200 characters. No two authors have the same name.
+    /// From 1 to 200 characters, not only blanks. No two authors have the same name.
     pub name: String,
 }
 
