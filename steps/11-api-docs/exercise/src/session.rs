@@ -105,9 +105,9 @@ impl<S: Sync> FromRequestParts<S> for Session {
 }
 
 /// Gives each request a [`Session`], and ends it before the response is sent: by
-/// COMMIT if the status is below 400, else by ROLLBACK. If the commit fails, the
-/// client gets that error in place of the handler's response: nothing is stored. The
-/// same is true if something still holds what [`Session::write`] has returned: the
+/// COMMIT if the status is below 400, else by ROLLBACK. If either fails, the client
+/// gets that error in place of the handler's response, and nothing is stored. The same
+/// is true if something still holds what [`Session::write`] has returned: the
 /// layer cannot wait for it, since a response is sent only after its session has ended.
 ///
 /// # Cancel safety

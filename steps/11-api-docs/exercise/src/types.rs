@@ -23,14 +23,16 @@ impl Money {
     /// a number that is not a whole number of cents, is negative, or is greater than
     /// 1,000,000.
     pub fn from_number(number: f64) -> Option<Self> {
+        // Most decimals have no exact `f64`: 0.07 × 100 is 7.000000000000001.
         let cents = (number * 100.0).round();
-        // Most decimals have no exact `f64`: 0.07 × 100 is 7.000000000000001. But a
-        // text of two decimals becomes the `f64` that is nearest, and so does this
-        // quotient.
-        #[expect(clippy::float_cmp)]
-        let exact = cents / 100.0 == number;
+        if !(0.0..=100_000_000.0).contains(&cents) {
+            return None;
+        }
         #[expect(clippy::cast_possible_truncation)]
-        (exact && (0.0..=100_000_000.0).contains(&cents)).then_some(Self(cents as i64))
+        let money = Self(cents as i64);
+        // Only the number that the amount has as JSON is exactly this amount.
+        #[expect(clippy::float_cmp)]
+        (money.to_number() == number).then_some(money)
     }
 
     /// Returns the amount as the number that clients receive.

@@ -12,19 +12,19 @@ use crate::types::{Money, check_text};
 // TODO(11.5): describe the values that the service accepts, with an example
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewBook {
-    /// From 1 to 200 characters. No two books have the same name.
+    /// From 1 to 200 characters, not only blanks. No two books have the same name.
     pub book_name: String,
     /// The id of the author, who must exist.
     pub author_id: i64,
     /// A number of at most two decimals, from 0 to 1,000,000.
     pub price: f64,
-    /// From 1 to 10,000 characters.
+    /// From 1 to 10,000 characters, not only blanks.
     pub description: Option<String>,
     /// From -3000 to 3000.
     pub year_of_publication: Option<i64>,
-    /// From 1 to 100 characters.
+    /// From 1 to 100 characters, not only blanks.
     pub genre: Option<String>,
-    /// From 1 to 100 characters.
+    /// From 1 to 100 characters, not only blanks.
     pub language: Option<String>,
     /// From 1 to 100,000.
     pub pages: Option<i64>,

@@ -10,7 +10,7 @@ use crate::types::check_text;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({ "name": "Emily Brontë" }))]
 pub struct NewAuthor {
-    /// From 1 to 200 characters. No two authors have the same name.
+    /// From 1 to 200 characters, not only blanks. No two authors have the same name.
     #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub name: String,
 }

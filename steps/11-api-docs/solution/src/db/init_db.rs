@@ -34,8 +34,9 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
     let path = options.get_filename().to_owned();
     if path.exists() {
         let mut connection = options.connect().await?;
-        MIGRATIONS.run(&mut connection).await?;
+        let migrated = MIGRATIONS.run(&mut connection).await;
         connection.close().await?;
+        migrated?;
         return Ok(());
     }
 
