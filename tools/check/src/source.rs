@@ -28,11 +28,10 @@ impl Source {
         slashed(path.strip_prefix(&self.root).unwrap_or(path))
     }
 
-    /// The task with this id, whose marker the learner reads first; the fault may
-    /// be in another line.
-    pub(crate) fn find_task(&self, id: &str) -> Option<Task> {
-        course::tasks(&self.root, &self.manifest_dir)
-            .into_iter()
-            .find(|task| task.id == id)
+    /// The regions of the task with this id, in the order of their files.
+    pub(crate) fn regions(&self, id: &str) -> Vec<Task> {
+        let mut regions = course::tasks(&self.root, &self.manifest_dir);
+        regions.retain(|task| task.id == id);
+        regions
     }
 }

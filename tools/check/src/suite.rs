@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use course::{NOT_RUN, Status, Verdict, ids};
+use course::{NOT_RUN, Status, Task, Verdict, ids};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
@@ -287,9 +287,10 @@ impl CheckResult {
             Self::Failed(failure) | Self::Hung(failure) => (Status::Failed, Some(failure)),
             Self::NotRun => (Status::NotRun, None),
         };
-        let task = (status != Status::Passed)
-            .then(|| source.find_task(todo))
-            .flatten();
+        let regions = match status {
+            Status::Passed => Vec::new(),
+            _ => source.regions(todo),
+        };
         let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
         let (asked, expected, got) = match failure {
             Some(it) => (Some(it.asked), Some(it.expected), Some(it.got)),
@@ -302,9 +303,9 @@ impl CheckResult {
             asked,
             expected,
             got,
-            file: task.as_ref().map(|task| task.file.clone()),
-            line: task.as_ref().map(|task| task.line),
-            marker: task.map(|task| task.title()),
+            file: regions.first().map(|task| task.file.clone()),
+            line: regions.first().map(|task| task.line),
+            regions: regions.iter().map(Task::location).collect(),
             reread: None,
             hint: None,
         }

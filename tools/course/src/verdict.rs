@@ -32,9 +32,10 @@ pub struct Check {
     /// Where the task's marker is, relative to the workspace.
     pub file: Option<String>,
     pub line: Option<usize>,
-    /// `TODO(05.1): what to do`, for the text only.
+    /// Where all regions of the task are, as [`crate::Task::location`] says it, for the text
+    /// only.
     #[serde(skip)]
-    pub marker: Option<String>,
+    pub regions: Vec<String>,
     pub reread: Option<Reread>,
     pub hint: Option<String>,
 }
@@ -47,6 +48,9 @@ pub enum Status {
     /// An earlier check of its task did not end. It counts as failed.
     NotRun,
 }
+
+/// How many regions of its task a failure shows.
+const REGIONS: usize = 4;
 
 /// The heading of the checks that were not run.
 pub const NOT_RUN: &str = "not run: an earlier check of this task did not end";
@@ -90,14 +94,22 @@ impl Check {
 /// what to read and how to get a hint.
 impl Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let marker = self.marker.as_deref().unwrap_or_default();
-        let location = self.file.as_ref().zip(self.line);
-        let location = location.map(|(file, line)| format!("{file}:{line}  {marker}"));
+        let (shown, others) = self.regions.split_at(self.regions.len().min(REGIONS));
+        let mut regions = shown.join("\n");
+        if !others.is_empty() {
+            write!(
+                regions,
+                "\nand {} more of TODO({})",
+                others.len(),
+                self.todo
+            )?;
+        }
+        let regions = (!shown.is_empty()).then_some(regions);
         for (label, text) in [
             ("asked", &self.asked),
             ("expected", &self.expected),
             ("got", &self.got),
-            ("where", &location),
+            ("where", &regions),
             ("read", &self.reread.as_ref().map(ToString::to_string)),
             ("hint", &self.hint),
         ] {
@@ -207,7 +219,7 @@ mod tests {
             got: None,
             file: None,
             line: None,
-            marker: None,
+            regions: Vec::new(),
             reread: None,
             hint: None,
         }
@@ -221,7 +233,9 @@ mod tests {
         failed.got = Some("status 500\n  an empty body".into());
         failed.file = Some("src/server.rs".into());
         failed.line = Some(7);
-        failed.marker = Some("TODO(05.2): read the items".into());
+        failed.regions = (7..13)
+            .map(|line| format!("src/server.rs:{line}  TODO(05.2): read the items"))
+            .collect();
         failed.reread = Some(Reread {
             section: "Items".into(),
             file: "README.md".into(),
@@ -246,6 +260,10 @@ FAILED  05.2  an order has its items
   got       status 500
               an empty body
   where     src/server.rs:7  TODO(05.2): read the items
+            src/server.rs:8  TODO(05.2): read the items
+            src/server.rs:9  TODO(05.2): read the items
+            src/server.rs:10  TODO(05.2): read the items
+            and 2 more of TODO(05.2)
   read      \"Items\" in README.md:40
             \"Rows\" in README.md:52
   hint      ./run.sh hint 05.2

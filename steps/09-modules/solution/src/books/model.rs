@@ -75,18 +75,16 @@ impl NewBook {
 
 /// The JSON body of `PATCH /book/{id}`: the values that change. A field that is
 /// missing keeps its value; `null` clears a field that may be `null`.
-///
-/// A field of type `Option<Option<_>>` tells three cases apart: `None` if it is
-/// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
 #[derive(Debug, Deserialize)]
 pub struct BookChange {
-    // TODO(09.5): let a field tell apart whether it is missing, `null` or a value
+    // TODO(09.5): tell apart a missing field, a value and, where a field may be `null`, also `null`
     #[serde(default, deserialize_with = "present")]
     pub book_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
     pub author_id: Option<i64>,
     #[serde(default, deserialize_with = "present")]
     pub price: Option<f64>,
+    // `None` is a missing field, `Some(None)` is `null`, `Some(Some(value))` is a value.
     #[serde(default, deserialize_with = "present")]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
