@@ -31,8 +31,8 @@ const COLUMNS: usize = 400;
 /// one before, so this service has the endpoints of the others, too.
 pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
-    let steps = proof.steps.iter().rev();
-    let Some(step) = steps.into_iter().find(|step| has_document(tree, step)) else {
+    let mut steps = proof.steps.iter().rev();
+    let Some(step) = steps.find(|step| has_document(tree, step)) else {
         return Ok(());
     };
     let item = format!("api/{}", step.slug);
@@ -49,19 +49,23 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     };
     let before = report.so_far();
     let folder = sandbox.home().join("api");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
     let installed = tree.root.join(INSTALLED);
     let command = |name: &str| sandbox.command(&installed.join(name).to_string_lossy());
-    let mut prove = |what, needed: &[&str], judge: &dyn Fn(&Service) -> Outcome| {
+    let mut prove = |name, what, needed: &[&str], judge: &dyn Fn(&Service) -> Outcome| {
         let what = format!("{} {what}", step.slug);
         if let Some(lacking) = needed.iter().find(|name| lacks(&installed, name)) {
             report.not_run(lacking, &format!("{what}; .ci/run installs it"));
         } else {
             report.prove(&what, || {
-                judge(&Service::start(sandbox, &program, &folder)?)
+                judge(&Service::start(sandbox, &program, folder.join(name))?)
             });
         }
     };
     prove(
+        "document",
         "the API document is valid",
         &["curl", "openapi-spec-validator"],
         &|service| {
@@ -75,6 +79,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
         },
     );
     prove(
+        "page",
         "the page works without other hosts and stores a book",
         &["node", "playwright-core", "chromium"],
         &|service| {
@@ -89,6 +94,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
         },
     );
     prove(
+        "requests",
         "the service answers as the API document says",
         &["schemathesis"],
         &|service| {
@@ -144,12 +150,10 @@ struct Service {
 }
 
 impl Service {
-    fn start(sandbox: &Sandbox, program: &Path, folder: &Path) -> Result<Self, String> {
+    fn start(sandbox: &Sandbox, program: &Path, folder: PathBuf) -> Result<Self, String> {
+        let error = |error| format!("{}: {error}", folder.display());
+        fs::create_dir_all(&folder).map_err(error)?;
         let database = folder.join("market.sqlite");
-        for end in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(format!("{}{end}", database.display()));
-        }
-        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         let addr = format!("127.0.0.1:{}", free_port()?);
         let mut command = sandbox.command(&program.to_string_lossy());
         command
@@ -158,15 +162,16 @@ impl Service {
         let mut server = Server::start(&mut command)?;
         server
             .expect(Duration::from_mins(1), |text| {
-                match text.contains("listening on") {
-                    true => Judged::Accepted,
-                    false => Judged::Open,
+                if text.contains("listening on") {
+                    Judged::Accepted
+                } else {
+                    Judged::Open
                 }
             })
             .map_err(|printed| format!("the service does not start; it printed\n{printed}"))?;
         Ok(Self {
             url: format!("http://{addr}"),
-            folder: folder.to_owned(),
+            folder,
             _server: server,
         })
     }
