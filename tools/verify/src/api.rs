@@ -200,13 +200,14 @@ fn output(command: &mut Command) -> Result<(bool, String), String> {
     Ok((status.success(), shortened(&finished.stdout)))
 }
 
-/// The beginning of a complaint. That of schemathesis follows pages about progress.
+/// The beginning of a complaint. That of schemathesis lies between progress and figures.
 fn shortened(said: &str) -> String {
     let is_title = |line: &str| line.contains("== FAILURES ==") || line.contains("== ERRORS ==");
     let skipped = said.lines().position(is_title).map_or(0, |title| title + 1);
     let mut lines: Vec<String> = said
         .lines()
         .skip(skipped)
+        .take_while(|line| !line.contains("== WARNINGS ==") && !line.contains("== SUMMARY =="))
         .map(|line| line.chars().take(COLUMNS).collect())
         .collect();
     let more = lines.len().saturating_sub(LINES);
@@ -215,4 +216,21 @@ fn shortened(said: &str) -> String {
         lines.push(format!("… and {more} lines more"));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_complaint_the_part_that_says_what_is_wrong_stays() {
+        let said = "progress\n=== FAILURES ===\nPOST /book\n=== WARNINGS ===\nsome\n";
+        assert_eq!(shortened(said), "POST /book");
+        let long = shortened(&format!("{}\n", "é".repeat(COLUMNS + 1)).repeat(LINES + 2));
+        assert!(long.ends_with("é\n… and 2 lines more"), "{long}");
+        assert_eq!(
+            long.lines().next().map(|it| it.chars().count()),
+            Some(COLUMNS)
+        );
+    }
 }
