@@ -21,6 +21,8 @@ const SETTINGS: &str = "tools/verify/api";
 const PAGE: &str = include_str!("../api/page.mjs");
 /// Where `.ci/run` installs them.
 const INSTALLED: &str = "target/api";
+const VALIDATOR: &str = "venv/bin/openapi-spec-validator";
+const SCHEMATHESIS: &str = "venv/bin/schemathesis";
 /// For a program that hangs: the slowest takes half a minute.
 const LIMIT: Duration = Duration::from_mins(5);
 /// What is shown of a program's complaint.
@@ -57,7 +59,8 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let mut prove = |name, what, needed: &[&str], judge: &dyn Fn(&Service) -> Outcome| {
         let what = format!("{} {what}", step.slug);
         if let Some(lacking) = needed.iter().find(|name| lacks(&installed, name)) {
-            report.not_run(lacking, &format!("{what}; .ci/run installs it"));
+            let name = lacking.rsplit('/').next().unwrap_or(lacking);
+            report.not_run(name, &format!("{what}; .ci/run installs it"));
         } else {
             report.prove(&what, || {
                 judge(&Service::start(sandbox, &program, folder.join(name))?)
@@ -67,7 +70,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     prove(
         "document",
         "the API document is valid",
-        &["curl", "openapi-spec-validator"],
+        &["curl", VALIDATOR],
         &|service| {
             let document = service.folder.join("openapi.json");
             let mut curl = sandbox.command("curl");
@@ -75,16 +78,17 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
                 .arg(&document)
                 .arg(service.document());
             passes(&mut curl)?;
-            passes(command("venv/bin/openapi-spec-validator").arg(document))
+            passes(command(VALIDATOR).arg(document))
         },
     );
     prove(
         "page",
         "the page works without other hosts and stores a book",
-        &["node", "playwright-core", "chromium"],
+        &["node", "node_modules/playwright-core", "chromium"],
         &|service| {
             let mut node = sandbox.command("node");
-            node.args(["--input-type=module", "--eval", PAGE, &service.url])
+            node.args(["--no-warnings", "--input-type=module", "--eval", PAGE])
+                .arg(&service.url)
                 .arg(&service.folder)
                 .current_dir(&installed);
             match output(&mut node)? {
@@ -96,17 +100,17 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     prove(
         "requests",
         "the service answers as the API document says",
-        &["schemathesis"],
+        &[SCHEMATHESIS],
         &|service| {
             let settings = sandbox.tree.join(SETTINGS);
-            let mut schemathesis = command("venv/bin/schemathesis");
+            let mut schemathesis = command(SCHEMATHESIS);
             schemathesis
                 .arg("--config-file")
                 .arg(settings.join("schemathesis.toml"))
                 .args(["run", &service.document(), "--no-color"])
                 .env("PYTHONPATH", settings)
                 .env("PYTHONDONTWRITEBYTECODE", "1")
-                .env("NO_PROXY", "127.0.0.1")
+                .env("no_proxy", "127.0.0.1")
                 // It leaves files where it runs.
                 .current_dir(&service.folder);
             passes(&mut schemathesis)
@@ -122,10 +126,12 @@ fn has_document(tree: &Tree, step: &Step) -> bool {
     manifest.lines().any(|line| line.starts_with("utoipa."))
 }
 
-/// Whether a program is neither below `installed` nor on the PATH.
-fn lacks(installed: &Path, name: &str) -> bool {
-    let below = ["venv/bin", "node_modules"].map(|folder| installed.join(folder).join(name));
-    !below.iter().any(|path| path.exists()) && program::lacks(name)
+/// Whether a program is not on the PATH, or not where it belongs below `installed`.
+fn lacks(installed: &Path, program: &str) -> bool {
+    if program.contains('/') {
+        return !installed.join(program).exists();
+    }
+    program::lacks(program)
 }
 
 /// Builds the solution's program with the features of the whole workspace, so that nothing
