@@ -111,30 +111,30 @@ pub struct FieldProblem {
 /// The service cannot read the request.
 #[derive(IntoResponses)]
 #[response(status = 400, content_type = "application/problem+json")]
-pub struct BadRequest(#[to_schema] pub Problem);
+pub struct BadRequest(pub Problem);
 
 /// The path names something that does not exist.
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
-pub struct NotFound(#[to_schema] pub Problem);
+pub struct NotFound(pub Problem);
 
 /// The request contradicts what is stored: a name is taken, or something still refers
 /// to the row. Nothing has changed.
 #[derive(IntoResponses)]
 #[response(status = 409, content_type = "application/problem+json")]
-pub struct Conflict(#[to_schema] pub Problem);
+pub struct Conflict(pub Problem);
 
 /// A value is not acceptable; `errors` names its field. Nothing has changed.
 #[derive(IntoResponses)]
 #[response(status = 422, content_type = "application/problem+json")]
-pub struct Unprocessable(#[to_schema] pub Problem);
+pub struct Unprocessable(pub Problem);
 
 /// What every endpoint that uses the database may answer.
 #[derive(IntoResponses)]
 pub enum Failures {
     /// The service failed. The cause is in its log.
     #[response(status = 500, content_type = "application/problem+json")]
-    Failed(#[to_schema] Problem),
+    Failed(Problem),
     /// The service is busy. The header `Retry-After` says in how many seconds to try
     /// again.
     #[response(
@@ -142,6 +142,6 @@ pub enum Failures {
         content_type = "application/problem+json",
         headers(("Retry-After" = i32, description = "Seconds"))
     )]
-    Busy(#[to_schema] Problem),
+    Busy(Problem),
 }
 // END TODO(11.4)

@@ -108,19 +108,19 @@ pub struct BookChange {
     #[schema(nullable = false, minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: Option<f64>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 10_000, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<i64>, minimum = -3000, maximum = 3000)]
+    #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<Option<i64>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub genre: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub language: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<i64>, minimum = 1, maximum = 100_000)]
+    #[schema(minimum = 1, maximum = 100_000)]
     pub pages: Option<Option<i64>>,
 }
 // END TODO(11.5)
