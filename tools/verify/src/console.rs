@@ -483,7 +483,7 @@ fn without_cargo(text: &str) -> String {
 
 /// A port that nobody uses. It is taken from below the range that systems hand
 /// out by themselves, so that no client of another program gets it in between.
-fn free_port() -> Env<u16> {
+pub fn free_port() -> Env<u16> {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
     (first..first + 1_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())

@@ -5,6 +5,7 @@
 //! Run it with `cargo run -p verify -- all`; `tools/verify/README.md` says what
 //! each part proves and how patches and chapter blocks are written.
 
+mod api;
 mod cargo;
 mod chapters;
 mod console;
@@ -98,7 +99,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Proves parity, texts, exercises, wrong, chapters and queries
+    /// Proves parity, texts, exercises, api, wrong, chapters and queries
     All(Only),
     /// Proves that exercises fail for each of their tasks, and solutions pass
     Exercises(Only),
@@ -110,6 +111,8 @@ enum Part {
     Chapters(Only),
     /// Proves that the files in `.sqlx` agree with the database
     Queries(Only),
+    /// Proves the API document, and that the service and its page keep to it
+    Api(Only),
     /// Proves that links resolve, chapters have their form, and each task has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
@@ -135,6 +138,7 @@ impl Part {
             Self::All(only)
             | Self::Exercises(only)
             | Self::Parity(only)
+            | Self::Api(only)
             | Self::Chapters(only)
             | Self::Queries(only)
             | Self::Texts(only)
@@ -226,6 +230,9 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
         if all || matches!(cli.part, Part::Exercises(_)) {
             part("exercises", &|it| exercises::prove(&proof, it))?;
+        }
+        if all || matches!(cli.part, Part::Api(_)) {
+            part("api", &|it| api::prove(&proof, it))?;
         }
         if all || matches!(cli.part, Part::Wrong(_)) {
             let settings = match &cli.part {

@@ -120,10 +120,11 @@ impl<'a> Memory<'a> {
         self.key(inputs)
     }
 
-    /// The key of a patch on the solution of `step`.
-    pub fn answer(&self, step: &Step, patch: &str) -> String {
+    /// The key of the solution of `step` and one more input: a patch on it, or the
+    /// folder of what judges it.
+    pub fn solution_with(&self, step: &Step, input: &str) -> String {
         let mut inputs = self.crate_in(&step.crate_dir(Side::Solution));
-        inputs.insert(patch.to_owned());
+        inputs.insert(input.to_owned());
         self.key(inputs)
     }
 
@@ -393,7 +394,7 @@ mod tests {
         vec![
             memory.side(step, Side::Exercise),
             memory.side(step, Side::Solution),
-            memory.answer(step, "tools/verify/wrong/01-one/1.patch"),
+            memory.solution_with(step, "tools/verify/wrong/01-one/1.patch"),
             memory.page(&read(&step.readme()), Some(step)),
             // Its commands name step 01 as well.
             memory.page(&read(&next.readme()), Some(next)),
