@@ -29,14 +29,15 @@ pub async fn logged<T>(
     result
 }
 
-/// Passes on the rows that the call `name` of a service returns, and logs it after
-/// the last of them. The time begins when the stream is first polled.
+/// Passes on the rows that the call `name` of a service returns, and logs it when
+/// the stream ends. The time begins when the stream is first polled.
 ///
 /// # Errors
 /// The stream yields the errors of `rows`.
 ///
 /// # Cancel safety
-/// A stream that is dropped before its end is logged as `cancelled`.
+/// A stream that is dropped before its end is logged as `cancelled`. One that nobody has
+/// polled need not be logged.
 pub fn logged_rows<T: Send + 'static>(name: &'static str, rows: Rows<T>) -> Rows<T> {
     let mut rows = rows;
     Box::pin(try_stream! {

@@ -106,9 +106,12 @@ impl<S: Sync> FromRequestParts<S> for Session {
 
 /// Gives each request a [`Session`], and ends it before the response is sent: by
 /// COMMIT if the status is below 400, else by ROLLBACK. If either fails, the client
-/// gets that error in place of the handler's response, and nothing is stored. The same
-/// is true if something still holds what [`Session::write`] has returned: the
-/// layer cannot wait for it, since a response is sent only after its session has ended.
+/// gets that error in place of the handler's response, and nothing is stored.
+///
+/// The layer does not wait for a guard that [`Session::write`] has returned. If there is
+/// still one, the layer cannot end the session: the client gets [`Error::SessionEnded`],
+/// and nothing is committed. The transaction is rolled back when the guard and the last
+/// clone of the session are dropped, and it keeps the write lock until then.
 ///
 /// # Cancel safety
 /// A request that is dropped drops its transaction, which rolls it back.

@@ -78,9 +78,6 @@ impl NewBook {
 
 /// The JSON body of `PATCH /book/{id}`: the values that change. A field that is
 /// missing keeps its value; `null` clears a field that may be `null`.
-///
-/// A field of type `Option<Option<_>>` tells three cases apart: `None` if it is
-/// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
 // TODO(11.5): describe the values that the service accepts, with an example
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct BookChange {
@@ -90,6 +87,7 @@ pub struct BookChange {
     pub author_id: Option<i64>,
     #[serde(default, deserialize_with = "present")]
     pub price: Option<f64>,
+    // `None` is a missing field, `Some(None)` is `null`, `Some(Some(value))` is a value.
     #[serde(default, deserialize_with = "present")]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]

@@ -91,9 +91,6 @@ impl NewBook {
 
 /// The JSON body of `PATCH /book/{id}`: the values that change. A field that is
 /// missing keeps its value; `null` clears a field that may be `null`.
-///
-/// A field of type `Option<Option<_>>` tells three cases apart: `None` if it is
-/// missing, `Some(None)` for `null`, `Some(Some(value))` for a value.
 // TODO(11.5): describe the values that the service accepts, with an example
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({ "price": 6.95, "description": null }))]
@@ -107,6 +104,7 @@ pub struct BookChange {
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: Option<f64>,
+    // `None` is a missing field, `Some(None)` is `null`, `Some(Some(value))` is a value.
     #[serde(default, deserialize_with = "present")]
     #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
     pub description: Option<Option<String>>,

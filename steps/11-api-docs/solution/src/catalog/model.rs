@@ -24,22 +24,22 @@ pub struct CatalogEntry {
 /// [`NewBook`](crate::books::NewBook) without `author_id`.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CatalogBook {
-    /// From 1 to 200 characters. No two books have the same name.
+    /// From 1 to 200 characters, not only blanks. No two books have the same name.
     #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub book_name: String,
     /// A number of at most two decimals, from 0 to 1,000,000.
     #[schema(minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: f64,
-    /// From 1 to 10,000 characters.
+    /// From 1 to 10,000 characters, not only blanks.
     #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
     pub description: Option<String>,
     /// From -3000 to 3000.
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<i64>,
-    /// From 1 to 100 characters.
+    /// From 1 to 100 characters, not only blanks.
     #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub genre: Option<String>,
-    /// From 1 to 100 characters.
+    /// From 1 to 100 characters, not only blanks.
     #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     pub language: Option<String>,
     /// From 1 to 100,000.
