@@ -72,9 +72,6 @@ pub struct Time(pub String);
 
 /// The body of an error (RFC 9457).
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({
-    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no such book"
-}))]
 pub struct Problem {
     /// Always `about:blank`: the status says what kind of problem this is.
     pub r#type: String,

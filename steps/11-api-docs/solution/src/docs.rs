@@ -82,9 +82,6 @@ pub struct Time(pub String);
 
 /// The body of an error (RFC 9457).
 #[derive(Serialize, ToSchema)]
-#[schema(example = json!({
-    "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no such book"
-}))]
 pub struct Problem {
     /// Always `about:blank`: the status says what kind of problem this is.
     pub r#type: String,
@@ -110,37 +107,78 @@ pub struct FieldProblem {
 // TODO(11.4): describe the problems: their body, its type and its headers
 /// The service cannot read the request.
 #[derive(IntoResponses)]
-#[response(status = 400, content_type = "application/problem+json")]
+#[response(
+    status = 400,
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "about:blank", "title": "Bad Request", "status": 400,
+        "detail": "the limit must be from 1 to 100"
+    })
+)]
 pub struct BadRequest(pub Problem);
 
 /// The path names something that does not exist.
 #[derive(IntoResponses)]
-#[response(status = 404, content_type = "application/problem+json")]
+#[response(
+    status = 404,
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "about:blank", "title": "Not Found", "status": 404,
+        "detail": "there is no such book"
+    })
+)]
 pub struct NotFound(pub Problem);
 
 /// The request contradicts what is stored: a name is taken, or something still refers
 /// to the row. Nothing has changed.
 #[derive(IntoResponses)]
-#[response(status = 409, content_type = "application/problem+json")]
+#[response(
+    status = 409,
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "about:blank", "title": "Conflict", "status": 409,
+        "detail": "another book has this name",
+        "errors": [{ "field": "book_name", "detail": "another book has this name" }]
+    })
+)]
 pub struct Conflict(pub Problem);
 
 /// A value is not acceptable; `errors` names its field. Nothing has changed.
 #[derive(IntoResponses)]
-#[response(status = 422, content_type = "application/problem+json")]
+#[response(
+    status = 422,
+    content_type = "application/problem+json",
+    example = json!({
+        "type": "about:blank", "title": "Unprocessable Entity", "status": 422,
+        "detail": "there is no such author",
+        "errors": [{ "field": "author_id", "detail": "there is no such author" }]
+    })
+)]
 pub struct Unprocessable(pub Problem);
 
 /// What every endpoint that uses the database may answer.
 #[derive(IntoResponses)]
 pub enum Failures {
     /// The service failed. The cause is in its log.
-    #[response(status = 500, content_type = "application/problem+json")]
+    #[response(
+        status = 500,
+        content_type = "application/problem+json",
+        example = json!({
+            "type": "about:blank", "title": "Internal Server Error", "status": 500,
+            "detail": "the service could not answer; the cause is in its log"
+        })
+    )]
     Failed(Problem),
     /// The service is busy. The header `Retry-After` says in how many seconds to try
     /// again.
     #[response(
         status = 503,
         content_type = "application/problem+json",
-        headers(("Retry-After" = i32, description = "Seconds"))
+        headers(("Retry-After" = i32, description = "Seconds")),
+        example = json!({
+            "type": "about:blank", "title": "Service Unavailable", "status": 503,
+            "detail": "the service is busy; try again in a second"
+        })
     )]
     Busy(Problem),
 }
