@@ -8,10 +8,8 @@ use utoipa::ToSchema;
 
 use crate::error::Error;
 
-/// An amount of money in cents: `Money(1050)` is 10.50.
-///
-/// The amount is an integer, because sums of integers are exact. Clients
-/// receive a JSON number in the main unit: `10.5`.
+/// An amount of money: 10.5 is 10.50.
+// In cents, because sums of integers are exact: `Money(1050)` is 10.50.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, ToSchema)]
 // TODO(11.2): describe the number that clients receive
 // END TODO(11.2)
