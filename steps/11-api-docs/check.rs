@@ -385,12 +385,63 @@ async fn ask_everything() -> Result<(Vec<Answer>, Outcome), Failure> {
         contract::catalog_stored(&service, "/catalog/separately");
         contract::catalog_author_refused(&service, "/catalog/separately");
         contract::catalog_book_refused(&service, "/catalog/separately");
+        amounts(&service, &database);
     }
     let everything = (recorder.answers(), outcome);
     if let Ok(mut known) = EVERYTHING.lock() {
         *known = Some(everything.clone());
     }
     Ok(everything)
+}
+
+/// Asks for amounts of money at their limits. A book costs at most 1,000,000, but an item
+/// and an order can cost more.
+async fn amounts(service: &Service, database: &Database) -> Outcome {
+    database
+        .execute(
+            "INSERT INTO item (id, name, price_cents) VALUES (5, 'Leaflet', 0), (6, 'Ship', 150000001);
+             INSERT INTO orders (id, customer_id, order_time) VALUES
+                 (4, 1, '2024-04-01 12:00:00'), (5, 1, '2024-04-02 12:00:00');
+             INSERT INTO order_items (order_id, item_id, quantity) VALUES
+                 (4, 5, 1), (5, 5, 1), (5, 6, 1000000)",
+        )
+        .await?;
+    for path in [
+        "/api/orders/1",
+        "/api/order_total/4",
+        "/api/order_total/5",
+        "/api/orders_total?orders=4,5",
+        "/api/orders_between_dates/2024-05-01/2024-04-01",
+    ] {
+        service.get(path).await?.expect_status(200)?;
+    }
+    for price in [0, 1_000_000] {
+        let named = |name: &str| {
+            let mut book = contract::new_book(&format!("{name} {price}"));
+            book["price"] = json!(price);
+            book
+        };
+        let entry = |name: &str| {
+            let mut book = named(name);
+            book.as_object_mut().map(|book| book.remove("author_id"));
+            json!({"author": {"name": format!("{name} {price}")}, "book": book})
+        };
+        for (method, path, body) in [
+            (Method::POST, "/book", named("Stored")),
+            (Method::PUT, "/book/1", named("Replaced")),
+            (Method::PATCH, "/book/2", json!({"price": price})),
+            (Method::POST, "/catalog", entry("Ada")),
+            (Method::POST, "/catalog/separately", entry("Grace")),
+            (Method::GET, "/book/1", Value::Null),
+            (Method::GET, "/book", Value::Null),
+        ] {
+            let json = [("content-type", "application/json")];
+            let status = if method == Method::POST { 201 } else { 200 };
+            let reply = service.send(method, path, &json, body.to_string()).await?;
+            reply.expect_status(status)?;
+        }
+    }
+    Ok(())
 }
 
 async fn money() -> Outcome {
@@ -561,8 +612,13 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     let text = |longest: usize| {
         vec![
             json!("x"),
+            json!(" x"),
+            json!("x "),
+            json!("x\nx"),
+            json!("– 本 ß!"),
             json!(""),
             json!(" \t"),
+            json!("\n"),
             json!("ä".repeat(longest)),
             json!("x".repeat(longest + 1)),
             Value::Null,
