@@ -8,6 +8,8 @@
 
 mod record;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use axum::http::{Method, header};
 use check::{Failure, Outcome, Reply, Service, ensure};
@@ -409,15 +411,24 @@ impl Document {
             }
         }
         let schema = &content["schema"];
-        self.examples(content).try_for_each(|example| {
-            self.describes(schema, example).map_err(|reason| {
-                Failure::new(
-                    format_args!("{asked}, its example {example}"),
-                    "an example that fits the schema of the response",
-                    reason,
-                )
+        let own = self.own_examples(content).into_iter();
+        let mut schemas = Vec::new();
+        self.inner_schemas(schema, &mut schemas);
+        // The docs page makes an example of those of the fields.
+        let of_schemas = schemas
+            .into_iter()
+            .filter_map(|schema| Some((schema, schema.get("example")?)));
+        own.map(|example| (schema, example))
+            .chain(of_schemas)
+            .try_for_each(|(schema, example)| {
+                self.describes(schema, example).map_err(|reason| {
+                    Failure::new(
+                        format_args!("{asked}, its example {example}"),
+                        "an example that fits its schema",
+                        reason,
+                    )
+                })
             })
-        })
     }
 
     /// Fails unless the content says that it is lines, and its examples are: several

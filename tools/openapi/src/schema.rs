@@ -129,6 +129,29 @@ impl Document {
         parts
     }
 
+    /// Adds the schema and all schemas in it to `found`.
+    pub(crate) fn inner_schemas<'a>(&'a self, schema: &'a Value, found: &mut Vec<&'a Value>) {
+        // A schema can contain itself.
+        if found.iter().any(|known| std::ptr::eq(*known, schema)) {
+            return;
+        }
+        found.push(schema);
+        let referred = schema.get("$ref").map(|_| self.resolve(schema));
+        let single = ["items", "additionalProperties"]
+            .into_iter()
+            .filter_map(|key| schema.get(key));
+        let several = ["allOf", "anyOf", "oneOf"]
+            .into_iter()
+            .filter_map(|key| schema[key].as_array())
+            .flatten();
+        let properties = schema["properties"].as_object();
+        let properties = properties.into_iter().flat_map(serde_json::Map::values);
+        let inner = referred.into_iter().chain(single).chain(several);
+        for schema in inner.chain(properties) {
+            self.inner_schemas(schema, found);
+        }
+    }
+
     /// Returns why a header with this text does not fit `schema`. Numbers and booleans
     /// are written as in JSON.
     pub(crate) fn fits_text(&self, schema: &Value, text: &str) -> Result<(), String> {
