@@ -112,6 +112,7 @@ fn a_member_can_be_in_any_part_of_a_schema() {
     ));
     assert!(!described(&item));
     assert!(!described(&json!({})));
+    assert!(described(&json!({"$ref": "#/components/schemas/None"})));
     let nested = json!({"inner": [value]});
     let of = |inner: Value| json!({"properties": {"inner": {"items": inner}}});
     assert!(
