@@ -422,9 +422,10 @@ async fn amounts(service: &Service, database: &Database) -> Outcome {
             book
         };
         let entry = |name: &str| {
-            let mut book = named(name);
-            book.as_object_mut().map(|book| book.remove("author_id"));
-            json!({"author": {"name": format!("{name} {price}")}, "book": book})
+            let name = format!("{name} {price}");
+            let mut entry = contract::new_entry(&name, &name);
+            entry["book"]["price"] = json!(price);
+            entry
         };
         for (method, path, body) in [
             (Method::POST, "/book", named("Stored")),
