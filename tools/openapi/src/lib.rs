@@ -1,4 +1,4 @@
-//! Checks that the document of an API (`OpenAPI`) says what a service does: the service is asked, and
+//! Checks that the document of an API (OpenAPI) says what a service does: the service is asked, and
 //! the document must agree. They hold for every step that has a document, and for
 //! `marketsvc`.
 //!
@@ -20,7 +20,7 @@ pub use record::{Answer, Recorder};
 /// Where the document is.
 pub const DOCUMENT: &str = "/api-docs/openapi.json";
 
-/// A document in the form of `OpenAPI` 3.1.
+/// A document in the form of OpenAPI 3.1.
 #[derive(Debug)]
 pub struct Document {
     json: Value,
