@@ -1,6 +1,7 @@
 //! What step 11 asks for: a document of the API that says what the service does, and a
 //! page that shows it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -184,6 +185,13 @@ fn links(html: &str) -> Vec<String> {
         .collect()
 }
 
+/// Returns whether the name of this file ends so.
+fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path)
+        .extension()
+        .is_some_and(|of| of == extension)
+}
+
 /// Returns the files that the page names, by their path.
 async fn files(service: &Service, page: &Reply) -> Result<Vec<(String, Reply)>, Failure> {
     let mut files = Vec::new();
@@ -211,10 +219,7 @@ async fn page() -> Outcome {
     let service = service(&database)?;
     let page = html(&service).await?;
     let files = files(&service, &page).await?;
-    let scripts = files
-        .iter()
-        .filter(|(path, _)| path.ends_with(".js"))
-        .count();
+    let scripts = files.iter().filter(|(path, _)| is_a(path, "js")).count();
     ensure(
         scripts > 0 || page.text().contains("<script"),
         page.asked(),
@@ -237,7 +242,7 @@ async fn page_stays_home() -> Outcome {
     let mut texts = vec![("/docs/".to_owned(), page.text())];
     for (path, file) in files(&service, &page).await? {
         // The program of the page itself has many URLs, which it only shows.
-        if file.text().len() < 20_000 && !path.ends_with(".css") {
+        if file.text().len() < 20_000 && !is_a(&path, "css") {
             texts.push((path, file.text()));
         }
     }
@@ -385,12 +390,64 @@ async fn ask_everything() -> Result<(Vec<Answer>, Outcome), Failure> {
         contract::catalog_stored(&service, "/catalog/separately");
         contract::catalog_author_refused(&service, "/catalog/separately");
         contract::catalog_book_refused(&service, "/catalog/separately");
+        amounts(&service, &database);
     }
     let everything = (recorder.answers(), outcome);
     if let Ok(mut known) = EVERYTHING.lock() {
         *known = Some(everything.clone());
     }
     Ok(everything)
+}
+
+/// Asks for amounts of money at their limits. A book costs at most 1,000,000, but an item
+/// and an order can cost more.
+async fn amounts(service: &Service, database: &Database) -> Outcome {
+    database
+        .execute(
+            "INSERT INTO item (id, name, price_cents) VALUES (5, 'Leaflet', 0), (6, 'Ship', 150000001);
+             INSERT INTO orders (id, customer_id, order_time) VALUES
+                 (4, 1, '2024-04-01 12:00:00'), (5, 1, '2024-04-02 12:00:00');
+             INSERT INTO order_items (order_id, item_id, quantity) VALUES
+                 (4, 5, 1), (5, 5, 1), (5, 6, 1000000)",
+        )
+        .await?;
+    for path in [
+        "/api/orders/1",
+        "/api/order_total/4",
+        "/api/order_total/5",
+        "/api/orders_total?orders=4,5",
+        "/api/orders_between_dates/2024-05-01/2024-04-01",
+    ] {
+        service.get(path).await?.expect_status(200)?;
+    }
+    for price in [0, 1_000_000] {
+        let named = |name: &str| {
+            let mut book = contract::new_book(&format!("{name} {price}"));
+            book["price"] = json!(price);
+            book
+        };
+        let entry = |name: &str| {
+            let name = format!("{name} {price}");
+            let mut entry = contract::new_entry(&name, &name);
+            entry["book"]["price"] = json!(price);
+            entry
+        };
+        for (method, path, body) in [
+            (Method::POST, "/book", named("Stored")),
+            (Method::PUT, "/book/1", named("Replaced")),
+            (Method::PATCH, "/book/2", json!({"price": price})),
+            (Method::POST, "/catalog", entry("Ada")),
+            (Method::POST, "/catalog/separately", entry("Grace")),
+            (Method::GET, "/book/1", Value::Null),
+            (Method::GET, "/book", Value::Null),
+        ] {
+            let json = [("content-type", "application/json")];
+            let status = if method == Method::POST { 201 } else { 200 };
+            let reply = service.send(method, path, &json, body.to_string()).await?;
+            reply.expect_status(status)?;
+        }
+    }
+    Ok(())
 }
 
 async fn money() -> Outcome {
@@ -561,8 +618,13 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     let text = |longest: usize| {
         vec![
             json!("x"),
+            json!(" x"),
+            json!("x "),
+            json!("x\nx"),
+            json!("– 本 ß!"),
             json!(""),
             json!(" \t"),
+            json!("\n"),
             json!("ä".repeat(longest)),
             json!("x".repeat(longest + 1)),
             Value::Null,
@@ -594,7 +656,7 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
                 json!("1"),
                 Value::Null,
                 json!(1.5),
-                json!(i128::from(i64::MAX) as f64),
+                json!(9_223_372_036_854_775_808.0),
             ],
         ),
         (
@@ -750,7 +812,7 @@ async fn arrays_refused() -> Outcome {
     let no_author = r#"["Emma", 7.5, null, null, null, null, null]"#;
     let entries = [
         format!(r#"[["Ada"], {no_author}]"#),
-        format!(r#"{{"author": ["Ada"], "book": {{"book_name": "Emma", "price": 7.5}}}}"#),
+        r#"{"author": ["Ada"], "book": {"book_name": "Emma", "price": 7.5}}"#.to_owned(),
         format!(r#"{{"author": {{"name": "Ada"}}, "book": {no_author}}}"#),
     ];
     let mut requests = vec![

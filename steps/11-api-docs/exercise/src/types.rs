@@ -53,7 +53,10 @@ impl Serialize for Money {
 /// A point in time in UTC. The text has the database's format,
 /// `YYYY-MM-DD HH:MM:SS`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = "2024-03-18 10:30:00")]
+#[schema(
+    example = "2024-03-18 10:30:00",
+    pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+)]
 pub struct UtcTime(String);
 
 impl UtcTime {
