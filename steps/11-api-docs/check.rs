@@ -226,6 +226,17 @@ async fn page() -> Outcome {
         "a page with a script",
         page.text(),
     )?;
+    let settings = files.iter().map(|(_, file)| file.text());
+    for text in settings.filter(|text| text.len() < 20_000) {
+        let methods = text.split_once("supportedSubmitMethods");
+        let methods = methods.and_then(|(_, rest)| rest.split_once(']'));
+        ensure(
+            methods.is_none_or(|(methods, _)| methods.contains("post")),
+            page.asked(),
+            "a page that can send each request",
+            &text,
+        )?;
+    }
     let mut texts = files.iter().map(|(_, file)| file.text());
     ensure(
         page.text().contains(DOCUMENT) || texts.any(|text| text.contains(DOCUMENT)),
@@ -551,6 +562,18 @@ async fn refusals() -> Outcome {
 
 async fn failures() -> Outcome {
     let document = read().await?;
+    for operation in document.operations() {
+        let headers = &operation.json["responses"]["503"]["headers"];
+        for (name, header) in headers.as_object().into_iter().flatten() {
+            if name.eq_ignore_ascii_case("retry-after") {
+                equal(
+                    format_args!("503 of {}, the type of {name}", operation.said()),
+                    &json!("integer"),
+                    &header["schema"]["type"],
+                )?;
+            }
+        }
+    }
     // Each operation is asked with its example; an answer without a database is 500,
     // and one without a free connection 503.
     for status in [503, 500] {
@@ -687,10 +710,16 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
-/// Bodies that differ in one field from `body`: it has another value, or is missing. All
-/// other names are new: a name that is taken would be refused, whatever the value is.
-fn changed(body: &Value) -> Vec<Value> {
-    let mut bodies = Vec::new();
+/// Bodies that differ in one field from `body`: it has another value, or is missing.
+/// Each is named by this difference. All other names are new: a name that is taken would
+/// be refused, whatever the value is.
+fn changed(body: &Value) -> Vec<(String, Value)> {
+    let mut more = body.clone();
+    more["another"] = json!(1);
+    let mut bodies = vec![
+        ("without any field".to_owned(), json!({})),
+        ("with a field that nobody knows".to_owned(), more),
+    ];
     for (field, values) in probes() {
         for pointer in ["", "/author", "/book", "/items/0"] {
             if body
@@ -701,6 +730,10 @@ fn changed(body: &Value) -> Vec<Value> {
             }
             for value in values.iter().cloned().map(Some).chain([None]) {
                 let mut other = body.clone();
+                let what = match &value {
+                    Some(value) => format!("with {} as {field}", shown(value)),
+                    None => format!("without {field}"),
+                };
                 for name in ["/name", "/book_name", "/author/name", "/book/book_name"] {
                     if let Some(name) = other.pointer_mut(name) {
                         *name = json!(format!("Name {}", bodies.len()));
@@ -713,11 +746,20 @@ fn changed(body: &Value) -> Vec<Value> {
                         None => part.remove(field),
                     };
                 }
-                bodies.push(other);
+                bodies.push((what, other));
             }
         }
     }
     bodies
+}
+
+/// A value as JSON, cut off where it becomes long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text,
+    }
 }
 
 async fn limits() -> Outcome {
@@ -745,14 +787,14 @@ async fn limits() -> Outcome {
         let database = Database::sample().await?;
         let service = service(&database)?;
         let json = [("content-type", "application/json")];
-        for body in changed(&body) {
+        for (what, body) in changed(&body) {
             let reply = service
                 .send(method.clone(), path, &json, body.to_string())
                 .await?;
             match (reply.status < 400, document.fits(schema, &body)) {
                 (true, Err(reason)) => {
                     return Err(Failure::new(
-                        format_args!("{} (the service accepts it)", reply.asked()),
+                        format_args!("{what}: {} (the service accepts it)", reply.asked()),
                         format_args!("a body that fits the schema of {}", operation.said()),
                         reason,
                     ));
@@ -760,7 +802,7 @@ async fn limits() -> Outcome {
                 (false, Ok(())) => {
                     return Err(Failure::new(
                         format_args!(
-                            "{} (the service refuses it: {})",
+                            "{what}: {} (the service refuses it: {})",
                             reply.asked(),
                             reply.text()
                         ),
