@@ -188,6 +188,13 @@ impl Document {
                 return Err(format!("{value}: {name} is missing"));
             }
         }
+        let members = value.as_object().map_or(0, serde_json::Map::len);
+        let (least, most) = bounds(schema, "minProperties", "maxProperties");
+        if !(least..=most).contains(&members) {
+            return Err(format!(
+                "{value}: {members} members, not from {least} to {most}"
+            ));
+        }
         for (name, member) in value.as_object().into_iter().flatten() {
             if let Some(schema) = schema["properties"].get(name) {
                 self.fits(schema, member)
