@@ -42,6 +42,28 @@ const DIALOGUE: &[(&str, &str, &str)] = &[
         r#"{"book_name":"Two","author_id":1.0,"price":1}"#,
         "400",
     ),
+    (
+        "POST /book",
+        r#"{"book_name":"Two","author_id":1,"price":2}"#,
+        r#"201 /book/2 {"author_id":1,"book_name":"Two","description":null,"genre":null,"id":2,"language":null,"pages":null,"price":2.0,"year_of_publication":null}"#,
+    ),
+    (
+        "POST /book",
+        r#"{"book_name":"Three","author_id":1,"price":3}"#,
+        r#"201 /book/3 {"author_id":1,"book_name":"Three","description":null,"genre":null,"id":3,"language":null,"pages":null,"price":3.0,"year_of_publication":null}"#,
+    ),
+    (
+        "GET /book?after=2&limit=1",
+        "",
+        r#"200 [{"author_id":1,"book_name":"Three","description":null,"genre":null,"id":3,"language":null,"pages":null,"price":3.0,"year_of_publication":null}]"#,
+    ),
+    (
+        "GET /book?after=1&limit=1",
+        "",
+        r#"200 [{"author_id":1,"book_name":"Two","description":null,"genre":null,"id":2,"language":null,"pages":null,"price":2.0,"year_of_publication":null}]"#,
+    ),
+    ("DELETE /book/2", "", "204"),
+    ("DELETE /book/3", "", "204"),
     ("GET /book?after=1", "", "200 []"),
     ("GET /book?limit=0", "", "400"),
     ("GET /book/12", "", "404"),
@@ -68,8 +90,9 @@ const DIALOGUE: &[(&str, &str, &str)] = &[
     ("DELETE /author/1", "", "204"),
 ];
 
-/// The requests of which the answer is not the one of the right bookstore.
-async fn differing(fault: Option<Fault>) -> Result<Vec<usize>, Failure> {
+/// The requests of which the answer is not the one of the right bookstore, with these
+/// answers.
+async fn differing(fault: Option<Fault>) -> Result<Vec<(usize, String)>, Failure> {
     let service = Service::start(bookstore(fault));
     let mut found = Vec::new();
     for (index, (request, body, expected)) in DIALOGUE.iter().enumerate() {
@@ -87,9 +110,10 @@ async fn differing(fault: Option<Fault>) -> Result<Vec<usize>, Failure> {
         } else if !reply.body.is_empty() {
             said.push(reply.json()?.to_string());
         }
-        if said.join(" ") != *expected {
-            found.push(index);
-            ensure(fault.is_some(), reply.asked(), expected, said.join(" "))?;
+        let said = said.join(" ");
+        if said != *expected {
+            ensure(fault.is_some(), reply.asked(), expected, &said)?;
+            found.push((index, said));
         }
     }
     Ok(found)
