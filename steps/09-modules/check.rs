@@ -773,17 +773,9 @@ fn applied(before: &Value, change: &Value) -> Outcome {
     equal_json(asked, &expected, &after(change)?)
 }
 
-const NULLABLE: [&str; 5] = [
-    "description",
-    "year_of_publication",
-    "genre",
-    "language",
-    "pages",
-];
-
 async fn change_with_nulls() -> Outcome {
     let whole = after(&json!({}))?;
-    for field in NULLABLE {
+    for field in contract::NULLABLE {
         applied(&whole, &json!({field: null}))?;
     }
     applied(&whole, &json!({"genre": null, "pages": null, "price": 12}))

@@ -19,7 +19,7 @@ pub fn new_book(name: &str) -> Value {
 }
 
 /// The fields of a book that may be `null` or missing.
-const NULLABLE: [&str; 5] = [
+pub const NULLABLE: [&str; 5] = [
     "description",
     "year_of_publication",
     "genre",
