@@ -1,0 +1,29 @@
+//! Books: their endpoints, and what the market does with them.
+
+mod controller;
+mod entity;
+mod model;
+mod service;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::db::base::Engine;
+use crate::docs;
+
+pub use entity::Book;
+pub use model::{BookChange, NewBook};
+pub use service::BookService;
+
+/// The endpoints of this module, and the service behind them.
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    let router = OpenApiRouter::new()
+        .routes(routes!(controller::list, controller::create))
+        .routes(routes!(
+            controller::get,
+            controller::replace,
+            controller::update,
+            controller::delete
+        ));
+    docs::module("books", router.with_state(BookService::new(engine)))
+}

@@ -1,0 +1,11 @@
+//! TO WRITE: when your first task exists, delete this file, its line in `lib.rs`, its
+//! check in `check.rs`, its hints, and its names in the chapter.
+
+/// Returns a greeting that contains `name`.
+#[must_use]
+pub fn greeting(name: &str) -> String {
+    // TODO(12.1): return `hello, ` and the name
+    let _ = name; // remove this line and the next
+    todo!("return `hello, ` and the name")
+    // END TODO(12.1)
+}

@@ -1,0 +1,29 @@
+//! Step 12: TO WRITE: what it is about.
+//!
+//! Read them in this order: [`app`] puts the modules together; [`customers`] is the
+//! smallest of them, [`orders`] the largest, and [`catalog`] is new: it uses the
+//! services of [`authors`] and [`books`]. In each of them, `mod.rs` names the endpoints,
+//! and `controller.rs` answers HTTP. A module also has those of the following files that
+//! it needs: `service.rs` talks to the database, `model.rs` has the types that clients
+//! send, and `entity.rs` the types that rows become. The code that all modules use stays
+//! beside them: [`session`] is the transaction of a request, [`calls`] logs the calls of
+//! services, [`db`] runs SQL, [`types`] has the values that occur everywhere, [`page`]
+//! and [`body`] are for lists, [`tasks`] runs many tasks at once, and [`error`] says what
+//! clients are told.
+
+pub mod app;
+pub mod authors;
+pub mod body;
+pub mod books;
+pub mod calls;
+pub mod catalog;
+pub mod customers;
+pub mod db;
+pub mod docs;
+pub mod error;
+pub mod orders;
+pub mod page;
+pub mod placeholder;
+pub mod session;
+pub mod tasks;
+pub mod types;
