@@ -8,12 +8,19 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::books::Slow;
 use crate::db::base::Engine;
 use crate::docs::{self, Document};
 use crate::{authors, books, catalog, customers, orders, session};
 
 /// Builds the router: the endpoints of all modules, without a socket.
 pub fn app(engine: Engine) -> Router {
+    app_with(engine, Slow::default())
+}
+
+/// As [`app`], with slow queries that wait as `slow` says. Only the programs that
+/// measure the other two ways use this.
+pub fn app_with(engine: Engine, slow: Slow) -> Router {
     let api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(docs::module(
             "app",
@@ -24,7 +31,7 @@ pub fn app(engine: Engine) -> Router {
         .merge(customers::routes(engine.clone()))
         .merge(orders::routes(engine.clone()))
         .merge(authors::routes(engine.clone()))
-        .merge(books::routes(engine.clone()))
+        .merge(books::routes(engine.clone(), slow))
         .merge(catalog::routes(engine.clone()))
         .layer(from_fn_with_state(engine, session::layer));
     docs::with_pages(api)

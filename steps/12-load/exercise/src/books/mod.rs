@@ -2,6 +2,7 @@
 
 mod controller;
 mod entity;
+mod extensive;
 mod model;
 mod service;
 
@@ -12,11 +13,16 @@ use crate::db::base::Engine;
 use crate::docs;
 
 pub use entity::Book;
+pub use extensive::{Slow, SlowQueries};
 pub use model::{BookChange, NewBook};
 pub use service::BookService;
 
-/// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine) -> OpenApiRouter {
+/// The endpoints of this module, and the services behind them. `slow` says how a slow
+/// query waits.
+pub fn routes(engine: Engine, slow: Slow) -> OpenApiRouter {
+    let extensive = OpenApiRouter::new()
+        .routes(routes!(extensive::extensive_query))
+        .with_state(SlowQueries::new(engine.clone(), slow));
     let router = OpenApiRouter::new()
         .routes(routes!(controller::list, controller::create))
         .routes(routes!(
@@ -25,5 +31,6 @@ pub fn routes(engine: Engine) -> OpenApiRouter {
             controller::update,
             controller::delete
         ));
-    docs::module("books", router.with_state(BookService::new(engine)))
+    let router = router.with_state(BookService::new(engine));
+    docs::module("books", router.merge(extensive))
 }
