@@ -13,7 +13,7 @@ use crate::db::base::Engine;
 use crate::docs;
 
 pub use entity::Book;
-pub use extensive::{Slow, SlowQueries};
+pub use extensive::{ExtensiveQuery, Slow, SlowQueries};
 pub use model::{BookChange, NewBook};
 pub use service::BookService;
 

@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use super::{Call, Kind, Plan};
 
@@ -60,12 +58,8 @@ pub struct Client {
     added: u64,
 }
 
-/// The part of a book that the client looks at.
-#[derive(Deserialize)]
-struct Book {
-    id: i64,
-    book_name: String,
-}
+// TODO(12.3): the part of a book that the client looks at
+// END TODO(12.3)
 
 /// The answer of a slow query.
 #[derive(Deserialize)]
@@ -81,7 +75,7 @@ impl Client {
             base: base.trim_end_matches('/').to_owned(),
             number,
             plan: *plan,
-            // Neighbouring seeds give unlike sequences.
+            // Each client picks books in an order of its own.
             random: Rng::with_seed(plan.seed.wrapping_add(number as u64)),
             ids: Vec::new(),
             added: 0,

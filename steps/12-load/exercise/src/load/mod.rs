@@ -13,7 +13,7 @@ mod report;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
 
 pub use client::{CYCLE, CallError, Client, http};
 pub use limits::{Limits, ceiling};
@@ -116,7 +116,7 @@ pub async fn run(
 
 /// Lets `client` call the service in cycles, until `stop` says that it ends. `began` is
 /// when the load began. Each call that has ended goes to `calls`.
-async fn work(mut client: Client, stop: Stop, began: Instant, calls: mpsc::Sender<Call>) {
+pub async fn work(mut client: Client, stop: Stop, began: Instant, calls: mpsc::Sender<Call>) {
     // TODO(12.4): make the calls of each cycle one after another, and stop both ways
     let _ = (&mut client, stop, began, calls, Client::call, CYCLE); // remove this line and the next
     todo!("make the calls")

@@ -108,7 +108,7 @@ impl ExtensiveQuery {
     ///
     /// # Errors
     /// [`Error::BadRequest`] if they are not a number from 0 to 10.
-    fn seconds(&self) -> Result<f64, Error> {
+    pub fn seconds(&self) -> Result<f64, Error> {
         // TODO(12.1): 5 seconds if the client does not say; refuse what is not from 0 to 10
         let seconds = self.seconds.unwrap_or(5.0);
         if !(0.0..=10.0).contains(&seconds) {

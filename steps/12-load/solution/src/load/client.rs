@@ -77,12 +77,13 @@ pub struct Client {
     added: u64,
 }
 
-/// The part of a book that the client looks at.
+// TODO(12.3): the part of a book that the client looks at
 #[derive(Deserialize)]
 struct Book {
     id: i64,
     book_name: String,
 }
+// END TODO(12.3)
 
 /// The answer of a slow query.
 #[derive(Deserialize)]
@@ -98,7 +99,7 @@ impl Client {
             base: base.trim_end_matches('/').to_owned(),
             number,
             plan: *plan,
-            // Neighbouring seeds give unlike sequences.
+            // Each client picks books in an order of its own.
             random: Rng::with_seed(plan.seed.wrapping_add(number as u64)),
             ids: Vec::new(),
             added: 0,

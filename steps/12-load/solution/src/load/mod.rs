@@ -134,7 +134,7 @@ pub async fn run(
 
 /// Lets `client` call the service in cycles, until `stop` says that it ends. `began` is
 /// when the load began. Each call that has ended goes to `calls`.
-async fn work(mut client: Client, stop: Stop, began: Instant, calls: mpsc::Sender<Call>) {
+pub async fn work(mut client: Client, stop: Stop, began: Instant, calls: mpsc::Sender<Call>) {
     // TODO(12.4): make the calls of each cycle one after another, and stop both ways
     let mut cycle = 0;
     loop {
