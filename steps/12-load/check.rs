@@ -1249,7 +1249,11 @@ async fn no_time() -> Outcome {
 async fn dropped_load() -> Outcome {
     let store = Store::start(None, Gate::closed()).await?;
     let gate = &store.shared.gate;
-    let plan = plan(4, 1);
+    // The timeout would end the requests, too.
+    let plan = Plan {
+        timeout: Duration::from_mins(1),
+        ..plan(4, 1)
+    };
     tokio::select! {
         ended = load::run(&store.base, &plan, |_| {}) => {
             return Err(Failure::new("load::run", "no end", format_args!("{ended:?}")));

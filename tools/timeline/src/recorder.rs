@@ -353,6 +353,31 @@ mod tests {
     }
 
     #[test]
+    fn work_that_has_ended_has_its_place() {
+        let recorder = Recorder::new(false);
+        let subscriber = Registry::default().with(recorder.clone());
+        let from = std::time::Instant::now();
+        tracing::subscriber::with_default(subscriber, || {
+            for (label, start) in [("slow", 3), ("one", 8)] {
+                let at = |ms| from + ms * MS;
+                while at(start + 2).elapsed().is_zero() {
+                    std::thread::yield_now();
+                }
+                crate::past("client", label, at(start), at(start + 2));
+            }
+        });
+        let picture = recorder.finish("a test");
+        assert_eq!(picture.lanes.len(), 1);
+        let bars = &picture.lanes[0].bars;
+        let labels: Vec<_> = bars.iter().map(|bar| bar.label.as_deref()).collect();
+        assert_eq!(labels, [Some("slow"), Some("one")]);
+        for bar in bars {
+            let length = bar.to.unwrap() - bar.from;
+            assert!(length.abs_diff(2 * MS) <= MS / 100, "{length:?}");
+        }
+    }
+
+    #[test]
     fn it_is_seen_how_a_future_ends() {
         let picture = recorded(async {
             let _ = tokio::time::timeout(2 * MS, lane("dropped", sleep(9 * MS))).await;

@@ -272,12 +272,16 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
     };
     let words = [
         (
-            has(|bar| !bar.blocking),
+            has(|bar| !bar.blocking && bar.label.is_none()),
             "a bar: a future, from its first poll to its end; in it, a stroke: a poll",
         ),
         (
             has(|bar| bar.blocking),
             "a bar filled throughout: a call that blocks, its thread is taken",
+        ),
+        (
+            has(|bar| bar.label.is_some()),
+            "a bar: a call, from its beginning to its end; not all have room for their word",
         ),
         (has(|bar| bar.end == End::Dropped), "a cross: dropped"),
         (has(|bar| bar.end == End::Panicked), "! : a panic"),
