@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+#[allow(clippy::too_many_lines)] // it is a list
 pub fn main() -> ExitCode {
     Suite::new("12-load", env!("CARGO_MANIFEST_DIR"))
         .check("12.1", "a slow query says how long it took", slow_answers)

@@ -295,6 +295,7 @@ mod tests {
 
     use tokio::time::sleep;
     use tracing::info;
+    use tracing::subscriber::with_default;
     use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -357,7 +358,7 @@ mod tests {
         let recorder = Recorder::new(false);
         let subscriber = Registry::default().with(recorder.clone());
         let from = std::time::Instant::now();
-        tracing::subscriber::with_default(subscriber, || {
+        with_default(subscriber, || {
             for (label, start) in [("slow", 3), ("one", 8)] {
                 let at = |ms| from + ms * MS;
                 while at(start + 2).elapsed().is_zero() {

@@ -367,6 +367,7 @@ mod tests {
                 to: None,
                 end,
                 blocking,
+                label: None,
             };
             let lane = Lane {
                 bars: vec![bar],

@@ -81,6 +81,9 @@ pub struct Service {
 
 impl Service {
     /// Starts a service with a new database and a pool of so many connections.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is no database, runtime or port.
     pub async fn start(slow: Slow, connections: u32) -> Result<Self, Failure> {
         let database = Database::sample().await?;
         let runtime = Builder::new_multi_thread()
@@ -91,7 +94,6 @@ impl Service {
             .or_fail("the runtime of the service")?;
         let listener = TcpListener::bind("127.0.0.1:0").await.or_fail("a port")?;
         let address = listener.local_addr().or_fail("a port")?;
-        // The runtime whose thread registers a socket looks after it.
         let listener = listener.into_std().or_fail("a port")?;
         let config = EngineConfig {
             max_connections: connections,
@@ -99,12 +101,12 @@ impl Service {
             acquire_timeout: Duration::from_mins(1),
             ..EngineConfig::default()
         };
-        let url = database.url();
-        runtime.spawn(async move {
-            let engine = Engine::new(&url, config).expect("the URL of a database");
-            let listener = TcpListener::from_std(listener).expect("a listener");
-            axum::serve(listener, app::app_with(engine, slow)).await
-        });
+        // The pool and the socket belong to the runtime in which they are made.
+        let guard = runtime.enter();
+        let engine = Engine::new(&database.url(), config).or_fail("the engine")?;
+        let listener = TcpListener::from_std(listener).or_fail("a port")?;
+        drop(guard);
+        runtime.spawn(async move { axum::serve(listener, app::app_with(engine, slow)).await });
         Ok(Self {
             url: format!("http://{address}"),
             runtime: Some(runtime),
@@ -247,7 +249,7 @@ fn show(rows: &[Row]) {
             .map(milliseconds)
             .join(" ")
         });
-        times.add_row([&[row.name.clone()], &cells[..]].concat());
+        times.add_row(std::iter::once(row.name.clone()).chain(cells));
     }
     println!("{times}");
 
