@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use check::gate::Gate;
 use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use step12::app;
 use step12::books::{ExtensiveQuery, Slow};
@@ -635,10 +636,18 @@ async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response 
     };
     let status = StatusCode::from_u16(status).unwrap_or_default();
     let text = json.to_string();
-    let broken = |parts: Vec<Result<String, std::io::Error>>| {
-        Body::from_stream(futures::stream::iter(parts))
+    // A body that comes to its error at once would end before its head is sent.
+    let broken = |text: Option<String>| {
+        let begins = text.is_some();
+        let error = async move {
+            if begins {
+                tokio::task::yield_now().await;
+            }
+            Err(std::io::Error::other("the check breaks off"))
+        };
+        let parts = stream::iter(text.map(Ok)).chain(stream::once(error));
+        Body::from_stream(parts)
     };
-    let error = || Err(std::io::Error::other("the check breaks off"));
     match wrong {
         Some(Wrong::Status(status)) => {
             (StatusCode::from_u16(status).unwrap_or_default(), text).into_response()
@@ -652,8 +661,8 @@ async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response 
         }
         Some(Wrong::NotJson) => (status, "<p>hello</p>").into_response(),
         Some(Wrong::OtherShape) => (status, "{\"detail\":[]}").into_response(),
-        Some(Wrong::BreaksOff) => (status, broken(vec![Ok(text), error()])).into_response(),
-        Some(Wrong::Closes) => (status, broken(vec![error()])).into_response(),
+        Some(Wrong::BreaksOff) => (status, broken(Some(text))).into_response(),
+        Some(Wrong::Closes) => (status, broken(None)).into_response(),
         Some(Wrong::Hangs) => std::future::pending().await,
         _ => (status, text).into_response(),
     }
