@@ -983,7 +983,7 @@ async fn stops_after() -> Outcome {
         let began = Instant::now();
         let (calls, in_time) = tokio::join!(work(&store, Stop::After(limit), began), async {
             let in_time = timeout(limit, gate.wait_until_in_flight(1)).await;
-            sleep(limit.saturating_sub(began.elapsed())).await;
+            sleep((2 * limit).saturating_sub(began.elapsed())).await;
             gate.open();
             in_time.is_ok()
         });

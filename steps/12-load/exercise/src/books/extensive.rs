@@ -102,7 +102,7 @@ impl ExtensiveQuery {
     /// # Errors
     /// [`Error::BadRequest`] if they are not a number from 0 to 10.
     pub fn seconds(&self) -> Result<f64, Error> {
-        // TODO(12.1): 5 seconds if the client does not say; refuse what is not from 0 to 10
+        // TODO(12.1): take 5 seconds if the client names none; refuse numbers outside 0 to 10
         let _ = self.seconds; // remove this line and the next
         todo!("check the seconds")
         // END TODO(12.1)

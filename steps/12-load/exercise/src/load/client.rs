@@ -102,7 +102,7 @@ impl Client {
 
     /// Calls `GET /book`, and keeps the ids of the list.
     async fn list(&mut self) -> Result<(), CallError> {
-        // TODO(12.3): keep the ids of this list, and none of an earlier one
+        // TODO(12.3): keep the ids of this list, and not those of an earlier one
         let _ = (&self.http, &mut self.ids, &self.base); // remove this line and the next
         todo!("ask for the list")
         // END TODO(12.3)

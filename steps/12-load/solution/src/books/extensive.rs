@@ -109,7 +109,7 @@ impl ExtensiveQuery {
     /// # Errors
     /// [`Error::BadRequest`] if they are not a number from 0 to 10.
     pub fn seconds(&self) -> Result<f64, Error> {
-        // TODO(12.1): 5 seconds if the client does not say; refuse what is not from 0 to 10
+        // TODO(12.1): take 5 seconds if the client names none; refuse numbers outside 0 to 10
         let seconds = self.seconds.unwrap_or(5.0);
         if !(0.0..=10.0).contains(&seconds) {
             return Err(Error::BadRequest("the seconds must be from 0 to 10"));

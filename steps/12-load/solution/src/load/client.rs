@@ -126,7 +126,7 @@ impl Client {
 
     /// Calls `GET /book`, and keeps the ids of the list.
     async fn list(&mut self) -> Result<(), CallError> {
-        // TODO(12.3): keep the ids of this list, and none of an earlier one
+        // TODO(12.3): keep the ids of this list, and not those of an earlier one
         self.ids.clear();
         let request = self.http.get(format!("{}/book", self.base));
         let books: Vec<Book> = answer(request, StatusCode::OK).await?;

@@ -99,7 +99,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// [`LoadError`] if the HTTP client could not be made, or if one of the load's clients
-/// panicked. What the service does wrong is no error: the report has it.
+/// panicked. A failure of the service is not an error of the load: the report counts it.
 ///
 /// # Cancel safety
 /// Dropping the future ends all clients and their requests.
