@@ -60,7 +60,8 @@ pub fn with_pages(router: OpenApiRouter) -> Router {
     router.merge(page)
 }
 
-/// The id of a row, as documents show it: SQLite counts from 1.
+/// An id, from 1.
+// SQLite counts from 1.
 #[derive(ToSchema)]
 #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, example = 1)]
 pub struct Id(pub i64);
