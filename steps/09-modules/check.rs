@@ -14,7 +14,7 @@ use check::{
     Database, Failure, OrFail, Outcome, Reply, Service, Suite, WriteLock, ensure, equal,
     equal_json, own_tests,
 };
-use contract::bookstore::{Fault, bookstore};
+use contract::bookstore::{Fault, bookstore, shared_bookstore};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use step09::app;
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
         )
         .check(
             "09.3",
-            "a request that is dropped stores its author or nothing",
+            "a request that fails half-way or is dropped stores its author or nothing",
             new_author_whole,
         )
         .check("09.3", "an author can be read by id", author_by_id)
@@ -510,6 +510,8 @@ async fn removed_once(path: &str) -> Outcome {
 const AUTHOR_WITHOUT_BOOKS: &str = "INSERT INTO author (id, name) VALUES (9, 'Bea')";
 
 async fn new_author_whole() -> Outcome {
+    let ada = json!({"name": "Ada"}).to_string();
+    failed_commit("INSERT ON author", Method::POST, "/author", &ada).await?;
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
     let authors = AuthorService::new(engine.clone());
@@ -894,6 +896,8 @@ async fn new_book_whole() -> Outcome {
         reply.asked()
     );
     whole_or_nothing(&database, asked).await?;
+    let emma = contract::new_book("Emma").to_string();
+    failed_commit("INSERT ON book", Method::POST, "/book", &emma).await?;
 
     let database = Database::sample().await?;
     let engine = engine_of_one(&database)?;
@@ -903,6 +907,30 @@ async fn new_book_whole() -> Outcome {
     let restore = "DELETE FROM book WHERE id > 3";
     let create = async || books.create(&book).await.map(drop);
     interrupted("BookService::create", &engine, &database, restore, create).await
+}
+
+/// Sends a request whose `change`, `INSERT ON book`, makes the COMMIT fail: a deferred
+/// foreign key is looked at only then. It is refused, and nothing is stored.
+async fn failed_commit(change: &str, method: Method, path: &str, body: &str) -> Outcome {
+    let (service, database) = fresh().await?;
+    let sql = format!(
+        "CREATE TABLE shelf (
+             item_id INTEGER NOT NULL REFERENCES item (id) DEFERRABLE INITIALLY DEFERRED
+         );
+         CREATE TRIGGER put AFTER {change} BEGIN INSERT INTO shelf VALUES (2222); END"
+    );
+    database.execute(&sql).await?;
+    let before = database.snapshot().await?;
+    let reply = send(&service, method, path, body).await?;
+    let asked = format!(
+        "{}\n(a deferred foreign key of the check makes the COMMIT fail)",
+        reply.asked()
+    );
+    if reply.status < 400 {
+        let got = format_args!("status {}: {}", reply.status, reply.text());
+        return Err(Failure::new(asked, "an error, and nothing is stored", got));
+    }
+    database.expect_unchanged(&asked, &before).await
 }
 
 /// Runs `call` with a pool of one connection. Each time, `restore` brings the database
@@ -1142,6 +1170,7 @@ async fn change_failures() -> Outcome {
 async fn change_whole() -> Outcome {
     let body = contract::new_book("Emma").to_string();
     for method in [Method::PATCH, Method::PUT] {
+        failed_commit("UPDATE ON book", method.clone(), "/book/2", &body).await?;
         let (service, database) = fresh().await?;
         database.execute(ONLY_ONE_UPDATE).await?;
         let reply = send(&service, method, "/book/2", &body).await?;
@@ -1280,5 +1309,5 @@ async fn polled<F: Future>(future: F, mut polls: u32) -> Option<F::Output> {
 
 async fn tests_of_the_learner() -> Outcome {
     let wrong = Fault::ALL.map(|fault| (fault.does(), bookstore(Some(fault))));
-    own_tests::judge("books", bookstore(None), wrong).await
+    own_tests::judge("books", shared_bookstore(), wrong).await
 }

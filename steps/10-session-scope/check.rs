@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use axum::routing::{get, post};
 use check::gate::Gate;
 use check::statements::Recording;
 use check::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal, equal_json};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use step10::app;
 use step10::authors::{AuthorService, NewAuthor};
@@ -435,10 +436,31 @@ async fn commit_fails() -> Outcome {
         let reply = desk.answer(reply).await?;
         let asked = format!("the handler answers {status}, then the COMMIT fails");
         replaced(&asked, &reply)?;
+        // The client has sent values that the database does not accept.
+        equal(
+            format!("{asked} because of a foreign key; the status"),
+            400,
+            reply.status,
+        )?;
         free(&engine, &asked).await?;
         database.expect_unchanged(&asked, &before).await?;
     }
-    Ok(())
+    rollback_fails().await
+}
+
+async fn rollback_fails() -> Outcome {
+    let database = Database::sample().await?;
+    let mut desk = Desk::new(&engine_of_one(&database)?);
+    let (session, reply) = desk.request(404).await?;
+    {
+        let mut connection = session.write().await.or_fail("session.write()")?;
+        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+        ended.or_fail("ROLLBACK")?;
+    }
+    drop(session);
+    let reply = desk.answer(reply).await?;
+    let asked = "the handler sends ROLLBACK itself and answers 404, so that of the layer fails";
+    equal(asked, 500, reply.status)
 }
 
 /// The answer is that of an error, and not the one of the handler.
@@ -1126,6 +1148,14 @@ async fn failed_calls() -> Outcome {
     expect_calls(asked, &recording, &["check.fails: conflict"])?;
 
     recording.clear();
+    let panics = || -> Result<(), Error> { resume_unwind(Box::new("a panic of the check")) };
+    let call = logged("check.panics", async { panics() });
+    let panicked = AssertUnwindSafe(call).catch_unwind().await;
+    let asked = "logged(\"check.panics\", …), with a call that panics";
+    ensure(panicked.is_err(), asked, "the panic goes on", "no panic")?;
+    expect_calls(asked, &recording, &["check.panics: cancelled"])?;
+
+    recording.clear();
     let asked = "logged(\"check.waits\", …), polled once and dropped after 20 ms";
     let start = Instant::now();
     let waits = logged("check.waits", pending::<Result<(), Error>>());
@@ -1372,6 +1402,10 @@ async fn other_answers() -> Outcome {
     contract::orders_of_customer_nested(&service, &database).await?;
     let (service, database) = fresh().await?;
     contract::order_total(&service, &database).await?;
+    let recording = Recording::start();
+    let reply = service.get("/api/order_total/1").await?;
+    let sent = recording.statements().len();
+    equal(format!("{}; statements", reply.asked()), 1, sent)?;
     let (service, database) = fresh().await?;
     contract::orders_total(&service, &database).await?;
     let (service, database) = fresh().await?;

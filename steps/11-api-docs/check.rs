@@ -1,6 +1,7 @@
 //! What step 11 asks for: a document of the API that says what the service does, and a
 //! page that shows it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -184,6 +185,13 @@ fn links(html: &str) -> Vec<String> {
         .collect()
 }
 
+/// Returns whether the name of this file ends so.
+fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path)
+        .extension()
+        .is_some_and(|of| of == extension)
+}
+
 /// Returns the files that the page names, by their path.
 async fn files(service: &Service, page: &Reply) -> Result<Vec<(String, Reply)>, Failure> {
     let mut files = Vec::new();
@@ -211,16 +219,24 @@ async fn page() -> Outcome {
     let service = service(&database)?;
     let page = html(&service).await?;
     let files = files(&service, &page).await?;
-    let scripts = files
-        .iter()
-        .filter(|(path, _)| path.ends_with(".js"))
-        .count();
+    let scripts = files.iter().filter(|(path, _)| is_a(path, "js")).count();
     ensure(
         scripts > 0 || page.text().contains("<script"),
         page.asked(),
         "a page with a script",
         page.text(),
     )?;
+    let settings = files.iter().map(|(_, file)| file.text());
+    for text in settings.filter(|text| text.len() < 20_000) {
+        let methods = text.split_once("supportedSubmitMethods");
+        let methods = methods.and_then(|(_, rest)| rest.split_once(']'));
+        ensure(
+            methods.is_none_or(|(methods, _)| methods.contains("post")),
+            page.asked(),
+            "a page that can send each request",
+            &text,
+        )?;
+    }
     let mut texts = files.iter().map(|(_, file)| file.text());
     ensure(
         page.text().contains(DOCUMENT) || texts.any(|text| text.contains(DOCUMENT)),
@@ -237,7 +253,7 @@ async fn page_stays_home() -> Outcome {
     let mut texts = vec![("/docs/".to_owned(), page.text())];
     for (path, file) in files(&service, &page).await? {
         // The program of the page itself has many URLs, which it only shows.
-        if file.text().len() < 20_000 && !path.ends_with(".css") {
+        if file.text().len() < 20_000 && !is_a(&path, "css") {
             texts.push((path, file.text()));
         }
     }
@@ -385,12 +401,64 @@ async fn ask_everything() -> Result<(Vec<Answer>, Outcome), Failure> {
         contract::catalog_stored(&service, "/catalog/separately");
         contract::catalog_author_refused(&service, "/catalog/separately");
         contract::catalog_book_refused(&service, "/catalog/separately");
+        amounts(&service, &database);
     }
     let everything = (recorder.answers(), outcome);
     if let Ok(mut known) = EVERYTHING.lock() {
         *known = Some(everything.clone());
     }
     Ok(everything)
+}
+
+/// Asks for amounts of money at their limits. A book costs at most 1,000,000, but an item
+/// and an order can cost more.
+async fn amounts(service: &Service, database: &Database) -> Outcome {
+    database
+        .execute(
+            "INSERT INTO item (id, name, price_cents) VALUES (5, 'Leaflet', 0), (6, 'Ship', 150000001);
+             INSERT INTO orders (id, customer_id, order_time) VALUES
+                 (4, 1, '2024-04-01 12:00:00'), (5, 1, '2024-04-02 12:00:00');
+             INSERT INTO order_items (order_id, item_id, quantity) VALUES
+                 (4, 5, 1), (5, 5, 1), (5, 6, 1000000)",
+        )
+        .await?;
+    for path in [
+        "/api/orders/1",
+        "/api/order_total/4",
+        "/api/order_total/5",
+        "/api/orders_total?orders=4,5",
+        "/api/orders_between_dates/2024-05-01/2024-04-01",
+    ] {
+        service.get(path).await?.expect_status(200)?;
+    }
+    for price in [0, 1_000_000] {
+        let named = |name: &str| {
+            let mut book = contract::new_book(&format!("{name} {price}"));
+            book["price"] = json!(price);
+            book
+        };
+        let entry = |name: &str| {
+            let name = format!("{name} {price}");
+            let mut entry = contract::new_entry(&name, &name);
+            entry["book"]["price"] = json!(price);
+            entry
+        };
+        for (method, path, body) in [
+            (Method::POST, "/book", named("Stored")),
+            (Method::PUT, "/book/1", named("Replaced")),
+            (Method::PATCH, "/book/2", json!({"price": price})),
+            (Method::POST, "/catalog", entry("Ada")),
+            (Method::POST, "/catalog/separately", entry("Grace")),
+            (Method::GET, "/book/1", Value::Null),
+            (Method::GET, "/book", Value::Null),
+        ] {
+            let json = [("content-type", "application/json")];
+            let status = if method == Method::POST { 201 } else { 200 };
+            let reply = service.send(method, path, &json, body.to_string()).await?;
+            reply.expect_status(status)?;
+        }
+    }
+    Ok(())
 }
 
 async fn money() -> Outcome {
@@ -431,10 +499,12 @@ async fn examples(some: impl Fn(&Operation) -> bool) -> Outcome {
             continue;
         }
         let database = Database::sample().await?;
-        // An author who can be removed.
-        database
-            .execute("INSERT INTO author (id, name) VALUES (4, 'Emily Dickinson')")
-            .await?;
+        if operation.method == Method::DELETE {
+            // An author who can be removed.
+            database
+                .execute("INSERT INTO author (id, name) VALUES (4, 'Emily Dickinson')")
+                .await?;
+        }
         let recorder = Recorder::default();
         let engine =
             Engine::new(&database.url(), EngineConfig::default()).or_fail("Engine::new")?;
@@ -478,6 +548,15 @@ async fn unique_ids() -> Outcome {
     for path in ["/book", "/author"] {
         document.operation(&Method::GET, path)?;
     }
+    for operation in document.operations() {
+        let summary = operation.json["summary"].as_str().unwrap_or_default();
+        ensure(
+            !summary.is_empty(),
+            operation.said(),
+            "a summary: the first line of the handler's comment",
+            operation.json,
+        )?;
+    }
     document.expect_unique_ids()
 }
 
@@ -494,6 +573,18 @@ async fn refusals() -> Outcome {
 
 async fn failures() -> Outcome {
     let document = read().await?;
+    for operation in document.operations() {
+        let headers = &operation.json["responses"]["503"]["headers"];
+        for (name, header) in headers.as_object().into_iter().flatten() {
+            if name.eq_ignore_ascii_case("retry-after") {
+                equal(
+                    format_args!("503 of {}, the type of {name}", operation.said()),
+                    &json!("integer"),
+                    &header["schema"]["type"],
+                )?;
+            }
+        }
+    }
     // Each operation is asked with its example; an answer without a database is 500,
     // and one without a free connection 503.
     for status in [503, 500] {
@@ -561,8 +652,13 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     let text = |longest: usize| {
         vec![
             json!("x"),
+            json!(" x"),
+            json!("x "),
+            json!("x\nx"),
+            json!("– 本 ß!"),
             json!(""),
             json!(" \t"),
+            json!("\n"),
             json!("ä".repeat(longest)),
             json!("x".repeat(longest + 1)),
             Value::Null,
@@ -594,7 +690,7 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
                 json!("1"),
                 Value::Null,
                 json!(1.5),
-                json!(i128::from(i64::MAX) as f64),
+                json!(9_223_372_036_854_775_808.0),
             ],
         ),
         (
@@ -625,10 +721,16 @@ fn probes() -> Vec<(&'static str, Vec<Value>)> {
     ]
 }
 
-/// Bodies that differ in one field from `body`: it has another value, or is missing. All
-/// other names are new: a name that is taken would be refused, whatever the value is.
-fn changed(body: &Value) -> Vec<Value> {
-    let mut bodies = Vec::new();
+/// Bodies that differ in one field from `body`: it has another value, or is missing.
+/// Each is named by this difference. All other names are new: a name that is taken would
+/// be refused, whatever the value is.
+fn changed(body: &Value) -> Vec<(String, Value)> {
+    let mut more = body.clone();
+    more["another"] = json!(1);
+    let mut bodies = vec![
+        ("without any field".to_owned(), json!({})),
+        ("with a field that nobody knows".to_owned(), more),
+    ];
     for (field, values) in probes() {
         for pointer in ["", "/author", "/book", "/items/0"] {
             if body
@@ -639,6 +741,10 @@ fn changed(body: &Value) -> Vec<Value> {
             }
             for value in values.iter().cloned().map(Some).chain([None]) {
                 let mut other = body.clone();
+                let what = match &value {
+                    Some(value) => format!("with {} as {field}", shown(value)),
+                    None => format!("without {field}"),
+                };
                 for name in ["/name", "/book_name", "/author/name", "/book/book_name"] {
                     if let Some(name) = other.pointer_mut(name) {
                         *name = json!(format!("Name {}", bodies.len()));
@@ -651,11 +757,20 @@ fn changed(body: &Value) -> Vec<Value> {
                         None => part.remove(field),
                     };
                 }
-                bodies.push(other);
+                bodies.push((what, other));
             }
         }
     }
     bodies
+}
+
+/// A value as JSON, cut off where it becomes long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text,
+    }
 }
 
 async fn limits() -> Outcome {
@@ -683,14 +798,14 @@ async fn limits() -> Outcome {
         let database = Database::sample().await?;
         let service = service(&database)?;
         let json = [("content-type", "application/json")];
-        for body in changed(&body) {
+        for (what, body) in changed(&body) {
             let reply = service
                 .send(method.clone(), path, &json, body.to_string())
                 .await?;
             match (reply.status < 400, document.fits(schema, &body)) {
                 (true, Err(reason)) => {
                     return Err(Failure::new(
-                        format_args!("{} (the service accepts it)", reply.asked()),
+                        format_args!("{what}: {} (the service accepts it)", reply.asked()),
                         format_args!("a body that fits the schema of {}", operation.said()),
                         reason,
                     ));
@@ -698,7 +813,7 @@ async fn limits() -> Outcome {
                 (false, Ok(())) => {
                     return Err(Failure::new(
                         format_args!(
-                            "{} (the service refuses it: {})",
+                            "{what}: {} (the service refuses it: {})",
                             reply.asked(),
                             reply.text()
                         ),
@@ -750,7 +865,7 @@ async fn arrays_refused() -> Outcome {
     let no_author = r#"["Emma", 7.5, null, null, null, null, null]"#;
     let entries = [
         format!(r#"[["Ada"], {no_author}]"#),
-        format!(r#"{{"author": ["Ada"], "book": {{"book_name": "Emma", "price": 7.5}}}}"#),
+        r#"{"author": ["Ada"], "book": {"book_name": "Emma", "price": 7.5}}"#.to_owned(),
         format!(r#"{{"author": {{"name": "Ada"}}, "book": {no_author}}}"#),
     ];
     let mut requests = vec![

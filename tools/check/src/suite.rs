@@ -287,10 +287,14 @@ impl CheckResult {
             Self::Failed(failure) | Self::Hung(failure) => (Status::Failed, Some(failure)),
             Self::NotRun => (Status::NotRun, None),
         };
-        let regions = match status {
+        let mut regions = match status {
             Status::Passed => Vec::new(),
             _ => source.regions(todo),
         };
+        // The region is more likely in the file where the code panicked.
+        if let Some(failure) = &failure {
+            regions.sort_by_key(|task| !failure.got.contains(&task.file));
+        }
         let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
         let (asked, expected, got) = match failure {
             Some(it) => (Some(it.asked), Some(it.expected), Some(it.got)),

@@ -27,11 +27,13 @@ pub enum Fault {
     DeleteKeeps,
     WrongLocation,
     PageRepeats,
+    PageFromTheFirst,
+    NewestFirst,
     AuthorLeavesBooks,
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MissingIs200,
         Self::UpdatesMissing,
         Self::NullKeeps,
@@ -41,6 +43,8 @@ impl Fault {
         Self::DeleteKeeps,
         Self::WrongLocation,
         Self::PageRepeats,
+        Self::PageFromTheFirst,
+        Self::NewestFirst,
         Self::AuthorLeavesBooks,
     ];
 
@@ -56,6 +60,10 @@ impl Fault {
             Self::DeleteKeeps => "answers DELETE /book/{id} with 204 and keeps the book",
             Self::WrongLocation => "sends a Location that does not lead to the new book",
             Self::PageRepeats => "begins the page GET /book?after={id} with the book {id} itself",
+            Self::PageFromTheFirst => {
+                "begins the page GET /book?after={id} with the first book of all"
+            }
+            Self::NewestFirst => "begins the page GET /book?after={id} with the newest book of all",
             Self::AuthorLeavesBooks => "removes an author who still has books",
         }
     }
@@ -63,6 +71,16 @@ impl Fault {
 
 /// The router of a bookstore, which holds no authors and no books yet.
 pub fn bookstore(fault: Option<Fault>) -> Router {
+    router(fault, false)
+}
+
+/// A right bookstore in which another client stores a book, by an author of its own,
+/// after each new book.
+pub fn shared_bookstore() -> Router {
+    router(None, true)
+}
+
+fn router(fault: Option<Fault>, shared: bool) -> Router {
     let info = json!({"name": "marketsvc", "version": env!("CARGO_PKG_VERSION")});
     let book = get(get_one::<BOOK>).put(replace).patch(update);
     Router::new()
@@ -76,6 +94,7 @@ pub fn bookstore(fault: Option<Fault>) -> Router {
         .route("/book/{id}", book.delete(delete::<BOOK>))
         .with_state(Arc::new(Store {
             fault,
+            shared,
             tables: Mutex::default(),
         }))
 }
@@ -97,6 +116,7 @@ struct Table {
 
 struct Store {
     fault: Option<Fault>,
+    shared: bool,
     tables: Mutex<[Table; 2]>,
 }
 
@@ -238,16 +258,20 @@ async fn list<const K: usize>(
         return Err(MALFORMED);
     }
     let mut first = page.after.map_or(i64::MIN, |id| id.saturating_add(1));
-    if K == BOOK && page.after.is_some() && store.has(Fault::PageRepeats) {
+    let has = |fault| K == BOOK && page.after.is_some() && store.has(fault);
+    if has(Fault::PageRepeats) {
         first = first.saturating_sub(1);
     }
+    if has(Fault::PageFromTheFirst) {
+        first = i64::MIN;
+    }
     let tables = store.tables();
-    let rows: Vec<&Row> = tables[K]
-        .rows
-        .range(first..)
-        .map(|it| it.1)
-        .take(limit)
-        .collect();
+    let rows = tables[K].rows.range(first..).map(|it| it.1);
+    let rows: Vec<&Row> = if has(Fault::NewestFirst) {
+        rows.rev().take(limit).collect()
+    } else {
+        rows.take(limit).collect()
+    };
     Ok(Json(rows).into_response())
 }
 
@@ -269,9 +293,30 @@ async fn create<const K: usize>(State(store): Shared, body: Body) -> Answer {
     let id = tables[K].last + 1;
     let stored = store.put::<K>(&mut tables, id, row)?;
     tables[K].last = id;
+    if K == BOOK && store.shared {
+        store_another(&mut tables);
+    }
     let wrong = K == BOOK && store.has(Fault::WrongLocation);
-    let path = format!("{}{}/{id}", PATHS[K], if wrong { "s" } else { "" });
+    let path = format!("{}/{}", PATHS[K], id - i64::from(wrong));
     Ok((StatusCode::CREATED, [(header::LOCATION, path)], stored).into_response())
+}
+
+/// Stores an author and a book of another client.
+fn store_another(tables: &mut [Table; 2]) {
+    let author = tables[AUTHOR].last + 1;
+    for table in [AUTHOR, BOOK] {
+        let id = tables[table].last + 1;
+        let row = match table {
+            AUTHOR => json!({"id": id, "name": format!("another client's author {id}")}),
+            _ => json!({"id": id, "book_name": format!("another client's book {id}"),
+                "author_id": author, "price": 1.0, "description": null,
+                "year_of_publication": null, "genre": null, "language": null, "pages": null}),
+        };
+        if let Value::Object(row) = row {
+            tables[table].rows.insert(id, row);
+            tables[table].last = id;
+        }
+    }
 }
 
 async fn replace(State(store): Shared, id: Id, body: Body) -> Answer {

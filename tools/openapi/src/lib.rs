@@ -1,4 +1,4 @@
-//! Checks that the document of an API (`OpenAPI`) says what a service does: the service is asked, and
+//! Checks that the document of an API (OpenAPI) says what a service does: the service is asked, and
 //! the document must agree. They hold for every step that has a document, and for
 //! `marketsvc`.
 //!
@@ -8,17 +8,19 @@
 
 mod record;
 mod schema;
+#[cfg(test)]
+mod tests;
 
-use axum::http::Method;
+use axum::http::{Method, header};
 use check::{Failure, Outcome, Reply, Service, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use record::{Answer, Recorder};
 
 /// Where the document is.
 pub const DOCUMENT: &str = "/api-docs/openapi.json";
 
-/// A document in the form of `OpenAPI` 3.1.
+/// A document in the form of OpenAPI 3.1.
 #[derive(Debug)]
 pub struct Document {
     json: Value,
@@ -248,9 +250,7 @@ impl Document {
         let mut query = Vec::new();
         for parameter in self.parameters(operation) {
             let name = parameter["name"].as_str().unwrap_or_default();
-            let example = self
-                .example_of(parameter, &parameter["schema"])
-                .map(|example| text_of(&example));
+            let example = self.examples(parameter).next().map(text_of);
             match (parameter["in"].as_str(), example) {
                 (Some("path"), Some(text)) => {
                     path = path.replace(&format!("{{{name}}}"), &encoded(&text));
@@ -274,16 +274,17 @@ impl Document {
             None
         } else {
             let example = self
-                .example_of(body, &body["schema"])
+                .examples(body)
+                .next()
                 .ok_or_else(|| Failure::new(operation.said(), "an example for the body", body))?;
-            self.fits(&body["schema"], &example).map_err(|reason| {
+            self.fits(&body["schema"], example).map_err(|reason| {
                 Failure::new(
                     format_args!("{}, its example {example}", operation.said()),
                     "an example that fits the schema of the body",
                     reason,
                 )
             })?;
-            Some(example)
+            Some(example.clone())
         };
         Ok(Example {
             method: operation.method.clone(),
@@ -292,21 +293,27 @@ impl Document {
         })
     }
 
-    /// Returns the example of a parameter or a body, or else that of its schema.
-    fn example_of(&self, value: &Value, schema: &Value) -> Option<Value> {
-        let schema = self.resolve(schema);
+    /// Returns the examples of a parameter or a body, and then that of its schema.
+    fn examples<'a>(&'a self, value: &'a Value) -> impl Iterator<Item = &'a Value> {
+        let schema = self.resolve(&value["schema"]);
+        let shared = schema.get("example").or_else(|| schema["examples"].get(0));
+        self.own_examples(value).into_iter().chain(shared)
+    }
+
+    /// Returns the examples of a parameter or a body, without that of its schema.
+    fn own_examples<'a>(&'a self, value: &'a Value) -> Vec<&'a Value> {
         let named = value["examples"].as_object();
-        let example = value
+        let named = named.into_iter().flat_map(serde_json::Map::values);
+        value
             .get("example")
-            .or_else(|| self.resolve(named?.values().next()?).get("value"))
-            .or_else(|| schema.get("example"))
-            .or_else(|| schema["examples"].get(0));
-        example.cloned()
+            .into_iter()
+            .chain(named.filter_map(|example| self.resolve(example).get("value")))
+            .collect()
     }
 
     /// Fails unless the document says of this answer's operation that it can be so:
-    /// the status, the type of the body, its schema, and the headers `Location` and
-    /// `Retry-After`.
+    /// the status, the headers, the type of the body, and its schema. An example of the
+    /// body must fit that schema, too.
     pub fn expect_answer(&self, answer: &Answer) -> Outcome {
         let operation = self.operation(&answer.method, &answer.path)?;
         let asked = format!("{}; the service answers {answer}", operation.said());
@@ -318,19 +325,7 @@ impl Document {
             format_args!("a response with status {status}"),
             "no such response",
         )?;
-        for (name, _) in &answer.headers {
-            let headers = response["headers"].as_object();
-            let found = headers
-                .into_iter()
-                .flatten()
-                .any(|(key, _)| key.eq_ignore_ascii_case(name.as_str()));
-            ensure(
-                found,
-                &asked,
-                format_args!("status {status} with the header `{name}`"),
-                "this header is not in the document",
-            )?;
-        }
+        self.expect_headers(&asked, response, answer)?;
         let Some(media) = &answer.media else {
             return ensure(
                 response
@@ -352,7 +347,7 @@ impl Document {
             format_args!("types {types:?}"),
         )?;
         if media == "application/x-ndjson" {
-            return self.expect_lines(&asked, response, content);
+            return self.expect_lines(&asked, response, content, answer);
         }
         let body: Value = check::parse_json(&asked, &answer.body)?;
         ensure(
@@ -361,13 +356,92 @@ impl Document {
             format_args!("a schema for status {status}"),
             content,
         )?;
-        self.fits(&content["schema"], &body)
-            .map_err(|reason| Failure::new(&asked, "an answer that fits its schema", reason))
+        self.describes(&content["schema"], &body)
+            .map_err(|reason| Failure::new(&asked, "an answer that fits its schema", reason))?;
+        self.expect_examples(&asked, content, answer)
     }
 
-    /// Fails unless the content says that it is lines, and its example is: several
+    /// Fails unless the response describes `Location` and `Retry-After` where the answer
+    /// has them, and the answer has each header that the response describes, with a value
+    /// that fits its schema.
+    fn expect_headers(&self, asked: &str, response: &Value, answer: &Answer) -> Outcome {
+        let described = || response["headers"].as_object().into_iter().flatten();
+        for name in [header::LOCATION, header::RETRY_AFTER] {
+            let found = described().any(|(key, _)| key.eq_ignore_ascii_case(name.as_str()));
+            ensure(
+                found || !answer.headers.contains_key(&name),
+                asked,
+                format_args!("status {} with the header `{name}`", answer.status),
+                "this header is not in the document",
+            )?;
+        }
+        for (name, header) in described() {
+            let value = answer.headers.get(name.as_str());
+            let text = value.and_then(|value| value.to_str().ok()).ok_or_else(|| {
+                Failure::new(
+                    asked,
+                    format_args!("the header `{name}`, which the document describes"),
+                    "the service does not send it",
+                )
+            })?;
+            self.fits_text(&self.resolve(header)["schema"], text)
+                .map_err(|reason| {
+                    Failure::new(
+                        asked,
+                        format_args!("the header `{name}` with a value that fits its schema"),
+                        reason,
+                    )
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Fails unless the service could send each example of this content. A schema that
+    /// several responses share can have one for all of them, so only an example of this
+    /// response itself must have its status.
+    fn expect_examples(&self, asked: &str, content: &Value, answer: &Answer) -> Outcome {
+        if answer.media.as_deref() == Some("application/problem+json") {
+            for example in self.own_examples(content) {
+                ensure(
+                    example["status"] == answer.status,
+                    asked,
+                    format_args!("an example with the status {}", answer.status),
+                    example,
+                )?;
+            }
+        }
+        let schema = &content["schema"];
+        let own = self.own_examples(content).into_iter();
+        let mut schemas = Vec::new();
+        self.inner_schemas(schema, &mut schemas);
+        // The docs page makes an example of those of the fields.
+        let of_schemas = schemas
+            .into_iter()
+            .filter_map(|schema| Some((schema, schema.get("example")?)));
+        own.map(|example| (schema, example))
+            .chain(of_schemas)
+            .try_for_each(|(schema, example)| {
+                self.describes(schema, example).map_err(|reason| {
+                    Failure::new(
+                        format_args!("{asked}, its example {example}"),
+                        "an example that fits its schema",
+                        reason,
+                    )
+                })
+            })
+    }
+
+    /// Fails unless the content says that it is lines, and its examples are: several
     /// lines are not one JSON value, so the schema, if there is one, must be a string.
-    fn expect_lines(&self, asked: &str, response: &Value, content: &Value) -> Outcome {
+    /// The lines of the answer and those of the examples must be what the array of the
+    /// same response has.
+    fn expect_lines(
+        &self,
+        asked: &str,
+        response: &Value,
+        content: &Value,
+        answer: &Answer,
+    ) -> Outcome {
         let schema = self.resolve(&content["schema"]);
         ensure(
             schema.is_null() || schema["type"] == "string",
@@ -375,21 +449,24 @@ impl Document {
             "`\"type\": \"string\"` for application/x-ndjson, since lines are not one JSON value",
             schema,
         )?;
-        let example = self.example_of(content, &content["schema"]);
-        let text = example.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let examples: Vec<_> = self.examples(content).collect();
+        let texts: Vec<_> = examples.iter().filter_map(|text| text.as_str()).collect();
         ensure(
-            !text.is_empty() && text.ends_with('\n'),
+            !texts.is_empty() && texts.iter().all(|text| text.ends_with('\n')),
             asked,
             "an example for application/x-ndjson: lines, each with a line feed",
-            format_args!("{example:?}"),
+            format_args!("{examples:?}"),
         )?;
-        let array = self.resolve(&response["content"]["application/json"]["schema"]);
-        for line in text.lines() {
-            let row = serde_json::from_str(line)
+        let array = &response["content"]["application/json"]["schema"];
+        let sent = String::from_utf8_lossy(&answer.body);
+        let sent = sent.lines().map(|line| (line, "the answer"));
+        let shown = texts.iter().flat_map(|text| text.lines());
+        for (line, of) in shown.map(|line| (line, "its example")).chain(sent) {
+            let row: Value = serde_json::from_str(line)
                 .map_err(|error| Failure::new(asked, "a JSON value in each line", error))?;
-            self.fits(&array["items"], &row).map_err(|reason| {
+            self.describes(array, &json!([row])).map_err(|reason| {
                 Failure::new(
-                    format_args!("{asked}, the line {line} of its example"),
+                    format_args!("{asked}, the line {line} of {of}"),
                     "what the array of the same response has",
                     reason,
                 )

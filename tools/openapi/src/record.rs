@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
@@ -19,8 +19,7 @@ pub struct Answer {
     pub status: u16,
     /// The type of the body without parameters; `None` if the body is empty.
     pub media: Option<String>,
-    /// `Location` and `Retry-After`, if they are there.
-    pub headers: Vec<(HeaderName, String)>,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -69,15 +68,21 @@ async fn record(State(recorder): State<Recorder>, request: Request, next: Next) 
     };
     // HEAD is GET without its body, and no document names 405.
     if method != Method::HEAD && head.status != StatusCode::METHOD_NOT_ALLOWED {
-        let text = |name: &HeaderName| Some(head.headers.get(name)?.to_str().ok()?.to_owned());
-        let media = text(&header::CONTENT_TYPE)
+        let media = head
+            .headers
+            .get(header::CONTENT_TYPE)
             .filter(|_| !body.is_empty())
-            .and_then(|media| Some(media.split(';').next()?.trim().to_lowercase()));
-        let headers = [header::LOCATION, header::RETRY_AFTER]
-            .into_iter()
-            .filter_map(|name| Some((text(&name)?, name)))
-            .map(|(value, name)| (name, value))
-            .collect();
+            .and_then(|media| {
+                Some(
+                    media
+                        .to_str()
+                        .ok()?
+                        .split(';')
+                        .next()?
+                        .trim()
+                        .to_lowercase(),
+                )
+            });
         recorder
             .answers
             .lock()
@@ -87,7 +92,7 @@ async fn record(State(recorder): State<Recorder>, request: Request, next: Next) 
                 path,
                 status: head.status.as_u16(),
                 media,
-                headers,
+                headers: head.headers.clone(),
                 body: body.clone(),
             });
     }

@@ -77,6 +77,97 @@ impl Document {
         }
     }
 
+    /// Returns why `schema` does not describe `value`: the value does not fit, or has a
+    /// member that the schema does not name. JSON Schema allows such a member, but a
+    /// client that was generated from the schema does not have it.
+    pub fn describes(&self, schema: &Value, value: &Value) -> Result<(), String> {
+        self.fits(schema, value)?;
+        self.names_members(&[schema], value)
+    }
+
+    fn names_members(&self, schemas: &[&Value], value: &Value) -> Result<(), String> {
+        let parts: Vec<&Value> = schemas
+            .iter()
+            .flat_map(|schema| self.parts(schema, value))
+            .collect();
+        // A reference that leads nowhere is found by `expect_well_formed`.
+        if parts.contains(&&Value::Null) {
+            return Ok(());
+        }
+        match value {
+            Value::Array(values) => {
+                let items: Vec<_> = parts.iter().filter_map(|part| part.get("items")).collect();
+                values
+                    .iter()
+                    .try_for_each(|value| self.names_members(&items, value))
+            }
+            Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+                let named: Vec<_> = parts
+                    .iter()
+                    .filter_map(|part| {
+                        let property = part["properties"].get(name);
+                        property.or_else(|| part.get("additionalProperties"))
+                    })
+                    .filter(|schema| schema.is_object())
+                    .collect();
+                if named.is_empty() {
+                    return Err(format!("{value}: the schema does not have `{name}`"));
+                }
+                self.names_members(&named, member)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the schema and those of which it consists, as far as they are true of this
+    /// value.
+    fn parts<'a>(&'a self, schema: &'a Value, value: &Value) -> Vec<&'a Value> {
+        let several = |key: &str| schema[key].as_array().into_iter().flatten();
+        let referred = schema.get("$ref").map(|_| self.resolve(schema));
+        let chosen = several("anyOf")
+            .chain(several("oneOf"))
+            .filter(|schema| self.fits(schema, value).is_ok());
+        let inner = referred.into_iter().chain(several("allOf")).chain(chosen);
+        let mut parts = vec![schema];
+        parts.extend(inner.flat_map(|schema| self.parts(schema, value)));
+        parts
+    }
+
+    /// Adds the schema and all schemas in it to `found`.
+    pub(crate) fn inner_schemas<'a>(&'a self, schema: &'a Value, found: &mut Vec<&'a Value>) {
+        // A schema can contain itself.
+        if found.iter().any(|known| std::ptr::eq(*known, schema)) {
+            return;
+        }
+        found.push(schema);
+        let referred = schema.get("$ref").map(|_| self.resolve(schema));
+        let single = ["items", "additionalProperties"]
+            .into_iter()
+            .filter_map(|key| schema.get(key));
+        let several = ["allOf", "anyOf", "oneOf"]
+            .into_iter()
+            .filter_map(|key| schema[key].as_array())
+            .flatten();
+        let properties = schema["properties"].as_object();
+        let properties = properties.into_iter().flat_map(serde_json::Map::values);
+        let inner = referred.into_iter().chain(single).chain(several);
+        for schema in inner.chain(properties) {
+            self.inner_schemas(schema, found);
+        }
+    }
+
+    /// Returns why a header with this text does not fit `schema`. Numbers and booleans
+    /// are written as in JSON.
+    pub(crate) fn fits_text(&self, schema: &Value, text: &str) -> Result<(), String> {
+        let string = self.fits(schema, &Value::String(text.to_owned()));
+        match serde_json::from_str(text) {
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) => {
+                string.or_else(|_| self.fits(schema, &value))
+            }
+            _ => string,
+        }
+    }
+
     fn array(&self, schema: &Value, values: &[Value]) -> Result<(), String> {
         let (least, most) = bounds(schema, "minItems", "maxItems");
         if !(least..=most).contains(&values.len()) {
@@ -96,6 +187,13 @@ impl Document {
             if value.get(name.as_str().unwrap_or_default()).is_none() {
                 return Err(format!("{value}: {name} is missing"));
             }
+        }
+        let members = value.as_object().map_or(0, serde_json::Map::len);
+        let (least, most) = bounds(schema, "minProperties", "maxProperties");
+        if !(least..=most).contains(&members) {
+            return Err(format!(
+                "{value}: {members} members, not from {least} to {most}"
+            ));
         }
         for (name, member) in value.as_object().into_iter().flatten() {
             if let Some(schema) = schema["properties"].get(name) {

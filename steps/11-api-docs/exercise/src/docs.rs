@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
     title = "marketsvc",
     description = "Customers, orders and books of a small market."
 ))]
-// TODO(11.4): add the schema of a problem, and with it those that it refers to
+// TODO(11.4): add the schema of a problem
 // END TODO(11.4)
 pub struct Document;
 
@@ -56,7 +56,8 @@ pub fn with_pages(router: OpenApiRouter) -> Router {
     // END TODO(11.1)
 }
 
-/// The id of a row, as documents show it: SQLite counts from 1.
+/// An id, from 1.
+// SQLite counts from 1.
 #[derive(ToSchema)]
 #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, example = 1)]
 pub struct Id(pub i64);

@@ -1,8 +1,8 @@
 //! Step 11: an API that describes itself.
 //!
 //! Read them in this order: [`app`] puts the modules together; [`customers`] is the
-//! smallest of them, [`orders`] the largest, and [`catalog`] is new: it uses the
-//! services of [`authors`] and [`books`]. In each of them, `mod.rs` names the endpoints,
+//! smallest of them, [`orders`] the largest, and [`catalog`] uses the services of
+//! [`authors`] and [`books`]; [`docs`] makes the document of the API. In each module, `mod.rs` names the endpoints,
 //! and `controller.rs` answers HTTP. A module also has those of the following files that
 //! it needs: `service.rs` talks to the database, `model.rs` has the types that clients
 //! send, and `entity.rs` the types that rows become. The code that all modules use stays

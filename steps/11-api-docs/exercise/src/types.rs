@@ -8,10 +8,8 @@ use utoipa::ToSchema;
 
 use crate::error::Error;
 
-/// An amount of money in cents: `Money(1050)` is 10.50.
-///
-/// The amount is an integer, because sums of integers are exact. Clients
-/// receive a JSON number in the main unit: `10.5`.
+/// An amount of money: 10.5 is 10.50.
+// In cents, because sums of integers are exact: `Money(1050)` is 10.50.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, ToSchema)]
 // TODO(11.2): describe the number that clients receive
 // END TODO(11.2)
@@ -55,7 +53,10 @@ impl Serialize for Money {
 /// A point in time in UTC. The text has the database's format,
 /// `YYYY-MM-DD HH:MM:SS`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = "2024-03-18 10:30:00")]
+#[schema(
+    example = "2024-03-18 10:30:00",
+    pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+)]
 pub struct UtcTime(String);
 
 impl UtcTime {

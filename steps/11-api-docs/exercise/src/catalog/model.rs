@@ -20,8 +20,8 @@ pub struct CatalogEntry {
     pub book: CatalogBook,
 }
 
-/// A book whose author does not have an id yet: the fields of
-/// [`NewBook`](crate::books::NewBook) without `author_id`.
+/// A book whose author does not have an id yet.
+// The fields of `NewBook` without `author_id`.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CatalogBook {
     /// From 1 to 200 characters, not only blanks. No two books have the same name.
@@ -47,7 +47,7 @@ pub struct CatalogBook {
     pub pages: Option<i64>,
 }
 
-/// What was stored for a [`CatalogEntry`].
+/// The author and the book that were stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoredEntry {
     pub author: Author,

@@ -132,7 +132,7 @@ fn order_ids(query: OrdersQuery, body: &[u8]) -> Result<Vec<i64>, Error> {
 /// value.
 fn line_of_order() -> Value {
     let line = json!({
-        "order_id": 3, "customer": { "name": "Blake" }, "order_time": "2024-03-20 11:00:00",
+        "order_id": 3, "customer": { "name": "Blake" }, "order_time": "2024-03-25 15:00:00",
         "items": []
     });
     format!("{line}\n").into()

@@ -61,8 +61,8 @@ impl Serialize for OrderItem {
 /// The customer of an order, as the order shows it.
 #[derive(Debug, FromRow, Serialize, ToSchema)]
 pub struct OrderCustomer {
-    /// The column is not called `name`, because a row with an item has that
-    /// column too.
+    // The column is not called `name`, because a row with an item has that
+    // column too.
     #[sqlx(rename = "customer")]
     pub name: String,
 }
@@ -76,8 +76,8 @@ pub struct Order {
     pub customer: OrderCustomer,
     #[sqlx(try_from = "String")]
     pub order_time: UtcTime,
-    /// A row cannot hold a list. So the list starts empty, and the function
-    /// that loads the order fills it.
+    // A row cannot hold a list. So the list starts empty, and the function
+    // that loads the order fills it.
     #[sqlx(skip)]
     #[schema(value_type = Vec<OrderItemJson>)]
     pub items: Vec<OrderItem>,
