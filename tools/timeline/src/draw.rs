@@ -46,6 +46,8 @@ pub struct Bar {
     pub end: End,
     /// A call that blocks its thread, rather than a future that is polled.
     pub blocking: bool,
+    /// What it was, where pieces of a lane differ.
+    pub label: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,6 +27,7 @@
 //! connection on a thread of its own, and enters the span that a statement was sent
 //! from while it executes it. [`count`] adds a quantity over time.
 
+mod bars;
 mod draw;
 mod recorder;
 mod svg;
@@ -34,12 +35,14 @@ mod text;
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::time::Instant;
 use std::{env, fs, process};
 
 use tracing::{Instrument, Span, info, info_span};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub use bars::{Amount, bars_as_svg, bars_as_text};
 use recorder::Recorder;
 
 /// The variable that asks for a drawing on stdout; any value that is not empty.
@@ -52,6 +55,7 @@ pub const SVG: &str = "MARKETSVC_TIMELINE_SVG";
 const LANE: &str = "timeline::lane";
 const END: &str = "timeline::end";
 const COUNT: &str = "timeline::count";
+const PAST: &str = "timeline::past";
 
 /// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
@@ -131,6 +135,13 @@ pub fn blocking_lane<T>(name: impl Display, work: impl FnOnce() -> T) -> T {
 /// Notes that the quantity `name` is `value` from now on.
 pub fn count(name: &str, value: u64) {
     info!(target: COUNT, name, value);
+}
+
+/// Notes a piece of work that has ended already, in the lane called `name`. The picture
+/// shows its `label` where there is room. Clocks must not be paused.
+pub fn past(name: &str, label: &str, from: Instant, to: Instant) {
+    let ago = |at: Instant| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
+    info!(target: PAST, name, label, from = ago(from), to = ago(to));
 }
 
 /// A lane's piece of work. Its end is an event of its own and not the end of the

@@ -15,10 +15,13 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::draw::{Bar, End, Lane, Picture, Track};
-use crate::{COUNT, END, LANE};
+use crate::{COUNT, END, LANE, PAST};
 
 /// How sqlx names the thread of a connection to SQLite.
 const CONNECTION_THREAD: &str = "sqlx-sqlite-worker-";
+
+/// The target of the line that a step's service logs for each call.
+const CALLS: &str = "marketsvc::calls";
 
 /// The lane of events outside of any lane.
 const MAIN: &str = "main";
@@ -113,9 +116,22 @@ impl State {
             to: None,
             end: End::Open,
             blocking,
+            label: None,
         });
         let bar = bars.len() - 1;
         Piece { lane, bar }
+    }
+
+    fn past(&mut self, name: &str, label: &str, from: Duration, to: Duration) {
+        let lanes = &mut self.picture.lanes;
+        let lane = lane_place(lanes, name, |lane| lane.name == name);
+        lanes[lane].bars.push(Bar {
+            from,
+            to: Some(to),
+            end: End::Done,
+            blocking: false,
+            label: Some(label.to_owned()),
+        });
     }
 
     fn count(&mut self, name: &str, value: u64, now: Duration) {
@@ -202,6 +218,20 @@ where
                     let value = fields.text("value").parse().unwrap_or(0);
                     state.count(fields.text("name"), value, now);
                 }
+                PAST => {
+                    let at = |field| {
+                        let ago = fields.text(field).parse().unwrap_or(0);
+                        now.saturating_sub(Duration::from_micros(ago))
+                    };
+                    state.past(
+                        fields.text("name"),
+                        fields.text("label"),
+                        at("from"),
+                        at("to"),
+                    );
+                }
+                // The log of a service that runs beside the lanes.
+                CALLS if found.is_none() => {}
                 _ => {
                     let message = fields.text("message");
                     let lanes = &mut state.picture.lanes;
@@ -265,6 +295,7 @@ mod tests {
 
     use tokio::time::sleep;
     use tracing::info;
+    use tracing::subscriber::with_default;
     use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -320,6 +351,31 @@ mod tests {
             ]
         );
         assert_eq!(picture.end, 15 * MS);
+    }
+
+    #[test]
+    fn work_that_has_ended_has_its_place() {
+        let recorder = Recorder::new(false);
+        let subscriber = Registry::default().with(recorder.clone());
+        let from = std::time::Instant::now();
+        with_default(subscriber, || {
+            for (label, start) in [("slow", 3), ("one", 8)] {
+                let at = |ms| from + ms * MS;
+                while at(start + 2).elapsed().is_zero() {
+                    thread::yield_now();
+                }
+                crate::past("client", label, at(start), at(start + 2));
+            }
+        });
+        let picture = recorder.finish("a test");
+        assert_eq!(picture.lanes.len(), 1);
+        let bars = &picture.lanes[0].bars;
+        let labels: Vec<_> = bars.iter().map(|bar| bar.label.as_deref()).collect();
+        assert_eq!(labels, [Some("slow"), Some("one")]);
+        for bar in bars {
+            let length = bar.to.unwrap().saturating_sub(bar.from);
+            assert!(length.abs_diff(2 * MS) <= MS / 100, "{length:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ const LETTERS: usize = 118;
 const LETTER: f64 = 6.2;
 
 /// Light, and dark where the reader has chosen that.
-const STYLE: &str = "
+pub const STYLE: &str = "
   .ground { fill: #ffffff }
   .text { fill: #1f2328; font: 12px system-ui, sans-serif }
   .title { font-weight: 600; font-size: 14px }
@@ -124,10 +124,10 @@ fn grid(out: &mut String, axis: &Axis, bottom: f64) {
     word(out, (LEFT - 12.0, bottom + 16.0), END_ANCHOR, "time in ms");
 }
 
-const END_ANCHOR: &str = " text-anchor=\"end\"";
+pub const END_ANCHOR: &str = " text-anchor=\"end\"";
 const MIDDLE: &str = " text-anchor=\"middle\"";
 
-fn word(out: &mut String, place: (f64, f64), anchor: &str, word: &str) {
+pub fn word(out: &mut String, place: (f64, f64), anchor: &str, word: &str) {
     text(out, "text word", place, anchor, word);
 }
 
@@ -139,7 +139,7 @@ fn text(out: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, text: &
     );
 }
 
-fn block(out: &mut String, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
+pub fn block(out: &mut String, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
     let width = width.max(1.5);
     let _ = writeln!(
         out,
@@ -197,8 +197,13 @@ fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
          <title>{}: {}</title></rect>",
         (to - from).max(2.0),
         escaped(&lane.name),
-        how(bar.end),
+        escaped(bar.label.as_deref().unwrap_or(how(bar.end))),
     );
+    if let Some(label) = &bar.label
+        && LETTER * f64::from(u16::try_from(label.chars().count()).unwrap_or(u16::MAX)) < to - from
+    {
+        word(out, (f64::midpoint(from, to), y + BAR - 3.0), MIDDLE, label);
+    }
     let within = |(start, end): &&(Duration, Duration)| {
         *start >= bar.from && bar.to.is_none_or(|to| *end <= to)
     };
@@ -267,12 +272,16 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
     };
     let words = [
         (
-            has(|bar| !bar.blocking),
+            has(|bar| !bar.blocking && bar.label.is_none()),
             "a bar: a future, from its first poll to its end; in it, a stroke: a poll",
         ),
         (
             has(|bar| bar.blocking),
             "a bar filled throughout: a call that blocks, its thread is taken",
+        ),
+        (
+            has(|bar| bar.label.is_some()),
+            "a bar: a call, from its beginning to its end; not all have room for their word",
         ),
         (has(|bar| bar.end == End::Dropped), "a cross: dropped"),
         (has(|bar| bar.end == End::Panicked), "! : a panic"),
@@ -298,7 +307,7 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
     lines
 }
 
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -358,6 +367,7 @@ mod tests {
                 to: None,
                 end,
                 blocking,
+                label: None,
             };
             let lane = Lane {
                 bars: vec![bar],

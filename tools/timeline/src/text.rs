@@ -151,6 +151,7 @@ mod tests {
                 to: Some(ms(to)),
                 end,
                 blocking: false,
+                label: None,
             });
             let lane = Lane {
                 bars: bars.collect(),
@@ -182,6 +183,7 @@ mod tests {
             to: to.map(ms),
             end,
             blocking: false,
+            label: None,
         };
         let lane = |name: &str, bars| Lane {
             name: name.to_owned(),

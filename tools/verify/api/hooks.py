@@ -1,4 +1,4 @@
-"""What schemathesis does with the body of a request before it sends it."""
+"""What schemathesis does with a request before it sends it."""
 
 import schemathesis
 
@@ -19,3 +19,18 @@ def without_point(value):
 @schemathesis.hook
 def map_body(context, body):
     return without_point(body)
+
+
+# A slow query takes as long as the request says, by default 5 s, and some hundred of them
+# would take many minutes. So each valid one takes no time. Invalid ones stay as they are.
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    if case.operation.path != "/book/extensive_query":
+        return
+    query = case.query or {}
+    try:
+        valid = 0 <= float(query.get("seconds", 5)) <= 10
+    except (TypeError, ValueError):
+        valid = False
+    if valid:
+        case.query = {**query, "seconds": 0}

@@ -1,0 +1,36 @@
+//! What a load can reach at most, computed before it is measured.
+
+use crate::books::Slow;
+
+/// How many of each there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The clients of the load.
+    pub clients: usize,
+    /// The connections of the service's pool.
+    pub connections: usize,
+    /// The threads on which the service's runtime runs handlers.
+    pub workers: usize,
+    /// The threads that its runtime has for blocking work.
+    pub blocking_threads: usize,
+}
+
+impl Limits {
+    /// Returns how many slow queries can run at the same time if they wait as `slow` says.
+    pub fn peak(&self, slow: Slow) -> usize {
+        // TODO(12.7): the smallest of the numbers that limit this way of waiting
+        let _ = (slow, self); // remove this line and the next
+        todo!("compute the peak")
+        // END TODO(12.7)
+    }
+}
+
+/// Returns how many requests a minute are possible if `peak` slow queries run at the same
+/// time and each takes `seconds`. All other calls count as if they took no time.
+#[allow(clippy::cast_precision_loss)] // small numbers
+pub fn ceiling(peak: usize, seconds: f64) -> f64 {
+    // TODO(12.7): a cycle has eleven calls, and two of them are slow
+    let _ = (peak, seconds); // remove this line and the next
+    todo!("compute the ceiling")
+    // END TODO(12.7)
+}
