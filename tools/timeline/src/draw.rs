@@ -62,12 +62,53 @@ pub enum End {
 pub struct Track {
     pub name: String,
     pub values: Vec<(Duration, u64)>,
+    /// The value that is as high as the track; that is its greatest where it is less.
+    pub full: u64,
 }
 
 impl Track {
     pub fn greatest(&self) -> u64 {
         let values = self.values.iter().map(|(_, value)| *value);
         values.max().unwrap_or(0)
+    }
+
+    pub fn full(&self) -> u64 {
+        self.full.max(self.greatest()).max(1)
+    }
+
+    /// The same with at most one value in each of `count` parts of `0..=end`, which is
+    /// the greatest of that part.
+    pub fn thinned(&self, end: Duration, count: u32) -> Self {
+        let width = (end / count).max(Duration::from_nanos(1));
+        let part = |at: Duration| at.as_nanos() / width.as_nanos();
+        let mut values: Vec<(Duration, u64)> = Vec::new();
+        let mut last = 0;
+        for (at, value) in &self.values {
+            match values.last_mut() {
+                Some(kept) if part(kept.0) == part(*at) => kept.1 = kept.1.max(*value),
+                _ => {
+                    // The part before has ended with `last`, which holds until here.
+                    if let Some(kept) = values.last()
+                        && kept.1 != last
+                        && part(kept.0) + 1 < part(*at)
+                    {
+                        values.push((kept.0 + width, last));
+                    }
+                    values.push((*at, *value));
+                }
+            }
+            last = *value;
+        }
+        if let Some(kept) = values.last()
+            && kept.1 != last
+        {
+            values.push((end, last));
+        }
+        Self {
+            name: self.name.clone(),
+            values,
+            full: self.full,
+        }
     }
 }
 

@@ -125,6 +125,7 @@ impl State {
             None => tracks.push(Track {
                 name: name.to_owned(),
                 values: vec![(now, value)],
+                full: 0,
             }),
         }
     }
