@@ -76,34 +76,25 @@ impl Track {
         self.full.max(self.greatest()).max(1)
     }
 
-    /// The same with at most one value in each of `count` parts of `0..=end`, which is
-    /// the greatest of that part.
+    /// The same with at most one value for each of `count` parts of `0..=end`: the
+    /// greatest that it has in that part.
     pub fn thinned(&self, end: Duration, count: u32) -> Self {
-        let width = (end / count).max(Duration::from_nanos(1));
-        let part = |at: Duration| at.as_nanos() / width.as_nanos();
+        let mut rest = self.values.iter().peekable();
         let mut values: Vec<(Duration, u64)> = Vec::new();
         let mut last = 0;
-        for (at, value) in &self.values {
-            match values.last_mut() {
-                Some(kept) if part(kept.0) == part(*at) => kept.1 = kept.1.max(*value),
-                _ => {
-                    // The part before has ended with `last`, which holds until here.
-                    if let Some(kept) = values.last()
-                        && kept.1 != last
-                        && part(kept.0) + 1 < part(*at)
-                    {
-                        values.push((kept.0 + width, last));
-                    }
-                    values.push((*at, *value));
-                }
+        for part in 0..count {
+            let until = end * (part + 1) / count;
+            let mut greatest = last;
+            while let Some((_, value)) = rest.next_if(|(at, _)| *at < until) {
+                greatest = greatest.max(*value);
+                last = *value;
             }
-            last = *value;
+            if values.last().is_none_or(|(_, value)| *value != greatest) {
+                values.push((end * part / count, greatest));
+            }
         }
-        if let Some(kept) = values.last()
-            && kept.1 != last
-        {
-            values.push((end, last));
-        }
+        let last = rest.last().map_or(last, |(_, value)| *value);
+        values.push((end, last));
         Self {
             name: self.name.clone(),
             values,
@@ -180,6 +171,17 @@ mod tests {
             lane.note_busy(us(from), us(to));
         }
         assert_eq!(lane.busy, [(us(0), us(20)), (us(500), us(510))]);
+    }
+
+    #[test]
+    fn a_part_of_a_track_has_its_greatest_value() {
+        let ms = Duration::from_millis;
+        let track = Track {
+            values: vec![(ms(0), 1), (ms(1), 9), (ms(2), 0), (ms(30), 5), (ms(40), 0)],
+            ..Track::default()
+        };
+        let thin = track.thinned(ms(40), 4).values;
+        assert_eq!(thin, [(ms(0), 9), (ms(10), 0), (ms(30), 5), (ms(40), 0)]);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use step13_solution::plan::operations;
+use step13::plan::operations;
+use step13::strategies::Strategy;
 use timeline::{Curve, draw_curves};
 
 use compare::{Kind, POOL, Run, STRATEGIES};
@@ -29,15 +30,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let patience = Duration::from_hours(1);
             let run = Run::new(strategy, &operations, &tables, POOL, patience).await?;
             tables.remove().await?;
-            let name = format!("{kind:?} {strategy}").to_lowercase();
-            let part = name.replace(", ", " ").replace(' ', "-");
-            draw(&format!("13 {kind:?}: {strategy}"), &[&run], Some(&part))?;
+            let part = format!("{kind:?} {}", short(strategy)).to_lowercase();
+            let part = part.replace(" + ", "-").replace(' ', "-");
+            draw(
+                &format!("13 {}: {strategy}", kind.name()),
+                &[&run],
+                Some(&part),
+            )?;
             runs.push(run);
         }
         let all: Vec<&Run> = runs.iter().collect();
         // The coach names the picture whose file has no part.
         let part = (kind == Kind::Postgres).then_some("postgres");
-        draw(&format!("13 {kind:?}: all strategies"), &all, part)?;
+        draw(&format!("13 {}: all strategies", kind.name()), &all, part)?;
         println!("{}\n", compare::table(&runs));
     }
     Ok(())
@@ -47,7 +52,7 @@ fn draw(title: &str, runs: &[&Run], part: Option<&str>) -> Result<(), Box<dyn Er
     let curves: Vec<Curve> = runs
         .iter()
         .map(|run| Curve {
-            name: run.strategy.to_string(),
+            name: short(run.strategy),
             values: run.connections.clone(),
         })
         .collect();
@@ -56,4 +61,13 @@ fn draw(title: &str, runs: &[&Run], part: Option<&str>) -> Result<(), Box<dyn Er
     }
     println!();
     Ok(())
+}
+
+/// A name for which a picture has room.
+fn short(strategy: Strategy) -> String {
+    match strategy {
+        Strategy::OneAfterAnother => "one by one".to_owned(),
+        Strategy::OneWriter(readers) => format!("1 writer + {readers}"),
+        other => other.to_string(),
+    }
 }

@@ -17,14 +17,8 @@ impl Outcome {
     /// Notes the result of one operation.
     pub fn note(&mut self, operation: Operation, result: Result<(), Error>) {
         // TODO(13.3): count the success by its kind, or the failure, and keep the first error
-        match (result, operation) {
-            (Ok(()), Operation::Read) => self.reads += 1,
-            (Ok(()), Operation::Write) => self.writes += 1,
-            (Err(error), _) => {
-                self.failures += 1;
-                self.first_failure.get_or_insert(error);
-            }
-        }
+        let _ = (operation, result); // remove this line and the next
+        todo!("count the success, or the failure")
         // END TODO(13.3)
     }
 

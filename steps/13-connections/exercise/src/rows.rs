@@ -13,6 +13,15 @@ pub struct Parent {
     pub children: Vec<String>,
 }
 
+/// Makes one list of the ids and data of rows of `a` and of the parents' ids and data of
+/// rows of `b`, in the order of `parents`. A row of `a` may have no rows of `b`.
+pub fn families(parents: Vec<(i64, String)>, rows_of_b: Vec<(i64, String)>) -> Vec<Parent> {
+    // TODO(13.1): give each row of `b` to its row of `a`
+    let _ = (parents, rows_of_b); // remove this line and the next
+    todo!("give each row of `b` to its row of `a`")
+    // END TODO(13.1)
+}
+
 /// What one write stores: the data of three rows of `a`, and of their rows of `b`.
 pub const NEW: [(&str, &[&str]); 3] = [
     ("a1", &["b1", "b2"]),

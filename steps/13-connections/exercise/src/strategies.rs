@@ -9,8 +9,6 @@
 
 use std::fmt;
 
-use futures::stream::{self, FuturesUnordered, StreamExt};
-
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::plan::Operation;
@@ -62,11 +60,8 @@ where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     // TODO(13.3): do one operation after another, and note each result
-    let mut outcome = Outcome::default();
-    for &operation in operations {
-        outcome.note(operation, perform(operation).await);
-    }
-    outcome
+    let _ = (operations, perform); // remove this line and the next
+    todo!("do one operation after another")
     // END TODO(13.3)
 }
 
@@ -76,15 +71,8 @@ where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     // TODO(13.4): start every operation before the first one has ended, and note each result
-    let mut running: FuturesUnordered<_> = operations
-        .iter()
-        .map(|&operation| named(operation, perform(operation)))
-        .collect();
-    let mut outcome = Outcome::default();
-    while let Some((operation, result)) = running.next().await {
-        outcome.note(operation, result);
-    }
-    outcome
+    let _ = (operations, perform); // remove this line and the next
+    todo!("start every operation before the first one has ended")
     // END TODO(13.4)
 }
 
@@ -102,11 +90,8 @@ where
 {
     assert!(size > 0, "a chunk has at least one operation");
     // TODO(13.5): do one chunk after another, each with all of its operations at once
-    let mut outcome = Outcome::default();
-    for chunk in operations.chunks(size) {
-        outcome.add(all_at_once(chunk, &perform).await);
-    }
-    outcome
+    let _ = (operations, perform); // remove this line and the next
+    todo!("do one chunk after another")
     // END TODO(13.5)
 }
 
@@ -124,14 +109,8 @@ where
 {
     assert!(limit > 0, "at least one operation is in flight");
     // TODO(13.6): keep `limit` operations running until none is left to start
-    let mut running = stream::iter(operations)
-        .map(|&operation| named(operation, perform(operation)))
-        .buffer_unordered(limit);
-    let mut outcome = Outcome::default();
-    while let Some((operation, result)) = running.next().await {
-        outcome.note(operation, result);
-    }
-    outcome
+    let _ = (operations, perform); // remove this line and the next
+    todo!("keep `limit` operations running")
     // END TODO(13.6)
 }
 
@@ -150,23 +129,7 @@ where
 {
     assert!(readers > 0, "at least one read is in flight");
     // TODO(13.7): split the list, and do the writes and the reads at the same time
-    let (writes, reads): (Vec<_>, Vec<_>) = operations
-        .iter()
-        .partition(|operation| **operation == Operation::Write);
-    let (mut outcome, of_reads) = futures::join!(
-        one_after_another(&writes, &perform),
-        in_flight(readers, &reads, &perform),
-    );
-    outcome.add(of_reads);
-    outcome
+    let _ = (operations, perform); // remove this line and the next
+    todo!("do the writes and the reads at the same time")
     // END TODO(13.7)
-}
-
-/// An operation together with its result, so that the result can be noted when
-/// operations end in another order than they began.
-async fn named(
-    operation: Operation,
-    work: impl Future<Output = Result<(), Error>>,
-) -> (Operation, Result<(), Error>) {
-    (operation, work.await)
 }

@@ -1,11 +1,9 @@
 //! One operation on PostgreSQL: the same rows by other SQL.
 
-use std::collections::HashMap;
-
 use sqlx::AssertSqlSafe;
 use sqlx_postgres::PgConnection;
 
-use crate::rows::{NEW, Parent};
+use crate::rows::{NEW, Parent, families};
 
 /// The tables of this step. `b.a_id` has no index: PostgreSQL does not create one for a
 /// foreign key either.
@@ -52,19 +50,10 @@ pub async fn read(connection: &mut PgConnection) -> sqlx::Result<Vec<Parent>> {
         .bind(ids)
         .fetch_all(connection)
         .await?;
-    let mut children: HashMap<i64, Vec<String>> = HashMap::new();
-    for (parent, data) in rows {
-        children.entry(parent).or_default().push(data);
-    }
-    let parents = parents.into_iter().map(|(id, data)| Parent {
-        id,
-        data,
-        children: children.remove(&id).unwrap_or_default(),
-    });
-    Ok(parents.collect())
+    Ok(families(parents, rows))
 }
 
-/// Stores the rows of [`NEW`] in one transaction. Returns the ids of the rows of `a`, in
+/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of the rows of `a`, in
 /// the order of `NEW`.
 ///
 /// # Errors

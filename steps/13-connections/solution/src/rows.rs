@@ -1,5 +1,7 @@
 //! The rows that an operation writes or reads, and when they are right.
 
+use std::collections::HashMap;
+
 use crate::error::Error;
 
 /// How many rows of `a` a read asks for.
@@ -11,6 +13,23 @@ pub struct Parent {
     pub id: i64,
     pub data: String,
     pub children: Vec<String>,
+}
+
+/// Makes one list of the ids and data of rows of `a` and of the parents' ids and data of
+/// rows of `b`, in the order of `parents`. A row of `a` may have no rows of `b`.
+pub fn families(parents: Vec<(i64, String)>, rows_of_b: Vec<(i64, String)>) -> Vec<Parent> {
+    // TODO(13.1): give each row of `b` to its row of `a`
+    let mut children: HashMap<i64, Vec<String>> = HashMap::new();
+    for (parent, data) in rows_of_b {
+        children.entry(parent).or_default().push(data);
+    }
+    let parents = parents.into_iter().map(|(id, data)| Parent {
+        id,
+        data,
+        children: children.remove(&id).unwrap_or_default(),
+    });
+    parents.collect()
+    // END TODO(13.1)
 }
 
 /// What one write stores: the data of three rows of `a`, and of their rows of `b`.

@@ -1,10 +1,8 @@
 //! One operation on SQLite.
 
-use std::collections::HashMap;
-
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::rows::{NEW, Parent};
+use crate::rows::{NEW, Parent, families};
 
 /// The tables of this step. `b.a_id` has no index.
 pub const TABLES: &str = "
@@ -31,27 +29,18 @@ pub const SELECT_B: &str = "\
 /// # Errors
 /// When the database fails.
 pub async fn read(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Parent>> {
-    // TODO(13.1): run both queries, and give each row of `b` to its row of `a`
+    // TODO(13.1): run both queries, and return their rows as families
     let parents: Vec<(i64, String)> = sqlx::query_as(SELECT_A).fetch_all(&mut *connection).await?;
     let ids: Vec<i64> = parents.iter().map(|(id, _)| *id).collect();
     let rows: Vec<(i64, String)> = sqlx::query_as(SELECT_B)
         .bind(serde_json::json!(ids).to_string())
         .fetch_all(connection)
         .await?;
-    let mut children: HashMap<i64, Vec<String>> = HashMap::new();
-    for (parent, data) in rows {
-        children.entry(parent).or_default().push(data);
-    }
-    let parents = parents.into_iter().map(|(id, data)| Parent {
-        id,
-        data,
-        children: children.remove(&id).unwrap_or_default(),
-    });
-    Ok(parents.collect())
+    Ok(families(parents, rows))
     // END TODO(13.1)
 }
 
-/// Stores the rows of [`NEW`] in one transaction. Returns the ids of the rows of `a`, in
+/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of the rows of `a`, in
 /// the order of `NEW`.
 ///
 /// # Errors

@@ -78,7 +78,12 @@ where
     // TODO(13.4): start every operation before the first one has ended, and note each result
     let mut running: FuturesUnordered<_> = operations
         .iter()
-        .map(|&operation| named(operation, perform(operation)))
+        .map(|&operation| {
+            let work = perform(operation);
+            // Operations end in another order than they began, so each result says
+            // whose it is.
+            async move { (operation, work.await) }
+        })
         .collect();
     let mut outcome = Outcome::default();
     while let Some((operation, result)) = running.next().await {
@@ -125,7 +130,10 @@ where
     assert!(limit > 0, "at least one operation is in flight");
     // TODO(13.6): keep `limit` operations running until none is left to start
     let mut running = stream::iter(operations)
-        .map(|&operation| named(operation, perform(operation)))
+        .map(|&operation| {
+            let work = perform(operation);
+            async move { (operation, work.await) }
+        })
         .buffer_unordered(limit);
     let mut outcome = Outcome::default();
     while let Some((operation, result)) = running.next().await {
@@ -160,13 +168,4 @@ where
     outcome.add(of_reads);
     outcome
     // END TODO(13.7)
-}
-
-/// An operation together with its result, so that the result can be noted when
-/// operations end in another order than they began.
-async fn named(
-    operation: Operation,
-    work: impl Future<Output = Result<(), Error>>,
-) -> (Operation, Result<(), Error>) {
-    (operation, work.await)
 }
