@@ -1,5 +1,7 @@
 //! New tables for each run, and how a program connects to them.
 
+use std::env;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,10 +33,18 @@ pub enum Tables {
 }
 
 impl Tables {
+    /// In the system's folder for temporary files.
+    ///
     /// # Errors
     /// When the file cannot be made.
     pub async fn on_sqlite() -> sqlx::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::on_sqlite_in(&env::temp_dir()).await
+    }
+
+    /// # Errors
+    /// When the file cannot be made.
+    pub async fn on_sqlite_in(parent: &Path) -> sqlx::Result<Self> {
+        let folder = tempfile::tempdir_in(parent)?;
         let options = SqliteConnectOptions::new()
             .filename(folder.path().join("connections.sqlite"))
             .create_if_missing(true)
