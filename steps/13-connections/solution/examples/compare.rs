@@ -30,7 +30,10 @@ struct Options {
     /// How many seconds an operation waits for a connection
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600.0)]
     patience: f64,
-    /// Only with the index, which takes less time
+    /// Only the strategies whose names contain this: "chunks"
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Only with the index
     #[arg(long)]
     with_index: bool,
 }
@@ -66,6 +69,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let operations = operations(options.operations);
     let patience = Duration::try_from_secs_f64(options.patience)?;
+    let mut strategies = STRATEGIES.to_vec();
+    strategies.retain(|strategy| strategy.to_string().contains(&options.only));
     let server = server(options.database)?;
     for kind in kinds(options.database, server.as_ref()) {
         for index in [false, true] {
@@ -73,11 +78,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             let mut runs = Vec::new();
-            for strategy in STRATEGIES {
+            for &strategy in &strategies {
                 let tables = tables(kind, server.as_ref(), index).await?;
                 runs.push(Run::new(strategy, &operations, &tables, options.pool, patience).await?);
                 // All leave the same rows, so one plan is enough.
-                if runs.len() == STRATEGIES.len() {
+                if runs.len() == strategies.len() {
                     let with = if index { "with" } else { "without" };
                     println!("{}, {with} the index on b.a_id", kind.name());
                     println!("how it finds the rows of b:");
