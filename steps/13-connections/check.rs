@@ -98,7 +98,7 @@ fn strategies(suite: Suite) -> Suite {
         .paused_check(
             "13.3",
             "every operation is done once, and each result is noted, also after a failure",
-            || results(Strategy::OneAfterAnother),
+            || results([Strategy::OneAfterAnother]),
         )
         .paused_check("13.3", "dropping the call ends the operation", || {
             dropped(Strategy::OneAfterAnother)
@@ -117,7 +117,7 @@ fn strategies(suite: Suite) -> Suite {
         .paused_check(
             "13.4",
             "every operation is done once, and each result is noted, also after a failure",
-            || results(Strategy::AllAtOnce),
+            || results([Strategy::AllAtOnce]),
         )
         .paused_check("13.4", "dropping the call ends all operations", || {
             dropped(Strategy::AllAtOnce)
@@ -143,7 +143,7 @@ fn strategies(suite: Suite) -> Suite {
         .paused_check(
             "13.5",
             "every operation is done once, and each result is noted, also after a failure",
-            || results(Strategy::InChunks(5)),
+            || results([5, 1, 12, 50].map(Strategy::InChunks)),
         )
         .paused_check("13.5", "dropping the call ends all operations", || {
             dropped(Strategy::InChunks(4))
@@ -169,7 +169,7 @@ fn strategies(suite: Suite) -> Suite {
         .paused_check(
             "13.6",
             "every operation is done once, and each result is noted, also after a failure",
-            || results(Strategy::InFlight(5)),
+            || results([5, 1, 12, 50].map(Strategy::InFlight)),
         )
         .paused_check("13.6", "dropping the call ends all operations", || {
             dropped(Strategy::InFlight(4))
@@ -200,7 +200,7 @@ fn strategies(suite: Suite) -> Suite {
         .paused_check(
             "13.7",
             "every operation is done once, and each result is noted, also after a failure",
-            || results(Strategy::OneWriter(3)),
+            || results([3, 1, 12, 50].map(Strategy::OneWriter)),
         )
         .paused_check("13.7", "dropping the call ends all operations", || {
             dropped(Strategy::OneWriter(3))
@@ -729,7 +729,13 @@ async fn begins(strategy: Strategy, expected: usize) -> Outcome {
 }
 
 async fn at_once() -> Outcome {
-    begins(Strategy::AllAtOnce, 12).await
+    let list = operations(1_000);
+    let work = Work::default();
+    let mut running = start(Strategy::AllAtOnce, &list, &work);
+    let asked = "all_at_once(…): 1000 operations, none has ended";
+    goes_on(&mut running, asked).await?;
+    let wanted = "begun: 1000, under way: 1000";
+    ensure(counts(&work) == wanted, asked, wanted, counts(&work))
 }
 
 async fn next_chunk() -> Outcome {
@@ -806,36 +812,43 @@ async fn one_kind(kind: Operation) -> Outcome {
     Ok(())
 }
 
-/// Twelve operations of which two fail, ended one by one, the newest first.
-async fn results(strategy: Strategy) -> Outcome {
+/// Operations of which some fail, ended one by one, the newest first.
+async fn results<const N: usize>(strategies: [Strategy; N]) -> Outcome {
+    for strategy in strategies {
+        let of_list = async |name: &str, list: &[Operation]| {
+            let asked = format!("{}: {name}, some fail", call(strategy));
+            results_of(strategy, list, &asked).await
+        };
+        of_list("12 operations", &operations(12)).await?;
+        of_list("5 reads", &[Read; 5]).await?;
+        of_list("5 writes", &[Write; 5]).await?;
+        of_list("no operations", &[]).await?;
+    }
+    Ok(())
+}
+
+async fn results_of(strategy: Strategy, list: &[Operation], asked: &str) -> Outcome {
+    /// Which operations fail, by the order in which they begin.
     const FAIL: [usize; 2] = [2, 7];
-    let list = operations(12);
     let work = Work::default();
-    let mut running = start(strategy, &list, &work);
-    let asked = format!("{}: 12 operations, two of which fail", call(strategy));
+    let mut running = start(strategy, list, &work);
     let done = loop {
         if let Some(done) = settle(&mut running).await {
             break done;
         }
         let Some(number) = work.running().pop() else {
-            let got = format!(
-                "it waits for something that never happens; {}",
-                counts(&work)
-            );
+            let counts = counts(&work);
+            let got = format!("it waits for something that never happens; {counts}");
             return Err(Failure::new(asked, "it returns", got));
         };
-        work.end(
-            number,
-            match number {
-                number if FAIL.contains(&number) => End::Failure(format!("failure {number}")),
-                _ => End::Success,
-            },
-        );
+        let failure = || End::Failure(format!("failure {number}"));
+        let fails = FAIL.contains(&number);
+        work.end(number, if fails { failure() } else { End::Success });
     };
     let begun = work.begun();
     equal(
         format_args!("{asked}; how many reads and writes have begun?"),
-        (list.len() - writes(&list), writes(&list)),
+        (list.len() - writes(list), writes(list)),
         (begun.len() - writes(&begun), writes(&begun)),
     )?;
     ensure(
@@ -844,31 +857,29 @@ async fn results(strategy: Strategy) -> Outcome {
         "all have ended",
         format_args!("{} and dropped: {}", counts(&work), work.dropped()),
     )?;
-    let failed = FAIL.map(|number| begun[number]);
-    let expected = (
-        begun.len() - writes(&begun) - (failed.len() - writes(&failed)),
-        writes(&begun) - writes(&failed),
-        failed.len(),
-    );
+    let (failed, succeeded): (Vec<_>, Vec<_>) =
+        (0..begun.len()).partition(|number| FAIL.contains(number));
+    let succeeded: Vec<_> = succeeded.iter().map(|number| begun[*number]).collect();
     equal(
         format_args!("{asked}; reads, writes, failures"),
-        expected,
+        (
+            succeeded.len() - writes(&succeeded),
+            writes(&succeeded),
+            failed.len(),
+        ),
         (done.reads, done.writes, done.failures),
     )?;
     let first = done.first_failure.map(|error| error.to_string());
+    let known = match &first {
+        Some(text) => failed.iter().any(|it| *text == format!("failure {it}")),
+        None => failed.is_empty(),
+    };
     ensure(
-        first
-            .as_ref()
-            .is_some_and(|first| first.starts_with("failure ")),
+        known,
         format_args!("{asked}; first_failure"),
-        "the error of one of the two",
+        "the error of one that failed",
         format_args!("{first:?}"),
-    )?;
-    let none = Work::default();
-    let done = settle(&mut start(strategy, &[], &none)).await;
-    let counts = done.map(|done| (done.reads, done.writes, done.failures));
-    let asked = format!("{}: no operations; reads, writes, failures", call(strategy));
-    equal(asked, Some((0, 0, 0)), counts)
+    )
 }
 
 async fn dropped(strategy: Strategy) -> Outcome {
@@ -967,19 +978,42 @@ async fn on_postgres() -> Outcome {
             .run(&[], |operation| Work::default().perform(operation))
             .await;
     }
-    let server = Postgres::find().or_fail("start PostgreSQL")?;
-    let Some(server) = server else {
-        return Ok(());
+    let found = match timeout(START, postgres()).await {
+        Ok(found) => found,
+        Err(_) => Err(Failure::new("PostgreSQL", "it starts", "it takes long")),
+    };
+    let server = match found {
+        Ok(Some(server)) => server,
+        // A server that does not work is not the learner's fault.
+        Err(failure) if std::env::var_os("CI").is_some() => return Err(failure),
+        Ok(None) | Err(_) => return Ok(()),
     };
     for (strategy, most) in all {
-        let tables = Tables::on_postgres(server.url())
-            .await
-            .or_fail("new tables")?;
+        let tables = Tables::on_postgres(server.url()).await;
+        let tables = tables.or_fail("new tables")?;
         let result = on_tables(&tables, strategy, most).await;
         tables.remove().await.or_fail("remove the tables")?;
         result?;
     }
     Ok(())
+}
+
+/// How long a server has to start. A check has ten seconds for everything.
+const START: Duration = Duration::from_secs(6);
+
+/// A database of PostgreSQL in which tables can be made, if there is one.
+async fn postgres() -> Result<Option<Postgres>, Failure> {
+    let (found, server) = oneshot::channel();
+    // A thread and not a task, so that nobody has to wait for a server that is slow.
+    std::thread::spawn(move || found.send(Postgres::find()));
+    let server = server.await.or_fail("start PostgreSQL")?;
+    let server = server.or_fail("start PostgreSQL")?;
+    if let Some(server) = &server {
+        let tables = Tables::on_postgres(server.url()).await;
+        let removed = tables.or_fail("new tables")?.remove().await;
+        removed.or_fail("remove the tables")?;
+    }
+    Ok(server)
 }
 
 // ---- the index
