@@ -35,8 +35,8 @@ pub async fn read(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Parent>
     // END TODO(13.1)
 }
 
-/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of the rows of `a`, in
-/// the order of `NEW`.
+/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of
+/// the rows of `a`, in the order of `NEW`.
 ///
 /// # Errors
 /// When the database fails. Then nothing is stored.

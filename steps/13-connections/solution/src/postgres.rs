@@ -53,8 +53,8 @@ pub async fn read(connection: &mut PgConnection) -> sqlx::Result<Vec<Parent>> {
     Ok(families(parents, rows))
 }
 
-/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of the rows of `a`, in
-/// the order of `NEW`.
+/// Stores the rows of [`NEW`](crate::rows::NEW) in one transaction. Returns the ids of
+/// the rows of `a`, in the order of `NEW`.
 ///
 /// # Errors
 /// When the database fails. Then nothing is stored.
