@@ -20,7 +20,7 @@ struct Options {
     /// How many operations each strategy does
     #[arg(long, default_value_t = 3_500)]
     operations: usize,
-    /// Only this database [default: both, where PostgreSQL is installed or DATABASE_URL
+    /// Only this database [default: both, where PostgreSQL is installed or `DATABASE_URL`
     /// names a database of it]
     #[arg(long, value_name = "NAME")]
     database: Option<Kind>,
@@ -39,13 +39,13 @@ struct Options {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     Sqlite,
     Postgres,
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
             Self::Postgres => "PostgreSQL",
@@ -54,9 +54,9 @@ impl Kind {
 }
 
 /// A new PostgreSQL accepts 100 connections and keeps three of them for administrators.
-pub const POOL: u32 = 90;
+pub(crate) const POOL: u32 = 90;
 
-pub const STRATEGIES: [Strategy; 5] = [
+pub(crate) const STRATEGIES: [Strategy; 5] = [
     Strategy::OneAfterAnother,
     Strategy::AllAtOnce,
     Strategy::InChunks(40),
@@ -99,7 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// PostgreSQL, unless it is not wanted or not there.
-pub fn server(wanted: Option<Kind>) -> Result<Option<Postgres>, Box<dyn Error>> {
+pub(crate) fn server(wanted: Option<Kind>) -> Result<Option<Postgres>, Box<dyn Error>> {
     if wanted == Some(Kind::Sqlite) {
         return Ok(None);
     }
@@ -111,7 +111,7 @@ pub fn server(wanted: Option<Kind>) -> Result<Option<Postgres>, Box<dyn Error>> 
 }
 
 /// The databases to work on.
-pub fn kinds(wanted: Option<Kind>, server: Option<&Postgres>) -> Vec<Kind> {
+pub(crate) fn kinds(wanted: Option<Kind>, server: Option<&Postgres>) -> Vec<Kind> {
     let mut kinds = vec![Kind::Sqlite, Kind::Postgres];
     kinds.retain(|kind| wanted.is_none_or(|wanted| wanted == *kind));
     kinds.retain(|kind| *kind == Kind::Sqlite || server.is_some());
@@ -119,7 +119,7 @@ pub fn kinds(wanted: Option<Kind>, server: Option<&Postgres>) -> Vec<Kind> {
 }
 
 /// New tables.
-pub async fn tables(
+pub(crate) async fn tables(
     kind: Kind,
     server: Option<&Postgres>,
     index: bool,
@@ -135,19 +135,20 @@ pub async fn tables(
 }
 
 /// What a strategy has done.
-pub struct Run {
+pub(crate) struct Run {
     pub strategy: Strategy,
     took: Duration,
     succeeded: usize,
     failures: usize,
     peak: u64,
     /// How many connections were in use from which time on.
+    #[allow(dead_code)] // the example `trace` draws it
     pub connections: Vec<(Duration, u64)>,
 }
 
 impl Run {
     /// Does all operations on empty tables, and counts the rows afterwards.
-    pub async fn new(
+    pub(crate) async fn new(
         strategy: Strategy,
         operations: &[Operation],
         tables: &Tables,
@@ -185,7 +186,7 @@ impl Run {
     }
 }
 
-pub fn table(runs: &[Run]) -> Table {
+pub(crate) fn table(runs: &[Run]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header([
