@@ -694,7 +694,7 @@ async fn one_by_one() -> Outcome {
     let strategy = Strategy::OneAfterAnother;
     let mut running = start(strategy, &list, &work);
     for number in 0..list.len() {
-        let asked = format!("{}: {number} of 12 operations have ended", call(strategy));
+        let asked = format!("{}: 12 operations, ended so far: {number}", call(strategy));
         goes_on(&mut running, &asked).await?;
         equal(
             format_args!("{asked}; which operations have begun?"),
@@ -749,7 +749,7 @@ async fn next_chunk() -> Outcome {
         // The last one first, so that the slowest is the first of the chunk.
         for left in (0..size).rev() {
             let ended = begun - left - 1;
-            let asked = format!("{}: 10 operations, {ended} have ended", call(strategy));
+            let asked = format!("{}: 10 operations, ended so far: {ended}", call(strategy));
             goes_on(&mut running, &asked).await?;
             let wanted = format!("begun: {begun}, under way: {}", left + 1);
             ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
@@ -768,7 +768,7 @@ async fn next_in_flight() -> Outcome {
     let strategy = Strategy::InFlight(4);
     let mut running = start(strategy, &list, &work);
     for ended in 0..list.len() {
-        let asked = format!("{}: 24 operations, {ended} have ended", call(strategy));
+        let asked = format!("{}: 24 operations, ended so far: {ended}", call(strategy));
         goes_on(&mut running, &asked).await?;
         let begun = list.len().min(ended + 4);
         let wanted = format!("begun: {begun}, under way: {}", begun - ended);
@@ -795,7 +795,7 @@ async fn one_kind(kind: Operation) -> Outcome {
     let waiting = 4 - at_once;
     for ended in 0..12 {
         let asked = format!(
-            "{}: 12 reads and 12 writes, {waits}, {ended} of the {kind:?}s have ended",
+            "{}: 12 reads and 12 writes, {waits}, {kind:?}s ended so far: {ended}",
             call(strategy)
         );
         goes_on(&mut running, &asked).await?;
