@@ -13,7 +13,6 @@ mod machine;
 mod market;
 mod mix;
 mod model;
-mod postgres;
 mod program;
 mod python;
 mod report;

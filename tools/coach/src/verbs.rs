@@ -194,7 +194,7 @@ pub enum Verb {
     },
     /// Run a step's program and draw which tasks ran when
     #[command(
-        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, your version\n  ./run.sh trace 01 tasks --solution      the solution\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nWithout --svg the picture goes to target/trace/. Steps 01, 04, 05, 07, 10 and 12 have programs to trace."
+        after_help = "Examples:\n  ./run.sh trace 01 tasks                 a program of step 01, your version\n  ./run.sh trace 01 tasks --solution      the solution\n  ./run.sh trace 04                       the queries of a request, and their connections\n  ./run.sh trace 01 tasks --svg mine.svg  the picture in a file of that name\n\nWithout --svg the picture goes to target/trace/. Steps 01, 04, 05, 07, 10, 12 and 13 have programs to trace."
     )]
     Trace(trace::Request),
     /// Run all tests and proofs of the project, as CI does, or some parts

@@ -64,12 +64,44 @@ pub enum End {
 pub struct Track {
     pub name: String,
     pub values: Vec<(Duration, u64)>,
+    /// The value that is as high as the track; that is its greatest where it is less.
+    pub full: u64,
 }
 
 impl Track {
     pub fn greatest(&self) -> u64 {
         let values = self.values.iter().map(|(_, value)| *value);
         values.max().unwrap_or(0)
+    }
+
+    pub fn full(&self) -> u64 {
+        self.full.max(self.greatest()).max(1)
+    }
+
+    /// The same with at most one value for each of `count` parts of `0..=end`: the
+    /// greatest that it has in that part.
+    pub fn thinned(&self, end: Duration, count: u32) -> Self {
+        let mut rest = self.values.iter().peekable();
+        let mut values: Vec<(Duration, u64)> = Vec::new();
+        let mut last = 0;
+        for part in 0..count {
+            let until = end * (part + 1) / count;
+            let mut greatest = last;
+            while let Some((_, value)) = rest.next_if(|(at, _)| *at < until) {
+                greatest = greatest.max(*value);
+                last = *value;
+            }
+            if values.last().is_none_or(|(_, value)| *value != greatest) {
+                values.push((end * part / count, greatest));
+            }
+        }
+        let last = rest.last().map_or(last, |(_, value)| *value);
+        values.push((end, last));
+        Self {
+            name: self.name.clone(),
+            values,
+            full: self.full,
+        }
     }
 }
 
@@ -141,6 +173,17 @@ mod tests {
             lane.note_busy(us(from), us(to));
         }
         assert_eq!(lane.busy, [(us(0), us(20)), (us(500), us(510))]);
+    }
+
+    #[test]
+    fn a_part_of_a_track_has_its_greatest_value() {
+        let ms = Duration::from_millis;
+        let track = Track {
+            values: vec![(ms(0), 1), (ms(1), 9), (ms(2), 0), (ms(30), 5), (ms(40), 0)],
+            ..Track::default()
+        };
+        let thin = track.thinned(ms(40), 4).values;
+        assert_eq!(thin, [(ms(0), 9), (ms(10), 0), (ms(30), 5), (ms(40), 0)]);
     }
 
     #[test]

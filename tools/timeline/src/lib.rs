@@ -35,8 +35,9 @@ mod text;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::time::Instant;
-use std::{env, fs, process};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use std::{env, fs, io, process};
 
 use tracing::{Instrument, Span, info, info_span};
 use tracing_subscriber::Registry;
@@ -50,6 +51,9 @@ pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
 
 /// The variable that asks for a picture; its value is the file to write.
 pub const SVG: &str = "MARKETSVC_TIMELINE_SVG";
+
+/// How many values of a curve a picture has room for: more lie on one pixel.
+const PARTS: u32 = 600;
 
 /// The target of the spans and events by which this crate talks to its layer.
 const LANE: &str = "timeline::lane";
@@ -106,6 +110,58 @@ impl Drop for Timeline {
             process::exit(3);
         }
     }
+}
+
+/// A quantity that a program has recorded itself: from which time on it had which value.
+pub struct Curve {
+    pub name: String,
+    pub values: Vec<(Duration, u64)>,
+}
+
+/// Draws curves above one time axis, as high as the greatest value of all of them, where
+/// [`TEXT`] or [`SVG`] asks for that. With a `part` the picture goes into a file beside
+/// the one that [`SVG`] names: `13-PART.svg` beside `13.svg`. Returns the file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn draw_curves(
+    title: &str,
+    curves: &[Curve],
+    part: Option<&str>,
+) -> io::Result<Option<PathBuf>> {
+    let last = |curve: &Curve| curve.values.last().map(|(at, _)| *at);
+    let end = curves.iter().filter_map(last).max().unwrap_or_default();
+    let greatest = |curve: &Curve| curve.values.iter().map(|(_, value)| *value).max();
+    let full = curves.iter().filter_map(greatest).max().unwrap_or_default();
+    let tracks = curves.iter().map(|curve| {
+        let track = draw::Track {
+            name: curve.name.clone(),
+            values: curve.values.clone(),
+            full,
+        };
+        track.thinned(end, PARTS)
+    });
+    let picture = draw::Picture {
+        title: title.to_owned(),
+        tracks: tracks.collect(),
+        end,
+        ..draw::Picture::default()
+    };
+    if asked(TEXT).is_some() {
+        print!("{}", text::draw(&picture));
+    }
+    let Some(file) = asked(SVG).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let file = match part {
+        Some(part) => {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            file.with_file_name(format!("{stem}-{part}.svg"))
+        }
+        None => file,
+    };
+    fs::write(&file, svg::draw(&picture))?;
+    Ok(Some(file))
 }
 
 /// Does `work` in a lane called `name`. The lane begins when the future is

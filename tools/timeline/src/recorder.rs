@@ -141,6 +141,7 @@ impl State {
             None => tracks.push(Track {
                 name: name.to_owned(),
                 values: vec![(now, value)],
+                full: 0,
             }),
         }
     }

@@ -80,12 +80,17 @@ pub fn draw(picture: &Picture) -> String {
     let end = picture.end.as_millis();
     let order = escaped(&picture.order.join("\n"));
     let described = order.replace('\n', "; ");
+    let what = if picture.lanes.is_empty() {
+        format!("Quantities over {end} ms.")
+    } else {
+        format!("Lanes over {end} ms, one for each piece of work.")
+    };
     let _ = write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title what\">\n\
          <title id=\"title\">{title}</title>\n\
-         <desc id=\"what\">Lanes over {end} ms, one for each piece of work. {described}</desc>\n\
+         <desc id=\"what\">{what} {described}</desc>\n\
          <metadata>\n{order}\n</metadata>\n\
          <style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
@@ -239,11 +244,10 @@ fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
 }
 
 fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) {
-    let greatest = track.greatest().max(1);
     name(out, &track.name, y + 20.0);
     let floor = y + TRACK - 12.0;
     #[allow(clippy::cast_precision_loss)] // a place in a picture
-    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / greatest as f64;
+    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / track.full() as f64;
     let mut path = String::new();
     for (index, (at, value)) in track.values.iter().enumerate() {
         let until = track.values.get(index + 1).map_or(end, |next| next.0);

@@ -121,7 +121,7 @@ fn scale(out: &mut String, axis: &Axis) {
 
 /// The greatest value in each column, as a height.
 fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
-    let greatest = u128::from(track.greatest().max(1));
+    let full = u128::from(track.full());
     let mut levels = vec![0; TIME + 1];
     for (index, (at, value)) in track.values.iter().enumerate() {
         let until = track.values.get(index + 1).map_or(end, |next| next.0);
@@ -132,7 +132,7 @@ fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
     // A little is not nothing.
     let eighths = levels
         .into_iter()
-        .map(|level| (u128::from(level) * 8).div_ceil(greatest));
+        .map(|level| (u128::from(level) * 8).div_ceil(full));
     let heights = eighths.map(|eighths| HEIGHTS[usize::try_from(eighths).unwrap_or(8)]);
     heights.collect()
 }
@@ -210,6 +210,7 @@ mod tests {
             tracks: vec![Track {
                 name: "rows".to_owned(),
                 values: vec![(ms(0), 0), (ms(30), 1), (ms(40), 100)],
+                full: 0,
             }],
             order: Vec::new(),
             end: ms(60),

@@ -39,7 +39,7 @@ class A(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[str]
-    create_date: Mapped[datetime] = mapped_column(server_default=func.now())
+    created: Mapped[datetime] = mapped_column(server_default=func.now())
     bs: Mapped[list["B"]] = relationship()
 
 

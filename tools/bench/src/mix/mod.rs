@@ -1,26 +1,28 @@
-//! Thousands of small reads and writes on SQLite and on PostgreSQL, beside SQLAlchemy.
+//! Thousands of small reads and writes on SQLite and on PostgreSQL: the strategies of
+//! step 13, beside SQLAlchemy.
 
-mod list;
-mod ours;
 mod peers;
-mod store;
+mod together;
 
 use std::env;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sqlx::SqliteConnection;
-use sqlx_postgres::PgConnection;
+use postgres_server::Server;
+use sqlx::{AssertSqlSafe, ConnectOptions};
+use sqlx_postgres::PgConnectOptions;
+use step13_solution::outcome::Outcome;
+use step13_solution::plan;
+use step13_solution::strategies::Strategy;
+use step13_solution::tables::Tables;
 use tokio::runtime::Runtime;
 
 use crate::amount::thousands;
 use crate::error::{Error, Result};
 use crate::model::{Bench, Bound, Figure, Unit};
-use crate::postgres::{self, Server};
 use crate::program::Folder;
 use crate::{Settings, python, take_turns};
-use ours::{Ours, Way};
-use store::Store;
+use together::Together;
 
 /// How many operations a contender does before its tables are emptied again; as
 /// many as in `mix.py`.
@@ -36,7 +38,10 @@ struct Contender {
 
 #[derive(Debug, Clone)]
 enum What {
-    Ours(Way),
+    /// A strategy of step 13, with so many connections.
+    Step(Strategy, u32),
+    /// So many readers, and one writer that commits together what is waiting.
+    Together(u32),
     SqlAlchemy {
         form: &'static str,
         connections: usize,
@@ -74,7 +79,8 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     let runtime = Runtime::new().map_err(Error::io("make a runtime"))?;
     let folder = Folder::new()?;
     let python = available(&mut bench, python::prepare())?.is_some();
-    let server = Server::start(&runtime)?.ok_or_else(|| postgres::INSTALL.to_owned());
+    let server = Server::start(&[]).map_err(Error::io("start PostgreSQL"))?;
+    let server = server.ok_or_else(|| postgres_server::INSTALL.to_owned());
     let server = available(&mut bench, server)?;
     let mut databases = vec![Database::Sqlite];
     databases.extend(server.as_ref().map(Database::Postgres));
@@ -99,7 +105,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     }
     aims(&mut bench);
     if let Some(server) = &server {
-        bench.notes.push(runtime.block_on(server.facts())?);
+        bench.notes.push(runtime.block_on(facts(server))?);
     }
     bench.notes.push(format!(
         "All did the beginning of one list of {} operations on new tables, to its end; none \
@@ -125,13 +131,6 @@ fn available<T>(bench: &mut Bench, found: std::result::Result<T, String>) -> Res
 }
 
 fn contenders(database: &Database, all: usize, python: bool) -> Vec<Contender> {
-    let way = |in_flight, connections, together| {
-        What::Ours(Way {
-            in_flight,
-            connections,
-            together,
-        })
-    };
     let contender = |name: String, operations, what| Contender {
         name,
         what,
@@ -139,12 +138,16 @@ fn contenders(database: &Database, all: usize, python: bool) -> Vec<Contender> {
     };
     let ours = |name: &str, operations, what| contender(format!("sqlx, {name}"), operations, what);
     let mut contenders = vec![
-        ours("one after another", all / 10, way(1, 1, false)),
-        ours("8 in flight", all, way(8, 8, false)),
+        ours(
+            "one after another",
+            all / 10,
+            What::Step(Strategy::OneAfterAnother, 1),
+        ),
+        ours("8 in flight", all, What::Step(Strategy::InFlight(8), 8)),
         ours(
             "one writer that commits together, 8 readers",
             all,
-            way(100, 8, true),
+            What::Together(8),
         ),
     ];
     // More connections than these only contend for SQLite's lock.
@@ -170,82 +173,129 @@ fn turn(
     contender: &Contender,
     folder: &Path,
 ) -> Result<Duration> {
-    match database {
-        Database::Sqlite => {
-            let folder =
-                tempfile::tempdir_in(folder).map_err(Error::io("make a temporary folder"))?;
-            let file = folder.path().join("mix.sqlite");
-            let url = |form: &str| {
-                let driver = match form {
-                    "sync" => "sqlite",
-                    _ => "sqlite+aiosqlite",
-                };
-                format!("{driver}:///{}", file.display())
-            };
-            On::<SqliteConnection>::new(runtime, store::sqlite(&file))?.turn(contender, url)
+    runtime.block_on(async {
+        let tables = match database {
+            Database::Sqlite => Tables::on_sqlite_in(folder).await?,
+            Database::Postgres(server) => Tables::on_postgres(&server.url("postgres")).await?,
+        };
+        tables.create_index().await?;
+        let took = on_tables(contender, &tables, database).await?;
+        tables.remove().await?;
+        Ok(took)
+    })
+}
+
+async fn on_tables(
+    contender: &Contender,
+    tables: &Tables,
+    database: &Database<'_>,
+) -> Result<Duration> {
+    let operations = &plan::operations(contender.operations);
+    let warm_up = &operations[..operations.len().min(WARM_UP)];
+    let failed = |reason: String| Error::Failed {
+        contender: contender.name.clone(),
+        reason,
+    };
+    // Nothing is allowed to fail.
+    let succeeded = |outcome: Outcome| match outcome.first_failure {
+        Some(error) => Err(failed(error.to_string())),
+        None => Ok(()),
+    };
+    let took = match contender.what {
+        What::Step(strategy, connections) => {
+            let pool = tables.open(connections);
+            let run = |list| strategy.run(list, |operation| pool.perform(operation));
+            succeeded(run(warm_up).await)?;
+            empty(tables).await?;
+            let start = Instant::now();
+            succeeded(run(operations).await)?;
+            let took = start.elapsed();
+            pool.close().await;
+            took
         }
-        Database::Postgres(server) => {
-            let url = |form: &str| match form {
-                "sync" => server.url("postgresql+psycopg"),
-                _ => server.url("postgresql+asyncpg"),
-            };
-            On::<PgConnection>::new(runtime, server.options())?.turn(contender, url)
+        What::Together(readers) => {
+            let both = Together::new(tables, readers).await?;
+            let strategy = Strategy::InFlight(together::MOST);
+            let run = |list| strategy.run(list, |operation| both.perform(operation));
+            succeeded(run(warm_up).await)?;
+            empty(tables).await?;
+            let start = Instant::now();
+            succeeded(run(operations).await)?;
+            let took = start.elapsed();
+            both.close().await;
+            took
         }
+        What::SqlAlchemy { form, connections } => {
+            let url = url(database, tables, form).await?;
+            let run = peers::Peer::start(form, &url, connections, operations)?;
+            empty(tables).await?;
+            run.go()?
+        }
+    };
+    let rows = tables.count().await?;
+    let writes = i64::try_from(plan::writes(operations)).unwrap_or(i64::MAX);
+    if rows == (writes * 3, writes * 5) {
+        Ok(took)
+    } else {
+        Err(failed(format!(
+            "after {writes} writes a and b have {rows:?} rows; 3 and 5 for each are right"
+        )))
     }
 }
 
-/// New tables in a database.
-struct On<'a, C: Store> {
-    runtime: &'a Runtime,
-    options: C::Options,
-    /// Makes, empties and counts.
-    connection: C,
-}
-
-impl<'a, C: Store> On<'a, C> {
-    fn new(runtime: &'a Runtime, options: C::Options) -> Result<Self> {
-        let mut connection = runtime.block_on(C::open(&options))?;
-        runtime.block_on(connection.execute(C::CREATE))?;
-        Ok(Self {
-            runtime,
-            options,
-            connection,
-        })
-    }
-
-    /// How long the contender takes; `url` names the database to a form of SQLAlchemy.
-    fn turn(mut self, contender: &Contender, url: impl Fn(&str) -> String) -> Result<Duration> {
-        let list = &list::list(contender.operations);
-        let failed = |reason: String| Error::Failed {
-            contender: contender.name.clone(),
-            reason,
-        };
-        let took = match contender.what {
-            What::Ours(way) => {
-                let run = async {
-                    let ours = Ours::<C>::new(&self.options, way).await?;
-                    ours.run(&list[..list.len().min(WARM_UP)]).await?;
-                    self.connection.execute(C::EMPTY).await?;
-                    ours.run(list).await
-                };
-                let took = self.runtime.block_on(run);
-                took.map_err(|error| failed(error.to_string()))?
+/// Empties the tables, and leaves the database nothing to do afterwards.
+async fn empty(tables: &Tables) -> Result<()> {
+    match tables {
+        Tables::Sqlite { options, .. } => {
+            let sql = "DELETE FROM b; DELETE FROM a; PRAGMA wal_checkpoint(TRUNCATE)";
+            let mut connection = options.connect().await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+        }
+        Tables::Postgres { options, .. } => {
+            // A checkpoint is not allowed in the transaction that several statements are.
+            for sql in ["TRUNCATE a, b RESTART IDENTITY", "CHECKPOINT"] {
+                let mut connection = options.connect().await?;
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
             }
-            What::SqlAlchemy { form, connections } => {
-                let empty = || Ok(self.runtime.block_on(self.connection.execute(C::EMPTY))?);
-                peers::sqlalchemy(form, &url(form), connections, list, empty)?
-            }
-        };
-        let rows = self.runtime.block_on(self.connection.count())?;
-        let writes = i64::try_from(list::writes(list)).unwrap_or(i64::MAX);
-        if rows == (writes * 3, writes * 5) {
-            Ok(took)
-        } else {
-            Err(failed(format!(
-                "after {writes} writes a and b have {rows:?} rows; 3 and 5 for each are right"
-            )))
         }
     }
+    Ok(())
+}
+
+/// How a form of SQLAlchemy connects to the tables.
+async fn url(database: &Database<'_>, tables: &Tables, form: &str) -> Result<String> {
+    Ok(match (database, tables) {
+        (Database::Postgres(server), Tables::Postgres { options, schema }) => {
+            // The drivers have no common word for this in an URL.
+            let sql = format!("ALTER ROLE CURRENT_USER SET search_path TO {schema}");
+            let mut connection = options.connect().await?;
+            sqlx::query(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await?;
+            server.url(match form {
+                "sync" => "postgresql+psycopg",
+                _ => "postgresql+asyncpg",
+            })
+        }
+        (_, Tables::Sqlite { options, .. }) => {
+            let driver = match form {
+                "sync" => "sqlite",
+                _ => "sqlite+aiosqlite",
+            };
+            format!("{driver}:///{}", options.get_filename().display())
+        }
+        (Database::Sqlite, Tables::Postgres { .. }) => unreachable!("`turn` makes them"),
+    })
+}
+
+/// The server's version, and the settings that matter for durability.
+async fn facts(server: &Server) -> sqlx::Result<String> {
+    let options: PgConnectOptions = server.url("postgres").parse()?;
+    let mut connection = options.connect().await?;
+    let facts = "SELECT 'PostgreSQL ' || current_setting('server_version') || ': ' \
+         || string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) \
+         FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')";
+    sqlx::query_scalar(facts).fetch_one(&mut connection).await
 }
 
 fn aims(bench: &mut Bench) {
@@ -271,22 +321,22 @@ fn as_f64(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use step13_solution::plan::Operation;
 
-    const WAYS: [(usize, usize, bool); 4] =
-        [(1, 1, false), (20, 4, false), (20, 3, true), (150, 1, true)];
+    const WHAT: [What; 4] = [
+        What::Step(Strategy::OneAfterAnother, 1),
+        What::Step(Strategy::InFlight(20), 4),
+        What::Together(3),
+        What::Together(1),
+    ];
 
     /// `turn` looks at results and rows itself, and fails when one is wrong.
     fn all_work(runtime: &Runtime, database: &Database) {
         let folder = tempfile::tempdir().unwrap();
-        for (in_flight, connections, together) in WAYS {
-            let way = Way {
-                in_flight,
-                connections,
-                together,
-            };
+        for what in WHAT {
             let contender = Contender {
-                name: format!("{way:?}"),
-                what: What::Ours(way),
+                name: format!("{what:?}"),
+                what,
                 operations: 150,
             };
             turn(runtime, database, &contender, folder.path()).unwrap();
@@ -300,40 +350,39 @@ mod tests {
 
     #[test]
     fn every_way_leaves_all_rows_on_postgres() {
-        let runtime = Runtime::new().unwrap();
-        let Some(server) = Server::start(&runtime).unwrap() else {
-            assert!(env::var_os("CI").is_none(), "{}", postgres::INSTALL);
-            eprintln!("not run: {}", postgres::INSTALL);
+        let Some(server) = Server::start(&[]).unwrap() else {
+            assert!(env::var_os("CI").is_none(), "{}", postgres_server::INSTALL);
+            eprintln!("not run: {}", postgres_server::INSTALL);
             return;
         };
-        all_work(&runtime, &Database::Postgres(&server));
+        all_work(&Runtime::new().unwrap(), &Database::Postgres(&server));
     }
 
     #[test]
-    fn a_write_that_the_database_refuses_is_an_error() {
+    fn a_write_that_the_database_refuses_is_a_failure() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("mix.sqlite");
         let runtime = Runtime::new().unwrap();
-        let on = On::<SqliteConnection>::new(&runtime, store::sqlite(&file)).unwrap();
-        for together in [false, true] {
-            let way = Way {
-                in_flight: 5,
-                connections: 1,
-                together,
+        let outcome = runtime.block_on(async {
+            let tables = Tables::on_sqlite_in(folder.path()).await.unwrap();
+            let Tables::Sqlite { options, .. } = &tables else {
+                unreachable!()
             };
-            let error = runtime.block_on(async {
-                let mut connection = SqliteConnection::open(&on.options).await?;
-                connection
-                    .execute(
-                        "CREATE TRIGGER IF NOT EXISTS refuse BEFORE INSERT ON b \
-                         WHEN NEW.data = 'b4' BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
-                    )
-                    .await?;
-                let ours = Ours::<SqliteConnection>::new(&on.options, way).await?;
-                ours.run(&[list::Operation::Write; 30]).await
-            });
-            let error = error.unwrap_err().to_string();
-            assert!(error.contains("on purpose"), "{error}");
-        }
+            let mut connection = options.connect().await.unwrap();
+            let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON b WHEN NEW.data = 'b4' \
+                          BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
+            sqlx::raw_sql(refuse)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+            let both = Together::new(&tables, 1).await.unwrap();
+            let strategy = Strategy::InFlight(5);
+            let operations = [Operation::Write; 30];
+            strategy
+                .run(&operations, |operation| both.perform(operation))
+                .await
+        });
+        assert_eq!(outcome.failures, 30);
+        let error = outcome.first_failure.unwrap().to_string();
+        assert!(error.contains("on purpose"), "{error}");
     }
 }

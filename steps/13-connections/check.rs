@@ -1,0 +1,1078 @@
+//! What step 13 must do: `./run.sh check 13`.
+//!
+//! Most checks of a strategy run it with operations that the check itself ends, on
+//! tokio's paused clock: a millisecond passes only when nothing else can happen. So
+//! "nothing more begins" is certain, and no database is needed. Then each strategy works
+//! on SQLite, and on PostgreSQL where there is one.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use check::statements::Recording;
+use check::{Failure, OrFail, Outcome, Suite, ensure, equal};
+use futures::FutureExt;
+use futures::future::join_all;
+use postgres_server::Postgres;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use step13::error::Error;
+use step13::outcome::Outcome as Done;
+use step13::plan::Operation::{self, Read, Write};
+use step13::plan::{operations, writes};
+use step13::rows::{NEW, Parent, families};
+use step13::sqlite;
+use step13::strategies::Strategy;
+use step13::tables::Tables;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub fn main() -> ExitCode {
+    let suite = Suite::new("13-connections", env!("CARGO_MANIFEST_DIR"));
+    let suite = operations_on_sqlite(suite);
+    let suite = strategies(suite);
+    let suite = index(suite);
+    suite.run()
+}
+
+fn operations_on_sqlite(suite: Suite) -> Suite {
+    suite
+        .check(
+            "13.1",
+            "families keep the order of the rows of `a`, and each has its own rows of `b`",
+            in_families,
+        )
+        .check(
+            "13.1",
+            "a read returns ten rows of `a`, each with its rows of `b`",
+            read_returns,
+        )
+        .check(
+            "13.1",
+            "a read returns what there is if there are fewer than ten rows",
+            read_few,
+        )
+        .check(
+            "13.1",
+            "a read is two queries, however many rows there are",
+            read_is_two,
+        )
+        .check(
+            "13.2",
+            "a write stores three rows of `a` with their rows of `b`, and returns the ids",
+            write_stores,
+        )
+        .check(
+            "13.2",
+            "a write that the database refuses leaves no row and no transaction",
+            write_refused,
+        )
+        .check(
+            "13.2",
+            "a write that is dropped leaves all of its rows or none, and no transaction",
+            write_dropped,
+        )
+        .check(
+            "13.2",
+            "writes on eight connections at the same time all succeed",
+            writes_at_once,
+        )
+}
+
+#[allow(clippy::too_many_lines)] // it is a list
+fn strategies(suite: Suite) -> Suite {
+    suite
+        .check(
+            "13.3",
+            "a success counts by its kind, a failure only as a failure, and the first error is kept",
+            noted,
+        )
+        .paused_check(
+            "13.3",
+            "an operation begins when the one before it has ended, in the order of the list",
+            one_by_one,
+        )
+        .paused_check(
+            "13.3",
+            "every operation is done once, and each result is noted, also after a failure",
+            || results([Strategy::OneAfterAnother]),
+        )
+        .paused_check("13.3", "dropping the call ends the operation", || {
+            dropped(Strategy::OneAfterAnother)
+        })
+        .paused_check("13.3", "a panic reaches the caller", || {
+            panics(Strategy::OneAfterAnother)
+        })
+        .check("13.3", "on SQLite one connection does all of them", || {
+            on_sqlite(Strategy::OneAfterAnother, 1)
+        })
+        .paused_check(
+            "13.4",
+            "every operation begins before the first one has ended",
+            at_once,
+        )
+        .paused_check(
+            "13.4",
+            "every operation is done once, and each result is noted, also after a failure",
+            || results([Strategy::AllAtOnce]),
+        )
+        .paused_check("13.4", "dropping the call ends all operations", || {
+            dropped(Strategy::AllAtOnce)
+        })
+        .paused_check("13.4", "a panic reaches the caller", || {
+            panics(Strategy::AllAtOnce)
+        })
+        .check(
+            "13.4",
+            "on SQLite the pool limits how many connections are in use",
+            || on_sqlite(Strategy::AllAtOnce, POOL),
+        )
+        .paused_check(
+            "13.5",
+            "all operations of a chunk begin at once, and no other ones",
+            || begins(Strategy::InChunks(4), 4),
+        )
+        .paused_check(
+            "13.5",
+            "the next chunk begins when the last operation of the chunk before it has ended",
+            next_chunk,
+        )
+        .paused_check(
+            "13.5",
+            "every operation is done once, and each result is noted, also after a failure",
+            || results([5, 1, 12, 50].map(Strategy::InChunks)),
+        )
+        .paused_check("13.5", "dropping the call ends all operations", || {
+            dropped(Strategy::InChunks(4))
+        })
+        .paused_check("13.5", "a panic reaches the caller", || {
+            panics(Strategy::InChunks(4))
+        })
+        .check(
+            "13.5",
+            "on SQLite no more connections are in use than a chunk has operations",
+            || on_sqlite(Strategy::InChunks(4), 4),
+        )
+        .paused_check(
+            "13.6",
+            "`limit` operations begin at once, and no other ones",
+            || begins(Strategy::InFlight(4), 4),
+        )
+        .paused_check(
+            "13.6",
+            "whichever operation ends, the next one begins at once",
+            next_in_flight,
+        )
+        .paused_check(
+            "13.6",
+            "every operation is done once, and each result is noted, also after a failure",
+            || results([5, 1, 12, 50].map(Strategy::InFlight)),
+        )
+        .paused_check("13.6", "dropping the call ends all operations", || {
+            dropped(Strategy::InFlight(4))
+        })
+        .paused_check("13.6", "a panic reaches the caller", || {
+            panics(Strategy::InFlight(4))
+        })
+        .check(
+            "13.6",
+            "on SQLite no more connections are in use than the limit",
+            || on_sqlite(Strategy::InFlight(4), 4),
+        )
+        .paused_check(
+            "13.7",
+            "one write and `readers` reads begin at once, and no other ones",
+            || begins(Strategy::OneWriter(3), 4),
+        )
+        .paused_check(
+            "13.7",
+            "writes are done one after another while reads wait",
+            || one_kind(Write),
+        )
+        .paused_check(
+            "13.7",
+            "reads are done, `readers` at a time, while a write waits",
+            || one_kind(Read),
+        )
+        .paused_check(
+            "13.7",
+            "every operation is done once, and each result is noted, also after a failure",
+            || results([3, 1, 12, 50].map(Strategy::OneWriter)),
+        )
+        .paused_check("13.7", "dropping the call ends all operations", || {
+            dropped(Strategy::OneWriter(3))
+        })
+        .paused_check("13.7", "a panic reaches the caller", || {
+            panics(Strategy::OneWriter(3))
+        })
+        .check(
+            "13.7",
+            "on SQLite no more connections are in use than one for the writer and one for each reader",
+            || on_sqlite(Strategy::OneWriter(3), 4),
+        )
+        .check(
+            "13.3, 13.4, 13.5, 13.6, 13.7",
+            "on PostgreSQL, where there is one, each strategy stores exactly the rows of its writes",
+            on_postgres,
+        )
+}
+
+fn index(suite: Suite) -> Suite {
+    suite
+        .check(
+            "13.8",
+            "with the index, SQLite searches `b` for the rows of a read",
+            index_is_used,
+        )
+        .check("13.8", "the index can be created again", index_again)
+        .check(
+            "13.8",
+            "the plan of a query has a line for each step, and the query is not run",
+            plan_of_query,
+        )
+}
+
+// ---- operations on SQLite
+
+/// A connection to a new database in memory.
+async fn in_memory() -> Result<SqliteConnection, Failure> {
+    let mut connection = SqliteConnection::connect("sqlite::memory:")
+        .await
+        .or_fail("connect")?;
+    execute(&mut connection, sqlite::TABLES).await?;
+    Ok(connection)
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Outcome {
+    let result = sqlx::raw_sql(sql).execute(connection).await;
+    result.or_fail(sql).map(drop)
+}
+
+/// New tables in a file, and a connection to them.
+async fn in_file() -> Result<(Tables, SqliteConnection), Failure> {
+    let tables = Tables::on_sqlite().await.or_fail("new tables")?;
+    let connection = connect(&tables).await?;
+    Ok((tables, connection))
+}
+
+async fn connect(tables: &Tables) -> Result<SqliteConnection, Failure> {
+    match tables {
+        Tables::Sqlite { options, .. } => options.connect().await.or_fail("connect"),
+        Tables::Postgres { .. } => Err(Failure::new("connect", "SQLite", "PostgreSQL")),
+    }
+}
+
+fn parent(id: i64, data: &str, children: &[&str]) -> Parent {
+    Parent {
+        id,
+        data: data.to_owned(),
+        children: children.iter().map(|&child| child.to_owned()).collect(),
+    }
+}
+
+fn sorted(mut parents: Vec<Parent>) -> Vec<Parent> {
+    parents.sort_by_key(|parent| parent.id);
+    for parent in &mut parents {
+        parent.children.sort();
+    }
+    parents
+}
+
+async fn in_families() -> Outcome {
+    let row = |id, data: &str| (id, data.to_owned());
+    let got = families(
+        vec![row(7, "seven"), row(3, "three"), row(5, "five")],
+        vec![row(3, "x"), row(7, "y"), row(3, "z")],
+    );
+    let expected = vec![
+        parent(7, "seven", &["y"]),
+        parent(3, "three", &["x", "z"]),
+        parent(5, "five", &[]),
+    ];
+    equal(
+        "families([7, 3, 5], [x of 3, y of 7, z of 3])",
+        expected,
+        got,
+    )
+}
+
+/// Twelve rows of `a`, of which the third has no row of `b`.
+const TWELVE: &str = "
+    INSERT INTO a (id, data) SELECT 10 * value, 'a' || value FROM generate(12);
+    INSERT INTO b (a_id, data) SELECT 10 * value, 'x' || value FROM generate(12) WHERE value <> 3;
+    INSERT INTO b (a_id, data) SELECT 10 * value, 'y' || value FROM generate(12) WHERE value > 6";
+
+fn with_numbers(sql: &str) -> String {
+    let numbers = "(WITH RECURSIVE n (value) AS \
+                   (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 12) \
+                   SELECT value FROM n)";
+    sql.replace("generate(12)", numbers)
+}
+
+async fn twelve() -> Result<SqliteConnection, Failure> {
+    let mut connection = in_memory().await?;
+    let sql = with_numbers(TWELVE);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .or_fail("insert twelve rows of a")?;
+    Ok(connection)
+}
+
+async fn read_returns() -> Outcome {
+    let mut connection = twelve().await?;
+    let got = sqlite::read(&mut connection).await.or_fail("read")?;
+    let expected = (1..=10).map(|number| {
+        let children = match number {
+            3 => vec![],
+            1..=6 => vec![format!("x{number}")],
+            _ => vec![format!("x{number}"), format!("y{number}")],
+        };
+        Parent {
+            id: 10 * number,
+            data: format!("a{number}"),
+            children,
+        }
+    });
+    equal(
+        "read: a has twelve rows, the third of them has no row of b",
+        expected.collect::<Vec<_>>(),
+        sorted(got),
+    )
+}
+
+async fn read_few() -> Outcome {
+    let mut connection = in_memory().await?;
+    let got = sqlite::read(&mut connection).await.or_fail("read")?;
+    equal("read: a is empty", Vec::<Parent>::new(), got)?;
+    execute(
+        &mut connection,
+        "INSERT INTO a (id, data) VALUES (4, 'four'); INSERT INTO b (a_id, data) VALUES (4, 'x')",
+    )
+    .await?;
+    let got = sqlite::read(&mut connection).await.or_fail("read")?;
+    equal("read: a has one row", vec![parent(4, "four", &["x"])], got)
+}
+
+async fn read_is_two() -> Outcome {
+    let mut connection = twelve().await?;
+    let recording = Recording::start();
+    sqlite::read(&mut connection).await.or_fail("read")?;
+    let statements: Vec<String> = recording
+        .statements()
+        .into_iter()
+        .map(|statement| statement.sql)
+        .collect();
+    ensure(
+        statements.len() == 2,
+        "read: a has twelve rows; which statements does it execute?",
+        "2: one for the rows of a, one for the rows of b of all of them",
+        format_args!("{}: {}", statements.len(), statements.join("; ")),
+    )
+}
+
+/// Each row of `b` with the id and the data of its row of `a`.
+async fn all_rows(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(i64, String, String)>, Failure> {
+    let sql = "SELECT a.id, a.data, b.data FROM b JOIN a ON a.id = b.a_id ORDER BY b.data, a.id";
+    let rows = sqlx::query_as(sql).fetch_all(connection).await;
+    rows.or_fail("the rows of both tables")
+}
+
+async fn write_stores() -> Outcome {
+    let (tables, mut connection) = in_file().await?;
+    let mut other = connect(&tables).await?;
+    // So that ids do not begin at 1, and those of `a` and `b` differ.
+    execute(&mut other, "INSERT INTO a (id, data) VALUES (40, 'old')").await?;
+    let mut expected = Vec::new();
+    for number in ["first", "second"] {
+        let asked = format!("the {number} write");
+        let ids = sqlite::write(&mut connection).await.or_fail(&asked)?;
+        equal(
+            format_args!("{asked}: how many ids does it return?"),
+            NEW.len(),
+            ids.len(),
+        )?;
+        for (id, (data, children)) in ids.iter().zip(NEW) {
+            let rows = children
+                .iter()
+                .map(|&child| (*id, data.to_owned(), child.to_owned()));
+            expected.extend(rows);
+        }
+        expected.sort_by(|one, other| (&one.2, one.0).cmp(&(&other.2, other.0)));
+        equal(
+            format_args!(
+                "{asked}, then on another connection: a's id, a's data, b's data. \
+                 The ids are those that the writes returned, in the order of NEW"
+            ),
+            &expected,
+            &all_rows(&mut other).await?,
+        )?;
+    }
+    let count = tables.count().await.or_fail("count")?;
+    equal("two writes: how many rows are new?", (6 + 1, 10), count)
+}
+
+/// A trigger that refuses the last row of `b`.
+const REFUSE: &str = "CREATE TRIGGER refuse BEFORE INSERT ON b WHEN NEW.data = 'b5' \
+                      BEGIN SELECT RAISE(ABORT, 'refused on purpose'); END";
+
+async fn write_refused() -> Outcome {
+    let (tables, mut connection) = in_file().await?;
+    execute(&mut connection, REFUSE).await?;
+    let asked = "write: the database refuses the row 'b5'";
+    let result = sqlite::write(&mut connection).await;
+    ensure(
+        result.is_err(),
+        asked,
+        "an error",
+        format_args!("{result:?}"),
+    )?;
+    no_transaction(&mut connection, asked).await?;
+    let count = tables.count().await.or_fail("count")?;
+    equal(
+        format_args!("{asked}: how many rows have a and b?"),
+        (0, 0),
+        count,
+    )?;
+    execute(&mut connection, "DROP TRIGGER refuse").await?;
+    let again = "the next write on the same connection, which is not refused";
+    sqlite::write(&mut connection).await.or_fail(again)?;
+    let count = tables.count().await.or_fail("count")?;
+    equal(
+        format_args!("{again}: how many rows have a and b?"),
+        (3, 5),
+        count,
+    )
+}
+
+/// Within a transaction another one cannot begin.
+async fn no_transaction(connection: &mut SqliteConnection, asked: &str) -> Outcome {
+    let begun = sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection).await;
+    ensure(
+        begun.is_ok(),
+        format_args!("{asked}; then another transaction on the same connection"),
+        "it begins",
+        begun
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default(),
+    )
+}
+
+async fn write_dropped() -> Outcome {
+    /// More often than a write is polled.
+    const OFTEN: usize = 200;
+    let (tables, mut connection) = in_file().await?;
+    for polls in 1..=OFTEN {
+        let before = tables.count().await.or_fail("count")?;
+        let done = {
+            let mut write = pin!(sqlite::write(&mut connection));
+            let mut left = polls;
+            poll_fn(|context| {
+                if left == 0 {
+                    return Poll::Ready(None);
+                }
+                left -= 1;
+                write.as_mut().poll(context).map(Some)
+            })
+            .await
+        };
+        let asked = format!("a write that is dropped after it was polled {polls} times");
+        no_transaction(&mut connection, &asked).await?;
+        let (a, b) = tables.count().await.or_fail("count")?;
+        let new = (a - before.0, b - before.1);
+        ensure(
+            new == (0, 0) || new == (3, 5),
+            format_args!("{asked}: how many new rows have a and b?"),
+            "none, or 3 and 5",
+            format_args!("{} and {}", new.0, new.1),
+        )?;
+        if let Some(result) = done {
+            return result.or_fail("a write").map(drop);
+        }
+    }
+    let expected = "it ends";
+    Err(Failure::new(
+        "a write",
+        expected,
+        format!("it was polled {OFTEN} times"),
+    ))
+}
+
+async fn writes_at_once() -> Outcome {
+    const WRITES: usize = 32;
+    let tables = Tables::on_sqlite().await.or_fail("new tables")?;
+    let database = tables.open(8);
+    let writes = (0..WRITES).map(|_| database.perform(Write));
+    let results = join_all(writes).await;
+    let asked = "32 writes at the same time, on eight connections";
+    for result in results {
+        result.or_fail(asked)?;
+    }
+    let count = tables.count().await.or_fail("count")?;
+    equal(
+        format_args!("{asked}: how many rows have a and b?"),
+        (96, 160),
+        count,
+    )
+}
+
+// ---- strategies, with operations that the check ends
+
+/// So much time passes only when nothing else can happen any more.
+const FOR_EVER: Duration = Duration::from_hours(1);
+
+/// Operations that wait until the check ends them.
+#[derive(Clone, Default)]
+struct Work(Arc<Mutex<Vec<Job>>>);
+
+struct Job {
+    operation: Operation,
+    /// Gone when the operation was ended or dropped.
+    end: Option<oneshot::Sender<End>>,
+    dropped: bool,
+}
+
+enum End {
+    Success,
+    Failure(String),
+    Panic,
+}
+
+impl Work {
+    fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An operation that begins when it is polled for the first time.
+    fn perform(
+        &self,
+        operation: Operation,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let work = self.clone();
+        async move {
+            let (end, ended) = oneshot::channel();
+            let number = {
+                let mut jobs = work.jobs();
+                jobs.push(Job {
+                    operation,
+                    end: Some(end),
+                    dropped: false,
+                });
+                jobs.len() - 1
+            };
+            let _visit = Visit { work, number };
+            match ended.await {
+                Ok(End::Success) => Ok(()),
+                Ok(End::Failure(text)) => Err(Error::WrongRows(text)),
+                // Without a message, so that it is not reported as one of the learner's.
+                Ok(End::Panic) | Err(_) => resume_unwind(Box::new(())),
+            }
+        }
+    }
+
+    /// The operations that have begun, in that order.
+    fn begun(&self) -> Vec<Operation> {
+        self.jobs().iter().map(|job| job.operation).collect()
+    }
+
+    /// The numbers of those that have begun and not ended.
+    fn running(&self) -> Vec<usize> {
+        let jobs = self.jobs();
+        let running = jobs.iter().enumerate().filter(|(_, job)| job.end.is_some());
+        running.map(|(number, _)| number).collect()
+    }
+
+    fn running_of(&self, operation: Operation) -> Vec<usize> {
+        let mut running = self.running();
+        running.retain(|number| self.jobs()[*number].operation == operation);
+        running
+    }
+
+    fn dropped(&self) -> usize {
+        self.jobs().iter().filter(|job| job.dropped).count()
+    }
+
+    fn end(&self, number: usize, end: End) {
+        let sender = self.jobs()[number].end.take();
+        // It may have been dropped in the meantime, which another check looks at.
+        let _ = sender.map(|sender| sender.send(end));
+    }
+
+    fn succeed(&self, numbers: &[usize]) {
+        for number in numbers {
+            self.end(*number, End::Success);
+        }
+    }
+}
+
+/// The time in which an operation is under way.
+struct Visit {
+    work: Work,
+    number: usize,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut jobs = self.work.jobs();
+        let job = &mut jobs[self.number];
+        job.dropped = job.end.take().is_some();
+    }
+}
+
+/// The call as it is written, for messages.
+fn call(strategy: Strategy) -> String {
+    match strategy {
+        Strategy::OneAfterAnother => "one_after_another(…)".to_owned(),
+        Strategy::AllAtOnce => "all_at_once(…)".to_owned(),
+        Strategy::InChunks(size) => format!("in_chunks({size}, …)"),
+        Strategy::InFlight(limit) => format!("in_flight({limit}, …)"),
+        Strategy::OneWriter(readers) => format!("one_writer({readers}, …)"),
+    }
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
+
+fn start<'a>(strategy: Strategy, operations: &'a [Operation], work: &'a Work) -> Running<'a> {
+    Box::pin(strategy.run(operations, |operation| work.perform(operation)))
+}
+
+/// Lets the call and all tasks run until none of them can do anything more. Returns
+/// the call's result if it has one by then.
+async fn settle(call: &mut Running<'_>) -> Option<Done> {
+    timeout(Duration::from_millis(10), call).await.ok()
+}
+
+/// Fails when the call has returned although operations are under way.
+async fn goes_on(call: &mut Running<'_>, asked: &str) -> Outcome {
+    let done = settle(call).await;
+    ensure(
+        done.is_none(),
+        asked,
+        "it waits for its operations",
+        format_args!("it returns {done:?}"),
+    )
+}
+
+fn counts(work: &Work) -> String {
+    let (begun, running) = (work.begun().len(), work.running().len());
+    format!("begun: {begun}, under way: {running}")
+}
+
+async fn noted() -> Outcome {
+    let mut done = Done::default();
+    let failure = |text: &str| Err(Error::WrongRows(text.to_owned()));
+    for (operation, result) in [
+        (Read, Ok(())),
+        (Write, failure("the write failed")),
+        (Write, Ok(())),
+        (Read, Ok(())),
+        (Read, failure("the read failed")),
+    ] {
+        done.note(operation, result);
+    }
+    equal(
+        "note: read, failed write, write, read, failed read; reads, writes, failures",
+        (2, 1, 2),
+        (done.reads, done.writes, done.failures),
+    )?;
+    equal(
+        "note: a write fails, then a read; first_failure",
+        Some("the write failed".to_owned()),
+        done.first_failure.map(|error| error.to_string()),
+    )
+}
+
+async fn one_by_one() -> Outcome {
+    let list = operations(12);
+    let work = Work::default();
+    let strategy = Strategy::OneAfterAnother;
+    let mut running = start(strategy, &list, &work);
+    for number in 0..list.len() {
+        let asked = format!("{}: 12 operations, ended so far: {number}", call(strategy));
+        goes_on(&mut running, &asked).await?;
+        equal(
+            format_args!("{asked}; which operations have begun?"),
+            &list[..=number],
+            &work.begun()[..],
+        )?;
+        work.succeed(&work.running());
+    }
+    let done = settle(&mut running).await;
+    ensure(
+        done.is_some(),
+        "one_after_another(…): all 12 operations have ended",
+        "it returns",
+        "it waits",
+    )
+}
+
+/// So many of twelve operations begin at once.
+async fn begins(strategy: Strategy, expected: usize) -> Outcome {
+    let list = operations(12);
+    let work = Work::default();
+    let mut running = start(strategy, &list, &work);
+    let asked = format!("{}: 12 operations, none has ended", call(strategy));
+    goes_on(&mut running, &asked).await?;
+    let wanted = format!("begun: {expected}, under way: {expected}");
+    ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
+    if let Strategy::OneWriter(_) = strategy {
+        let writes = work.running_of(Write).len();
+        equal(format_args!("{asked}; how many are writes?"), 1, writes)?;
+    }
+    Ok(())
+}
+
+async fn at_once() -> Outcome {
+    let list = operations(1_000);
+    let work = Work::default();
+    let mut running = start(Strategy::AllAtOnce, &list, &work);
+    let asked = "all_at_once(…): 1000 operations, none has ended";
+    goes_on(&mut running, asked).await?;
+    let wanted = "begun: 1000, under way: 1000";
+    ensure(counts(&work) == wanted, asked, wanted, counts(&work))
+}
+
+async fn next_chunk() -> Outcome {
+    let list = operations(10);
+    let work = Work::default();
+    let strategy = Strategy::InChunks(4);
+    let mut running = start(strategy, &list, &work);
+    let mut begun = 0;
+    for size in [4, 4, 2] {
+        begun += size;
+        // The last one first, so that the slowest is the first of the chunk.
+        for left in (0..size).rev() {
+            let ended = begun - left - 1;
+            let asked = format!("{}: 10 operations, ended so far: {ended}", call(strategy));
+            goes_on(&mut running, &asked).await?;
+            let wanted = format!("begun: {begun}, under way: {}", left + 1);
+            ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
+            work.succeed(&work.running()[left..]);
+        }
+    }
+    let done = settle(&mut running).await;
+    let asked = format!("{}: all 10 operations have ended", call(strategy));
+    ensure(done.is_some(), asked, "it returns", "it waits")
+}
+
+async fn next_in_flight() -> Outcome {
+    // In each round another one of the four operations under way ends.
+    let list = operations(24);
+    let work = Work::default();
+    let strategy = Strategy::InFlight(4);
+    let mut running = start(strategy, &list, &work);
+    for ended in 0..list.len() {
+        let asked = format!("{}: 24 operations, ended so far: {ended}", call(strategy));
+        goes_on(&mut running, &asked).await?;
+        let begun = list.len().min(ended + 4);
+        let wanted = format!("begun: {begun}, under way: {}", begun - ended);
+        ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
+        let under_way = work.running();
+        let chosen = [3, 1, 0, 2][ended % 4] % under_way.len();
+        work.succeed(&[under_way[chosen]]);
+    }
+    let done = settle(&mut running).await;
+    let asked = format!("{}: all 24 operations have ended", call(strategy));
+    ensure(done.is_some(), asked, "it returns", "it waits")
+}
+
+/// One kind of operation is done to its end, while those of the other kind wait.
+async fn one_kind(kind: Operation) -> Outcome {
+    let list = operations(24);
+    let work = Work::default();
+    let strategy = Strategy::OneWriter(3);
+    let mut running = start(strategy, &list, &work);
+    let (at_once, waits, other) = match kind {
+        Write => (1, "3 reads wait", Read),
+        Read => (3, "a write waits", Write),
+    };
+    let waiting = 4 - at_once;
+    for ended in 0..12 {
+        let asked = format!(
+            "{}: 12 reads and 12 writes, {waits}, {kind:?}s ended so far: {ended}",
+            call(strategy)
+        );
+        goes_on(&mut running, &asked).await?;
+        let wanted = (at_once.min(12 - ended), waiting);
+        let got = (work.running_of(kind).len(), work.running_of(other).len());
+        equal(
+            format_args!("{asked}; how many {kind:?}s and {other:?}s are under way?"),
+            wanted,
+            got,
+        )?;
+        let newest = work.running_of(kind).into_iter().next_back();
+        work.succeed(newest.as_slice());
+    }
+    Ok(())
+}
+
+/// Operations of which some fail, ended one by one, the newest first.
+async fn results<const N: usize>(strategies: [Strategy; N]) -> Outcome {
+    for strategy in strategies {
+        let of_list = async |name: &str, list: &[Operation]| {
+            let asked = format!("{}: {name}, some fail", call(strategy));
+            results_of(strategy, list, &asked).await
+        };
+        of_list("12 operations", &operations(12)).await?;
+        of_list("5 reads", &[Read; 5]).await?;
+        of_list("5 writes", &[Write; 5]).await?;
+        of_list("no operations", &[]).await?;
+    }
+    Ok(())
+}
+
+async fn results_of(strategy: Strategy, list: &[Operation], asked: &str) -> Outcome {
+    /// Which operations fail, by the order in which they begin.
+    const FAIL: [usize; 2] = [2, 7];
+    let work = Work::default();
+    let mut running = start(strategy, list, &work);
+    let done = loop {
+        if let Some(done) = settle(&mut running).await {
+            break done;
+        }
+        let Some(number) = work.running().pop() else {
+            let counts = counts(&work);
+            let got = format!("it waits for something that never happens; {counts}");
+            return Err(Failure::new(asked, "it returns", got));
+        };
+        let failure = || End::Failure(format!("failure {number}"));
+        let fails = FAIL.contains(&number);
+        work.end(number, if fails { failure() } else { End::Success });
+    };
+    let begun = work.begun();
+    equal(
+        format_args!("{asked}; how many reads and writes have begun?"),
+        (list.len() - writes(list), writes(list)),
+        (begun.len() - writes(&begun), writes(&begun)),
+    )?;
+    ensure(
+        work.running().is_empty() && work.dropped() == 0,
+        format_args!("{asked}; when it returns"),
+        "all have ended",
+        format_args!("{} and dropped: {}", counts(&work), work.dropped()),
+    )?;
+    let (failed, succeeded): (Vec<_>, Vec<_>) =
+        (0..begun.len()).partition(|number| FAIL.contains(number));
+    let succeeded: Vec<_> = succeeded.iter().map(|number| begun[*number]).collect();
+    equal(
+        format_args!("{asked}; reads, writes, failures"),
+        (
+            succeeded.len() - writes(&succeeded),
+            writes(&succeeded),
+            failed.len(),
+        ),
+        (done.reads, done.writes, done.failures),
+    )?;
+    let first = done.first_failure.map(|error| error.to_string());
+    let known = match &first {
+        Some(text) => failed.iter().any(|it| *text == format!("failure {it}")),
+        None => failed.is_empty(),
+    };
+    ensure(
+        known,
+        format_args!("{asked}; first_failure"),
+        "the error of one that failed",
+        format_args!("{first:?}"),
+    )
+}
+
+async fn dropped(strategy: Strategy) -> Outcome {
+    let list = operations(12);
+    let work = Work::default();
+    let mut running = start(strategy, &list, &work);
+    goes_on(&mut running, &call(strategy)).await?;
+    let begun = work.begun().len();
+    drop(running);
+    // A task that is aborted ends when the runtime next runs it.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let got = counts(&work);
+    ensure(
+        got == format!("begun: {begun}, under way: 0"),
+        format_args!(
+            "{}: {begun} operations are under way, the call is dropped",
+            call(strategy)
+        ),
+        format_args!("begun: {begun}, under way: 0"),
+        got,
+    )
+}
+
+async fn panics(strategy: Strategy) -> Outcome {
+    let list = operations(12);
+    let work = Work::default();
+    let mut running = start(strategy, &list, &work);
+    goes_on(&mut running, &call(strategy)).await?;
+    work.end(0, End::Panic);
+    let asked = format!("{}: the first operation panics", call(strategy));
+    let caught = AssertUnwindSafe(timeout(FOR_EVER, running))
+        .catch_unwind()
+        .await;
+    let got = match caught {
+        Err(_) => return Ok(()),
+        Ok(Ok(done)) => format!("it returns {done:?}"),
+        Ok(Err(_)) => "it goes on".to_owned(),
+    };
+    Err(Failure::new(asked, "the caller panics", got))
+}
+
+// ---- strategies on databases
+
+/// How many connections the pool has at most.
+const POOL: u64 = 8;
+
+/// Does some operations on empty tables, with at most `most` connections.
+async fn on_tables(tables: &Tables, strategy: Strategy, most: u64) -> Outcome {
+    let list = operations(60);
+    let database = tables.open(u32::try_from(POOL).unwrap_or(u32::MAX));
+    let done = strategy
+        .run(&list, |operation| database.perform(operation))
+        .await;
+    let asked = format!("{}: 60 operations", call(strategy));
+    if let Some(error) = done.first_failure {
+        return Err(Failure::new(asked, "none fails", error));
+    }
+    equal(
+        format_args!("{asked}; reads, writes"),
+        (30, 30),
+        (done.reads, done.writes),
+    )?;
+    let count = tables.count().await.or_fail("count")?;
+    equal(
+        format_args!("{asked}; how many rows have a and b?"),
+        (90, 150),
+        count,
+    )?;
+    let peak = database.meter.peak();
+    ensure(
+        peak <= most,
+        format_args!("{asked}; the most connections in use at the same time"),
+        format_args!("at most {most}"),
+        peak,
+    )?;
+    database.close().await;
+    Ok(())
+}
+
+async fn on_sqlite(strategy: Strategy, most: u64) -> Outcome {
+    let tables = Tables::on_sqlite().await.or_fail("new tables")?;
+    on_tables(&tables, strategy, most).await
+}
+
+async fn on_postgres() -> Outcome {
+    let all = [
+        (Strategy::OneAfterAnother, 1),
+        (Strategy::AllAtOnce, POOL),
+        (Strategy::InChunks(4), 4),
+        (Strategy::InFlight(4), 4),
+        (Strategy::OneWriter(3), 4),
+    ];
+    // A strategy that is not written yet panics here, before a server is started.
+    for (strategy, _) in all {
+        strategy
+            .run(&[], |operation| Work::default().perform(operation))
+            .await;
+    }
+    let server = match timeout(START, postgres()).await {
+        Ok(Ok(Some(server))) => server,
+        // A server that does not work is not the learner's fault.
+        Ok(Err(failure)) if std::env::var_os("CI").is_some() => return Err(failure),
+        Ok(Err(_) | Ok(None)) | Err(_) => return Ok(()),
+    };
+    for (strategy, most) in all {
+        let tables = Tables::on_postgres(server.url()).await;
+        let tables = tables.or_fail("new tables")?;
+        let result = on_tables(&tables, strategy, most).await;
+        tables.remove().await.or_fail("remove the tables")?;
+        result?;
+    }
+    Ok(())
+}
+
+/// How long a server has to start. A check has ten seconds for everything.
+const START: Duration = Duration::from_secs(6);
+
+/// A database of PostgreSQL in which tables can be made, if there is one.
+async fn postgres() -> Result<Option<Postgres>, Failure> {
+    let (found, server) = oneshot::channel();
+    // A thread and not a task, so that nobody has to wait for a server that is slow.
+    std::thread::spawn(move || found.send(Postgres::find()));
+    let server = server.await.or_fail("start PostgreSQL")?;
+    let server = server.or_fail("start PostgreSQL")?;
+    if let Some(server) = &server {
+        let tables = Tables::on_postgres(server.url()).await;
+        let removed = tables.or_fail("new tables")?.remove().await;
+        removed.or_fail("remove the tables")?;
+    }
+    Ok(server)
+}
+
+// ---- the index
+
+/// The plan of the second query of a read, not by the learner's function.
+async fn plan_of_b(connection: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
+    let sql = format!("EXPLAIN QUERY PLAN {}", sqlite::SELECT_B);
+    let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .or_fail("EXPLAIN QUERY PLAN")?;
+    Ok(rows.into_iter().map(|(.., detail)| detail).collect())
+}
+
+async fn index_is_used() -> Outcome {
+    let mut connection = in_memory().await?;
+    sqlite::create_index(&mut connection)
+        .await
+        .or_fail("create_index")?;
+    let plan = plan_of_b(&mut connection).await?.join("; ");
+    ensure(
+        plan.contains("SEARCH b USING") && plan.contains("INDEX b_a_id (a_id=?)"),
+        "create_index, then EXPLAIN QUERY PLAN of SELECT_B",
+        "SEARCH b USING INDEX b_a_id (a_id=?)",
+        plan,
+    )
+}
+
+async fn index_again() -> Outcome {
+    let mut connection = in_memory().await?;
+    for number in ["first", "second"] {
+        let asked = format!("create_index, the {number} time");
+        sqlite::create_index(&mut connection).await.or_fail(asked)?;
+    }
+    Ok(())
+}
+
+async fn plan_of_query() -> Outcome {
+    let mut connection = twelve().await?;
+    let plan = sqlite::query_plan(&mut connection, sqlite::SELECT_B)
+        .await
+        .or_fail("query_plan(SELECT_B) without an index")?;
+    equal(
+        "query_plan(SELECT_B) without an index",
+        plan_of_b(&mut connection).await?,
+        plan,
+    )?;
+    let sql = "DELETE FROM b WHERE id = 1";
+    let plan = sqlite::query_plan(&mut connection, sql)
+        .await
+        .or_fail(sql)?;
+    equal(
+        format_args!("query_plan({sql:?})"),
+        vec!["SEARCH b USING INTEGER PRIMARY KEY (rowid=?)".to_owned()],
+        plan,
+    )?;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM b")
+        .fetch_one(&mut connection)
+        .await
+        .or_fail("count")?;
+    equal(
+        "the plan of a DELETE; how many rows has b afterwards?",
+        17,
+        left,
+    )
+}

@@ -1,0 +1,32 @@
+//! What has become of all operations.
+
+use crate::error::Error;
+use crate::plan::Operation;
+
+/// Counts the operations that have ended. Only those that succeeded are reads or writes.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub reads: usize,
+    pub writes: usize,
+    pub failures: usize,
+    /// Of the failure that was noted first.
+    pub first_failure: Option<Error>,
+}
+
+impl Outcome {
+    /// Notes the result of one operation.
+    pub fn note(&mut self, operation: Operation, result: Result<(), Error>) {
+        // TODO(13.3): count the success by its kind, or the failure, and keep the first error
+        let _ = (operation, result); // remove this line and the next
+        todo!("count the success, or the failure")
+        // END TODO(13.3)
+    }
+
+    /// Adds what has become of other operations.
+    pub fn add(&mut self, other: Self) {
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.failures += other.failures;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+    }
+}
