@@ -2,11 +2,14 @@
 //! what it gets, and the numbers to expect.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -18,17 +21,18 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use check::gate::Gate;
 use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 use step12::app;
 use step12::books::{ExtensiveQuery, Slow};
 use step12::db::base::{Engine, EngineConfig};
 use step12::load::{
-    self, CYCLE, Call, CallError, Client, Kind, Limits, Plan, Report, Stop, ceiling, http,
+    self, CYCLE, Call, CallError, Client, Kind, Limits, LoadError, Plan, Report, Stop, ceiling,
+    http,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -80,6 +84,11 @@ pub fn main() -> ExitCode {
             "12.2",
             "with Slow::SpawnBlocking, a query that waits for a connection takes no thread",
             connection_before_thread,
+        )
+        .check(
+            "12.2",
+            "with Slow::Blocking and Slow::SpawnBlocking, a slow query holds a connection until it ends",
+            block_with_connection,
         )
         .check(
             "12.3",
@@ -152,6 +161,11 @@ pub fn main() -> ExitCode {
             "a failure is counted, and the other calls go on",
             failures_go_on,
         )
+        .check(
+            "12.6",
+            "a client that panics is an error of the load",
+            client_panics,
+        )
         .check("12.6", "a load without time makes no call", no_time)
         .check("12.6", "dropping the load ends its requests", dropped_load)
         .check(
@@ -172,15 +186,16 @@ pub fn main() -> ExitCode {
 /// 10 s that it does not wait for.
 const PATIENCE: Duration = Duration::from_secs(7);
 
-/// Waits for `work`, which must end.
+/// Waits for `work`, which must end. `cause` is the likely reason if it does not.
 async fn within<T>(
-    asked: &str,
+    asked: impl Display,
     expected: &str,
+    cause: &str,
     work: impl Future<Output = T>,
 ) -> Result<T, Failure> {
     timeout(PATIENCE, work)
         .await
-        .map_err(|_| Failure::new(asked, expected, "nothing for 7 s"))
+        .map_err(|_| Failure::new(asked, expected, format_args!("nothing for 7 s: {cause}")))
 }
 
 // The service, on a runtime of its own
@@ -201,6 +216,17 @@ impl Elsewhere {
         blocking_threads: usize,
         connections: u32,
     ) -> Result<Self, Failure> {
+        let patient = Duration::from_mins(1);
+        Self::start_with(slow, workers, blocking_threads, connections, patient).await
+    }
+
+    async fn start_with(
+        slow: Slow,
+        workers: usize,
+        blocking_threads: usize,
+        connections: u32,
+        acquire_timeout: Duration,
+    ) -> Result<Self, Failure> {
         let database = Database::sample().await?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers)
@@ -211,12 +237,15 @@ impl Elsewhere {
         let guard = runtime.enter();
         let config = EngineConfig {
             max_connections: connections,
-            acquire_timeout: Duration::from_mins(1),
+            acquire_timeout,
             busy_timeout: Duration::from_millis(100),
             ..EngineConfig::default()
         };
         let engine = Engine::new(&database.url(), config).or_fail("Engine::new")?;
-        let polls = Polls::default();
+        let polls = Polls {
+            handlers: Gate::opened(),
+            longest: Arc::default(),
+        };
         let router = app::app_with(engine.clone(), slow)
             .layer(from_fn_with_state(polls.clone(), Polls::watch));
         let service = Service::start(router);
@@ -271,13 +300,18 @@ impl Drop for Elsewhere {
     }
 }
 
-/// The longest poll of each handler of a slow query.
-#[derive(Clone, Default)]
-struct Polls(Arc<Mutex<Vec<Duration>>>);
+/// The handlers of slow queries.
+#[derive(Clone)]
+struct Polls {
+    /// Those that run, have ended, or were dropped.
+    handlers: Gate,
+    /// The longest poll of each that has ended.
+    longest: Arc<Mutex<Vec<Duration>>>,
+}
 
 impl Polls {
     fn longest(&self) -> Vec<Duration> {
-        let longest = self.0.lock();
+        let longest = self.longest.lock();
         longest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -285,6 +319,7 @@ impl Polls {
         if request.uri().path() != "/book/extensive_query" {
             return next.run(request).await;
         }
+        let visit = polls.handlers.enter();
         let mut longest = Duration::ZERO;
         let mut answer = pin!(next.run(request));
         let response = poll_fn(|context| {
@@ -294,8 +329,11 @@ impl Polls {
             poll
         })
         .await;
-        let mut all = polls.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(longest);
+        visit.end();
+        let mut all = polls.longest.lock();
+        all.as_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut())
+            .push(longest);
         response
     }
 }
@@ -378,6 +416,62 @@ async fn holds_connection() -> Outcome {
         "a free connection",
     )?;
     drop(requests);
+    needs_connection(Slow::Async).await
+}
+
+/// Expects that a slow query waits for a connection, holds it for all its seconds, and
+/// needs no second one.
+async fn needs_connection(slow: Slow) -> Outcome {
+    let service = Arc::new(Elsewhere::start(slow, 2, 2, 1).await?);
+    let pool = service.engine.pool();
+    let asked = format!(
+        "Slow::{slow:?}, a slow query of 0.2 s, and a pool whose only connection is free after 0.2 s"
+    );
+    let seconds = Duration::from_millis(200);
+    let held = pool.acquire().await.or_fail(&asked)?;
+    let requests = slow_queries(&service, 1, seconds.as_secs_f64());
+    let handlers = &service.polls.handlers;
+    let begins = handlers.wait_until_in_flight(1);
+    within(&asked, "a request", "the service does not run", begins).await?;
+    // The query waits for a connection as long as it will then hold it.
+    sleep(seconds).await;
+    let released = Instant::now();
+    drop(held);
+    // The pool lends its connection in the order in which it was asked.
+    let second = "does your query need a second connection while it holds one?";
+    let again = within(&asked, "the connection comes back", second, pool.acquire());
+    again.await?.or_fail(&asked)?;
+    let took = released.elapsed();
+    ensure(
+        took >= seconds,
+        &asked,
+        "it holds the connection for 0.2 s from when it has got it",
+        format_args!("the connection comes back after {took:?}"),
+    )?;
+    all(requests).await?;
+
+    let limit = Duration::from_millis(200);
+    let service = Elsewhere::start_with(slow, 2, 2, 1, limit).await?;
+    // On a machine that is busy, opening the connection may take longer.
+    let held = async {
+        loop {
+            if let Ok(held) = service.engine.pool().acquire().await {
+                return held;
+            }
+        }
+    };
+    let held = within("a pool", "a connection", "the pool opens none", held).await?;
+    let reply = service
+        .service
+        .get("/book/extensive_query?seconds=0")
+        .await?;
+    ensure(
+        reply.status == 503,
+        format_args!("Slow::{slow:?}, and no connection becomes free within the acquire timeout"),
+        "status 503: without a connection, the query has not run",
+        format_args!("status {}", reply.status),
+    )?;
+    drop(held);
     Ok(())
 }
 
@@ -467,12 +561,76 @@ async fn connection_before_thread() -> Outcome {
     let job = runtime.map(|handle| handle.spawn_blocking(|| ()));
     if let Some(job) = job {
         let asked = "3 slow queries, one connection, and two threads for blocking work";
-        within(asked, "a thread that is free for other work", job)
+        let cause = "queries without a connection have taken the threads";
+        within(asked, "a thread that is free for other work", cause, job)
             .await?
             .or_fail(asked)?;
     }
     drop(requests);
     Ok(())
+}
+
+async fn block_with_connection() -> Outcome {
+    needs_connection(Slow::Blocking).await?;
+    needs_connection(Slow::SpawnBlocking).await?;
+    dropped_holds().await
+}
+
+/// Expects that a query whose request was dropped holds thread and connection until its
+/// thread has slept to the end.
+async fn dropped_holds() -> Outcome {
+    let mut free_at_once = false;
+    // On a machine that is busy, the query may end before its request is dropped.
+    for seconds in [0.4, 1.0, 2.0] {
+        let service = Arc::new(Elsewhere::start(Slow::SpawnBlocking, 2, 1, 1).await?);
+        let asked = format!(
+            "Slow::SpawnBlocking, and a slow query of {seconds} s whose request is dropped"
+        );
+        let Some(runtime) = service.runtime.as_ref().map(Runtime::handle) else {
+            continue;
+        };
+        let began = Instant::now();
+        let requests = slow_queries(&service, 1, seconds);
+        let thread_taken = async {
+            while timeout(Duration::from_millis(50), runtime.spawn_blocking(|| ()))
+                .await
+                .is_ok()
+            {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let cause = "no thread for blocking work sleeps";
+        within(&asked, "a thread that sleeps", cause, thread_taken).await?;
+        drop(requests);
+        let handlers = &service.polls.handlers;
+        let cause = "the handler does not end";
+        let dropped = handlers.wait_until_empty();
+        within(&asked, "the handler is dropped", cause, dropped).await?;
+        if handlers.dropped() == 0 {
+            continue;
+        }
+        let (thread, connection) = tokio::join!(
+            runtime.spawn_blocking(move || began.elapsed()),
+            service.engine.pool().acquire().map(|_| began.elapsed()),
+        );
+        let thread = thread.or_fail(&asked)?;
+        if thread.as_secs_f64() < seconds {
+            free_at_once = true;
+            continue;
+        }
+        return ensure(
+            connection.as_secs_f64() >= seconds,
+            asked,
+            "the connection comes back when the thread has slept to the end",
+            format_args!("after {connection:?}, while the thread still sleeps"),
+        );
+    }
+    ensure(
+        !free_at_once,
+        "Slow::SpawnBlocking, and a slow query whose request is dropped",
+        "its thread sleeps to the end",
+        "its thread is free earlier",
+    )
 }
 
 // A bookstore that the check makes
@@ -496,10 +654,65 @@ enum Wrong {
     Closes,
     /// No answer comes.
     Hangs,
+    /// Bytes come all the time, and the body never ends.
+    Trickles,
+    /// It answers 404, and the end of the body comes some time after its beginning.
+    LateEnd,
     /// The list has no books.
     Empty,
     /// It answers 500, except the first time.
     LaterStatus,
+    /// The list has no books, except the first time.
+    LaterEmpty,
+}
+
+impl Wrong {
+    /// What the service does, for a learner.
+    fn words(self) -> String {
+        match self {
+            Self::Status(status) => format!("answers with status {status}"),
+            Self::Redirect => "answers 307, with a Location".to_owned(),
+            Self::NotJson => "answers with a body that is not JSON".to_owned(),
+            Self::OtherShape => "answers with JSON of another shape".to_owned(),
+            Self::AboutOther => "answers with another book".to_owned(),
+            Self::BreaksOff => "ends the body in the middle".to_owned(),
+            Self::Closes => "closes the connection before its answer".to_owned(),
+            Self::Hangs => "does not answer".to_owned(),
+            Self::Trickles => "sends a body that never ends".to_owned(),
+            Self::LateEnd => "answers 404, and sends the end of the body 0.2 s later".to_owned(),
+            Self::Empty => "answers with an empty list".to_owned(),
+            Self::LaterStatus => "answers the second list with status 500".to_owned(),
+            Self::LaterEmpty => "answers the second time with an empty list".to_owned(),
+        }
+    }
+
+    /// What a call of this kind must then report.
+    fn error(self, kind: Kind) -> String {
+        let expected = if kind == Kind::Add { 201 } else { 200 };
+        let status = |got| format!("CallError::Status {{ expected: {expected}, got: {got} }}");
+        match self {
+            Self::Status(got) => status(got),
+            Self::Redirect => status(307),
+            Self::LateEnd => status(404),
+            Self::LaterStatus => status(500),
+            Self::NotJson | Self::OtherShape => "CallError::NotJson".to_owned(),
+            Self::AboutOther => "CallError::Unexpected".to_owned(),
+            Self::BreaksOff | Self::Closes | Self::Hangs | Self::Trickles => {
+                "CallError::NoAnswer".to_owned()
+            }
+            Self::Empty | Self::LaterEmpty => "CallError::NoBook".to_owned(),
+        }
+    }
+}
+
+/// The end of a call as [`Wrong::error`] names it.
+fn end_of(call: &Call) -> String {
+    match &call.result {
+        Ok(()) => "a success".to_owned(),
+        Err(CallError::NoAnswer(_)) => "CallError::NoAnswer".to_owned(),
+        Err(CallError::NotJson(_)) => "CallError::NotJson".to_owned(),
+        Err(error) => format!("CallError::{error:?}"),
+    }
 }
 
 /// A bookstore that records its requests and answers as it was told.
@@ -515,6 +728,8 @@ struct Shared {
     gate: Gate,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
+    /// Whether the late end of a body was sent.
+    end_sent: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -539,6 +754,7 @@ impl Store {
             gate,
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
+            end_sent: AtomicBool::new(false),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.or_fail("a port")?;
         let addr = listener.local_addr().or_fail("a port")?;
@@ -614,7 +830,11 @@ async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response 
         .and_then(|(of, wrong)| (kind == Some(of)).then_some(wrong));
     let other = i64::from(wrong == Some(Wrong::AboutOther));
     let (status, json) = match kind {
-        Some(Kind::List) if wrong == Some(Wrong::Empty) => (200, json!([])),
+        Some(Kind::List)
+            if wrong == Some(Wrong::Empty) || wrong == Some(Wrong::LaterEmpty) && number > 1 =>
+        {
+            (200, json!([]))
+        }
         Some(Kind::List) => {
             let books = ids(number).map(|id| json!({"id": id, "book_name": "A"}));
             (200, books.collect())
@@ -664,6 +884,23 @@ async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response 
         Some(Wrong::BreaksOff) => (status, broken(Some(text))).into_response(),
         Some(Wrong::Closes) => (status, broken(None)).into_response(),
         Some(Wrong::Hangs) => std::future::pending().await,
+        Some(Wrong::Trickles) => {
+            let spaces = stream::repeat(()).then(|()| async {
+                sleep(Duration::from_millis(5)).await;
+                Ok::<_, std::io::Error>(" ")
+            });
+            (status, Body::from_stream(spaces)).into_response()
+        }
+        Some(Wrong::LateEnd) => {
+            let late = Arc::clone(&store);
+            let end = stream::once(async move {
+                sleep(Duration::from_millis(200)).await;
+                late.end_sent.store(true, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(text)
+            });
+            let parts = stream::iter([Ok(" ".to_owned())]).chain(end);
+            (StatusCode::NOT_FOUND, Body::from_stream(parts)).into_response()
+        }
         _ => (status, text).into_response(),
     }
 }
@@ -686,16 +923,31 @@ async fn call_after_list(store: &Store, kind: Kind, plan: &Plan) -> Result<Call,
     if kind != Kind::List {
         expect_success(&client.call(Kind::List).await)?;
     }
-    let asked = format!("a call: {}", kind.name());
-    within(&asked, "an end", client.call(kind)).await
+    let asked = format!("`{}`: a call of a client", kind.name());
+    let cause = "its timeout does not limit the whole request";
+    within(asked, "an end", cause, client.call(kind)).await
 }
 
 fn expect_success(call: &Call) -> Outcome {
     ensure(
         call.result.is_ok(),
-        format_args!("a call: {}", call.kind.name()),
+        format_args!("`{}`: a call of a client", call.kind.name()),
         "a success",
         format_args!("{:?}", call.result),
+    )
+}
+
+/// Expects that the call has failed, and that its error says why.
+fn expect_error(call: &Call, wrong: Wrong) -> Outcome {
+    let (kind, error) = (call.kind.name(), wrong.error(call.kind));
+    ensure(
+        end_of(call) == error,
+        format_args!("`{kind}` of a client, and the service {}", wrong.words()),
+        error,
+        match &call.result {
+            Ok(()) => "a success".to_owned(),
+            Err(error) => format!("{}: {error:?}", end_of(call)),
+        },
     )
 }
 
@@ -704,15 +956,7 @@ async fn expect_failures(wrong: Wrong, kinds: &[Kind]) -> Outcome {
     for kind in kinds {
         let store = Store::wrong(*kind, wrong).await?;
         let call = call_after_list(&store, *kind, &plan(1, 1)).await?;
-        ensure(
-            call.result.is_err(),
-            format_args!(
-                "a call ({}) of a service that does this wrong: {wrong:?}",
-                kind.name()
-            ),
-            "a failure",
-            "a success",
-        )?;
+        expect_error(&call, wrong)?;
     }
     Ok(())
 }
@@ -729,7 +973,7 @@ async fn calls_succeed() -> Outcome {
                 && call.client == 3
                 && before <= call.began
                 && call.began <= call.ended,
-            format_args!("a call: {}", kind.name()),
+            format_args!("`{}`: a call of a client", kind.name()),
             "its kind, its client, when it began and when it ended",
             format_args!("{call:?}"),
         )?;
@@ -782,26 +1026,32 @@ async fn breaks_off() -> Outcome {
 
 async fn hangs() -> Outcome {
     for kind in Kind::ALL {
-        let store = Store::wrong(kind, Wrong::Hangs).await?;
-        let mut call = None;
-        // On a machine that is busy, the list before may take longer than the first.
-        for limit in [100, 1000, 4000].map(Duration::from_millis) {
-            let plan = Plan {
-                timeout: limit,
-                ..plan(1, 1)
-            };
-            call = Some(call_after_list(&store, kind, &plan).await);
-            if let Some(Ok(_)) = call {
-                break;
+        for wrong in [Wrong::Hangs, Wrong::Trickles] {
+            let store = Store::wrong(kind, wrong).await?;
+            let mut list = Ok(());
+            // On a machine that is busy, the list before may take longer than the first.
+            for limit in [100, 1000, 4000].map(Duration::from_millis) {
+                let plan = Plan {
+                    timeout: limit,
+                    ..plan(1, 1)
+                };
+                let mut client = store.client(0, &plan)?;
+                if kind != Kind::List {
+                    list = expect_success(&client.call(Kind::List).await);
+                }
+                if list.is_ok() {
+                    let asked = format!(
+                        "`{}` of a client with a timeout of {limit:?}, and the service {}",
+                        kind.name(),
+                        wrong.words()
+                    );
+                    let cause = "the timeout of `http` does not limit the whole request";
+                    let call = within(asked, "a failure", cause, client.call(kind)).await?;
+                    expect_error(&call, wrong)?;
+                    break;
+                }
             }
-        }
-        if let Some(call) = call {
-            ensure(
-                call?.result.is_err(),
-                "a call that gets no answer",
-                "a failure",
-                "a success",
-            )?;
+            list?;
         }
     }
     Ok(())
@@ -825,19 +1075,32 @@ async fn last_list() -> Outcome {
             )?;
         }
     }
-    for (wrong, ones) in [(Wrong::Empty, 0), (Wrong::LaterStatus, 1)] {
+    for (wrong, ones) in [
+        (Wrong::Empty, 0),
+        (Wrong::LaterStatus, 1),
+        (Wrong::LaterEmpty, 1),
+    ] {
         let store = Store::wrong(Kind::List, wrong).await?;
         let mut client = store.client(0, &plan(1, 1))?;
         for number in 0..2 {
             let _ = client.call(Kind::List).await;
             let call = client.call(Kind::One).await;
-            let expected = number < ones;
-            equal(
+            if number < ones {
+                expect_success(&call)?;
+                continue;
+            }
+            ensure(
+                matches!(call.result, Err(CallError::NoBook)),
                 format_args!(
-                    "one, after list number {number} of a service that does this wrong: {wrong:?}: a success"
+                    "`list` and then `one`, {}, and the service {}",
+                    if number == 0 { "once" } else { "twice" },
+                    wrong.words()
                 ),
-                expected,
-                call.result.is_ok(),
+                "the last `one` fails with CallError::NoBook: the last list has no books for it",
+                match &call.result {
+                    Ok(()) => format!("a success, for {}", store.ones().join(", ")),
+                    Err(error) => format!("{}: {error:?}", end_of(&call)),
+                },
             )?;
         }
         equal("the requests for one book", ones, store.ones().len())?;
@@ -877,29 +1140,38 @@ async fn seeds() -> Outcome {
 }
 
 async fn unique_names() -> Outcome {
-    let store = Store::right().await?;
-    for seed in [1, 11, 111] {
-        for number in [0, 1, 11] {
-            let mut client = store.client(
-                number,
-                &Plan {
+    // A book may be stored although its answer is a failure.
+    for failing in [None, Some((Kind::Add, Wrong::Status(503)))] {
+        let store = Store::start(failing, Gate::opened()).await?;
+        for seed in [1, 11, 111] {
+            for number in [0, 1, 11] {
+                let plan = Plan {
                     seed,
                     ..plan(12, 1)
-                },
-            )?;
-            for _ in 0..12 {
-                expect_success(&client.call(Kind::Add).await)?;
+                };
+                let mut client = store.client(number, &plan)?;
+                for _ in 0..12 {
+                    let call = client.call(Kind::Add).await;
+                    if failing.is_none() {
+                        expect_success(&call)?;
+                    }
+                }
             }
         }
-    }
-    let mut names = HashSet::new();
-    for seen in store.seen() {
-        ensure(
-            names.insert(seen.name.clone()),
-            "12 times add, by three clients, with three seeds",
-            "names that are not used twice",
-            seen.name,
-        )?;
+        let answered = if failing.is_some() {
+            ", and each is answered with 503"
+        } else {
+            ""
+        };
+        let mut names = HashSet::new();
+        for seen in store.seen() {
+            ensure(
+                names.insert(seen.name.clone()),
+                format_args!("12 times `add`, by three clients, with three seeds{answered}"),
+                "names that are not used twice",
+                seen.name,
+            )?;
+        }
     }
     Ok(())
 }
@@ -919,7 +1191,21 @@ async fn connections_kept() -> Outcome {
         "40 calls of one client, 10 of them answered with 404",
         "40 requests over far fewer connections",
         format_args!("{calls} requests over {connections} connections"),
-    )
+    )?;
+
+    // reqwest closes a connection whose answer was not read to its end.
+    let store = Store::wrong(Kind::One, Wrong::LateEnd).await?;
+    let call = call_after_list(&store, Kind::One, &plan(1, 1)).await?;
+    ensure(
+        store.shared.end_sent.load(Ordering::Relaxed),
+        format_args!(
+            "`one` of a client, and the service {}",
+            Wrong::LateEnd.words()
+        ),
+        "the call reads the body to its end, so that its connection can be used again",
+        "the call has ended before the body",
+    )?;
+    expect_error(&call, Wrong::LateEnd)
 }
 
 // 12.4: cycles
@@ -929,7 +1215,9 @@ async fn work(store: &Store, stop: Stop, began: Instant) -> Result<Vec<Call>, Fa
     let client = store.client(0, &plan(1, 1))?;
     let (sender, mut calls) = mpsc::channel(100);
     let asked = format!("load::work with {stop:?}");
-    within(&asked, "an end", load::work(client, stop, began, sender)).await?;
+    let cause = "`work` does not stop";
+    let working = load::work(client, stop, began, sender);
+    within(&asked, "an end", cause, working).await?;
     let mut all = Vec::new();
     while let Some(call) = calls.recv().await {
         all.push(call);
@@ -965,7 +1253,20 @@ async fn cycle_in_order() -> Outcome {
             format_args!("{most} at the same time"),
         )?;
     }
-    Ok(())
+    let store = Store::right().await?;
+    let (sender, _) = mpsc::channel(100);
+    let client = store.client(0, &plan(1, 1))?;
+    let asked = "load::work with Cycles(3), and a channel whose receiver is gone";
+    let cause = "`work` does not look at the error of `send`";
+    let working = load::work(client, Stop::Cycles(3), Instant::now(), sender);
+    within(asked, "an end", cause, working).await?;
+    let sent = store.seen().len();
+    ensure(
+        sent <= 1,
+        asked,
+        "an end as soon as `send` has failed",
+        format_args!("{sent} requests"),
+    )
 }
 
 async fn stops_after() -> Outcome {
@@ -994,13 +1295,43 @@ async fn stops_after() -> Outcome {
         calls.iter().try_for_each(expect_success)?;
         let asked = "a client whose time ends during its first call";
         equal(format_args!("{asked}: calls"), 1, calls.len())?;
-        return equal(format_args!("{asked}: requests"), 1, store.seen().len());
+        equal(format_args!("{asked}: requests"), 1, store.seen().len())?;
+        return stops_while_it_sends().await;
     }
     Err(Failure::new(
         "a client that may begin calls for 3 s",
         "a request",
         "none",
     ))
+}
+
+/// Expects that the time is looked at when the call before is in the channel.
+async fn stops_while_it_sends() -> Outcome {
+    for limit in [200, 1000, 3000].map(Duration::from_millis) {
+        let store = Store::right().await?;
+        let client = store.client(0, &plan(1, 1))?;
+        let gate = &store.shared.gate;
+        let (sender, mut calls) = mpsc::channel(1);
+        let began = Instant::now();
+        let asked =
+            "a client whose second call waits for room in the channel until its time is over";
+        let working = load::work(client, Stop::After(limit), began, sender);
+        let receiving = async {
+            while gate.ended() < 2 && began.elapsed() < limit {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let in_time = gate.ended() >= 2;
+            sleep((2 * limit).saturating_sub(began.elapsed())).await;
+            while calls.recv().await.is_some() {}
+            in_time
+        };
+        let both = async { tokio::join!(working, receiving) };
+        let ((), in_time) = within(asked, "an end", "`work` does not stop", both).await?;
+        if in_time {
+            return equal(format_args!("{asked}: requests"), 2, store.seen().len());
+        }
+    }
+    Ok(())
 }
 
 // 12.5: the report
@@ -1111,7 +1442,14 @@ async fn rate() -> Outcome {
         80.0,
         some_calls().per_minute(),
     )?;
-    close("no calls: per_minute", 0.0, Report::default().per_minute())
+    close("no calls: per_minute", 0.0, Report::default().per_minute())?;
+    let mut report = Report::default();
+    report.record(&call(Instant::now(), Kind::List, 0, 0, false));
+    close(
+        "a call that began and ended at the same time: per_minute",
+        0.0,
+        report.per_minute(),
+    )
 }
 
 // 12.6: the load
@@ -1121,11 +1459,15 @@ async fn drive(store: &Store, plan: &Plan) -> Result<(Report, Vec<(usize, Kind)>
     let running = load::run(&store.base, plan, |call| {
         shown.push((call.client, call.kind));
     });
-    let report = within("load::run", "an end", running)
+    let report = within("load::run", "an end", WAITS, running)
         .await?
         .or_fail("load::run")?;
     Ok((report, shown))
 }
+
+/// Why a load does not end.
+const WAITS: &str =
+    "does `run` keep a sender, or wait for the clients while nothing receives their calls?";
 
 async fn at_the_same_time() -> Outcome {
     let store = Store::start(None, Gate::closed()).await?;
@@ -1135,6 +1477,7 @@ async fn at_the_same_time() -> Outcome {
         let arrived = within(
             "load::run with 5 clients",
             "5 requests at the same time",
+            "does `run` wait for one client before it starts the next?",
             gate.wait_until_in_flight(5),
         )
         .await;
@@ -1189,7 +1532,36 @@ async fn every_call() -> Outcome {
         .filter(|seen| seen.kind == Some(Kind::Add))
         .map(|seen| seen.name)
         .collect();
-    equal("36 books: different names", 36, names.len())
+    equal("36 books: different names", 36, names.len())?;
+
+    // When the last client ends, its last calls are still in the channel.
+    for _ in 0..16 {
+        let plan = plan(4, 1);
+        let mut shown = 0;
+        let running = load::run(&store.base, &plan, |_| shown += 1);
+        let report = within("load::run", "an end", WAITS, rarely(running))
+            .await?
+            .or_fail("load::run")?;
+        let asked = "4 clients, and 1 cycle that ends before all its calls are received";
+        equal(
+            format_args!("{asked}: calls in the report"),
+            44,
+            report.successes(),
+        )?;
+        equal(format_args!("{asked}: calls that were shown"), 44, shown)?;
+    }
+    Ok(())
+}
+
+/// Polls `future` now and then only, so that much has happened between two polls.
+async fn rarely<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Some(output) = future.as_mut().now_or_never() {
+            return output;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn shown_at_once() -> Outcome {
@@ -1211,7 +1583,12 @@ async fn shown_at_once() -> Outcome {
             "no end",
             format_args!("{ended:?}"),
         )),
-        first = within("one answer of three", "a call that is shown", watching) => {
+        first = within(
+            "one answer of three",
+            "a call that is shown",
+            "does `run` receive calls while the clients run?",
+            watching,
+        ) => {
             equal("one answer of three: what is shown", Some("list"), first?.map(Kind::name))
         }
     }
@@ -1244,6 +1621,43 @@ async fn failures_go_on() -> Outcome {
     )
 }
 
+async fn client_panics() -> Outcome {
+    let store = Store::right().await?;
+    let base = store.base.clone();
+    let (send, ended) = oneshot::channel();
+    // The harness takes a panic of this check's threads for the cause of its failure,
+    // unless the thread has the name of another check.
+    let other = thread::Builder::new().name("check-without-timers".to_owned());
+    let run = move || {
+        // The timeout of a request needs a timer, and a runtime without timers panics.
+        let runtime = Builder::new_current_thread().enable_io().build();
+        let plan = plan(2, 1);
+        let load = load::run(&base, &plan, |_| {});
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.map(|it| it.block_on(load))));
+        let _ = send.send(match ended {
+            Ok(Ok(Err(LoadError::Panic(_)))) => None,
+            Ok(Ok(Err(error))) => Some(format!("{error:?}")),
+            Ok(Ok(Ok(report))) => Some(format!(
+                "a report of {} calls, as if nothing had happened",
+                report.successes() + report.failures()
+            )),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the panic ends `run` as well".to_owned()),
+        });
+    };
+    let asked = "load::run in a runtime without timers, in which each client panics";
+    other.spawn(run).or_fail(asked)?;
+    let ended = within(asked, "an end", WAITS, ended)
+        .await?
+        .or_fail(asked)?;
+    ensure(
+        ended.is_none(),
+        asked,
+        "LoadError::Panic",
+        ended.unwrap_or_default(),
+    )
+}
+
 async fn no_time() -> Outcome {
     let store = Store::right().await?;
     let plan = Plan {
@@ -1268,11 +1682,17 @@ async fn dropped_load() -> Outcome {
         ended = load::run(&store.base, &plan, |_| {}) => {
             return Err(Failure::new("load::run", "no end", format_args!("{ended:?}")));
         }
-        arrived = within("load::run", "4 requests", gate.wait_until_in_flight(4)) => arrived?,
+        arrived = within(
+            "load::run",
+            "4 requests",
+            "the clients do not call at the same time",
+            gate.wait_until_in_flight(4),
+        ) => arrived?,
     }
     within(
         "load::run, dropped while it waits for 4 answers",
         "no request goes on",
+        "the tasks of the clients go on",
         gate.wait_until_empty(),
     )
     .await?;
@@ -1332,7 +1752,14 @@ async fn peaks() -> Outcome {
 }
 
 async fn ceilings() -> Outcome {
-    for (peak, seconds, expected) in [(10, 5.0, 660.0), (2, 5.0, 132.0), (10, 0.05, 66_000.0)] {
+    for (peak, seconds, expected) in [
+        (10, 5.0, 660.0),
+        (2, 5.0, 132.0),
+        (10, 0.05, 66_000.0),
+        (3, 7.0, 141.428_571),
+        (1, 45.0, 7.333_333),
+        (7, 2.4, 962.5),
+    ] {
         let got = ceiling(peak, seconds);
         ensure(
             (got - expected).abs() < 0.001,

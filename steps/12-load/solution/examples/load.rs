@@ -160,8 +160,9 @@ async fn main() -> Result<(), Failure> {
         for (name, slow) in services {
             rows.push(measure(name, *slow, options.pool, &plan).await?);
         }
-        let pools = [2, 5, 10, 20];
-        for pool in pools.into_iter().filter(|_| options.only.is_none()) {
+        // `--pool` is measured above.
+        let others = |pool: &u32| options.only.is_none() && *pool != options.pool;
+        for pool in [2, 5, 10, 20].into_iter().filter(others) {
             rows.push(measure(&format!("async, pool {pool}"), Slow::Async, pool, &plan).await?);
         }
     }

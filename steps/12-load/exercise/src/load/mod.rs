@@ -99,7 +99,8 @@ pub enum LoadError {
 ///
 /// # Errors
 /// [`LoadError`] if the HTTP client could not be made, or if one of the load's clients
-/// panicked. A failure of the service is not an error of the load: the report counts it.
+/// panicked, at the latest when the others have ended. A failure of the service is not an
+/// error of the load: the report counts it.
 ///
 /// # Cancel safety
 /// Dropping the future ends all clients and their requests.

@@ -37,7 +37,7 @@ impl Default for Tally {
             successes: 0,
             failures: 0,
             first_failure: None,
-            // From a microsecond to an hour, with three digits.
+            // From a microsecond to an hour, with three significant digits.
             latency: Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("valid bounds"),
         }
     }
@@ -88,7 +88,7 @@ impl Report {
     }
 
     /// Returns how many calls succeeded in a minute of the load. It is 0 if nothing was
-    /// called.
+    /// called, or if the load took no time at all.
     #[allow(clippy::cast_precision_loss)] // no load has so many calls
     pub fn per_minute(&self) -> f64 {
         // TODO(12.5): the successes, divided by the minutes that the load took

@@ -50,7 +50,8 @@ impl SlowQueries {
     ///
     /// # Cancel safety
     /// With [`Slow::Async`], dropping the future gives the connection back at once. With
-    /// the other two, the thread sleeps to its end and holds the connection until then.
+    /// the other two, the thread sleeps to its end and holds the connection until then,
+    /// even if [`Slow::SpawnBlocking`] has no thread yet when the future is dropped.
     pub async fn run(&self, duration: Duration) -> Result<(), Error> {
         logged("books.extensive_query", async {
             match self.slow {

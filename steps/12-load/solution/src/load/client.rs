@@ -136,6 +136,7 @@ impl Client {
     }
 
     /// Calls `GET /book/{id}` for a book of the last list. The seed picks it.
+    /// [`CallError::Unexpected`] means that another book came.
     async fn one(&mut self) -> Result<(), CallError> {
         // TODO(12.3): ask for a book of the last list, and look whether the answer is that book
         let id = *self.random.choice(&self.ids).ok_or(CallError::NoBook)?;
@@ -162,7 +163,7 @@ impl Client {
     }
 
     /// Calls `POST /book` with a name that no other call has, in this load or in one with
-    /// another seed.
+    /// another seed. [`CallError::Unexpected`] means that the answer has another name.
     async fn add(&mut self) -> Result<(), CallError> {
         // TODO(12.3): add a book of author 1 with a unique name, and look whether it was stored
         self.added += 1;
@@ -183,8 +184,9 @@ impl Client {
 /// Sends `request`, reads its answer to the end, and returns the JSON of the body.
 ///
 /// # Errors
-/// [`CallError`] if there is no whole answer, if its status is not `expected`, or if the
-/// body is not a `T`.
+/// [`CallError::NoAnswer`] if there is no whole answer, [`CallError::Status`] if its
+/// status is not `expected`, and [`CallError::NotJson`] if its body is not a `T`. If it
+/// breaks off and has another status, too, the error may be either of the first two.
 async fn answer<T: DeserializeOwned>(
     request: RequestBuilder,
     expected: StatusCode,
