@@ -25,7 +25,7 @@ pub const WORKERS: usize = 2;
 /// The threads that each service has for blocking work. Tokio's default is 512.
 pub const BLOCKING_THREADS: usize = 4;
 
-/// Measures three services under the same load, and one of them with four pools.
+/// Measures three services under the same load, and one of them with other pools, too.
 #[derive(Parser)]
 struct Options {
     /// How many clients there are
