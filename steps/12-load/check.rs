@@ -135,6 +135,11 @@ pub fn main() -> ExitCode {
             stops_after,
         )
         .check(
+            "12.4",
+            "a client ends when nobody receives its calls",
+            nobody_receives,
+        )
+        .check(
             "12.5",
             "successes and failures are counted apart",
             counted_apart,
@@ -1253,6 +1258,18 @@ async fn cycle_in_order() -> Outcome {
             format_args!("{most} at the same time"),
         )?;
     }
+    // A client whose list has failed knows no book, and its next call fails as well.
+    let store = Store::wrong(Kind::List, Wrong::Status(503)).await?;
+    let calls = work(&store, Stop::Cycles(1), Instant::now()).await?;
+    let counted: Vec<_> = calls.iter().map(|call| call.kind.name()).collect();
+    equal(
+        "the calls of a cycle in which each `list` fails, and so each `one`",
+        IN_ORDER.to_vec(),
+        counted,
+    )
+}
+
+async fn nobody_receives() -> Outcome {
     let store = Store::right().await?;
     let (sender, _) = mpsc::channel(100);
     let client = store.client(0, &plan(1, 1))?;
