@@ -13,7 +13,7 @@ use course::pages::{self, LEVELS, Section};
 use course::{Progress, Side, Task, ids, task_number};
 
 use crate::last::Last;
-use crate::markers;
+use crate::markers::{self, Tasks};
 use crate::project::Project;
 use crate::prose;
 use crate::screen;
@@ -44,7 +44,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     let hints = pages::hints(&text);
     let tasks = step.tasks(&project.root, Side::Exercise);
-    let gone = markers::lost(project, &step);
+    let gone = Tasks::of(project, &step).lost;
     let numbers = tasks.iter().filter_map(Task::number);
     let first = numbers.chain(gone.iter().filter_map(Task::number)).min();
     let known = |number| hints.iter().any(|(task, _)| *task == number);

@@ -29,7 +29,6 @@ mod messages;
 mod prefetch;
 mod project;
 mod prose;
-mod prune;
 mod reset;
 mod run;
 mod screen;

@@ -35,7 +35,7 @@ pub fn prefetch(project: &Project, build: bool) -> Result<(), Trouble> {
             .args(words.split(' '))
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| no_cargo(&error))?;
+            .map_err(no_cargo)?;
         if !status.success() {
             return Err(Trouble::environment(format!(
                 "cargo {words} failed: see cargo's message above; {advice}"

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use crate::ask::quoted;
 use crate::cargo::{self, Built, Wanted};
+use crate::errors;
 use crate::project::{Project, chosen};
 use crate::trouble::Trouble;
 
@@ -85,7 +86,7 @@ fn run_step(
             hand_over(Command::new(program).args(ours).current_dir(&project.root))
         }
         Built::Broken(errors) => {
-            cargo::show_errors(&errors, true);
+            errors::render(&errors, true);
             Ok(ExitCode::FAILURE)
         }
     }

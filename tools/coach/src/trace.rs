@@ -12,6 +12,7 @@ use clap::Args;
 use course::Step;
 
 use crate::cargo::{self, Built, Wanted};
+use crate::errors;
 use crate::project::{Project, chosen};
 use crate::trouble::Trouble;
 
@@ -65,19 +66,17 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             step.slug
         )));
     }
-    let (program, target) = match cargo::build(project, &step, side, &wanted)? {
-        Built::Program {
-            program, target, ..
-        } => (program, target),
+    let program = match cargo::build(project, &step, side, &wanted)? {
+        Built::Program { program, .. } => program,
         Built::Broken(errors) => {
-            cargo::show_errors(&errors, true);
+            errors::render(&errors, true);
             return Ok(ExitCode::FAILURE);
         }
     };
     let here = env::current_dir().unwrap_or_else(|_| project.root.clone());
     let svg = match &request.svg {
         Some(file) => here.join(file),
-        None => usual_file(&target, &step, name)?,
+        None => usual_file(project, &step, name)?,
     };
     // An old picture must not be taken for one of this run.
     let _ = fs::remove_file(&svg);
@@ -107,10 +106,9 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
 }
 
 /// `target/trace/04.svg`, `target/trace/01-tasks.svg`.
-fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf, Trouble> {
-    let folder = target.join("trace");
-    fs::create_dir_all(&folder)
-        .map_err(|error| Trouble::environment(format!("{}: {error}", folder.display())))?;
+fn usual_file(project: &Project, step: &Step, name: Option<&str>) -> Result<PathBuf, Trouble> {
+    let folder = project.target().join("trace");
+    fs::create_dir_all(&folder).map_err(Trouble::at(&folder))?;
     let words = [Some(step.label()), name].into_iter().flatten();
     let file: Vec<&str> = words.collect();
     Ok(folder.join(format!("{}.svg", file.join("-"))))
