@@ -81,7 +81,9 @@ pub fn build(
     let mut warnings = String::new();
     let mut env_file = None;
     let success = messages(&mut command, |message| {
-        let ours = message.manifest_path.is_some_and(|it| it.ends_with(&manifest));
+        let ours = message
+            .manifest_path
+            .is_some_and(|it| it.ends_with(&manifest));
         if let Some(diagnostic) = message.diagnostic {
             let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
             if diagnostic.is_summary() {

@@ -128,8 +128,8 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             let mut command = Command::new(&program);
             // Where cargo would start it, so that relative paths mean the same.
             command.current_dir(&folder).envs(tests);
-            let (status, verdict) = run(command, filter.as_deref(), request)
-                .map_err(Trouble::at(&program))?;
+            let (status, verdict) =
+                run(command, filter.as_deref(), request).map_err(Trouble::at(&program))?;
             report.judge(&step, status, verdict);
         }
     }

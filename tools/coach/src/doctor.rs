@@ -160,7 +160,11 @@ fn port(table: &mut Table) {
     let resolved = address.to_socket_addrs().ok().and_then(|mut it| it.next());
     let Some(resolved) = resolved else {
         let advice = format!("it needs a host and a port, like {ADDRESS}; or unset it");
-        return table.fix("port", Err(format!("MARKETSVC_ADDR is \"{address}\"")), &advice);
+        return table.fix(
+            "port",
+            Err(format!("MARKETSVC_ADDR is \"{address}\"")),
+            &advice,
+        );
     };
     let other = "MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh run, and the same for the verbs that ask";
     match TcpListener::bind(resolved) {
@@ -176,7 +180,11 @@ fn port(table: &mut Table) {
         ),
         bound => {
             let found = bound.map(|_| format!("{address} is free"));
-            table.fix("port", found.map_err(|it| format!("{address}: {it}")), other);
+            table.fix(
+                "port",
+                found.map_err(|it| format!("{address}: {it}")),
+                other,
+            );
         }
     }
 }

@@ -38,33 +38,6 @@ fn a_file_above_that_sqlx_cannot_read_is_named() {
     );
     assert!(err.contains("NAME=value"), "{err}");
     assert!(!err.contains("reset"), "{err}");
-
-    let line = || {
-        let (_, table, _) = run(&mut project.run_sh(&["doctor"]));
-        let mut lines = table.lines().skip_while(|line| !line.contains("  .env "));
-        lines
-            .next()
-            .map(|found| format!("{found}{}", lines.next().unwrap()))
-    };
-    // Programs of all kinds keep one.
-    for good in ["A=1\nexport B=\"two words\"\n# C\n", ""] {
-        project.write(".env", good);
-        assert_eq!(line(), None, "{good}");
-    }
-    project.write(".env", "A=1\nX=two words here\n");
-    let found = line().unwrap();
-    assert!(
-        found.starts_with("FIX") && found.contains(file.to_str().unwrap()),
-        "{found}"
-    );
-    assert!(
-        found.contains("two words here") && found.contains("-> write each"),
-        "{found}"
-    );
-    // Python's tools make a folder of that name.
-    fs::remove_file(&file).unwrap();
-    fs::create_dir(&file).unwrap();
-    assert!(line().unwrap().starts_with("FIX"));
 }
 
 fn git(folder: &Path, arguments: &[&str]) {
@@ -213,9 +186,10 @@ fn settings_of_cargo_are_followed_without_a_word() {
     assert_eq!(err, "");
     assert!(home.path().join("builds").is_dir() && !project.path("target").exists());
     // It may hold other projects' builds.
-    let (code, _, err) = verb(&["clean"]);
-    assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("cargo clean"), "{err}");
+    let (code, out, err) = verb(&["clean"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("nothing to clean"), "{out}");
+    assert!(home.path().join("builds/debug").is_dir());
 }
 
 #[test]
@@ -291,26 +265,6 @@ fn another_cargo_at_work_is_said_and_waited_for() {
         assert_eq!((output.status.code(), rest.as_str()), (Some(0), ""));
         assert!(text(&output.stdout).contains("the answer is 2"));
     }
-}
-
-#[test]
-fn the_database_is_the_file_that_the_service_opens() {
-    let project = Project::with_coach();
-    fs::create_dir(project.path("my dir")).unwrap();
-    let line = |url: &str| {
-        let mut command = project.run_sh(&["doctor"]);
-        let (_, table, _) = run(command.env("DATABASE_URL", url));
-        let line = table.lines().find(|line| line.contains("  database "));
-        line.unwrap_or(&table).to_owned()
-    };
-    assert!(line("sqlite://my dir/m.sqlite?mode=rwc").starts_with("ok"));
-    let found = line("sqlite://my dirs/m.sqlite");
-    assert!(
-        found.starts_with("FIX") && found.contains("/my dirs"),
-        "{found}"
-    );
-    // Escapes are left to the service, which may find the file.
-    assert!(!line("sqlite://my%20dirs/m.sqlite").starts_with("FIX"));
 }
 
 #[test]

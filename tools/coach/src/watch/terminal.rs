@@ -36,11 +36,15 @@ impl Terminal {
                 let mut typed = [0; 64];
                 // An error means that the terminal is gone; the signal for that comes too.
                 while let Ok(length @ 1..) = io::stdin().read(&mut typed) {
-                    // An arrow and its like begin with an escape: their letters are no keys.
-                    if typed[0] != 0x1b {
-                        for key in &typed[..length] {
-                            let _ = events.send(Event::Key(*key));
+                    let mut keys = typed[..length].iter();
+                    while let Some(key) = keys.next() {
+                        // An arrow and its like: an escape, `[` or `O`, and what ends with
+                        // a letter or `~`.
+                        if *key == 0x1b {
+                            keys.next();
+                            keys.find(|it| (0x40..0x7f).contains(*it));
                         }
+                        let _ = events.send(Event::Key(*key));
                     }
                 }
             });
@@ -73,8 +77,7 @@ impl Drop for Terminal {
 #[cfg(unix)]
 pub fn pass_on_signals(events: &Sender<Event>) -> io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])?;
     let events = events.clone();
     thread::spawn(move || {
         for signal in signals.forever() {
