@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::fs;
 use std::process::{Command, Stdio};
 
 use support::{Project, outcome};
