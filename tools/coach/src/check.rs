@@ -262,14 +262,13 @@ impl Report {
     }
 
     fn show_success(&self) {
-        let colour = screen::coloured(&io::stdout());
         let mut lines = vec![String::new()];
         if let Some(works) = &self.now_works {
-            lines.push(prose::hanging(&format!("Now works: {works}"), 0, colour));
+            lines.push(prose::hanging(&format!("Now works: {works}"), 0));
         }
         // Not wrapped, since command lines are to be copied.
         if let Some(line) = &self.r#try {
-            lines.push(format!("Try by hand: {}", prose::coloured(line, colour)));
+            lines.push(format!("Try by hand: {}", line));
         }
         lines.push(match &self.next {
             Some(next) => format!("Next: {} ({})", next.chapter, next.checkout),

@@ -32,7 +32,7 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
         let _ = writeln!(page, "{label:<10}{text}");
     };
     if let Some(goal) = &chapter.goal {
-        row("Goal", &prose::hanging(goal, 10, colour));
+        row("Goal", &prose::hanging(goal, 10));
     }
     if let Some(minutes) = &chapter.minutes {
         row("Minutes", minutes);
@@ -61,7 +61,7 @@ pub fn checkout(project: &Project, step: Option<&str>) -> Result<(), Trouble> {
     }
     for task in &tasks {
         let _ = writeln!(page, "  {}:{}", task.file, task.line);
-        let what = prose::hanging(&task.what, 4 + task.id.len() + 2, colour);
+        let what = prose::hanging(&task.what, 4 + task.id.len() + 2);
         let _ = writeln!(page, "    {}  {what}", task.id);
     }
     let label = step.label();

@@ -57,7 +57,7 @@ pub fn list(project: &Project) -> Result<(), Trouble> {
             writeln!(text, "{line}")
         };
         if let Some(goal) = &row.chapter.goal {
-            let _ = writeln!(text, "      {}", prose::hanging(goal, 6, colour));
+            let _ = writeln!(text, "      {}", prose::hanging(goal, 6));
         }
     }
     text.push_str(&summary(&rows));
@@ -69,14 +69,14 @@ pub fn list(project: &Project) -> Result<(), Trouble> {
 fn summary(rows: &[Row]) -> String {
     let open: Vec<&Row> = rows.iter().filter(|row| !row.done).collect();
     let mut text = format!("\n{} of {} steps done", rows.len() - open.len(), rows.len());
-    let (least, most) = open
-        .iter()
-        .filter_map(|row| minutes(row.chapter.minutes.as_deref()?))
-        .fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
-    if least < most {
-        let _ = write!(text, ", {least} to {most} minutes left");
-    } else if most > 0 {
-        let _ = write!(text, ", {most} minutes left");
+    // `about 30`; other text is not counted.
+    let minutes = open.iter().filter_map(|row| {
+        let minutes = row.chapter.minutes.as_deref()?;
+        minutes.trim_start_matches("about ").parse::<u32>().ok()
+    });
+    match minutes.sum() {
+        0 => {}
+        minutes => text += &format!(", {minutes} minutes left"),
     }
     text.push('\n');
     let current = rows.iter().position(|row| row.current);
@@ -91,27 +91,4 @@ fn summary(rows: &[Row]) -> String {
         (_, None) => Ok(()),
     };
     text
-}
-
-/// `about 30` or `20 to 30` as the least and the most; `None` for other text.
-fn minutes(text: &str) -> Option<(u32, u32)> {
-    let text = text.trim_start_matches("about ");
-    let (least, most) = ["to", "-", "–"]
-        .iter()
-        .find_map(|word| text.split_once(word))
-        .unwrap_or((text, text));
-    Some((least.trim().parse().ok()?, most.trim().parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::minutes;
-
-    #[test]
-    fn minutes_as_chapters_write_them() {
-        assert_eq!(minutes("about 30"), Some((30, 30)));
-        assert_eq!(minutes("20 to 30"), Some((20, 30)));
-        assert_eq!(minutes("20–30"), Some((20, 30)));
-        assert_eq!(minutes("an hour"), None);
-    }
 }

@@ -232,7 +232,7 @@ fn wrong_usage_is_2_and_says_what_is_right() {
 }
 
 #[test]
-fn help_names_every_verb_with_an_example() {
+fn help_names_every_verb() {
     let project = Project::with_coach();
     let (code, help, err) = run(&project, &["help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -241,14 +241,6 @@ fn help_names_every_verb_with_an_example() {
         run(&project, &["--help"]),
         (Some(0), help.clone(), String::new())
     );
-    for heading in [
-        "The service\n",
-        "Ask the running service",
-        "The steps\n",
-        "The project\n",
-    ] {
-        assert!(help.contains(heading), "{help}");
-    }
     for verb in [
         "run",
         "test",
@@ -264,8 +256,6 @@ fn help_names_every_verb_with_an_example() {
             help.contains(&format!("\n  {verb}")),
             "{verb} is not listed"
         );
-        let example = format!("\n                 ./run.sh {verb}");
-        assert!(help.contains(&example), "{verb} has no example");
     }
     let (code, one, _) = run(&project, &["help", "ordertotal"]);
     assert_eq!(code, Some(0));
