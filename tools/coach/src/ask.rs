@@ -65,19 +65,14 @@ pub fn ids(words: &[String]) -> String {
 }
 
 /// Where the service listens, as a client has to write it.
-pub fn address() -> Result<String, Trouble> {
+fn address() -> Result<String, Trouble> {
     let text = env::var("MARKETSVC_ADDR").unwrap_or_default();
     let text = if text.is_empty() { ADDRESS } else { &text };
-    let needs = |what: &str| Trouble::usage(format!("MARKETSVC_ADDR is {text}: {what}"));
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(needs("it needs a host and a port, like 127.0.0.1:9090"));
+        return Err(Trouble::usage(format!(
+            "MARKETSVC_ADDR is {text}: it needs a host and a port, like 127.0.0.1:9090"
+        )));
     };
-    if port == "0" {
-        return Err(needs(
-            "with port 0 the system picks the port; set MARKETSVC_ADDR to the address that the \
-             service printed",
-        ));
-    }
     let host = match host {
         "0.0.0.0" => "127.0.0.1",
         "[::]" => "[::1]",

@@ -90,17 +90,17 @@ pub fn replace(
     exactly: bool,
     announce: impl FnOnce(&str),
 ) -> Result<Changes, Trouble> {
-    let found = scan(folder).map_err(unchanged)?;
+    let found = scan(folder).map_err(|it| unchanged(&it))?;
     let changes = changes(&found, wanted, exactly);
     if changes.iter().all(|(change, _)| *change == "kept") {
         return Ok(changes);
     }
     if !backups.is_dir() {
-        run(before, "create", backups, |it| fs::create_dir(it)).map_err(unchanged)?;
+        run(before, "create", backups, |it| fs::create_dir(it)).map_err(|it| unchanged(&it))?;
     }
     // Keeps others out until it is closed, also by the program's death. A file system
     // without locks: better to go on than never to work.
-    let lock = named(backups, File::create(backups.join(".lock"))).map_err(unchanged)?;
+    let lock = named(backups, File::create(backups.join(".lock"))).map_err(|it| unchanged(&it))?;
     if matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
         return Err(Trouble::environment(
             "another reset, solve or restore is at work; nothing was changed",
@@ -117,7 +117,7 @@ pub fn replace(
     };
     // Only copies are left in there, and the next run removes them if we cannot.
     let _ = run(before, "remove all", &work, |it| fs::remove_dir_all(it));
-    let saved = saved.map_err(unchanged)?;
+    let saved = saved.map_err(|it| unchanged(&it))?;
     applied.map(|()| changes).map_err(|error| {
         let back = saved.map_or_else(String::new, |name| {
             format!(
@@ -129,7 +129,7 @@ pub fn replace(
     })
 }
 
-pub fn unchanged(error: io::Error) -> Trouble {
+pub fn unchanged(error: &io::Error) -> Trouble {
     Trouble::environment(format!("{error}\nnothing was changed"))
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use course::{Side, Step};
 
-use crate::errors::CodeError;
+use crate::errors::{self, CodeError};
 use crate::messages::{Message, listen};
 use crate::project::Project;
 use crate::screen;
@@ -127,6 +127,22 @@ pub fn build(
     }
 }
 
+/// Builds one of the step's programs; `None` if it does not compile, which is shown.
+pub fn program(
+    project: &Project,
+    step: &Step,
+    side: Side,
+    wanted: &Wanted<'_>,
+) -> Result<Option<PathBuf>, Trouble> {
+    match build(project, step, side, wanted)? {
+        Built::Program { program, .. } => Ok(Some(program)),
+        Built::Broken(errors) => {
+            errors::render(&errors, true);
+            Ok(None)
+        }
+    }
+}
+
 /// Builds programs of the service and the tools, and returns the path of the
 /// first. `--workspace --bin` resolves the dependencies' features for the workspace
 /// as a whole, so that nothing is built a second time.
@@ -180,11 +196,6 @@ fn messages(command: &mut Command, mut hear: impl FnMut(Message)) -> Result<bool
     // All that cargo says comes before what we say.
     let _ = heard.join();
     Ok(status.success())
-}
-
-/// The names of a step's examples.
-pub fn examples(folder: &Path) -> Vec<String> {
-    course::programs(&folder.join("examples"))
 }
 
 /// Cargo in the project's folder. Under `cargo coach` it is the cargo that

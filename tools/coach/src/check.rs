@@ -14,7 +14,6 @@ use clap::Args;
 use course::{Check, Progress, Side, Step, Task, Verdict, ids, task_number};
 use serde::Serialize;
 
-use crate::ask;
 use crate::cargo::{self, Built};
 use crate::errors;
 use crate::last::Last;
@@ -113,7 +112,8 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     match cargo::build(project, &step, side, &cargo::Wanted::Check)? {
         Built::Broken(mut errors) => {
             report.status = Status::DoesNotCompile;
-            errors::sort(project, &mut errors);
+            // What a task points to comes before what only follows from it.
+            errors.sort_by_key(|error| error.task(project).is_none());
             errors::render(&errors, request.all);
             let chapter = step.chapter_text();
             let errors = errors.into_iter();
@@ -149,7 +149,7 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     }
     if request.json {
         let text = serde_json::to_string(&report)
-            .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
+            .map_err(|error| Trouble::at("the report")(error.into()))?;
         screen::print(&(text + "\n"));
     } else {
         report.show(&step, side, whole, &tasks.lost);
@@ -231,10 +231,7 @@ impl Report {
     fn what_next(&mut self, project: &Project, step: &Step) -> Result<(), Trouble> {
         let chapter = step.chapter();
         self.now_works = chapter.now_works;
-        self.r#try = chapter.try_by_hand.map(|line| match ask::address() {
-            Ok(address) => line.replace(ask::ADDRESS, &address),
-            Err(_) => line,
-        });
+        self.r#try = chapter.try_by_hand;
         self.next = project.next_step(step)?.map(|next| Next {
             chapter: next.readme(),
             checkout: format!("./run.sh checkout {}", next.label()),
@@ -245,58 +242,47 @@ impl Report {
 
     /// What is to be said besides what cargo and the check program have printed.
     fn show(&self, step: &Step, side: Side, whole: bool, lost: &[Task]) {
-        match self.status {
-            Status::Passed if whole => self.show_success(),
-            Status::DoesNotCompile => {
-                eprintln!(
-                    "\n{}: the {} does not compile; no check has run",
-                    self.step, self.side
-                );
-                errors::show(&self.errors, step, side, lost.is_empty());
-            }
-            _ => {}
+        if self.status == Status::DoesNotCompile {
+            eprintln!(
+                "\n{}: the {side} does not compile; no check has run",
+                step.slug
+            );
+            errors::show(&self.errors, step, side, lost.is_empty());
         }
         if let Some(message) = &self.message {
             eprintln!("{message}");
         }
-    }
-
-    fn show_success(&self) {
-        let mut lines = vec![String::new()];
+        if self.status != Status::Passed || !whole {
+            return;
+        }
+        let say = |line: String| screen::print(&(line + "\n"));
+        say(String::new());
         if let Some(works) = &self.now_works {
-            lines.push(prose::hanging(&format!("Now works: {works}"), 0));
+            say(prose::hanging(&format!("Now works: {works}"), 0));
         }
         // Not wrapped, since command lines are to be copied.
         if let Some(line) = &self.r#try {
-            lines.push(format!("Try by hand: {}", line));
+            say(format!("Try by hand: {line}"));
         }
-        lines.push(match &self.next {
+        say(match &self.next {
             Some(next) => format!("Next: {} ({})", next.chapter, next.checkout),
             None => "That was the last step.".to_owned(),
         });
-        lines.push(format!("Compare with our solution: {}\n", self.diff));
-        screen::print(&lines.join("\n"));
+        say(format!("Compare with our solution: {}", self.diff));
     }
 }
 
 fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
-    let failed = match report.status {
-        Status::Passed => None,
-        Status::Failed => report
-            .checks
-            .iter()
-            .find(|check| check.failed())
-            .and_then(|check| task_number(ids(&check.todo).next()?)),
-        Status::DoesNotCompile => report
-            .errors
-            .iter()
-            .find_map(|error| task_number(error.todo.as_deref()?)),
-        Status::BrokeOff => return,
+    let mut failed = report.checks.iter().filter(|check| check.failed());
+    let id = match report.status {
+        Status::DoesNotCompile => report.errors.iter().find_map(|error| error.todo.as_deref()),
+        _ => failed.next().and_then(|check| ids(&check.todo).next()),
     };
+    let task = id.and_then(task_number);
     Progress::update(&project.root, |progress| {
         // One task that passes says nothing about which one fails first.
-        if whole || failed.is_some() {
-            progress.set_failed(step, failed);
+        if task.is_some() || (whole && report.status != Status::BrokeOff) {
+            progress.set_failed(step, task);
         }
         if whole && report.status == Status::Passed {
             progress.set_done(step, true);

@@ -21,19 +21,7 @@ pub fn clean(project: &Project) -> Result<(), Trouble> {
              to empty it: cargo clean"
         )));
     }
-    // What is in it goes; the folder may be a mount or a link.
-    let empty = || -> io::Result<()> {
-        for entry in fs::read_dir(&target)? {
-            let path = entry?.path();
-            if path.is_dir() && !path.is_symlink() {
-                fs::remove_dir_all(path)?;
-            } else {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    };
-    let done = match empty() {
+    let done = match fs::remove_dir_all(&target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             format!("nothing to clean: there is no {shown}\n")
         }

@@ -1,7 +1,6 @@
 //! `diff`: the way from the exercise to the solution, or from one step's
 //! solution to another's, as a patch that `git apply` takes.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
@@ -11,9 +10,6 @@ use similar::{Algorithm, DiffOp, TextDiff};
 use crate::project::Project;
 use crate::screen;
 use crate::trouble::Trouble;
-
-/// Lines shown around a change.
-const CONTEXT: usize = 3;
 
 /// Prints the patch: with one step, or none, which means the current one, from its
 /// exercise to its solution, with two from the first's solution to the second's.
@@ -26,28 +22,20 @@ pub fn diff(project: &Project, step: Option<&str>, other: Option<&str>) -> Resul
     let (from, _) = project.named(step)?;
     let to = other.map(|other| project.resolve(other)).transpose()?;
     let to = to.map(|(to, _)| to);
-    let (old, new, shown_as) = match &to {
-        None => (
-            from.crate_folder(Side::Exercise),
-            from.crate_folder(Side::Solution),
-            from.crate_dir(Side::Exercise),
-        ),
-        Some(to) => (
-            from.crate_folder(Side::Solution),
-            to.crate_folder(Side::Solution),
-            to.crate_dir(Side::Solution),
-        ),
+    let (side, last) = match &to {
+        None => (Side::Exercise, &from),
+        Some(to) => (Side::Solution, to),
     };
+    let old = from.crate_folder(side);
+    let new = last.crate_folder(Side::Solution);
+    let shown_as = last.crate_dir(side);
     let files = |folder| course::files(folder).map_err(|it| Trouble::environment(it.to_string()));
     let mut found = files(&new)?;
     // Files that only the exercise has are the learner's, and not ours to remove.
     if to.is_some() {
         found.extend(files(&old)?);
     }
-    let mut patch = Patch {
-        text: String::new(),
-        coloured: screen::coloured(&io::stdout()),
-    };
+    let mut patch = String::new();
     for file in &found {
         let mut old = text(&old.join(file))?;
         let mut new = text(&new.join(file))?;
@@ -63,80 +51,74 @@ pub fn diff(project: &Project, step: Option<&str>, other: Option<&str>) -> Resul
         }
         if old != new {
             let name = format!("{shown_as}/{}", slashed(file));
-            patch.add(&name, old.as_deref(), new.as_deref(), to.is_none());
+            add(
+                &mut patch,
+                &name,
+                old.as_deref(),
+                new.as_deref(),
+                to.is_none(),
+            );
         }
     }
-    if patch.text.is_empty() {
+    if patch.is_empty() {
         eprintln!("no difference");
     }
-    screen::print(&patch.text);
+    screen::print(&patch);
     Ok(())
 }
 
-struct Patch {
-    text: String,
-    coloured: bool,
+/// A line of a patch: heads bold, positions cyan, old lines red, new green.
+fn line(patch: &mut String, style: &str, text: &str) {
+    patch.push_str(&screen::styled(style, text));
+    patch.push('\n');
 }
 
-impl Patch {
-    /// A line, in the colour of an ANSI escape: heads bold, positions cyan, old lines red,
-    /// new green.
-    fn line(&mut self, colour: &str, line: &str) {
-        // Writing into a String cannot fail.
-        let _ = if self.coloured {
-            writeln!(self.text, "\x1b[{colour}m{line}\x1b[0m")
-        } else {
-            writeln!(self.text, "{line}")
-        };
-    }
-
-    /// The part of a file that differs; `None` is a file that is not there. If the old
-    /// file's regions are the learner's tasks, a hunk is headed with those that it touches.
-    fn add(&mut self, name: &str, old: Option<&str>, new: Option<&str>, has_tasks: bool) {
-        self.line("1", &format!("diff --git a/{name} b/{name}"));
-        let (old_name, new_name) = (format!("a/{name}"), format!("b/{name}"));
-        let (from, to) = match (old, new) {
-            (None, _) => {
-                self.line("1", "new file mode 100644");
-                ("/dev/null", &*new_name)
+/// The part of a file that differs; `None` is a file that is not there. If the old
+/// file's regions are the learner's tasks, a hunk is headed with those that it touches.
+fn add(patch: &mut String, name: &str, old: Option<&str>, new: Option<&str>, has_tasks: bool) {
+    line(patch, "1", &format!("diff --git a/{name} b/{name}"));
+    let (old_name, new_name) = (format!("a/{name}"), format!("b/{name}"));
+    let (from, to) = match (old, new) {
+        (None, _) => {
+            line(patch, "1", "new file mode 100644");
+            ("/dev/null", &*new_name)
+        }
+        (_, None) => {
+            line(patch, "1", "deleted file mode 100644");
+            (&*old_name, "/dev/null")
+        }
+        _ => (&*old_name, &*new_name),
+    };
+    line(patch, "1", &format!("--- {from}"));
+    line(patch, "1", &format!("+++ {to}"));
+    let tasks = old.filter(|_| has_tasks);
+    let tasks = tasks.map_or_else(Vec::new, |old| regions(name, old));
+    // Patience keeps functions whole where the shortest diff would pair their
+    // braces and blank lines at random.
+    let changes = TextDiff::configure()
+        .algorithm(Algorithm::Patience)
+        .diff_lines(old.unwrap_or_default(), new.unwrap_or_default());
+    for hunk in changes.unified_diff().iter_hunks() {
+        let mut head = hunk.header().to_string();
+        for task in &tasks {
+            // The old lines that are replaced or inserted at.
+            let in_task = |op: &DiffOp| {
+                let lines = op.old_range();
+                let equal = matches!(op, DiffOp::Equal { .. });
+                !equal && lines.start < task.end && task.line <= lines.end + 1
+            };
+            if hunk.ops().iter().any(in_task) {
+                head = format!("{head} {}", task.title());
             }
-            (_, None) => {
-                self.line("1", "deleted file mode 100644");
-                (&*old_name, "/dev/null")
-            }
-            _ => (&*old_name, &*new_name),
-        };
-        self.line("1", &format!("--- {from}"));
-        self.line("1", &format!("+++ {to}"));
-        let tasks = old.filter(|_| has_tasks);
-        let tasks = tasks.map_or_else(Vec::new, |old| regions(name, old));
-        // Patience keeps functions whole where the shortest diff would pair their
-        // braces and blank lines at random.
-        let changes = TextDiff::configure()
-            .algorithm(Algorithm::Patience)
-            .diff_lines(old.unwrap_or_default(), new.unwrap_or_default());
-        for hunk in changes.unified_diff().context_radius(CONTEXT).iter_hunks() {
-            let mut head = hunk.header().to_string();
-            for task in &tasks {
-                // The old lines that are replaced or inserted at.
-                let in_task = |op: &DiffOp| {
-                    let lines = op.old_range();
-                    let equal = matches!(op, DiffOp::Equal { .. });
-                    !equal && lines.start < task.end && task.line <= lines.end + 1
-                };
-                if hunk.ops().iter().any(in_task) {
-                    head = format!("{head} {}", task.title());
-                }
-            }
-            self.line("36", &head);
-            for line in hunk.to_string().trim_end_matches('\n').split('\n').skip(1) {
-                let colour = match line.as_bytes().first() {
-                    Some(b'-') => "31",
-                    Some(b'+') => "32",
-                    _ => "0",
-                };
-                self.line(colour, line);
-            }
+        }
+        line(patch, "36", &head);
+        for text in hunk.to_string().trim_end_matches('\n').split('\n').skip(1) {
+            let style = match text.as_bytes().first() {
+                Some(b'-') => "31",
+                Some(b'+') => "32",
+                _ => "0",
+            };
+            line(patch, style, text);
         }
     }
 }

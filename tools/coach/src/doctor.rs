@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::process::{Command, ExitCode, Stdio};
-use std::{env, fs, io};
+use std::{env, io};
 
 use crate::ask::ADDRESS;
 use crate::cargo::cargo;
@@ -64,7 +64,12 @@ pub fn doctor(project: &Project) -> ExitCode {
     let rust = "install Rust from https://rustup.rs and open a new terminal";
     table.fix("cargo", version(&mut cargo(project)), rust);
     table.fix("rustc", version(&mut Command::new("rustc")), rust);
-    table.fix("C compiler", c_compiler(), INSTALL_COMPILER);
+    // Like the crate cc: the variable may hold options, too.
+    let given = env::var("CC").unwrap_or_default();
+    let mut words = given.split_whitespace();
+    let mut compiler = Command::new(words.next().unwrap_or("cc"));
+    let compiler = version(compiler.args(words));
+    table.fix("C compiler", compiler, INSTALL_COMPILER);
     let mut fetch = cargo(project);
     fetch.args(["fetch", "--locked", "--offline", "--quiet"]);
     let packages = first_line(&mut fetch)
@@ -102,12 +107,12 @@ pub fn doctor(project: &Project) -> ExitCode {
         1 => ", 1 warning".into(),
         number => format!(", {number} warnings"),
     };
-    let fixes = match table.fixes {
-        0 => "nothing".to_owned(),
-        number => number.to_string(),
+    let (fixes, code) = match table.fixes {
+        0 => ("nothing".to_owned(), 0),
+        number => (number.to_string(), 3),
     };
     screen::print(&format!("{}\n{fixes} to fix{warnings}\n", table.text));
-    ExitCode::from(if table.fixes == 0 { 0 } else { 3 })
+    ExitCode::from(code)
 }
 
 /// Name and version: curl goes on with what it was built with, Rust with its commit.
@@ -139,20 +144,6 @@ fn first_line(command: &mut Command) -> Finding {
     let ended = format!("it ended with {}", output.status);
     let said = error.or_else(|| lines().next()).unwrap_or(&ended);
     Err(format!("{name}: {said}"))
-}
-
-fn c_compiler() -> Finding {
-    // Like the crate cc: the variable may hold options, too.
-    let given = env::var("CC").unwrap_or_default();
-    let mut words = given.split_whitespace();
-    let program = words.next().unwrap_or("cc");
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    fs::write(folder.path().join("t.c"), "int main(void) { return 0; }\n")
-        .map_err(|error| error.to_string())?;
-    let mut command = Command::new(program);
-    command.args(words).args(["-o", "program", "t.c"]);
-    first_line(command.current_dir(&folder))?;
-    Ok(format!("{program} makes a program"))
 }
 
 fn port(table: &mut Table) {

@@ -9,10 +9,6 @@ use serde::Serialize;
 use crate::markers::Tasks;
 use crate::project::Project;
 
-/// What sqlx says of a query that it has no file for. Its advice does not fit a
-/// project with several crates.
-const NO_CACHED_DATA: &str = "there is no cached data for this query";
-
 #[derive(Serialize)]
 pub struct Error {
     message: String,
@@ -40,7 +36,7 @@ pub struct CodeError {
 impl CodeError {
     /// The task in whose region it or one of its notes is, and whether it is the error
     /// itself.
-    fn task(&self, project: &Project) -> Option<(Task, bool)> {
+    pub fn task(&self, project: &Project) -> Option<(Task, bool)> {
         let mut places = self.places.iter().enumerate();
         places.find_map(|(index, (file, line))| {
             let text = fs::read_to_string(project.root.join(file)).ok()?;
@@ -63,11 +59,6 @@ pub fn render(errors: &[CodeError], all: bool) {
         1 => eprintln!("and 1 more error (--all shows it)"),
         more => eprintln!("and {more} more errors (--all shows them)"),
     }
-}
-
-/// What a task points to comes before what only follows from it.
-pub fn sort(project: &Project, errors: &mut [CodeError]) {
-    errors.sort_by_key(|error| error.task(project).is_none());
 }
 
 /// Leads from an error to a task: the one in whose region it or one of its notes
@@ -131,7 +122,11 @@ pub fn show(errors: &[Error], step: &Step, side: Side, has_all_markers: bool) {
         let mut advice = Vec::from([("where", format!("{file}:{line}{}", error.because))]);
         advice.extend(error.reread.as_ref().map(|it| ("read", it.to_string())));
         advice.extend(error.hint.clone().map(|hint| ("hint", hint)));
-        if error.message.contains(NO_CACHED_DATA) {
+        // The advice of sqlx does not fit a project with several crates.
+        if error
+            .message
+            .contains("there is no cached data for this query")
+        {
             let command = format!(
                 "this query is new: let the macro ask a database once, and write down what it \
                  learns:\n\

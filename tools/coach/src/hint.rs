@@ -6,8 +6,8 @@
 //! check failed with a name that contains the words in quotes.
 
 use std::fmt::Write as _;
-use std::{fs, io};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use course::pages::{self, LEVELS, Section};
 use course::{Progress, Side, Task, ids, task_number};

@@ -105,10 +105,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             target => return hint::hint(&project, target, more.is_some()),
         },
         Verb::Diff { step, other } => diff::diff(&project, step.as_deref(), other.as_deref())?,
-        Verb::Reset { step } => reset::reset(&project, &step)?,
+        Verb::Reset { step } => reset::keeper(&project).reset(&step)?,
         Verb::Solve { step } => reset::keeper(&project).solve(&step)?,
-        Verb::Restore { name, to } => {
-            reset::restore(&project, name.as_deref(), to.as_deref())?;
+        Verb::Restore { name: None, .. } => screen::print(&reset::list(&project)),
+        Verb::Restore {
+            name: Some(name),
+            to,
+        } => {
+            reset::keeper(&project).restore(&name, to.as_deref())?;
         }
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,

@@ -35,8 +35,8 @@ impl Project {
 
     /// The step that follows this one, if one does.
     pub fn next_step(&self, step: &Step) -> Result<Option<Step>, Trouble> {
-        let steps = self.steps()?.into_iter();
-        Ok(steps.skip_while(|other| other.slug <= step.slug).next())
+        let mut steps = self.steps()?.into_iter();
+        Ok(steps.find(|other| other.slug > step.slug))
     }
 
     /// Where cargo builds, unless a file with cargo's settings says otherwise.
@@ -77,13 +77,10 @@ impl Project {
     /// The step to use when none is named: the one whose folder we are in, with
     /// the side, else the current one of the learner's progress.
     pub fn current(&self) -> Result<(Step, Option<Side>), Trouble> {
-        let here = env::current_dir()
-            .ok()
-            .and_then(|it| it.canonicalize().ok());
         let steps = self.steps()?;
+        let here = env::current_dir().and_then(|here| here.canonicalize());
         for step in &steps {
-            let folder = step.folder.canonicalize().ok();
-            if let (Some(here), Some(folder)) = (&here, folder)
+            if let (Ok(here), Ok(folder)) = (&here, step.folder.canonicalize())
                 && let Ok(inside) = here.strip_prefix(&folder)
             {
                 let side = inside.starts_with("solution").then_some(Side::Solution);

@@ -11,7 +11,6 @@ use course::{Progress, Side, Step};
 
 use crate::backup::{self, Before, FOLDER, Tree};
 use crate::project::Project;
-use crate::screen;
 use crate::trouble::Trouble;
 
 /// What the verbs work with; the tests give other functions and another date.
@@ -32,39 +31,24 @@ pub fn keeper(project: &Project) -> Keeper<'_> {
         date: jiff::Timestamp::now()
             .strftime("%Y-%m-%d_%H%M%S")
             .to_string(),
-        // Not `screen::print`, which ends the program when nobody reads: what was
+        // Not `crate::screen::print`, which ends the program when nobody reads: what was
         // begun is finished.
         say: Box::new(|text| drop(io::stdout().lock().write_all(text.as_bytes()))),
     }
 }
 
-/// See [`Keeper::reset`]. The step is then no longer done.
-pub fn reset(project: &Project, step: &str) -> Result<(), Trouble> {
-    keeper(project).reset(step)?;
-    let (step, _) = project.resolve(step)?;
-    Progress::update(&project.root, |progress| {
-        progress.set_done(&step, false);
-        progress.set_failed(&step, None);
-    });
-    Ok(())
-}
-
-/// See [`Keeper::restore`]; without a name, lists the backups.
-pub fn restore(project: &Project, name: Option<&str>, step: Option<&str>) -> Result<(), Trouble> {
-    match name {
-        None => screen::print(&list(project)),
-        Some(name) => keeper(project).restore(name, step)?,
-    }
-    Ok(())
-}
-
 impl Keeper<'_> {
     /// Puts the exercise back as it was published. Files that only the learner has
-    /// stay.
+    /// stay. The step is then no longer done.
     pub fn reset(&mut self, step: &str) -> Result<(), Trouble> {
         let (step, _) = self.project.resolve(step)?;
         let files = as_published(self.project, &step)?;
-        self.put(&step, &tree(files), false, "as published")
+        self.put(&step, &tree(files), false, "as published")?;
+        Progress::update(&self.project.root, |progress| {
+            progress.set_done(&step, false);
+            progress.set_failed(&step, None);
+        });
+        Ok(())
     }
 
     /// Puts the solution's files in place of the exercise's. Files that only the
@@ -97,7 +81,7 @@ impl Keeper<'_> {
                 ))
             })?,
         };
-        let mut files = backup::scan(&folder).map_err(backup::unchanged)?;
+        let mut files = backup::scan(&folder).map_err(|it| backup::unchanged(&it))?;
         let new = format!("step{}", step.label());
         if let Some(old) = rename(&mut files, &new) {
             (self.say)(&format!(
@@ -151,7 +135,7 @@ impl Keeper<'_> {
 }
 
 /// The backups, the newest first, and how to restore one.
-fn list(project: &Project) -> String {
+pub fn list(project: &Project) -> String {
     let entries = fs::read_dir(project.root.join(FOLDER));
     let entries = entries.into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -37,11 +37,7 @@ pub enum Verb {
         #[arg(long)]
         solution: bool,
         /// A step, a program or an example of it, and the arguments of the program
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "NN [PROGRAM]"
-        )]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
     /// Add generated rows to the database
@@ -54,11 +50,7 @@ pub enum Verb {
         #[arg(long)]
         release: bool,
         /// The flags of `marketsvc seed`: --customers N, --orders N
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "FLAGS"
-        )]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
     /// Measure the service and its alternatives, as release builds
@@ -68,11 +60,7 @@ pub enum Verb {
     )]
     Bench {
         /// What to measure, and the flags of the bench
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "NAMES AND FLAGS"
-        )]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
     /// Ask the running service for all customers
@@ -141,7 +129,7 @@ pub enum Verb {
     Check(check::Request),
     /// Check a step now and after every save, with keys for hint, diff and next step
     #[command(
-        after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, d diff,\nn next step (once this one has passed), r run again, q quit, ? all keys.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
+        after_help = "Examples:\n  ./run.sh watch       the current step, at every save\n  ./run.sh watch 05\n\nKeys, in a terminal: h hint, again: more, d diff, n next step (once this one has\npassed), r run again, q quit.\n\nExit codes: 0 by q, 130 by Ctrl-C, 143 by kill, 129 if the terminal is closed."
     )]
     Watch(watch::Request),
     /// Show a hint for a task: a nudge, then a pointer, then nearly the answer

@@ -123,9 +123,10 @@ impl Watch<'_> {
                         self.prompt()?;
                     }
                 }
-                // Ctrl-D is a key where keys come at once.
-                Event::Key(b'q' | 4) => return self.quit(0),
-                Event::Quit(code) => return self.quit(code),
+                Event::Quit(code) => {
+                    self.stop("the watch ends")?;
+                    return Ok(code);
+                }
                 Event::Key(b'r') => {
                     self.stop("to run again")?;
                     self.start(", asked for")?;
@@ -165,11 +166,6 @@ impl Watch<'_> {
         let text = format!("\n---- run {} stopped: {reason} ----", run.id);
         drop(run);
         line("0;2", &text)
-    }
-
-    fn quit(&mut self, code: u8) -> io::Result<u8> {
-        self.stop("the watch ends")?;
-        Ok(code)
     }
 
     fn introduce(&self) -> io::Result<()> {
@@ -230,15 +226,6 @@ impl Watch<'_> {
                 );
                 line("2", &text)?;
             }
-            b'?' => line(
-                "0",
-                "h  a hint; again: the next one\n\
-                 d  what is left to do, from your exercise to the solution\n\
-                 n  the next step, once this one has passed\n\
-                 r  run again\n\
-                 q  quit; so do Ctrl-C and Ctrl-D\n\
-                 ?  these keys",
-            )?,
             _ => return Ok(()),
         }
         self.hinted |= key == b'h';
@@ -276,12 +263,7 @@ impl Watch<'_> {
     }
 }
 
-/// A line of the watch itself. `style` is the parameter of an ANSI escape, "1" for bold.
+/// A line of the watch itself. An error means that nobody reads it.
 fn line(style: &str, text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if screen::coloured(&out) {
-        writeln!(out, "\x1b[{style}m{text}\x1b[0m")
-    } else {
-        writeln!(out, "{text}")
-    }
+    writeln!(io::stdout(), "{}", screen::styled(style, text))
 }

@@ -266,27 +266,3 @@ fn another_cargo_at_work_is_said_and_waited_for() {
         assert!(text(&output.stdout).contains("the answer is 2"));
     }
 }
-
-#[test]
-fn what_to_try_by_hand_is_at_the_address_in_use() {
-    let project = Project::with_coach();
-    project.solve_05();
-    let chapter = project.read("steps/05-engine/README.md").replace(
-        "./run.sh customers`",
-        "curl -sS http://127.0.0.1:9090/api/customers`",
-    );
-    project.write("steps/05-engine/README.md", &chapter);
-    for (set, shown) in [
-        ("127.0.0.1:9391", "127.0.0.1:9391"),
-        ("0.0.0.0:9391", "127.0.0.1:9391"),
-        ("[::]:9391", "[::1]:9391"),
-        ("127.0.0.1:0", "127.0.0.1:9090"),
-        ("", "127.0.0.1:9090"),
-    ] {
-        let mut command = project.run_sh(&["check", "05"]);
-        let (code, out, err) = run(command.env("MARKETSVC_ADDR", set));
-        assert_eq!(code, Some(0), "{err}");
-        let line = format!("`curl -sS http://{shown}/api/customers`");
-        assert!(out.contains(&line), "{set}: {out}");
-    }
-}

@@ -44,7 +44,11 @@ impl Terminal {
                             keys.next();
                             keys.find(|it| (0x40..0x7f).contains(*it));
                         }
-                        let _ = events.send(Event::Key(*key));
+                        // Ctrl-D is a key in this mode.
+                        let _ = events.send(match key {
+                            b'q' | 4 => Event::Quit(0),
+                            key => Event::Key(*key),
+                        });
                     }
                 }
             });
