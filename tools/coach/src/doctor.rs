@@ -5,7 +5,7 @@
 //! do where it is not.
 
 use std::fmt::Write as _;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, io};
 
@@ -148,34 +148,16 @@ fn first_line(command: &mut Command) -> Finding {
 
 fn port(table: &mut Table) {
     let address = env::var("MARKETSVC_ADDR").unwrap_or_else(|_| ADDRESS.into());
-    let resolved = address.to_socket_addrs().ok().and_then(|mut it| it.next());
-    let Some(resolved) = resolved else {
-        let advice = format!("it needs a host and a port, like {ADDRESS}; or unset it");
-        return table.fix(
-            "port",
-            Err(format!("MARKETSVC_ADDR is \"{address}\"")),
-            &advice,
-        );
-    };
     let other = "MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh run, and the same for the verbs that ask";
-    match TcpListener::bind(resolved) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => table.warn(
-            "port",
-            Err(format!(
-                "{address} is taken, which is well if the service runs already"
-            )),
-            &format!(
-                "otherwise {other}; lsof -i :{} says by which program",
-                resolved.port()
-            ),
-        ),
+    match TcpListener::bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let taken = "is taken, which is well if the service runs already";
+            table.warn("port", Err(format!("{address} {taken}")), other);
+        }
         bound => {
             let found = bound.map(|_| format!("{address} is free"));
-            table.fix(
-                "port",
-                found.map_err(|it| format!("{address}: {it}")),
-                other,
-            );
+            let wrong = |error| format!("MARKETSVC_ADDR is \"{address}\": {error}");
+            table.fix("port", found.map_err(wrong), other);
         }
     }
 }

@@ -174,20 +174,6 @@ fn progress_is_never_in_the_way() {
         project.read(".progress"),
         format!("{ours}typed-rows done\n")
     );
-    // A link stays one.
-    fs::rename(project.path(".progress"), project.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink("elsewhere", project.path(".progress")).unwrap();
-    run(&project, &["checkout", "08"]);
-    assert!(
-        fs::symlink_metadata(project.path(".progress"))
-            .unwrap()
-            .is_symlink()
-    );
-    assert!(
-        project
-            .read("elsewhere")
-            .contains("typed-rows done current")
-    );
 }
 
 #[test]
