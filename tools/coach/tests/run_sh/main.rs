@@ -142,7 +142,6 @@ fn a_step_is_started_by_any_of_its_names() {
         (&["run", "05", "--solutoin"][..], "--solutoin"),
         (&["run", "05", "--addr", "127.0.0.1:9292"], "--addr"),
         (&["run", "05", "--solution", "a b"], "'a b'"),
-        (&["run", "05", "--", "--solution"], "--solution"),
     ] {
         let (code, out, err) = run(&project, arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
@@ -350,10 +349,6 @@ fn an_example_of_a_step_is_started_by_its_name() {
         (
             &["run", "05", "--solution", "two_writers", "1"],
             "solution [\"1\"]\n",
-        ),
-        (
-            &["run", "05", "two_writers", "--", "--solution"],
-            "exercise [\"--solution\"]\n",
         ),
         (&["run", "05/solution", "two_writers"], "solution []\n"),
     ] {
