@@ -26,8 +26,8 @@ pub const FOLDER: &str = "backups";
 /// In it, what is not complete yet.
 const WORK: &str = ".work";
 
-/// Is told of each operation that changes the disk, by its name, before it is done to
-/// this path. With an error it is not done: so the tests stop at any of them.
+/// Called with the name and the path of each operation that changes the disk, before it
+/// is done. After an error it is not done: the tests stop at any of them in this way.
 pub type Before<'a> = dyn FnMut(&str, &Path) -> io::Result<()> + 'a;
 
 /// Runs an operation; an error names the path.

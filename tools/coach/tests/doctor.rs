@@ -1,5 +1,5 @@
 //! `doctor`, with each fault put there first: programs that are missing or
-//! fake, folders that are files, a port that is taken.
+//! fake, a port that is taken.
 
 mod support;
 

@@ -16,7 +16,7 @@ const END: Duration = Duration::from_secs(5);
 pub struct Run {
     pub id: u64,
     group: u32,
-    /// Is disconnected then.
+    /// Disconnected once the child has ended.
     ended: Receiver<()>,
 }
 
