@@ -15,9 +15,9 @@ use crate::{Settings, answers, python, take_turns};
 
 /// Each contender's pool has as many connections.
 const CLIENTS: usize = 10;
-/// How many seconds a slow query takes in the case that each round has.
+/// How many seconds a slow query takes.
 const SHORT: f64 = 0.05;
-/// As many as in the published benchmark.
+/// The same in the published benchmark.
 const PUBLISHED: f64 = 5.0;
 
 const OURS: &str = "step 12, async";
@@ -44,10 +44,15 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         Err(why) => bench.skipped.push(why),
     }
     agree(&runtime, &contenders)?;
-    let cycles = if settings.quick { 10 } else { 20 };
-    let cases = [(SHORT, cycles, settings.rounds), (PUBLISHED, 3, 1)];
-    let measured = if settings.quick { 1 } else { 2 };
-    for (seconds, cycles, rounds) in cases.into_iter().take(measured) {
+    let cycles = if settings.quick { 20 } else { 40 };
+    let mut cases = vec![
+        (0.0, cycles, settings.rounds),
+        (SHORT, cycles, settings.rounds),
+    ];
+    if !settings.quick {
+        cases.push((PUBLISHED, 3, 1));
+    }
+    for (seconds, cycles, rounds) in cases {
         let case = title(seconds);
         eprintln!("load: {case}");
         take_turns(rounds, &mut contenders, |name, _| {
@@ -56,7 +61,10 @@ pub fn measure(settings: Settings) -> Result<Bench> {
             Ok(())
         })?;
         // Every client can have a connection, so all slow queries can run at once.
-        bench.record(&case, CEILING, RATE, Unit::Count, ceiling(CLIENTS, seconds));
+        if seconds > 0.0 {
+            let ceiling = ceiling(CLIENTS, seconds);
+            bench.record(&case, CEILING, RATE, Unit::Count, ceiling);
+        }
     }
     aims(&mut bench);
     bench.notes.push(format!(
@@ -166,14 +174,15 @@ fn record(bench: &mut Bench, case: &str, name: &str, report: &Report) {
 }
 
 fn aims(bench: &mut Bench) {
-    let case = title(SHORT);
-    // With the better of the peers the ratio is lower.
-    let ratios = PEERS.iter();
-    let ratios = ratios.filter_map(|peer| bench.ratio(&case, RATE, OURS, peer));
-    let measured = ratios.reduce(f64::min);
-    let text = format!("{case}: {RATE} against the best of FastAPI");
-    bench.aim(Unit::Ratio, &text, Bound::AtLeast(2.0), measured);
-
+    for (seconds, bound) in [(0.0, 2.0), (SHORT, 1.25)] {
+        let case = title(seconds);
+        // With the better of the peers the ratio is lower.
+        let ratios = PEERS.iter();
+        let ratios = ratios.filter_map(|peer| bench.ratio(&case, RATE, OURS, peer));
+        let measured = ratios.reduce(f64::min);
+        let text = format!("{case}: {RATE} against the best of FastAPI");
+        bench.aim(Unit::Ratio, &text, Bound::AtLeast(bound), measured);
+    }
     let case = title(PUBLISHED);
     let measured = bench.ratio(&case, RATE, OURS, CEILING);
     let text = format!("{case}: {RATE} against the ceiling");
