@@ -86,7 +86,7 @@ pub fn agree(contenders: &[Contender]) -> Result<()> {
 ///
 /// [`Error::Differs`] at the first answer that is not the same, with the place in
 /// it; [`Error::Environment`] when there is none.
-fn compare(contenders: &[(&str, SocketAddr)], requests: &[Request], dated: bool) -> Result<()> {
+pub fn compare(contenders: &[(&str, SocketAddr)], requests: &[Request], dated: bool) -> Result<()> {
     let Some(((model, model_addr), others)) = contenders.split_first() else {
         return Ok(());
     };

@@ -3,6 +3,7 @@
 
 mod amount;
 mod answers;
+mod bookstore;
 mod contender;
 mod databases;
 mod error;
@@ -78,6 +79,8 @@ enum Which {
     Write,
     /// Thousands of small transactions at once, on SQLite and on PostgreSQL.
     Mix,
+    /// The load of step 12 on its service, and on one in Python.
+    Load,
     /// How long a learner waits for the first build, and for the verdict after an edit.
     Learn,
 }
@@ -89,6 +92,7 @@ impl Which {
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
             Self::Mix => mix::measure(settings),
+            Self::Load => bookstore::measure(settings),
             Self::Learn => learn::measure(settings),
         }
     }

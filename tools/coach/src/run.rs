@@ -69,7 +69,13 @@ pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCo
 
 /// Measures; what takes part as a program of its own lies beside the bench.
 pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
-    let programs = ["bench", "marketsvc", "bench-hello", "bench-axum-rusqlite"];
+    let programs = [
+        "bench",
+        "marketsvc",
+        "step12-solution",
+        "bench-hello",
+        "bench-axum-rusqlite",
+    ];
     let program = cargo::build_tools(project, &programs, true)?;
     hand_over(Command::new(program).args(words))
 }

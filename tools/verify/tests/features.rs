@@ -36,7 +36,7 @@ fn a_step_alone_needs_no_dependency_built_again() {
         assert!(
             other.is_empty(),
             "{package} alone builds these with other features; \
-             name the missing ones in tools/check/Cargo.toml: {other:#?}"
+             name the missing ones in tools/check/Cargo.toml, or in tools/postgres-server/Cargo.toml if only step 13 has them: {other:#?}"
         );
     }
 }

@@ -15,10 +15,10 @@ class Server(uvicorn.Server):
             print(f"listening on http://{host}:{port}", flush=True)
 
 
-def main():
+def main(app="service:app"):
     host, port = os.environ["ADDR"].rsplit(":", 1)
     config = uvicorn.Config(
-        "service:app",
+        app,
         host=host,
         port=int(port),
         access_log=False,
