@@ -65,10 +65,11 @@ pub fn ids(words: &[String]) -> String {
 }
 
 /// Where the service listens, as a client has to write it.
-fn address() -> Result<String, Trouble> {
+pub fn address() -> Result<String, Trouble> {
     let text = env::var("MARKETSVC_ADDR").unwrap_or_default();
     let text = if text.is_empty() { ADDRESS } else { &text };
-    let Some((host, port)) = text.rsplit_once(':') else {
+    let parts = text.rsplit_once(':').filter(|(_, port)| *port != "0");
+    let Some((host, port)) = parts else {
         return Err(Trouble::usage(format!(
             "MARKETSVC_ADDR is {text}: it needs a host and a port, like 127.0.0.1:9090"
         )));

@@ -12,8 +12,13 @@ use course::{Side, Step};
 use crate::errors::{self, CodeError};
 use crate::messages::{Message, listen};
 use crate::project::Project;
+use crate::prune;
 use crate::screen;
 use crate::trouble::Trouble;
+
+/// What to do about a file that sqlx cannot read.
+pub const ENV_FILE_ADVICE: &str = "write each of its lines as NAME=\"value\" or NAME=value \
+    without blanks, or move the project to a folder that is not below it";
 
 /// Which of a step's programs to build.
 pub enum Wanted<'a> {
@@ -111,12 +116,14 @@ pub fn build(
     match program {
         Some(program) if success => {
             eprint!("{warnings}");
+            if let Some(debug) = program.parent().and_then(Path::parent) {
+                prune::prune(debug, &program, &tests);
+            }
             Ok(Built::Program { program, tests })
         }
         _ if env_file.is_some() => Err(Trouble::environment(format!(
             "sqlx reads every file called .env in the project's folder and in those above it, \
-             and cannot read {}\nwrite each of its lines as NAME=\"value\" or NAME=value without \
-             blanks, or move the project to a folder that is not below it",
+             and cannot read {}\n{ENV_FILE_ADVICE}",
             env_file.unwrap_or_default()
         ))),
         _ if !errors.is_empty() => Ok(Built::Broken(errors)),

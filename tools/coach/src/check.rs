@@ -14,6 +14,7 @@ use clap::Args;
 use course::{Check, Progress, Side, Step, Task, Verdict, ids, task_number};
 use serde::Serialize;
 
+use crate::ask;
 use crate::cargo::{self, Built};
 use crate::errors;
 use crate::last::Last;
@@ -231,7 +232,10 @@ impl Report {
     fn what_next(&mut self, project: &Project, step: &Step) -> Result<(), Trouble> {
         let chapter = step.chapter();
         self.now_works = chapter.now_works;
-        self.r#try = chapter.try_by_hand;
+        self.r#try = chapter.try_by_hand.map(|line| match ask::address() {
+            Ok(address) => line.replace(ask::ADDRESS, &address),
+            Err(_) => line,
+        });
         self.next = project.next_step(step)?.map(|next| Next {
             chapter: next.readme(),
             checkout: format!("./run.sh checkout {}", next.label()),

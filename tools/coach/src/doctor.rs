@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{env, io};
 
 use crate::ask::ADDRESS;
-use crate::cargo::cargo;
+use crate::cargo::{ENV_FILE_ADVICE, cargo};
 use crate::project::Project;
 use crate::screen;
 
@@ -84,6 +84,8 @@ pub fn doctor(project: &Project) -> ExitCode {
         .map_err(|error| format!("{root}: {error}"));
     let advice = "make it yours: chown -R, or copy the project to your home folder";
     table.fix("project folder", written, advice);
+    env_files(project, &mut table);
+    database(project, &mut table);
     #[cfg(unix)]
     {
         let advice = "./run.sh clean, or make room, or build elsewhere: export CARGO_TARGET_DIR=…";
@@ -113,6 +115,45 @@ pub fn doctor(project: &Project) -> ExitCode {
     };
     screen::print(&format!("{}\n{fixes} to fix{warnings}\n", table.text));
     ExitCode::from(code)
+}
+
+/// The `.env` files that sqlx reads while it compiles queries, and cannot.
+fn env_files(project: &Project, table: &mut Table) {
+    for folder in project.root.ancestors() {
+        let file = folder.join(".env");
+        let error = match dotenvy::from_path_iter(&file) {
+            Err(dotenvy::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(error),
+            Ok(lines) => lines.into_iter().find_map(Result::err),
+        };
+        if let Some(error) = error {
+            let wrong = format!("sqlx reads {} and cannot: {error}", file.display());
+            table.fix(".env", Err(wrong), ENV_FILE_ADVICE);
+        }
+    }
+}
+
+/// The folder of the database's file. A database in memory or elsewhere is not looked
+/// at, and neither is a URL with escapes, which only the service reads.
+fn database(project: &Project, table: &mut Table) {
+    let url = env::var("DATABASE_URL").unwrap_or_else(|_| "sqlite://marketdb.sqlite".into());
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return;
+    };
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let path = rest.split('?').next().unwrap_or(rest);
+    if path.is_empty() || path == ":memory:" || path.contains('%') {
+        return;
+    }
+    let file = project.root.join(path);
+    let folder = file.parent().unwrap_or(&file);
+    let found = match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(format!("{} can be written to", folder.display())),
+        Err(error) => Err(format!("{}: {error}", folder.display())),
+    };
+    let advice =
+        "let DATABASE_URL name another file, like sqlite:///tmp/market.sqlite, or unset it";
+    table.fix("database", found, advice);
 }
 
 /// Name and version: curl goes on with what it was built with, Rust with its commit.

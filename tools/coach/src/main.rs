@@ -29,6 +29,7 @@ mod messages;
 mod prefetch;
 mod project;
 mod prose;
+mod prune;
 mod reset;
 mod run;
 mod screen;

@@ -1,6 +1,8 @@
 //! The learner's tasks beside the published ones: which have lost their marker lines, by
 //! which the coach finds a task, and which were changed.
 
+use std::fs;
+
 use course::{Side, Step, Task, regions, slashed};
 
 use crate::project::Project;
@@ -12,7 +14,7 @@ use crate::reset;
 pub struct Tasks {
     /// Those of which one marker or both are gone, in the order of their numbers.
     pub lost: Vec<Task>,
-    /// The last one that is not as published.
+    /// The one that was changed last, of those that are not as published.
     pub changed: Option<Task>,
 }
 
@@ -30,7 +32,13 @@ impl Tasks {
             let same = |it: &Task| it.id == task.id && it.text == task.text;
             lost.iter().any(same)
         };
-        let changed = tasks.iter().rfind(|task| !is_published(task)).cloned();
+        // Of the changed ones in a file, the last: no later one can be finished.
+        let modified = |task: &&Task| {
+            let file = fs::metadata(project.root.join(&task.file));
+            file.and_then(|it| it.modified()).ok()
+        };
+        let changed = tasks.iter().filter(|task| !is_published(task));
+        let changed = changed.max_by_key(modified).cloned();
         let is_whole = |id: &str| tasks.iter().any(|it| it.id == id && it.end > it.line);
         lost.retain(|task| !is_whole(&task.id));
         lost.sort_by_key(Task::number);

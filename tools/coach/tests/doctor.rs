@@ -147,6 +147,20 @@ fn a_port_that_is_taken_or_not_named() {
 }
 
 #[test]
+fn folders_that_cannot_be_written_to() {
+    let patient = Patient::new();
+    patient.project.write("file", "");
+    for (url, found) in [
+        ("sqlite://none/market.sqlite", "/none: "),
+        ("sqlite://file/market.sqlite", "/file: "),
+    ] {
+        let mut command = patient.coach();
+        command.env("DATABASE_URL", url);
+        Patient::finds(&mut command, "database", found);
+    }
+}
+
+#[test]
 fn no_curl() {
     let patient = Patient::new();
     patient.remove("curl");

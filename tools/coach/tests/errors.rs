@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::fs;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use support::{Project, outcome};
 
@@ -117,6 +119,14 @@ fn an_error_elsewhere_leads_to_the_task_behind_it() {
         advice.to_owned()
     };
     let hint = |id: &str| format!("  hint      ./run.sh hint {id}\n");
+    // Changed before, and fine.
+    let later = MORE.replace("    0\n", "    1 - 1\n");
+    project.write(more, &later);
+    let file = fs::File::options()
+        .append(true)
+        .open(project.path(more))
+        .unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     // 05.1 is changed: what it makes no longer fits the line that uses it.
     let other = TASKS.replace(
         "-> Option<u32> {\n    Some(1)",
@@ -132,8 +142,6 @@ fn an_error_elsewhere_leads_to_the_task_behind_it() {
         "{said}"
     );
     assert!(said.ends_with(&hint("05.1")), "{said}");
-    // A later task is more likely to be the one at work.
-    let later = MORE.replace("    0\n", "    1 - 1\n");
     project.write(more, &later);
     assert!(advice().ends_with(&hint("05.2")));
 

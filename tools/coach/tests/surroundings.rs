@@ -38,6 +38,33 @@ fn a_file_above_that_sqlx_cannot_read_is_named() {
     );
     assert!(err.contains("NAME=value"), "{err}");
     assert!(!err.contains("reset"), "{err}");
+
+    let line = || {
+        let (_, table, _) = run(&mut project.run_sh(&["doctor"]));
+        let mut lines = table.lines().skip_while(|line| !line.contains("  .env "));
+        lines
+            .next()
+            .map(|found| format!("{found}{}", lines.next().unwrap()))
+    };
+    // Programs of all kinds keep one.
+    for good in ["A=1\nexport B=\"two words\"\n# C\n", ""] {
+        project.write(".env", good);
+        assert_eq!(line(), None, "{good}");
+    }
+    project.write(".env", "A=1\nX=two words here\n");
+    let found = line().unwrap();
+    assert!(
+        found.starts_with("FIX") && found.contains(file.to_str().unwrap()),
+        "{found}"
+    );
+    assert!(
+        found.contains("two words here") && found.contains("-> write each"),
+        "{found}"
+    );
+    // Python's tools make a folder of that name.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(line().unwrap().starts_with("FIX"));
 }
 
 fn git(folder: &Path, arguments: &[&str]) {
@@ -264,5 +291,49 @@ fn another_cargo_at_work_is_said_and_waited_for() {
         stderr.read_to_string(&mut rest).unwrap();
         assert_eq!((output.status.code(), rest.as_str()), (Some(0), ""));
         assert!(text(&output.stdout).contains("the answer is 2"));
+    }
+}
+
+#[test]
+fn the_database_is_the_file_that_the_service_opens() {
+    let project = Project::with_coach();
+    fs::create_dir(project.path("my dir")).unwrap();
+    let line = |url: &str| {
+        let mut command = project.run_sh(&["doctor"]);
+        let (_, table, _) = run(command.env("DATABASE_URL", url));
+        let line = table.lines().find(|line| line.contains("  database "));
+        line.unwrap_or(&table).to_owned()
+    };
+    assert!(line("sqlite://my dir/m.sqlite?mode=rwc").starts_with("ok"));
+    let found = line("sqlite://my dirs/m.sqlite");
+    assert!(
+        found.starts_with("FIX") && found.contains("/my dirs"),
+        "{found}"
+    );
+    // Escapes are left to the service, which may find the file.
+    assert!(!line("sqlite://my%20dirs/m.sqlite").starts_with("FIX"));
+}
+
+#[test]
+fn what_to_try_by_hand_is_at_the_address_in_use() {
+    let project = Project::with_coach();
+    project.solve_05();
+    let chapter = project.read("steps/05-engine/README.md").replace(
+        "./run.sh customers`",
+        "curl -sS http://127.0.0.1:9090/api/customers`",
+    );
+    project.write("steps/05-engine/README.md", &chapter);
+    for (set, shown) in [
+        ("127.0.0.1:9391", "127.0.0.1:9391"),
+        ("0.0.0.0:9391", "127.0.0.1:9391"),
+        ("[::]:9391", "[::1]:9391"),
+        ("127.0.0.1:0", "127.0.0.1:9090"),
+        ("", "127.0.0.1:9090"),
+    ] {
+        let mut command = project.run_sh(&["check", "05"]);
+        let (code, out, err) = run(command.env("MARKETSVC_ADDR", set));
+        assert_eq!(code, Some(0), "{err}");
+        let line = format!("`curl -sS http://{shown}/api/customers`");
+        assert!(out.contains(&line), "{set}: {out}");
     }
 }

@@ -220,10 +220,12 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
-    let mut command = run_sh(&project, &["customers"]);
-    let output = command.env("MARKETSVC_ADDR", "9090").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("MARKETSVC_ADDR is 9090"));
+    for address in ["127.0.0.1:0", "9090"] {
+        let mut command = run_sh(&project, &["customers"]);
+        let output = command.env("MARKETSVC_ADDR", address).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(&format!("MARKETSVC_ADDR is {address}")));
+    }
 }
 
 #[test]
