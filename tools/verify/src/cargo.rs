@@ -1,16 +1,18 @@
 //! Builds check binaries and reads their verdicts.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use course::{Side, Step, Verdict};
+use serde_json::Value;
 
+use crate::Env;
 use crate::process::{self, Finished};
 use crate::report::Outcome;
 use crate::sandbox::Sandbox;
-use crate::{Env, Environment};
 
 /// A cold build of everything on a small machine.
 pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
@@ -24,32 +26,51 @@ pub struct Check {
     pub program: PathBuf,
     /// The step's test programs that it runs, each with the variable of the
     /// environment that says where it is.
-    pub tests: BTreeMap<String, PathBuf>,
+    tests: BTreeMap<String, PathBuf>,
+}
+
+impl Check {
+    fn programs(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.tests.values_mut().chain([&mut self.program])
+    }
+
+    /// Moves the programs into `folder`, to names that begin with `name`.
+    pub fn moved(mut self, folder: &Path, name: &str) -> std::io::Result<Self> {
+        for (index, program) in self.programs().enumerate() {
+            let to = folder.join(format!("{name}-{index}"));
+            fs::rename(&*program, &to)?;
+            *program = to;
+        }
+        Ok(self)
+    }
+
+    pub fn remove(mut self) {
+        for program in self.programs() {
+            let _ = fs::remove_file(program);
+        }
+    }
 }
 
 /// What the compiler made of one side of a step.
 #[derive(Default)]
 pub struct Compiled {
-    /// The check binary, when it was built.
-    pub check: Option<PathBuf>,
+    check: Option<PathBuf>,
     tests: BTreeMap<String, PathBuf>,
-    pub errors: Vec<String>,
-    pub warnings: Vec<String>,
+    /// What the compiler said: errors where there is no check, else warnings.
+    pub said: Vec<String>,
 }
 
 impl Compiled {
     /// The check, or what the compiler said instead.
     pub fn check(&self) -> Result<Check, String> {
-        if !self.errors.is_empty() {
-            return Err(self.errors.join("\n"));
+        match &self.check {
+            Some(program) => Ok(Check {
+                program: program.clone(),
+                tests: self.tests.clone(),
+            }),
+            None if self.said.is_empty() => Err("no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into()),
+            None => Err(format!("it does not compile:\n{}", self.said.join("\n"))),
         }
-        let program = self.check.clone().ok_or_else(|| {
-            "no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".to_owned()
-        })?;
-        Ok(Check {
-            program,
-            tests: self.tests.clone(),
-        })
     }
 }
 
@@ -83,18 +104,11 @@ impl Package {
 pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
-    command.args([
-        "build",
-        "--keep-going",
-        "--message-format=json",
-        "--test",
-        "check",
-    ]);
+    command.args(["build", "--keep-going", "--message-format=json"]);
+    command.args(["--test", "check"]);
     for package in packages {
         compiled.insert(package.folder.clone(), Compiled::default());
-        if sandbox.tree.join(&package.folder).exists() {
-            command.args(["-p", &package.name]);
-        }
+        command.args(["-p", &package.name]);
         for test in course::test_programs(&sandbox.tree.join(&package.folder)) {
             command.args(["--test", &test]);
         }
@@ -106,59 +120,44 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
 
     let mut elsewhere = Vec::new();
     for line in output.stdout.lines() {
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
             continue;
         };
-        let folder = message["manifest_path"]
+        let manifest = Path::new(message["manifest_path"].as_str().unwrap_or_default());
+        let folder = manifest
+            .parent()
+            .and_then(|it| it.strip_prefix(&sandbox.tree).ok());
+        let folder = folder.and_then(Path::to_str).unwrap_or_default();
+        let entry = compiled.get_mut(folder);
+        let target = &message["target"];
+        let said = &message["message"];
+        let text = said["rendered"].as_str().unwrap_or_default().to_owned();
+        let error = said["level"]
             .as_str()
-            .and_then(|manifest| Path::new(manifest).parent())
-            .and_then(|folder| folder.strip_prefix(&sandbox.tree).ok())
-            .map(|folder| folder.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let entry = compiled.get_mut(&folder);
-        match message["reason"].as_str() {
-            Some("compiler-artifact") if message["target"]["kind"][0] == "test" => {
-                let name = message["target"]["name"].as_str().unwrap_or_default();
-                let executable = message["executable"].as_str().map(PathBuf::from);
-                match (entry, executable) {
-                    (Some(entry), executable) if name == "check" => entry.check = executable,
-                    (Some(entry), Some(test)) => {
-                        entry.tests.insert(course::test_variable(name), test);
-                    }
-                    _ => {}
+            .is_some_and(|it| it.starts_with("error"));
+        match entry {
+            Some(entry) if target["kind"][0] == "test" && message["executable"].is_string() => {
+                let name = target["name"].as_str().unwrap_or_default();
+                let program = PathBuf::from(message["executable"].as_str().unwrap_or_default());
+                if name == "check" {
+                    entry.check = Some(program);
+                } else {
+                    entry.tests.insert(course::test_variable(name), program);
                 }
             }
-            Some("compiler-message") => {
-                let message = &message["message"];
-                // "1 warning emitted" and the like carry no place.
-                let sum = message["spans"].as_array().is_none_or(Vec::is_empty)
-                    && message["code"].is_null()
-                    && message["children"].as_array().is_none_or(Vec::is_empty);
-                let text = message["rendered"].as_str().unwrap_or_default().to_owned();
-                let error = message["level"]
-                    .as_str()
-                    .is_some_and(|level| level.starts_with("error"));
-                match entry {
-                    Some(entry) if error => entry.errors.push(text),
-                    Some(entry) if !sum => entry.warnings.push(text),
-                    None if error => elsewhere.push(text),
-                    _ => {}
-                }
-            }
+            // "1 warning emitted" and the like carry no place.
+            Some(entry) if said["spans"][0].is_object() || error => entry.said.push(text),
+            None if error => elsewhere.push(text),
             _ => {}
         }
     }
-    let explained = compiled.values().any(|entry| !entry.errors.is_empty())
+    let broken = |entry: &Compiled| entry.check.is_none() && !entry.said.is_empty();
+    let explained = compiled.values().any(broken)
         // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
         || output.stderr.contains("no test target named `check`");
-    if !elsewhere.is_empty() {
-        return Err(Environment(elsewhere.join("\n")));
-    }
-    if output.status.is_none_or(|status| !status.success()) && !explained {
-        return Err(Environment(format!(
-            "cargo build failed:\n{}",
-            output.stderr
-        )));
+    if !elsewhere.is_empty() || !(output.succeeded() || explained) {
+        let said = elsewhere.join("\n");
+        return Err(format!("cargo build failed:\n{said}{}", output.stderr).into());
     }
     Ok(compiled)
 }
@@ -197,38 +196,27 @@ pub fn green(verdict: &Verdict) -> Outcome {
 /// Reads what a check binary printed with `--json`, or says what it did instead of
 /// giving a verdict that agrees with itself.
 pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
-    let printed = || format!("{}{}", finished.stdout, finished.stderr);
+    let Finished { stdout, stderr, .. } = finished;
     let Some(status) = finished.status else {
         return Err(format!(
-            "the check did not end in time; it printed\n{}",
-            printed()
+            "the check did not end in time; it printed\n{stdout}{stderr}"
         ));
     };
-    let stdout = finished.stdout.trim();
     // A service may print lines of its own before the verdict.
-    let verdict: Verdict = serde_json::from_str(stdout)
-        .ok()
-        .or_else(|| {
-            stdout
-                .lines()
-                .rev()
-                .find_map(|line| serde_json::from_str(line).ok())
-        })
-        .ok_or_else(|| format!("no verdict, {status}; it printed\n{}", printed()))?;
-    let failed = verdict.checks.iter().filter(|check| check.failed()).count();
+    let mut lines = stdout.lines().rev();
+    let verdict: Verdict = lines
+        .find_map(|line| serde_json::from_str(line).ok())
+        .ok_or_else(|| format!("no verdict, {status}; it printed\n{stdout}{stderr}"))?;
+    let all = verdict.checks.len();
+    let failed = verdict.failures().count();
     let consistent = verdict.failed == failed
-        && verdict.passed + failed == verdict.checks.len()
+        && verdict.passed + failed == all
         && status.code() == Some(i32::from(failed > 0));
-    if !consistent {
+    if !consistent || all == 0 {
         return Err(format!(
-            "the verdict contradicts itself: {} passed, {} failed, {} checks of which {failed} failed, {status}",
-            verdict.passed,
-            verdict.failed,
-            verdict.checks.len(),
+            "the verdict contradicts itself: {} passed, {} failed, {all} checks of which {failed} failed, {status}",
+            verdict.passed, verdict.failed
         ));
-    }
-    if verdict.checks.is_empty() {
-        return Err("there are no checks".into());
     }
     if !finished.left.is_empty() {
         return Err(format!(
@@ -261,15 +249,14 @@ mod tests {
 
     #[test]
     fn a_verdict_is_read() {
-        let Ok(verdict) = read_verdict(&finished(RED, 1)) else {
-            panic!("no verdict");
-        };
+        let red = RED.replace('\n', "");
+        let verdict = read_verdict(&finished(&red, 1)).expect("a verdict");
         assert_eq!(
             verdict.failures().next().map(|check| check.todo.as_str()),
             Some("05.2")
         );
         assert!(failures(&verdict).contains("got       z"));
-        let noisy = format!("served\n{}\n", RED.replace('\n', ""));
+        let noisy = format!("served\n{red}\n");
         assert!(read_verdict(&finished(&noisy, 1)).is_ok());
     }
 

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use course::Step;
 
-use crate::Env;
 use crate::document::Document;
 use crate::exercises::todo_ids;
 use crate::tree::Tree;
+use crate::{Env, Only};
 
 /// Fitted to the minutes that readers needed: see the README.
 const PER_THOUSAND_WORDS: usize = 15;
@@ -21,8 +21,8 @@ pub const FILES: &str = " · Files: ";
 
 #[derive(Args)]
 pub struct Settings {
-    /// One step only: 5, 05 or 05-engine
-    pub step: Option<String>,
+    #[command(flatten)]
+    pub only: Only,
     /// Set the line `Minutes: …` of the chapters
     #[arg(long)]
     pub write: bool,
@@ -38,9 +38,10 @@ impl Estimate {
         let count = |text: &str| text.split_whitespace().count();
         // The estimate must not depend on itself.
         let lines = chapter.text.lines().filter(|line| !line.starts_with(LABEL));
-        let code = chapter.blocks_between(0, usize::MAX);
         // The fences are words too.
-        let code = code.map(|block| count(&block.text) + count(&block.info).max(1) + 1);
+        let code = chapter
+            .all_blocks()
+            .map(|block| count(&block.text) + count(&block.info).max(1) + 1);
         Ok(Self {
             words: lines.map(count).sum::<usize>() - code.sum::<usize>(),
             tasks: todo_ids(tree, step)?.len(),

@@ -39,41 +39,33 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             &format!("{slug} exercise and solution differ in TODO regions only"),
             || with_solution(tree, step),
         );
-        let index = all.iter().position(|other| other == step).unwrap_or(0);
-        let Some(mut before) = all[..index].last() else {
+        let mut before = all.iter().take_while(|other| *other != step);
+        let Some(last) = before.clone().last() else {
             continue;
         };
         let chapter = Document::read(tree, &step.readme());
-        if let Some(number) = chapter.as_ref().ok().and_then(continues_other) {
-            let named = all[..index].iter().find(|it| it.label() == number);
-            let Some(named) = named else {
-                report.prove(&format!("{slug} continues {number}"), || {
-                    Err("there is no such step before it".into())
-                });
-                continue;
-            };
-            before = named;
-        }
-        if let Ok(chapter) = &chapter
-            && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
-        {
-            report.prove(
+        let mut directives = chapter.iter().flat_map(|it| it.directives_in(CHANGED));
+        match directives.find(|it| *it == NEW_START || it.starts_with(CONTINUES)) {
+            Some(NEW_START) => report.prove(
                 &format!("{slug} starts afresh, as its chapter says"),
-                || starts_afresh(tree, before, step, chapter),
-            );
-            continue;
+                || told(chapter.as_ref()?, AFRESH),
+            ),
+            Some(other) => {
+                let number = other.trim_start_matches(CONTINUES);
+                let what = format!("{slug} exercise continues solution {number}");
+                report.prove(&what, || {
+                    let before = before.find(|it| it.label() == number);
+                    let before = before.ok_or("there is no such step before it")?;
+                    told(chapter.as_ref()?, &format!("continues step {number}"))?;
+                    continues(tree, before, step, chapter.as_ref()?)
+                });
+            }
+            None => report.prove(
+                &format!("{slug} exercise continues solution {}", last.slug),
+                || continues(tree, last, step, chapter.as_ref()?),
+            ),
         }
-        report.prove(
-            &format!("{slug} exercise continues solution {}", before.slug),
-            || continues(tree, before, step, &chapter?),
-        );
     }
-}
-
-/// The number of the step that a chapter says it continues.
-fn continues_other(chapter: &Document) -> Option<&str> {
-    let mut directives = chapter.directives_in(CHANGED);
-    directives.find_map(|text| text.strip_prefix(CONTINUES))
 }
 
 /// The section of changes tells the reader so, too.
@@ -131,8 +123,7 @@ fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, Strin
 }
 
 fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&Line]) -> Outcome {
-    let pairs = one.iter().zip(other);
-    let same = pairs.take_while(|(one, other)| equal(one, other)).count();
+    let same = prefix(one, other);
     if same == one.len() && same == other.len() {
         return Ok(());
     }
@@ -147,42 +138,39 @@ fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&L
     ))
 }
 
-fn equal(one: &Line, other: &Line) -> bool {
-    one.text.trim_end() == other.text.trim_end()
+/// How many lines of both are equal from the beginning on.
+fn prefix<'a, 'b: 'a>(
+    one: impl IntoIterator<Item = &'a &'a Line<'b>>,
+    other: impl IntoIterator<Item = &'a &'a Line<'b>>,
+) -> usize {
+    let pairs = one.into_iter().zip(other);
+    let equal = |pair: &(&&Line, &&Line)| pair.0.text.trim_end() == pair.1.text.trim_end();
+    pairs.take_while(equal).count()
 }
 
-/// How a file of exercise N compares with the same file of solution N−1.
-enum Compared {
-    /// Equal, `use` declarations and blank lines included.
-    Same,
-    /// Nothing differs but TODO regions, `use` declarations, blank lines.
-    Regions,
-    /// Something else differs; the first such place.
-    Differs(String),
-}
-
+/// The section of changes names each file of the exercise that differs from that of the
+/// solution before it outside TODO regions, and none that is the same.
 fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
-    let named = named_files(tree, step, &exercise, &solution, chapter)?;
-
-    let mut failures = Vec::new();
-    if continues_other(chapter).is_some() {
-        let words = format!("continues step {}", before.label());
-        failures.extend(told(chapter, &words).err());
+    if chapter.section(CHANGED).is_none() {
+        return Err(format!("{}: there is no `## {CHANGED}`", chapter.path));
     }
+    let is_named = |file: &str| {
+        chapter.codes_in(CHANGED).any(|code| {
+            let code = code.strip_prefix("exercise/").unwrap_or(code);
+            // `examples/` stands for all files below it.
+            code == file || code.ends_with('/') && code.len() > 1 && file.starts_with(code)
+        })
+    };
+    let mut failures = Vec::new();
     for file in exercise.union(&solution) {
         let compared = match (exercise.contains(file), solution.contains(file)) {
             (true, true) => compare(tree, before, step, file)?,
-            (true, false) => {
-                Compared::Differs(format!("{}/{file} is new", step.crate_dir(Side::Exercise)))
-            }
-            _ => Compared::Differs(format!(
-                "{}/{file} is gone",
-                before.crate_dir(Side::Solution)
-            )),
+            (true, false) => Compared::Differs("is new".into()),
+            _ => Compared::Differs("is gone".into()),
         };
-        match (compared, named.contains(*file)) {
+        match (compared, is_named(file)) {
             (Compared::Differs(difference), false) => failures.push(format!(
                 "`{file}` is not named under \"{CHANGED}\", but {difference}"
             )),
@@ -196,83 +184,14 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
     all_of(&failures)
 }
 
-/// A step that does not continue the one before it says so to its reader, and
-/// takes no file over: otherwise it is a continuation that nobody compares.
-fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
-    let mut failures: Vec<String> = told(chapter, AFRESH).err().into_iter().collect();
-    let exercise = files(tree, step, Side::Exercise);
-    let solution = files(tree, before, Side::Solution);
-    for file in exercise.intersection(&solution) {
-        let empty = tree
-            .read(&format!("{}/{file}", step.crate_dir(Side::Exercise)))
-            .is_ok_and(|text| text.trim().is_empty());
-        // Manifests resemble each other without one being taken from the other.
-        if *file == "Cargo.toml" || empty {
-            continue;
-        }
-        if matches!(compare(tree, before, step, file)?, Compared::Same) {
-            failures.push(format!(
-                "`{file}` equals that of {}, so the step does not start afresh",
-                before.crate_dir(Side::Solution)
-            ));
-        }
-    }
-    all_of(&failures)
-}
-
-/// The files of the exercise or of the solution before it that the section
-/// names in backticks.
-fn named_files(
-    tree: &Tree,
-    step: &Step,
-    exercise: &BTreeSet<&str>,
-    solution: &BTreeSet<&str>,
-    chapter: &Document,
-) -> Result<BTreeSet<String>, String> {
-    if chapter.section(CHANGED).is_none() {
-        return Err(format!("{}: there is no `## {CHANGED}`", step.readme()));
-    }
-    let mut named = BTreeSet::new();
-    for (code, line) in chapter.codes_in(CHANGED) {
-        if is_folder_name(code) {
-            let below = exercise
-                .union(solution)
-                .filter(|file| file.starts_with(code));
-            named.extend(below.map(|file| (*file).to_owned()));
-            continue;
-        }
-        if !is_file_name(code) {
-            continue;
-        }
-        let file = code.strip_prefix("exercise/").unwrap_or(code);
-        if exercise.contains(file) || solution.contains(file) {
-            named.insert(file.to_owned());
-        } else if !tree.has(code) && !tree.has(&format!("{}/{code}", step.dir())) {
-            return Err(format!(
-                "{}:{line}: `{code}` is in neither the exercise nor the solution before it",
-                step.readme()
-            ));
-        }
-    }
-    Ok(named)
-}
-
-/// `examples/` stands for all files below it.
-fn is_folder_name(code: &str) -> bool {
-    is_plain(code) && code.len() > 1 && code.ends_with('/') && !code.starts_with('/')
-}
-
-fn is_plain(code: &str) -> bool {
-    code.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
-}
-
-fn is_file_name(code: &str) -> bool {
-    let plain = is_plain(code);
-    let file = [".rs", ".toml", ".sql", ".md", ".json", ".sh", ".txt"]
-        .iter()
-        .any(|end| code.len() > end.len() && code.ends_with(end));
-    plain && file && !code.starts_with('/')
+/// How a file of exercise N compares with the same file of solution N−1.
+enum Compared {
+    /// Equal, `use` declarations and blank lines included.
+    Same,
+    /// Nothing differs but TODO regions, `use` declarations, blank lines.
+    Regions,
+    /// Something else differs; the first such place.
+    Differs(String),
 }
 
 /// What one step is called in its files, and another one in its own.
@@ -295,8 +214,7 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
     }
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     // Its markers carry the number of its own step.
-    let solution = Source::parse(&solution_text, before.label())
-        .map_err(|failure| format!("{solution_path}: {failure}"))?;
+    let solution = parse(&solution_path, &solution_text, before)?;
 
     let tasks = exercise.lines.iter().any(|line| line.kind == Kind::Begin);
     if !tasks && exercise.plain() == solution.plain() {
@@ -323,12 +241,6 @@ fn first_gap<'a, 'b>(
     parts: &'b [Vec<&'b Line<'a>>],
     text: &'b [&'b Line<'a>],
 ) -> Option<(Side, &'b Line<'a>)> {
-    let prefix = |part: &[&Line], text: &[&Line]| {
-        part.iter()
-            .zip(text)
-            .take_while(|(one, other)| equal(one, other))
-            .count()
-    };
     let (first, rest) = parts.split_first()?;
     let same = prefix(first, text);
     if same < first.len() {
@@ -339,18 +251,14 @@ fn first_gap<'a, 'b>(
         return text.first().map(|line| (Side::Solution, *line));
     };
     for part in middle {
-        let place = (0..=text.len()).find(|start| prefix(part, &text[*start..]) == part.len());
-        let Some(start) = place else {
+        let mut starts = 0..=text.len();
+        let start = starts.find(|it| prefix(part, &text[*it..]) == part.len());
+        let Some(start) = start else {
             return part.first().map(|line| (Side::Exercise, *line));
         };
         text = &text[start + part.len()..];
     }
-    let same = last
-        .iter()
-        .rev()
-        .zip(text.iter().rev())
-        .take_while(|(one, other)| equal(one, other))
-        .count();
+    let same = prefix(last.iter().rev(), text.iter().rev());
     let rest = &last[..last.len() - same];
     rest.last().map(|line| (Side::Exercise, *line))
 }
@@ -396,26 +304,5 @@ mod tests {
         }
         assert_eq!(gap("a\nb\n", "a\nb\nc\n").as_deref(), Some("c"));
         assert_eq!(gap("a\nuse x;\n\nb\n", "a\nb\nuse y;\n"), None);
-    }
-
-    #[test]
-    fn file_names_are_told_from_other_code() {
-        for name in ["src/db/base.rs", "Cargo.toml", "exercise/src/main.rs"] {
-            assert!(is_file_name(name), "{name}");
-        }
-        for other in [
-            "conn.stream()",
-            "/api/x.rs",
-            "sqlx::Pool",
-            ".rs",
-            "a b.rs",
-            "axum.workspace",
-        ] {
-            assert!(!is_file_name(other), "{other}");
-        }
-        assert!(is_folder_name(".sqlx/"));
-        for other in ["/", "/api/", "a b/", "src"] {
-            assert!(!is_folder_name(other), "{other}");
-        }
     }
 }

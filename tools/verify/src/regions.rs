@@ -57,56 +57,39 @@ impl<'a> Source<'a> {
     /// another step's number, do not pair up or are nested.
     pub fn parse(text: &'a str, number: &str) -> Result<Self, String> {
         let mut lines = Vec::new();
-        let mut open: Option<(usize, &str)> = None;
-        for (index, text) in text.lines().enumerate() {
-            let line = index + 1;
-            let found = marker(text).map_err(|rule| format!("line {line}: {rule}"))?;
-            let kind = match (found, open) {
+        let mut open = None;
+        for (number_of_line, text) in (1..).zip(text.lines()) {
+            let at = |rule: &str| format!("line {number_of_line}: {rule}");
+            let kind = match (marker(text).map_err(at)?, open) {
                 (None, None) => Kind::Outside,
                 (None, Some(_)) => Kind::Inside,
                 (Some(Marker::Begin { id, .. }), None) => {
-                    let task = id
-                        .strip_prefix(number)
-                        .and_then(|rest| rest.strip_prefix('.'))
-                        .is_some_and(|task| {
-                            !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_digit())
-                        });
-                    if !task {
-                        return Err(format!(
-                            "line {line}: TODO({id}) in step {number}: the id must be {number}.1, {number}.2, …"
-                        ));
+                    let rest = id.strip_prefix(number).and_then(|it| it.strip_prefix('.'));
+                    if rest.is_none_or(|task| task.parse::<u32>().is_err()) {
+                        return Err(at(&format!(
+                            "TODO({id}): the id must be {number}.1, {number}.2, …"
+                        )));
                     }
-                    open = Some((line, id));
+                    open = Some(id);
                     Kind::Begin
                 }
-                (Some(Marker::Begin { id, .. }), Some((start, outer))) => {
-                    return Err(format!(
-                        "line {line}: TODO({id}) begins inside TODO({outer}) of line {start}"
-                    ));
-                }
-                (Some(Marker::End { id }), Some((_, begun))) if id == begun => {
+                (Some(Marker::End { id }), Some(begun)) if id == begun => {
                     open = None;
                     Kind::End
                 }
-                (Some(Marker::End { id }), Some((start, begun))) => {
-                    return Err(format!(
-                        "line {line}: END TODO({id}) inside TODO({begun}) of line {start}"
-                    ));
+                (_, Some(begun)) => {
+                    return Err(at(&format!("`{}` inside TODO({begun})", text.trim())));
                 }
-                (Some(Marker::End { id }), None) => {
-                    return Err(format!(
-                        "line {line}: END TODO({id}) without its TODO({id})"
-                    ));
-                }
+                (_, None) => return Err(at(&format!("`{}` without its TODO", text.trim()))),
             };
             lines.push(Line {
-                number: line,
+                number: number_of_line,
                 text,
                 kind,
             });
         }
         match open {
-            Some((line, id)) => Err(format!("line {line}: TODO({id}) has no END TODO({id})")),
+            Some(id) => Err(format!("TODO({id}) has no END TODO({id})")),
             None => Ok(Self { lines }),
         }
     }
@@ -188,7 +171,7 @@ fn f() {
             ("// TODO(05.1): x", "has no END"),
             ("// END TODO(05.1)", "without its"),
             ("// TODO(05.1): x\n// END TODO(05.2)", "inside TODO(05.1)"),
-            ("// TODO(05.1): x\n// TODO(05.2): y", "begins inside"),
+            ("// TODO(05.1): x\n// TODO(05.2): y", "inside TODO(05.1)"),
             ("// TODO(05.1) x\n// END TODO(05.1)", "a marker reads"),
             ("// TODO(05.1):\n// END TODO(05.1)", "a marker reads"),
             ("// TODO(04.1): x\n// END TODO(04.1)", "must be 05.1"),

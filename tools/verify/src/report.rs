@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::memory::Memory;
-use crate::scaffold;
+use crate::{Env, scaffold};
 
 /// What one item came to: `Err` holds the failure in full, of any number of lines.
 pub type Outcome = Result<(), String>;
@@ -120,18 +120,21 @@ impl Report {
         items.is_some()
     }
 
-    /// Keeps in `memory` that all of `item` passed, if nothing has failed since
-    /// `before`.
-    pub fn keep(&self, memory: &Memory, item: &str, key: &str, before: (usize, usize)) {
-        let (passed, failed) = self.so_far();
-        if failed == before.1 {
-            memory.keep(item, key, &(passed - before.0).to_string());
+    /// Runs `prove`, and keeps in `memory` that all of `item` passed, if it did.
+    pub fn keep(
+        &mut self,
+        memory: &Memory,
+        item: &str,
+        key: &str,
+        prove: impl FnOnce(&mut Self) -> Env<()>,
+    ) -> Env<()> {
+        let so_far = |report: &Self| report.totals.failed + report.not_run;
+        let (passed, failed) = (self.totals.passed, so_far(self));
+        prove(self)?;
+        if so_far(self) == failed {
+            memory.keep(item, key, &(self.totals.passed - passed).to_string());
         }
-    }
-
-    /// How many items have passed, and how many have not.
-    pub fn so_far(&self) -> (usize, usize) {
-        (self.totals.passed, self.totals.failed + self.not_run)
+        Ok(())
     }
 
     /// Ends the part with its sum.
