@@ -34,14 +34,15 @@ impl Check {
         self.tests.values_mut().chain([&mut self.program])
     }
 
-    /// Moves the programs into `folder`, to names that begin with `name`.
-    pub fn moved(mut self, folder: &Path, name: &str) -> std::io::Result<Self> {
+    /// Moves the programs to names that begin with `own`. One that cannot be moved does
+    /// not run either.
+    pub fn moved(mut self, own: &Path) -> Self {
         for (index, program) in self.programs().enumerate() {
-            let to = folder.join(format!("{name}-{index}"));
-            fs::rename(&*program, &to)?;
+            let to = own.with_extension(index.to_string());
+            let _ = fs::rename(&*program, &to);
             *program = to;
         }
-        Ok(self)
+        self
     }
 
     pub fn remove(mut self) {
@@ -81,39 +82,22 @@ pub fn failures(verdict: &Verdict) -> String {
     texts.collect()
 }
 
-/// A crate of the copy that has a check.
-#[derive(Clone)]
-pub struct Package {
-    /// Relative to the root.
-    pub folder: String,
-    pub name: String,
-}
-
-impl Package {
-    pub fn side(step: &Step, side: Side) -> Self {
-        Self {
-            folder: step.crate_dir(side),
-            name: step.package(side),
-        }
-    }
-}
-
-/// Builds the checks of `packages` in the sandbox, the test programs that they run,
-/// and what these depend on.
-/// The result has an entry for each of them, keyed by its folder.
-pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
+/// Builds the checks of these sides of steps in the sandbox, the test programs that they
+/// run, and what these depend on. The result has an entry for each, keyed by its folder.
+pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
     command.args(["build", "--keep-going", "--message-format=json"]);
     command.args(["--test", "check"]);
-    for package in packages {
-        compiled.insert(package.folder.clone(), Compiled::default());
-        command.args(["-p", &package.name]);
-        for test in course::test_programs(&sandbox.tree.join(&package.folder)) {
+    for (step, side) in sides {
+        let folder = step.crate_dir(*side);
+        command.args(["-p", &step.package(*side)]);
+        for test in course::test_programs(&sandbox.tree.join(&folder)) {
             command.args(["--test", &test]);
         }
+        compiled.insert(folder, Compiled::default());
     }
-    if packages.is_empty() {
+    if sides.is_empty() {
         return Ok(compiled);
     }
     let output = process::run(&mut command, BUILD_LIMIT, false)?;
@@ -123,31 +107,28 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
         let Ok(message) = serde_json::from_str::<Value>(line) else {
             continue;
         };
-        let manifest = Path::new(message["manifest_path"].as_str().unwrap_or_default());
+        let string = |place: &str| message.pointer(place).and_then(Value::as_str);
+        let manifest = Path::new(string("/manifest_path").unwrap_or_default());
         let folder = manifest
-            .parent()
-            .and_then(|it| it.strip_prefix(&sandbox.tree).ok());
+            .strip_prefix(&sandbox.tree)
+            .ok()
+            .and_then(Path::parent);
         let folder = folder.and_then(Path::to_str).unwrap_or_default();
-        let entry = compiled.get_mut(folder);
-        let target = &message["target"];
-        let said = &message["message"];
-        let text = said["rendered"].as_str().unwrap_or_default().to_owned();
-        let error = said["level"]
-            .as_str()
-            .is_some_and(|it| it.starts_with("error"));
-        match entry {
-            Some(entry) if target["kind"][0] == "test" && message["executable"].is_string() => {
-                let name = target["name"].as_str().unwrap_or_default();
-                let program = PathBuf::from(message["executable"].as_str().unwrap_or_default());
-                if name == "check" {
-                    entry.check = Some(program);
-                } else {
-                    entry.tests.insert(course::test_variable(name), program);
-                }
+        let text = string("/message/rendered").unwrap_or_default().to_owned();
+        let error = string("/message/level").is_some_and(|it| it.starts_with("error"));
+        let program = string("/executable").filter(|_| string("/target/kind/0") == Some("test"));
+        match (compiled.get_mut(folder), program, string("/target/name")) {
+            (Some(entry), Some(program), Some("check")) => entry.check = Some(program.into()),
+            (Some(entry), Some(program), Some(name)) => {
+                entry
+                    .tests
+                    .insert(course::test_variable(name), program.into());
             }
             // "1 warning emitted" and the like carry no place.
-            Some(entry) if said["spans"][0].is_object() || error => entry.said.push(text),
-            None if error => elsewhere.push(text),
+            (Some(entry), ..) if error || message.pointer("/message/spans/0").is_some() => {
+                entry.said.push(text);
+            }
+            (None, ..) if error => elsewhere.push(text),
             _ => {}
         }
     }
@@ -162,18 +143,18 @@ pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<Str
     Ok(compiled)
 }
 
+/// Runs a check for its verdict in its package's `folder`.
 pub fn run_check(
     sandbox: &Sandbox,
-    step: &Step,
-    side: Side,
+    folder: &str,
     check: &Check,
     arguments: &[&str],
 ) -> Result<Verdict, String> {
-    let mut command = check_command(sandbox, check, &step.crate_dir(side));
+    let mut command = check_command(sandbox, check, folder);
     read_verdict(&process::run(command.args(arguments), CHECK_LIMIT, false)?)
 }
 
-/// Runs a check for its verdict as cargo would, in its package's `folder`.
+/// As cargo would run a check.
 pub fn check_command(sandbox: &Sandbox, check: &Check, folder: &str) -> Command {
     let folder = sandbox.tree.join(folder);
     let mut command = sandbox.command(&check.program.to_string_lossy());

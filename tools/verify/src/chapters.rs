@@ -2,7 +2,7 @@
 
 use course::{Chapter, Side, Step};
 
-use crate::cargo::{self, Package};
+use crate::cargo;
 use crate::console;
 use crate::document::{Block, Document, in_order};
 use crate::exercises::todo_ids;
@@ -77,7 +77,7 @@ fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
     command.args(["--bin", "coach", "--bin", "marketsvc"]);
     let mut sides = Vec::new();
     for step in steps {
-        sides.extend([Side::Exercise, Side::Solution].map(|side| Package::side(step, side)));
+        sides.extend([(*step, Side::Exercise), (*step, Side::Solution)]);
         command.args(["--bin", &step.package(Side::Exercise)]);
     }
     process::run(&mut command, cargo::BUILD_LIMIT, true)?;

@@ -31,19 +31,6 @@ const SHOWN_PORT: &str = ":9090";
 const LISTENS: &str = "...\n[..]listening on http://[..]\n...\n";
 const ANYTHING: &str = "...\n";
 
-/// A console block, read.
-#[derive(Debug, PartialEq)]
-enum Console {
-    /// Commands, and the exit code that the last of them must have, if the
-    /// block says one.
-    Script {
-        exit: Option<i32>,
-        commands: Vec<Shown>,
-    },
-    /// What the server has printed since the last such block.
-    Server { expected: String },
-}
-
 /// A command and the output that the text shows below it.
 #[derive(Debug, PartialEq)]
 struct Shown {
@@ -108,22 +95,19 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(&mut self, block: &Block) {
+        let at = format!("{}:{}", self.document.path, block.line);
+        if block.info == "console server" {
+            let started = Instant::now();
+            let outcome = self.expect_from_server(&block.text, SERVER_LIMIT);
+            return self.settle(&format!("{at} server prints"), started, outcome);
+        }
         match parse(block) {
-            Err(failure) => {
-                let what = format!("{}:{} console block", self.document.path, block.line);
-                self.report.prove(&what, || Err(failure));
-            }
-            Ok(Console::Server { expected }) => {
-                let what = format!("{}:{} server prints", self.document.path, block.line);
-                let started = Instant::now();
-                let outcome = self.expect_from_server(&expected, SERVER_LIMIT);
-                self.settle(&what, started, outcome);
-            }
-            Ok(Console::Script { exit, commands }) => {
-                let last = commands.len() - 1;
+            Err(failure) => self
+                .report
+                .prove(&format!("{at} console block"), || Err(failure)),
+            Ok((exit, commands)) => {
                 for (index, shown) in commands.iter().enumerate() {
-                    let exit = if index == last { exit } else { None };
-                    self.run_command(shown, exit);
+                    self.run_command(shown, exit.filter(|_| index + 1 == commands.len()));
                 }
             }
         }
@@ -301,55 +285,34 @@ fn clean(sandbox: &Sandbox) -> Outcome {
         .map_err(|files| format!("its commands change files that git would show:\n{files}"))
 }
 
-/// Reads a console block.
-fn parse(block: &Block) -> Result<Console, String> {
+/// Reads a console block: the exit code that the last of its commands must have, if it
+/// says one, and the commands.
+fn parse(block: &Block) -> Result<(Option<i32>, Vec<Shown>), String> {
     let mut exit = None;
-    let mut server = false;
-    for word in block.info.split_whitespace().skip(1) {
-        match word.strip_prefix("exit=").map(str::parse) {
-            Some(Ok(code)) => exit = Some(code),
-            None if word == "server" => server = true,
-            _ => return Err(format!("`{word}`: there are `exit=N` and `server`")),
-        }
-    }
-    if server {
-        if block.text.lines().any(|line| line.starts_with("$ ")) {
-            return Err("a server block holds output only".into());
-        }
-        return Ok(Console::Server {
-            expected: block.text.clone(),
-        });
+    if let Some((_, setting)) = block.info.split_once(' ') {
+        let code = setting.strip_prefix("exit=").and_then(|it| it.parse().ok());
+        let rule = || format!("`{setting}`: there are `exit=N` and `server`");
+        exit = Some(code.ok_or_else(rule)?);
     }
     let mut commands: Vec<Shown> = Vec::new();
     let mut continued = false;
     for (index, line) in block.text.lines().enumerate() {
-        if let Some(command) = line.strip_prefix("$ ")
-            && !continued
-        {
-            commands.push(Shown {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (_, Some(last)) if continued => last.command += &format!("\n{line}"),
+            (Some(command), _) => commands.push(Shown {
                 line: block.line + 1 + index,
                 command: command.to_owned(),
                 expected: String::new(),
-            });
-            continued = line.ends_with('\\');
-            continue;
+            }),
+            (None, Some(last)) => {
+                last.expected += &format!("{line}\n");
+                continue;
+            }
+            (None, None) => return Err("the first line must be a command: `$ …`".into()),
         }
-        let Some(last) = commands.last_mut() else {
-            return Err("the first line must be a command: `$ …`".into());
-        };
-        if continued {
-            last.command += "\n";
-            last.command += line;
-            continued = line.ends_with('\\');
-        } else {
-            last.expected += line;
-            last.expected += "\n";
-        }
+        continued = line.ends_with('\\');
     }
-    if commands.is_empty() {
-        return Err("there is no command in it".into());
-    }
-    Ok(Console::Script { exit, commands })
+    Ok((exit, commands))
 }
 
 /// The numbers of the steps that the commands and directives of `page` may be about, or
@@ -357,20 +320,15 @@ fn parse(block: &Block) -> Result<Console, String> {
 pub fn depends_on(page: &Document) -> Option<BTreeSet<String>> {
     let mut numbers = BTreeSet::new();
     for item in &page.items {
-        match item {
-            Item::Directive(text, _) => numbers.extend(numbers_in(text)),
-            Item::Block(block) if block.language() == "console" => {
-                numbers.extend(numbers_in(&block.text));
-                let mut lines = block.text.lines().filter(|line| line.starts_with("$ "));
-                lines.try_for_each(|command| named_steps(command).map(drop))?;
-            }
-            Item::Block(_) => {}
-            Item::Try(commands, _) => {
-                for command in commands {
-                    numbers.extend(named_steps(command)?);
-                }
-            }
-        }
+        let (text, mark) = match item {
+            Item::Block(block) if block.language() == "console" => (block.text.clone(), "$ "),
+            Item::Directive(text, _) => (text.clone(), ""),
+            Item::Try(commands, _) => (commands.join("\n"), ""),
+            Item::Block(_) => continue,
+        };
+        numbers.extend(numbers_in(&text));
+        let mut commands = text.lines().filter(|line| line.starts_with(mark));
+        commands.try_for_each(|command| named_steps(command).map(drop))?;
     }
     Some(numbers)
 }
@@ -413,10 +371,8 @@ fn without_cargo(text: &str) -> String {
                             Running Updating";
     text.lines()
         .filter(|line| {
-            // Cargo aligns the verb to the right of twelve columns.
             let verb = line.trim_start().split(' ').next().unwrap_or_default();
-            let width = line.len() - line.trim_start().len() + verb.len();
-            !(width == 12 && PROGRESS.split(' ').any(|it| it == verb))
+            !(line.starts_with(' ') && PROGRESS.split(' ').any(|it| it == verb))
         })
         .flat_map(|line| [line, "\n"])
         .collect()
@@ -446,10 +402,7 @@ mod tests {
     #[test]
     fn an_end_may_be_announced_as_good() {
         for (info, announced) in [("console", None), ("console exit=0", Some(0))] {
-            let Ok(Console::Script { exit, .. }) = parse(&block(info, "$ ./run.sh run 01 a\n"))
-            else {
-                panic!("refused");
-            };
+            let (exit, _) = parse(&block(info, "$ ./run.sh run 01 a\n")).expect(info);
             assert_eq!(exit, announced, "{info}");
         }
     }
@@ -457,9 +410,7 @@ mod tests {
     #[test]
     fn a_console_block_is_read() {
         let text = "$ one\nout\n\n$ two \\\n  $ more\nlast\n";
-        let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {
-            panic!("refused");
-        };
+        let (exit, commands) = parse(&block("console exit=1", text)).expect("read");
         assert_eq!(exit, Some(1));
         assert_eq!(
             commands,
@@ -476,22 +427,14 @@ mod tests {
                 }
             ]
         );
-        assert_eq!(
-            parse(&block("console server", "GET /\n")),
-            Ok(Console::Server {
-                expected: "GET /\n".into()
-            })
-        );
     }
 
     #[test]
     fn a_malformed_console_block_is_refused() {
         for (info, text, reason) in [
             ("console", "out\n$ one\n", "must be a command"),
-            ("console", "", "no command"),
             ("console exit=x", "$ one\n", "`exit=x`"),
             ("console quiet", "$ one\n", "`quiet`"),
-            ("console server", "$ one\n", "output only"),
         ] {
             let failure = parse(&block(info, text)).expect_err(info);
             assert!(failure.contains(reason), "{failure}");

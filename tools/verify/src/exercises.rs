@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use course::{Check, Side, Step, Verdict, ids};
 
-use crate::cargo::{self, Package};
+use crate::cargo;
 use crate::document::Document;
 use crate::hints;
 use crate::regions;
@@ -28,8 +28,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             }
         }
     }
-    let packages = sides.iter().map(|(step, side)| Package::side(step, *side));
-    let compiled = cargo::build_checks(sandbox, &packages.collect::<Vec<_>>())?;
+    let compiled = cargo::build_checks(sandbox, &sides)?;
     for (step, side) in sides {
         let compiled = &compiled[&step.crate_dir(side)];
         let (item, key) = record(step, side);
@@ -42,7 +41,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             let Ok(check) = check else {
                 return Ok(());
             };
-            let verdict = cargo::run_check(sandbox, step, side, &check, &[]);
+            let verdict = cargo::run_check(sandbox, &step.crate_dir(side), &check, &[]);
             match side {
                 Side::Exercise => prove_red(tree, step, verdict, report),
                 Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use course::Side;
 
-use crate::cargo::{self, BUILD_LIMIT, Package};
+use crate::cargo::{self, BUILD_LIMIT};
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
 use crate::{Env, Only, Proof};
@@ -117,18 +117,15 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
         failures: Vec::new(),
     };
     let mut programs = Vec::new();
-    let solutions = proof
-        .steps
-        .iter()
-        .map(|step| Package::side(step, Side::Solution));
-    let solutions: Vec<Package> = solutions.collect();
-    let compiled = cargo::build_checks(sandbox, &solutions)?;
-    for (step, solution) in proof.steps.iter().zip(solutions) {
+    let solutions = proof.steps.iter().map(|step| (step, Side::Solution));
+    let compiled = cargo::build_checks(sandbox, &solutions.collect::<Vec<_>>())?;
+    for step in proof.steps {
         let name = format!("{} check", step.slug);
-        match compiled[&solution.folder].check() {
+        let folder = step.crate_dir(Side::Solution);
+        match compiled[&folder].check() {
             Err(failure) => report.prove(&name, || Err(failure)),
             Ok(check) => {
-                let command = cargo::check_command(sandbox, &check, &solution.folder);
+                let command = cargo::check_command(sandbox, &check, &folder);
                 programs.push(program(name, command, true));
             }
         }

@@ -56,8 +56,8 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
                 report.prove(&what, || {
                     let before = before.find(|it| it.label() == number);
                     let before = before.ok_or("there is no such step before it")?;
-                    told(chapter.as_ref()?, &format!("continues step {number}"))?;
-                    continues(tree, before, step, chapter.as_ref()?)
+                    let told = told(chapter.as_ref()?, &format!("continues step {number}"));
+                    continues(tree, before, step, chapter.as_ref()?).and(told)
                 });
             }
             None => report.prove(

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use course::{Check, Side, Step};
 
-use crate::cargo::{self, Package};
+use crate::cargo;
 use crate::memory::Memory;
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
@@ -45,24 +45,20 @@ struct Answer<'a> {
     rejected_by: Option<String>,
 }
 
-/// What came of an answer that is as good or bad as it should be: the names of all
-/// checks, if they were run.
-type Checks = Vec<String>;
-
 pub fn prove(proof: &Proof, every: bool, report: &mut Report) -> Env<()> {
     let wrong = read(proof, WRONG, report);
     let right = read(proof, RIGHT, report);
     let mut named = BTreeSet::new();
     let (tried, left): (Vec<_>, Vec<_>) = wrong
         .iter()
-        .partition(|answer| named.insert(&answer.rejected_by) || every);
+        .partition(|answer| named.insert(answer.rejected_by.as_deref()) || every);
     for answer in &left {
         if let Err(failure) = applies(proof.sandbox, answer, &["--check"]) {
             report.prove(&answer.name, || Err(failure));
         }
     }
     let (rejected, _) = try_all(proof, &tried, report)?;
-    let (accepted, checks) = try_all(proof, &right.iter().collect::<Vec<_>>(), report)?;
+    let (accepted, mut checks) = try_all(proof, &right.iter().collect::<Vec<_>>(), report)?;
     report.totals.count("wrong answers rejected", rejected);
     report.totals.count("right answers accepted", accepted);
     println!("wrong answers rejected: {rejected}/{}", tried.len());
@@ -71,15 +67,10 @@ pub fn prove(proof: &Proof, every: bool, report: &mut Report) -> Env<()> {
         println!("wrong answers left to --all: {}", left.len());
     }
     // The right answers tell which checks there are.
-    let alone = checks
-        .into_iter()
-        .filter(|it| !named.contains(&Some(it.clone())));
-    let alone: Vec<String> = alone.collect();
-    println!(
-        "checks without a wrong answer of their own: {}",
-        alone.len()
-    );
-    for check in alone.iter().filter(|_| every) {
+    checks.retain(|check| !named.contains(&Some(check)));
+    let count = checks.len();
+    println!("checks without a wrong answer of their own: {count}");
+    for check in checks.iter().filter(|_| every) {
         println!("        {check}");
     }
     Ok(())
@@ -93,37 +84,28 @@ fn read<'a>(proof: &Proof<'a>, kind: (&str, usize), report: &mut Report) -> Vec<
     for file in proof.tree.below(&format!("tools/verify/{folder}")) {
         let slug = file.split('/').next().unwrap_or_default();
         let name = format!("{folder}/{file}");
-        if !proof.tree.steps().iter().any(|step| step.slug == slug) {
-            report.prove(&name, || Err("not in the folder of a step".into()));
-        }
-        let Some(index) = proof.steps.iter().position(|step| step.slug == slug) else {
-            continue;
-        };
-        counts[index] += 1;
         let text = proof.tree.read(&format!("tools/verify/{name}"));
-        match text.and_then(|text| parse(&proof.steps[index], &name, text)) {
+        let answer = match proof.steps.iter().position(|step| step.slug == slug) {
+            None if proof.whole => Err("not in the folder of a step".into()),
+            None => continue,
+            Some(index) => {
+                counts[index] += 1;
+                text.and_then(|text| parse(&proof.steps[index], &name, text))
+            }
+        };
+        match answer {
             Ok(answer) => answers.push(answer),
             Err(failure) => report.prove(&name, || Err(failure)),
         }
     }
     for (step, count) in proof.steps.iter().zip(counts) {
-        let slug = &step.slug;
-        report.prove(&format!("{slug} has {count} {folder} answers"), || {
-            enough(count, least, &format!("tools/verify/{folder}/{slug}"))
-        });
+        // Nobody has begun, as in a new step.
+        let open = if count == 0 { scaffold::OPEN } else { "" };
+        let few = format!("{open}at least {least} are needed");
+        let what = format!("{} has {count} {folder} answers", step.slug);
+        report.prove(&what, || (count >= least).then_some(()).ok_or(few));
     }
     answers
-}
-
-fn enough(count: usize, least: usize, folder: &str) -> Outcome {
-    if count >= least {
-        return Ok(());
-    }
-    // Nobody has begun, as in a new step.
-    let open = if count == 0 { scaffold::OPEN } else { "" };
-    Err(format!(
-        "{open}{folder} holds {count} patches, at least {least} are needed"
-    ))
 }
 
 fn applies(sandbox: &Sandbox, answer: &Answer, options: &[&str]) -> Outcome {
@@ -164,18 +146,15 @@ fn try_all(
             None => batches.push(vec![answer]),
         }
     }
-    let mut settle = |answer: &Answer, started: Instant, outcome: Result<Checks, String>| {
+    let mut settle = |answer: &Answer, started: Instant, outcome: Result<Vec<String>, String>| {
         let outcome = outcome.map(|ran| {
             good += 1;
             let (item, key) = record(memory, answer);
             memory.keep(&item, &key, &ran.join("\n"));
             checks.extend(ran);
         });
-        report.item(
-            &format!("{}: {}", answer.name, answer.label),
-            started,
-            outcome,
-        );
+        let what = format!("{}: {}", answer.name, answer.label);
+        report.item(&what, started, outcome);
     };
     std::thread::scope(|scope| -> Env<()> {
         let mut running: Vec<(&Answer, Instant, ScopedJoinHandle<_>)> = Vec::new();
@@ -210,14 +189,11 @@ fn build(
     batch: &[&Answer],
     index: usize,
 ) -> Env<Vec<Result<cargo::Check, String>>> {
-    let package = |answer: &Answer| Package::side(answer.step, Side::Solution);
+    let folder = |answer: &Answer| answer.step.crate_dir(Side::Solution);
     let mut applied = Vec::new();
     for answer in batch {
         // Cargo would link the program along with the check, which needs the library only.
-        let main = sandbox
-            .tree
-            .join(package(answer).folder)
-            .join("src/main.rs");
+        let main = sandbox.tree.join(folder(answer) + "/src/main.rs");
         if !answer.text.contains("/src/main.rs") && main.exists() {
             fs::remove_file(main)?;
         }
@@ -225,34 +201,27 @@ fn build(
     }
     let both = batch.iter().zip(&applied);
     let wanted = both.filter(|(_, applied)| applied.is_ok());
-    let wanted: Vec<Package> = wanted.map(|(answer, _)| package(answer)).collect();
-    let compiled = cargo::build_checks(sandbox, &wanted)?;
+    let wanted = wanted.map(|(answer, _)| (answer.step, Side::Solution));
+    let compiled = cargo::build_checks(sandbox, &wanted.collect::<Vec<_>>())?;
     let mut checks = Vec::new();
     for (answer, applied) in batch.iter().zip(applied) {
-        let folder = package(answer).folder;
+        let folder = folder(answer);
         sandbox.put_back(&folder)?;
-        checks.push(match applied.and_then(|()| compiled[&folder].check()) {
-            Err(failure) => Err(failure),
-            // The next build must not replace the programs while they run.
-            Ok(check) => Ok(check.moved(
-                &sandbox.build,
-                &format!("answer-{index}-{}", answer.step.slug),
-            )?),
-        });
+        // The next build must not replace the programs while they run.
+        let own = sandbox
+            .build
+            .join(format!("answer-{index}-{}", answer.step.slug));
+        let check = applied.and_then(|()| compiled[&folder].check());
+        checks.push(check.map(|check| check.moved(&own)));
     }
     Ok(checks)
 }
 
 /// Runs the check of an answer.
-fn judge(sandbox: &Sandbox, answer: &Answer, check: cargo::Check) -> Result<Checks, String> {
+fn judge(sandbox: &Sandbox, answer: &Answer, check: cargo::Check) -> Result<Vec<String>, String> {
     // Which check fails first is all that counts.
-    let verdict = cargo::run_check(
-        sandbox,
-        answer.step,
-        Side::Solution,
-        &check,
-        &["--fail-fast"],
-    );
+    let folder = answer.step.crate_dir(Side::Solution);
+    let verdict = cargo::run_check(sandbox, &folder, &check, &["--fail-fast"]);
     check.remove();
     let verdict = verdict?;
     let name = |check: &Check| format!("{} · {}", check.todo, check.name);
@@ -282,10 +251,9 @@ fn parse<'a>(step: &'a Step, name: &str, text: String) -> Result<Answer<'a>, Str
     let field = |name: &str| {
         let head = text.lines().take_while(|line| !line.starts_with("--- "));
         let mut values = head.filter_map(|line| line.strip_prefix(name));
-        let value = values.next().map(str::trim).filter(|it| !it.is_empty());
-        value
-            .map(str::to_owned)
-            .ok_or(format!("its first lines need `{name} …`"))
+        let value = values.next().unwrap_or_default().trim().to_owned();
+        let missing = format!("its first lines need `{name} …`");
+        (!value.is_empty()).then_some(value).ok_or(missing)
     };
     let (label, rejected_by) = if name.starts_with(RIGHT.0) {
         (field("style:")?, None)
@@ -293,14 +261,10 @@ fn parse<'a>(step: &'a Step, name: &str, text: String) -> Result<Answer<'a>, Str
         (field("misconception:")?, Some(field("rejected-by:")?))
     };
     let solution = format!("/{}/", step.crate_dir(Side::Solution));
-    let changed = text.lines().filter_map(|line| line.strip_prefix("+++ "));
-    if let Some(foreign) = changed
-        .clone()
-        .find(|path| !path.contains(&solution) && *path != "/dev/null")
-    {
-        return Err(format!(
-            "it changes {foreign}, which is not below {solution}"
-        ));
+    let foreign =
+        |it: &str| it.starts_with("+++ ") && !it.contains(&solution) && !it.ends_with("/dev/null");
+    if let Some(line) = text.lines().find(|line| foreign(line)) {
+        return Err(format!("{line} is not below {solution}"));
     }
     Ok(Answer {
         step,

@@ -225,6 +225,6 @@ fn the_last_solution_becomes_the_service() {
     fixture.breaks(&["parity"], lib, "42", "43", reason);
     fixture.write("marketsvc/src/more.rs", "");
     let verified = fixture.verify(&["parity"]);
-    let reason = "marketsvc/src/more.rs is not in the last solution";
+    let reason = "marketsvc/src/more.rs is not that of the last solution";
     assert!(verified.output.contains(reason), "{}", verified.output);
 }
