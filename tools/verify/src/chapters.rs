@@ -6,7 +6,7 @@ use crate::cargo;
 use crate::console;
 use crate::document::{Block, Document, in_order};
 use crate::exercises::todo_ids;
-use crate::minutes::{Estimate, FILES, LABEL};
+use crate::minutes::{self, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
 use crate::questions;
@@ -95,7 +95,8 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     if said.goal.unwrap_or_default().is_empty() {
         failures.push("a line `Goal: …` is missing below the title".into());
     }
-    let wanted = Estimate::of(tree, chapter, step)?.stated();
+    let [_, _, minutes] = minutes::estimate(tree, chapter, step)?;
+    let wanted = minutes::stated(minutes);
     let mut lines = chapter.text.lines();
     let line = lines.find_map(|line| line.strip_prefix(LABEL)?.split_once(FILES));
     let (stated, files) = line.unwrap_or_default();
@@ -128,26 +129,24 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     }
     failures.extend(questions::form(chapter, "Predict", 2, true).err());
     failures.extend(questions::form(chapter, "Test your understanding", 3, false).err());
-    all_of(&failures)
+    all_of(failures)
 }
 
-/// The files named as those to touch exist, and are those that hold a TODO.
+/// The files named as those to touch are those that hold a TODO, and others that exist.
 fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
     let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
-    let mut failures = Vec::new();
-    for file in &named {
-        if !tree.has(&format!("{}/{file}", step.dir())) {
-            failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
-        }
-    }
+    let gone = named
+        .iter()
+        .filter(|file| !tree.has(&format!("{}/{file}", step.dir())));
+    let gone = gone.map(|file| format!("Files: there is no `{file}` in {}", step.dir()));
+    let mut failures: Vec<String> = gone.collect();
     for region in regions::of_side(tree, step, Side::Exercise)? {
         let shown = format!("exercise/{}", region.file);
         if !named.contains(&shown.as_str()) {
             failures.push(format!("Files: `{shown}` has a TODO and is not named"));
         }
     }
-    failures.dedup();
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// The file that the first line of a rust block names.

@@ -198,7 +198,7 @@ impl Session<'_> {
         if !finished.left.is_empty() {
             failures.push(format!("it left running:\n{}", finished.left.join("\n")));
         }
-        all_of(&failures)
+        all_of(failures)
     }
 
     fn start_server(&mut self, shown: &Shown) -> Outcome {
@@ -280,8 +280,7 @@ impl Session<'_> {
 fn clean(sandbox: &Sandbox) -> Outcome {
     let status = sandbox.git(&["status", "--porcelain", "--untracked-files=all"])?;
     let foreign = status.lines().filter(|line| !line.contains("/exercise/"));
-    let foreign: Vec<String> = foreign.map(str::to_owned).collect();
-    all_of(&foreign)
+    all_of(foreign.map(str::to_owned))
         .map_err(|files| format!("its commands change files that git would show:\n{files}"))
 }
 
@@ -320,31 +319,24 @@ fn parse(block: &Block) -> Result<(Option<i32>, Vec<Shown>), String> {
 pub fn depends_on(page: &Document) -> Option<BTreeSet<String>> {
     let mut numbers = BTreeSet::new();
     for item in &page.items {
-        let (text, mark) = match item {
-            Item::Block(block) if block.language() == "console" => (block.text.clone(), "$ "),
-            Item::Directive(text, _) => (text.clone(), ""),
-            Item::Try(commands, _) => (commands.join("\n"), ""),
+        let lines: Vec<&str> = match item {
+            Item::Block(block) if block.language() == "console" => block.text.lines().collect(),
             Item::Block(_) => continue,
+            Item::Directive(text, _) => vec![text],
+            Item::Try(commands, _) => commands.iter().map(String::as_str).collect(),
         };
-        numbers.extend(numbers_in(&text));
-        let mut commands = text.lines().filter(|line| line.starts_with(mark));
-        commands.try_for_each(|command| named_steps(command).map(drop))?;
+        for line in lines {
+            let runs = line.split(|letter: char| !letter.is_ascii_digit());
+            let mut runs = runs.filter(|run| (1..=2).contains(&run.len())).peekable();
+            // `./run.sh list` may be about all steps. A number that is not a step's does
+            // no harm.
+            if runs.peek().is_none() && (line.contains("run.sh") || line.contains("cargo")) {
+                return None;
+            }
+            numbers.extend(runs.map(|run| format!("{run:0>2}")));
+        }
     }
     Some(numbers)
-}
-
-/// A verb such as `./run.sh list` without a number may be about all steps. A number that
-/// is not a step's does no harm.
-fn named_steps(command: &str) -> Option<BTreeSet<String>> {
-    let named = numbers_in(command);
-    let all = command.contains("run.sh") || command.contains("cargo");
-    (!all || !named.is_empty()).then_some(named)
-}
-
-fn numbers_in(text: &str) -> BTreeSet<String> {
-    let runs = text.split(|letter: char| !letter.is_ascii_digit());
-    let short = runs.filter(|run| (1..=2).contains(&run.len()));
-    short.map(|run| format!("{run:0>2}")).collect()
 }
 
 /// Whether `command` starts a service that stays: `./run.sh run …`, with or
@@ -467,6 +459,11 @@ mod tests {
 
     #[test]
     fn the_steps_that_a_command_depends_on_are_known() {
+        let named = |command: &str| {
+            let text = format!("```console\n$ {command}\n```\n");
+            let numbers = depends_on(&Document::parse("a.md", text));
+            numbers.map(|named| Vec::from_iter(named).join(" "))
+        };
         for (command, steps) in [
             ("./run.sh check 05 'a name'", "05"),
             ("./run.sh run 3 --solution 2>&1 | grep 100", "01 02 03"),
@@ -475,11 +472,10 @@ mod tests {
             ("cargo run -q -p step07-exercise --example slow", "07"),
             ("ls", ""),
         ] {
-            let named = named_steps(command).map(|named| Vec::from_iter(named).join(" "));
-            assert_eq!(named.as_deref(), Some(steps), "{command}");
+            assert_eq!(named(command).as_deref(), Some(steps), "{command}");
         }
         for all in ["./run.sh list", "./run.sh check", "cargo build --workspace"] {
-            assert_eq!(named_steps(all), None, "{all}");
+            assert_eq!(named(all), None, "{all}");
         }
     }
 

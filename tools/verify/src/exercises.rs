@@ -36,7 +36,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             let check = compiled.check();
             let what = format!("{} {side} compiles without warnings", step.slug);
             report.prove(&what, || {
-                all_of(&compiled.said).and(check.clone().map(drop))
+                all_of(compiled.said.clone()).and(check.clone().map(drop))
             });
             let Ok(check) = check else {
                 return Ok(());
@@ -85,26 +85,15 @@ fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {
     let named = |check: &Check| ids(&check.todo).map(str::to_owned).collect::<Vec<_>>();
     let checked: BTreeSet<String> = verdict.checks.iter().flat_map(named).collect();
     let failed: BTreeSet<String> = verdict.failures().flat_map(named).collect();
-    let mut failures = Vec::new();
-    if tasks.is_empty() {
-        failures.push("the exercise has no TODO".to_owned());
-    }
-    for id in tasks.symmetric_difference(&checked) {
-        failures.push(if tasks.contains(id) {
-            format!("no check names TODO({id})")
-        } else {
-            format!("a check names TODO({id}), which the exercise does not have")
-        });
-    }
-    for id in tasks
-        .intersection(&checked)
-        .filter(|id| !failed.contains(*id))
-    {
-        failures.push(format!(
-            "every check of TODO({id}) passes although nothing is done"
-        ));
-    }
-    all_of(&failures)
+    let unchecked = tasks.difference(&checked);
+    let unchecked = unchecked.map(|id| format!("no check names TODO({id})"));
+    let unknown = checked
+        .difference(&tasks)
+        .map(|id| format!("a check names TODO({id}), which the exercise does not have"));
+    let passed = checked
+        .difference(&failed)
+        .map(|id| format!("every check of TODO({id}) passes although nothing is done"));
+    all_of(unchecked.chain(unknown).chain(passed))
 }
 
 /// The first failed check is the one in the chapter's first console block.

@@ -92,7 +92,7 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
             .map(|index| seconds.get(index).copied().unwrap_or_default());
         let what = format!("{name}: {runs} runs, median {median:.1} s, worst {worst:.1} s");
         let failed = failures.len();
-        let outcome = all_of(&failures)
+        let outcome = all_of(failures)
             .map_err(|failures| format!("{failed} of {runs} runs failed\n{failures}"));
         report.item(&what, started, outcome);
     }
@@ -101,7 +101,7 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
             .map_err(|error| error.to_string())?
             .flatten();
         let left = left.map(|entry| entry.path().display().to_string());
-        all_of(&left.collect::<Vec<_>>())
+        all_of(left)
     });
     Ok(fs::remove_dir_all(&scratch)?)
 }

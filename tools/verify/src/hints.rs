@@ -48,7 +48,7 @@ pub fn prove(tree: &Tree, step: &Step) -> Outcome {
     for line in &hints.tables {
         failures.push(format!("line {line}: a terminal does not show tables"));
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// The sections of the third level, each with the id above it.
@@ -80,7 +80,7 @@ pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
             ));
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// Whether it is `### If "…" fails`, which may stand before the levels of a task.

@@ -43,7 +43,7 @@ pub fn prove(tree: &Tree, pages: &[Document], report: &mut Report) {
             let faults = process::output(&mut node);
             let _ = fs::remove_file(file);
             let faults = faults?;
-            all_of(&faults.lines().map(str::to_owned).collect::<Vec<_>>())
+            all_of(faults.lines().map(str::to_owned))
         });
     }
 }

@@ -22,9 +22,6 @@ const NEW_START: &str = "new start";
 /// solution, not that of the step before it.
 const CONTINUES: &str = "continues: ";
 
-/// Words that tell the reader of a new start, too.
-const AFRESH: &str = "starts afresh";
-
 /// Proves parity for `steps`.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     let all = tree.steps();
@@ -45,39 +42,32 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
         };
         let chapter = Document::read(tree, &step.readme());
         let mut directives = chapter.iter().flat_map(|it| it.directives_in(CHANGED));
-        match directives.find(|it| *it == NEW_START || it.starts_with(CONTINUES)) {
-            Some(NEW_START) => report.prove(
-                &format!("{slug} starts afresh, as its chapter says"),
-                || told(chapter.as_ref()?, AFRESH),
-            ),
+        let directive = directives.find(|it| *it == NEW_START || it.starts_with(CONTINUES));
+        // What the section tells its reader, too.
+        let (number, words) = match directive {
+            None => (last.label(), String::new()),
+            Some(NEW_START) => ("", "starts afresh".to_owned()),
             Some(other) => {
                 let number = other.trim_start_matches(CONTINUES);
-                let what = format!("{slug} exercise continues solution {number}");
-                report.prove(&what, || {
-                    let before = before.find(|it| it.label() == number);
-                    let before = before.ok_or("there is no such step before it")?;
-                    let told = told(chapter.as_ref()?, &format!("continues step {number}"));
-                    continues(tree, before, step, chapter.as_ref()?).and(told)
-                });
+                (number, format!("continues step {number}"))
             }
-            None => report.prove(
-                &format!("{slug} exercise continues solution {}", last.slug),
-                || continues(tree, last, step, chapter.as_ref()?),
-            ),
-        }
+        };
+        let what = match number {
+            "" => format!("{slug} starts afresh, as its chapter says"),
+            number => format!("{slug} exercise continues solution {number}"),
+        };
+        report.prove(&what, || {
+            let chapter = chapter.as_ref()?;
+            if !number.is_empty() {
+                let before = before.find(|it| it.label() == number);
+                let before = before.ok_or("there is no such step before it")?;
+                continues(tree, before, step, chapter)?;
+            }
+            let section = chapter.section(CHANGED).unwrap_or_default();
+            let fault = format!("the section \"{CHANGED}\" does not say \"This step {words}\"");
+            section.contains(&words).then_some(()).ok_or(fault)
+        });
     }
-}
-
-/// The section of changes tells the reader so, too.
-fn told(chapter: &Document, words: &str) -> Outcome {
-    let text = chapter.section(CHANGED).unwrap_or_default();
-    if text.contains(words) {
-        return Ok(());
-    }
-    let path = &chapter.path;
-    Err(format!(
-        "{path}: the section \"{CHANGED}\" does not say \"This step {words}\""
-    ))
 }
 
 /// The files of one side that take part, relative to it.
@@ -92,50 +82,49 @@ fn with_solution(tree: &Tree, step: &Step) -> Outcome {
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, step, Side::Solution);
     let mut failures = Vec::new();
-    for (side, only) in [
-        ("exercise", exercise.difference(&solution)),
-        ("solution", solution.difference(&exercise)),
-    ] {
-        failures.extend(only.map(|file| format!("{file}: only in the {side}")));
+    for file in exercise.symmetric_difference(&solution) {
+        let side = if exercise.contains(file) {
+            Side::Exercise
+        } else {
+            Side::Solution
+        };
+        failures.push(format!("{file}: only in the {side}"));
     }
     let both = exercise.intersection(&solution);
     failures.extend(both.filter_map(|file| equal_outside(tree, step, file).err()));
     if exercise.is_empty() || solution.is_empty() {
         failures.push("the step needs an exercise and a solution".into());
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
-    let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-    let solution_path = format!("{}/{file}", step.crate_dir(Side::Solution));
-    let exercise_text = tree.read(&exercise_path)?;
-    let solution_text = step.as_exercise(&tree.read(&solution_path)?);
-    let exercise = parse(&exercise_path, &exercise_text, step)?;
-    let solution = parse(&solution_path, &solution_text, step)?;
+    let [exercise, solution] =
+        [Side::Exercise, Side::Solution].map(|side| format!("{}/{file}", step.crate_dir(side)));
+    let one = tree.read(&exercise)?;
+    let other = step.as_exercise(&tree.read(&solution)?);
     let compared = [Kind::Outside, Kind::Begin];
-    let (one, other) = (exercise.counted(compared), solution.counted(compared));
-    first_difference(&exercise_path, &one, &solution_path, &other)
-}
-
-fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
-    Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
-}
-
-fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&Line]) -> Outcome {
-    let same = prefix(one, other);
+    let (one, other) = (
+        parse(&exercise, &one, step)?,
+        parse(&solution, &other, step)?,
+    );
+    let (one, other) = (one.counted(compared), other.counted(compared));
+    let same = prefix(&one, &other);
     if same == one.len() && same == other.len() {
         return Ok(());
     }
     let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
-        Some(line) => format!("{path}:{}: {}", line.number, line.text),
-        None => format!("{path}: nothing more"),
+        Some(line) => format!("\n  {path}:{}: {}", line.number, line.text),
+        None => format!("\n  {path}: nothing more"),
     };
+    let (one, other) = (shown(&exercise, &one), shown(&solution, &other));
     Err(format!(
-        "a difference outside the TODO regions:\n  {}\n  {}",
-        shown(one_path, one),
-        shown(other_path, other)
+        "a difference outside the TODO regions:{one}{other}"
     ))
+}
+
+fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
+    Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
 }
 
 /// How many lines of both are equal from the beginning on.
@@ -181,7 +170,7 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
             _ => {}
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// How a file of exercise N compares with the same file of solution N−1.

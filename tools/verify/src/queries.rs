@@ -59,10 +59,8 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             |report| {
                 let what = format!("{folder} compiles without a database, and .sqlx is up to date");
                 report.prove(&what, || {
-                    let (without, fresh) = compile(sandbox, folder, &database)?;
-                    let compared = compare(&files_of(tree, folder)?, &fresh?, folder);
-                    // The comparison first: it says which query it is, and why.
-                    compared.and(without)
+                    let fresh = compile(sandbox, folder, &database)?;
+                    compare(&files_of(tree, folder)?, &fresh, folder)
                 });
                 Ok(())
             },
@@ -103,17 +101,13 @@ fn create_database(tree: &Tree, database: &Path) -> Env<()> {
 
 /// Compiles the crate in `folder` without a database, and then with the given
 /// one; returns what its queries leave then.
-fn compile(
-    sandbox: &Sandbox,
-    folder: &str,
-    database: &Path,
-) -> Env<(Outcome, Result<Files, String>)> {
+fn compile(sandbox: &Sandbox, folder: &str, database: &Path) -> Env<Files> {
     // First without, so that afterwards nothing but this crate is compiled: the
     // queries of others are none of its own. That the service is told of a
     // database must not matter to the compiler.
     let nowhere = OsStr::new("sqlite://no/such/database");
-    let without = build(sandbox, folder, &[("DATABASE_URL", nowhere)])
-        .map_err(|failure| format!("without a database {failure}"));
+    build(sandbox, folder, &[("DATABASE_URL", nowhere)])
+        .map_err(|failure| format!("without a database {failure}"))?;
 
     let left = sandbox.build.join("queries");
     if left.exists() {
@@ -126,14 +120,14 @@ fn compile(
         ("SQLX_OFFLINE_DIR", left.as_ref()),
         ("DATABASE_URL", url.as_ref()),
     ];
-    let with = build(sandbox, folder, &settings);
-    let mut fresh = Files::new();
+    build(sandbox, folder, &settings)?;
+    let mut files = Files::new();
     for entry in fs::read_dir(&left)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        fresh.insert(name, fs::read_to_string(entry.path())?);
+        files.insert(name, fs::read_to_string(entry.path())?);
     }
-    Ok((without, with.map(|()| fresh)))
+    Ok(files)
 }
 
 /// Builds the library and the program of the crate in `folder` with these settings.
@@ -174,7 +168,7 @@ fn compare(there: &Files, fresh: &Files, folder: &str) -> Outcome {
             failures.push(format!("{file} is no longer used: {content}"));
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn form(chapter: &Document, section: &str, least: usize, text_after: bool) -
             failures.push(format!("`## {section}`, question {number}: {failure}"));
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 fn question(text: &str, text_after: bool) -> Result<(), String> {

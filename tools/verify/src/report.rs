@@ -145,10 +145,10 @@ impl Report {
 }
 
 /// `Ok` when there is no failure, else all of them, one after the other.
-pub fn all_of(failures: &[String]) -> Outcome {
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures.join("\n"))
-    }
+pub fn all_of(failures: impl IntoIterator<Item = String>) -> Outcome {
+    let failures = Vec::from_iter(failures);
+    failures
+        .is_empty()
+        .then_some(())
+        .ok_or_else(|| failures.join("\n"))
 }

@@ -186,14 +186,9 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
 /// What an author still has to write into `file`.
 pub fn written(tree: &Tree, file: &str) -> Outcome {
     let text = tree.read(file).unwrap_or_default();
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.contains(TO_WRITE));
-    let open: Vec<String> = lines
-        .map(|(index, line)| format!("{OPEN}line {}: {}", index + 1, line.trim()))
-        .collect();
-    all_of(&open)
+    let lines = (1..).zip(text.lines());
+    let open = lines.filter(|(_, line)| line.contains(TO_WRITE));
+    all_of(open.map(|(number, line)| format!("{OPEN}line {number}: {}", line.trim())))
 }
 
 /// The files of the finished service that are not as the last step's solution has them,
@@ -248,6 +243,6 @@ pub fn is_promoted(tree: &Tree) -> bool {
 pub fn is_the_last_solution(tree: &Tree) -> Outcome {
     let files = outdated(tree)?.into_keys();
     let failures = files.map(|file| format!("{SERVICE}/{file} is not that of the last solution"));
-    all_of(&failures.collect::<Vec<_>>())
+    all_of(failures)
         .map_err(|failures| format!("{failures}\nto write it anew: cargo run -p verify -- promote"))
 }

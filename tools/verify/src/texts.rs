@@ -3,7 +3,7 @@
 use course::Step;
 
 use crate::chapters;
-use crate::document::{Document, Item};
+use crate::document::{Block, Document};
 use crate::hints;
 use crate::links;
 use crate::mermaid;
@@ -31,17 +31,9 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                 let links = document.links.len();
                 report.totals.count("links checked", links);
                 report.prove(&format!("{page} and its {links} links"), || {
-                    let outcomes = [
-                        links::resolve(tree, &document),
-                        links::shows_as_written(&document),
-                        blocks_are_proven(tree, &document),
-                    ];
-                    all_of(
-                        &outcomes
-                            .into_iter()
-                            .filter_map(Outcome::err)
-                            .collect::<Vec<_>>(),
-                    )
+                    links::resolve(tree, &document)
+                        .and(links::shows_as_written(&document))
+                        .and(blocks_are_proven(tree, &document))
                 });
                 read.push(document);
             }
@@ -91,22 +83,15 @@ fn blocks_are_proven(tree: &Tree, document: &Document) -> Outcome {
     let steps = tree.steps();
     let executed = document.path == TOP || steps.iter().any(|step| step.readme() == document.path);
     let hints = steps.iter().any(|step| hints::path(step) == document.path);
-    let mut failures = Vec::new();
-    for item in &document.items {
-        let Item::Block(block) = item else { continue };
-        let proven = match block.language() {
-            "sh" | "bash" | "zsh" | "shell" => false,
-            "console" => executed,
-            "rust" => executed || hints,
-            _ => true,
-        };
-        if !proven {
-            failures.push(format!(
-                "line {}: a block of `{}` is not proven here: `console` in a chapter is, `text` need not be",
-                block.line,
-                block.language()
-            ));
-        }
-    }
-    all_of(&failures)
+    let unproven = |block: &&Block| match block.language() {
+        "sh" | "bash" | "zsh" | "shell" => true,
+        "console" => !executed,
+        "rust" => !executed && !hints,
+        _ => false,
+    };
+    let failures = document.all_blocks().filter(unproven).map(|block| {
+        let (line, language) = (block.line, block.language());
+        format!("line {line}: a block of `{language}` is not proven here: `console` in a chapter is, `text` need not be")
+    });
+    all_of(failures)
 }

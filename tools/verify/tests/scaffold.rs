@@ -142,7 +142,7 @@ fn a_new_step_needs_only_its_content() {
         "TO DO   the table of README.md names 03-third",
         "TO DO   03-third has 0 wrong answers",
         "TO DO   03-third has 0 right answers",
-        "ok      03-third exercise continues solution 02-second",
+        "ok      03-third exercise continues solution 02",
         "ok      03-third exercise is red for every TODO",
         "ok      03-third exercise fails as its chapter announces",
         "ok      03-third solution is green",
