@@ -86,8 +86,7 @@ struct Session<'a> {
     step: Option<&'a Step>,
     /// With a colon before it.
     port: String,
-    /// The server that runs, and the line that started it.
-    server: Option<(Running, usize)>,
+    server: Option<Running>,
     /// The program for want of which a command of this page was not run.
     lacks: Option<&'static str>,
     report: &'a mut Report,
@@ -102,9 +101,7 @@ impl Session<'_> {
             return self.settle(&format!("{at} server prints"), started, outcome);
         }
         match parse(block) {
-            Err(failure) => self
-                .report
-                .prove(&format!("{at} console block"), || Err(failure)),
+            Err(failure) => self.report.prove(&at, || Err(failure)),
             Ok((exit, commands)) => {
                 for (index, shown) in commands.iter().enumerate() {
                     self.run_command(shown, exit.filter(|_| index + 1 == commands.len()));
@@ -145,17 +142,20 @@ impl Session<'_> {
     /// What a reader is told to try works; it says itself what there is to see.
     fn try_by_hand(&mut self, commands: &[String], line: usize) {
         for command in commands {
-            let shown = Shown {
-                line,
-                command: command.clone(),
-                expected: (if is_server(command) {
-                    LISTENS
-                } else {
-                    ANYTHING
-                })
-                .into(),
+            let expected = if is_server(command) {
+                LISTENS
+            } else {
+                ANYTHING
             };
-            self.run_command(&shown, None);
+            let (command, expected) = (command.clone(), expected.to_owned());
+            self.run_command(
+                &Shown {
+                    line,
+                    command,
+                    expected,
+                },
+                None,
+            );
         }
         if commands.iter().any(|command| is_server(command)) {
             self.stop_server();
@@ -206,12 +206,12 @@ impl Session<'_> {
             return Err("show at least the line that says that it listens".into());
         }
         let server = Running::start(&mut self.command(&shown.command), true)?;
-        self.server = Some((server, shown.line));
+        self.server = Some(server);
         self.expect_from_server(&shown.expected, COMMAND_LIMIT)
     }
 
     fn expect_from_server(&mut self, expected: &str, limit: Duration) -> Outcome {
-        let Some((mut server, line)) = self.server.take() else {
+        let Some(mut server) = self.server.take() else {
             return Err("no server runs here".into());
         };
         let expected = without_cargo(expected);
@@ -222,13 +222,13 @@ impl Session<'_> {
                 (!open).then(|| matches(&expected, &output))
             })
             .map_err(|output| difference(&expected, &self.as_shown(&output)));
-        self.server = Some((server, line));
+        self.server = Some(server);
         outcome
     }
 
     fn stop_server(&mut self) {
-        if let Some((server, line)) = self.server.take() {
-            let what = format!("{}:{line} server stops", self.document.path);
+        if let Some(server) = self.server.take() {
+            let what = format!("{} server stops", self.document.path);
             self.report.prove(&what, || server.stop(STOP_LIMIT));
         }
     }

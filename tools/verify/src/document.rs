@@ -1,7 +1,6 @@
 //! A Markdown file: its sections, code blocks, links and directives.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use pulldown_cmark::{BrokenLink, CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEnd};
 
@@ -23,10 +22,8 @@ pub struct Document {
     pub links: Vec<(String, usize)>,
     /// Names of HTML elements, with their lines.
     pub elements: Vec<(String, usize)>,
-    /// Lines at which tables begin.
-    pub tables: Vec<usize>,
-    /// Inline code, with its line.
-    codes: Vec<(String, usize)>,
+    /// Inline code.
+    pub codes: Vec<String>,
     /// What a `#fragment` may name.
     pub anchors: Vec<String>,
 }
@@ -101,7 +98,6 @@ impl Document {
                     });
                     *count += 1;
                 }
-                Event::Start(Tag::Table(_)) => document.tables.push(line),
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                     block = Some(Block {
                         info: info.trim().to_owned(),
@@ -126,7 +122,7 @@ impl Document {
                     if let Some(heading) = &mut heading {
                         heading.push_str(&code);
                     }
-                    document.codes.push((code.into_string(), line));
+                    document.codes.push(code.into_string());
                 }
                 Event::Html(html) | Event::InlineHtml(html) => {
                     let directives = directives(&html).into_iter();
@@ -147,37 +143,15 @@ impl Document {
         pages::sections(&self.text)
     }
 
-    /// The lines, numbered from 1, of section `## title`, its heading left out.
-    pub fn lines_of(&self, title: &str) -> Option<Range<usize>> {
-        let sections = self.sections().into_iter();
-        let mut rest = sections.skip_while(|it| it.level != 2 || it.heading != title);
-        let start = rest.next()?.line + 1;
-        let next = rest.find(|section| section.level <= 2);
-        Some(start..next.map_or(usize::MAX, |next| next.line))
-    }
-
     /// The text of section `## title`.
     pub fn section(&self, title: &str) -> Option<String> {
-        let Range { start, end } = self.lines_of(title)?;
-        let lines = self.text.lines().skip(start - 1).take(end - start);
+        let sections = self.sections().into_iter();
+        let mut rest = sections.skip_while(|it| it.level != 2 || it.heading != title);
+        let start = rest.next()?.line;
+        let next = rest.find(|section| section.level <= 2);
+        let end = next.map_or(usize::MAX, |next| next.line - 1);
+        let lines = self.text.lines().skip(start).take(end - start);
         Some(lines.collect::<Vec<_>>().join("\n"))
-    }
-
-    /// Inline code in section `## title`.
-    pub fn codes_in(&self, title: &str) -> impl Iterator<Item = &str> {
-        let range = self.lines_of(title).unwrap_or_default();
-        let codes = self.codes.iter();
-        let codes = codes.filter(move |(_, line)| range.contains(line));
-        codes.map(|(code, _)| code.as_str())
-    }
-
-    /// Directives in section `## title`.
-    pub fn directives_in(&self, title: &str) -> impl Iterator<Item = &str> {
-        let range = self.lines_of(title).unwrap_or_default();
-        self.items.iter().filter_map(move |item| match item {
-            Item::Directive(text, line) if range.contains(line) => Some(text.as_str()),
-            _ => None,
-        })
     }
 
     /// All code blocks.
@@ -364,14 +338,10 @@ A [link](a.md), ![a picture](b.svg), <https://a.org>, and\n\
             [("exercise/src/db/base.rs#L3".to_owned(), 16)]
         );
         let changed = "What changed in the starter";
-        assert_eq!(
-            document.codes_in(changed).collect::<Vec<_>>(),
-            ["src/server.rs"]
-        );
-        assert_eq!(
-            document.directives_in(changed).collect::<Vec<_>>(),
-            ["new start"]
-        );
+        let section = document.section(changed).expect("a section");
+        let section = Document::parse("a.md", section);
+        assert_eq!(section.codes, ["src/server.rs"]);
+        assert_eq!(section.items, [Item::Directive("new start".into(), 2)]);
         assert_eq!(
             document
                 .section("Start")

@@ -79,20 +79,14 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
         }
         done.store(true, Ordering::Relaxed);
     });
-    for Program {
-        name,
-        mut seconds,
-        failures,
-        ..
-    } in programs
-    {
-        seconds.sort_by(f64::total_cmp);
-        let runs = seconds.len();
-        let [median, worst] = [runs / 2, runs.saturating_sub(1)]
-            .map(|index| seconds.get(index).copied().unwrap_or_default());
+    for mut program in programs {
+        program.seconds.sort_by(f64::total_cmp);
+        let runs = program.seconds.len();
+        let [median, worst] = [runs / 2, runs - 1].map(|index| program.seconds[index]);
+        let name = program.name;
         let what = format!("{name}: {runs} runs, median {median:.1} s, worst {worst:.1} s");
-        let failed = failures.len();
-        let outcome = all_of(failures)
+        let failed = program.failures.len();
+        let outcome = all_of(program.failures)
             .map_err(|failures| format!("{failed} of {runs} runs failed\n{failures}"));
         report.item(&what, started, outcome);
     }
@@ -154,8 +148,10 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
 impl Program {
     fn run(&mut self, scratch: &Path) -> Outcome {
         let command = self.command.env("TMPDIR", scratch);
-        let finished = process::run(command, RUN_LIMIT, false)?;
-        self.seconds.push(finished.took.as_secs_f64());
+        let started = Instant::now();
+        let finished = process::run(command, RUN_LIMIT, false);
+        self.seconds.push(started.elapsed().as_secs_f64());
+        let finished = finished?;
         if self.check {
             let verdict = cargo::read_verdict(&finished)?;
             return cargo::green(&verdict).map_err(|failures| failures + &finished.stderr);

@@ -14,7 +14,7 @@ use course::{Side, Step};
 use sha2::{Digest, Sha256};
 
 use crate::document::{Document, Item};
-use crate::tree::Tree;
+use crate::tree::{Tree, has_extension};
 use crate::{Env, console, hints, process};
 
 /// What every proof depends on, beside all manifests: they decide which features
@@ -32,9 +32,6 @@ const APART: [&str; 3] = ["tools/bench/", "tools/coach/", "tools/verify/"];
 
 /// What the commands of a page depend on, beside steps.
 const VERBS: [&str; 3] = ["run.sh", "tools/coach", "marketsvc"];
-
-/// Patches, which only proofs of their steps read.
-const PATCHES: [&str; 4] = ["wrong/", "right/", "shown/", "chapters/"];
 
 pub struct Memory<'a> {
     tree: &'a Tree,
@@ -125,11 +122,8 @@ impl<'a> Memory<'a> {
 
     /// The key of what depends on any file, but only on the names of the steps.
     pub fn all_but_steps(&self) -> String {
-        let patches = PATCHES.map(|kind| format!("tools/verify/{kind}"));
-        let apart = |file: &str| {
-            file.starts_with("steps/") || patches.iter().any(|kind| file.starts_with(kind))
-        };
-        let files = self.tree.files().filter(|file| !apart(file));
+        let of_step = |file: &&str| file.starts_with("steps/") || has_extension(file, "patch");
+        let files = self.tree.files().filter(|file| !of_step(file));
         // A folder that is not there has no content, and its name counts.
         let steps = self.tree.steps().into_iter();
         let steps = steps.map(|step| format!("step {}", step.slug));
@@ -203,7 +197,6 @@ fn feed(hasher: &mut Sha256, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::has_extension;
 
     /// A workspace with a harness, a crate that the harness is built from, and
     /// two steps.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use course::{Side, Step};
 
-use crate::document::Document;
+use crate::document::{Document, Item};
 use crate::regions::{Kind, Line, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::scaffold;
@@ -14,13 +14,6 @@ use crate::tree::Tree;
 /// The section of a chapter that names what an exercise does not take over
 /// from the solution before it.
 pub const CHANGED: &str = "What changed in the starter";
-
-/// Directive in that section: this step does not continue the one before it.
-const NEW_START: &str = "new start";
-
-/// Directive in that section, before a number: the step continues that step's
-/// solution, not that of the step before it.
-const CONTINUES: &str = "continues: ";
 
 /// Proves parity for `steps`.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
@@ -40,15 +33,20 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
         let Some(last) = before.clone().last() else {
             continue;
         };
-        let chapter = Document::read(tree, &step.readme());
-        let mut directives = chapter.iter().flat_map(|it| it.directives_in(CHANGED));
-        let directive = directives.find(|it| *it == NEW_START || it.starts_with(CONTINUES));
+        let section = changes(tree, step);
+        let mut items = section.iter().flat_map(|section| &section.items);
+        let directive = items.find_map(|item| match item {
+            Item::Directive(it, _) if it == "new start" || it.starts_with("continues: ") => {
+                Some(it.as_str())
+            }
+            _ => None,
+        });
         // What the section tells its reader, too.
         let (number, words) = match directive {
             None => (last.label(), String::new()),
-            Some(NEW_START) => ("", "starts afresh".to_owned()),
+            Some("new start") => ("", "starts afresh".to_owned()),
             Some(other) => {
-                let number = other.trim_start_matches(CONTINUES);
+                let number = other.trim_start_matches("continues: ");
                 (number, format!("continues step {number}"))
             }
         };
@@ -57,17 +55,25 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
             number => format!("{slug} exercise continues solution {number}"),
         };
         report.prove(&what, || {
-            let chapter = chapter.as_ref()?;
+            let section = section.as_ref()?;
             if !number.is_empty() {
                 let before = before.find(|it| it.label() == number);
                 let before = before.ok_or("there is no such step before it")?;
-                continues(tree, before, step, chapter)?;
+                continues(tree, before, step, section)?;
             }
-            let section = chapter.section(CHANGED).unwrap_or_default();
             let fault = format!("the section \"{CHANGED}\" does not say \"This step {words}\"");
-            section.contains(&words).then_some(()).ok_or(fault)
+            section.text.contains(&words).then_some(()).ok_or(fault)
         });
     }
+}
+
+/// The section of a chapter that names what has changed. Its directives say that the step
+/// does not continue the one before it: `new start`, or `continues: 12`.
+fn changes(tree: &Tree, step: &Step) -> Result<Document, String> {
+    let chapter = Document::read(tree, &step.readme())?;
+    let section = chapter.section(CHANGED);
+    let missing = format!("{}: there is no `## {CHANGED}`", chapter.path);
+    Ok(Document::parse(&chapter.path, section.ok_or(missing)?))
 }
 
 /// The files of one side that take part, relative to it.
@@ -139,14 +145,11 @@ fn prefix<'a, 'b: 'a>(
 
 /// The section of changes names each file of the exercise that differs from that of the
 /// solution before it outside TODO regions, and none that is the same.
-fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
+fn continues(tree: &Tree, before: &Step, step: &Step, section: &Document) -> Outcome {
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
-    if chapter.section(CHANGED).is_none() {
-        return Err(format!("{}: there is no `## {CHANGED}`", chapter.path));
-    }
     let is_named = |file: &str| {
-        chapter.codes_in(CHANGED).any(|code| {
+        section.codes.iter().any(|code| {
             let code = code.strip_prefix("exercise/").unwrap_or(code);
             // `examples/` stands for all files below it.
             code == file || code.ends_with('/') && code.len() > 1 && file.starts_with(code)

@@ -6,7 +6,7 @@ use std::io::{PipeWriter, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -60,32 +60,29 @@ fn cannot_run(command: &Command, error: &std::io::Error) -> Environment {
     format!("cannot run {}: {error}", command.get_program().display()).into()
 }
 
-/// Output that a thread reads as it comes.
-struct Output {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
-}
+/// Output that a thread reads as it comes. At its end the thread lets go of it.
+struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
     fn pipe() -> std::io::Result<(Self, PipeWriter)> {
         let (mut source, writer) = std::io::pipe()?;
         let bytes = Arc::new(Mutex::new(Vec::new()));
-        let read = Arc::clone(&bytes);
-        let reader = thread::spawn(move || {
+        let output = Self(Arc::clone(&bytes));
+        thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(length @ 1..) = source.read(&mut buffer) {
-                lock(&read).extend(&buffer[..length]);
+                lock(&bytes).extend(&buffer[..length]);
             }
         });
-        Ok((Self { bytes, reader }, writer))
+        Ok((output, writer))
     }
 
     fn closed(&self) -> bool {
-        self.reader.is_finished()
+        Arc::strong_count(&self.0) == 1
     }
 
     fn text(&self, from: usize) -> String {
-        String::from_utf8_lossy(&lock(&self.bytes)[from..]).into_owned()
+        String::from_utf8_lossy(&lock(&self.0)[from..]).into_owned()
     }
 }
 
@@ -192,7 +189,7 @@ impl Running {
         let (mut seen, mut judged, mut until) = (None, None, deadline);
         loop {
             let closed = self.stdout.closed();
-            let length = lock(&self.stdout.bytes).len();
+            let length = lock(&self.stdout.0).len();
             if seen != Some(length) || closed {
                 seen = Some(length);
                 let text = self.stdout.text(self.used);

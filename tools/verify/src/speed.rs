@@ -49,10 +49,8 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
 /// Seconds of each edit, and of the verb after it, when nothing has changed.
 fn measure(sandbox: &Sandbox, step: &Step, times: usize) -> Env<Value> {
     sandbox.solve(step)?;
-    let tasks = course::tasks(
-        &sandbox.tree,
-        &sandbox.tree.join(step.crate_dir(Side::Exercise)),
-    );
+    let exercise = sandbox.tree.join(step.crate_dir(Side::Exercise));
+    let tasks = course::tasks(&sandbox.tree, &exercise);
     let task = tasks.first().ok_or("there is no task")?;
     let file = sandbox.tree.join(&task.file);
     let original = fs::read_to_string(&file)?;
@@ -75,10 +73,9 @@ fn check(sandbox: &Sandbox, step: &Step) -> Result<f64, String> {
     if finished.succeeded() {
         return Ok(finished.took.as_secs_f64());
     }
+    let (label, said) = (step.label(), finished.stdout);
     Err(format!(
-        "./run.sh check {} of the solved exercise does not pass:\n{}",
-        step.label(),
-        finished.stdout
+        "./run.sh check {label} of the solved exercise does not pass:\n{said}"
     ))
 }
 

@@ -1,5 +1,7 @@
 //! What the project's pages say can be followed: links, chapters' forms, hints.
 
+use std::path::Path;
+
 use course::Step;
 
 use crate::chapters;
@@ -17,10 +19,8 @@ const TOP: &str = "README.md";
 /// Proves the pages of `steps`, and all others when `whole`.
 pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
     let pages = tree.files().filter(|file| {
-        let selected = whole
-            || steps
-                .iter()
-                .any(|step| file.starts_with(&format!("{}/", step.dir())));
+        let mut steps = steps.iter();
+        let selected = whole || steps.any(|step| Path::new(file).starts_with(step.dir()));
         selected && has_extension(file, "md")
     });
     let mut read = Vec::new();
@@ -56,10 +56,8 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
         });
         let path = hints::path(step);
         if let Ok(hints) = Document::read(tree, &path) {
-            let sections = hints.sections().into_iter();
-            report
-                .totals
-                .count("hints", sections.filter(|it| it.level == 3).count());
+            let levels = hints.sections().into_iter().filter(|it| it.level == 3);
+            report.totals.count("hints", levels.count());
         }
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)

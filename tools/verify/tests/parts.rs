@@ -581,11 +581,6 @@ fn texts_fail() {
         "A [number](README.md)",
         "shows neither links nor HTML",
     );
-    hints(
-        "A number",
-        "| a |\n|---|\n| b |\n\nA number",
-        "does not show tables",
-    );
     let text = fixture.read(HINTS);
     fixture.write(HINTS, &format!("{text}\n## 02.3\n\n### Nudge\n\nMore.\n"));
     let verified = fixture.verify(&["texts"]);
