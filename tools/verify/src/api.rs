@@ -35,7 +35,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
         return Ok(());
     };
     let item = format!("api/{}", step.slug);
-    let key = memory.solution_with(step, SETTINGS.into());
+    let key = memory.side(step, Side::Solution, SETTINGS);
     if report.recall(memory, &item, &key) {
         return Ok(());
     }

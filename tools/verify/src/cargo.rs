@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::Env;
 use crate::process::{self, Finished};
-use crate::report::Outcome;
+use crate::report::{Outcome, all_of};
 use crate::sandbox::Sandbox;
 
 /// A cold build of everything on a small machine.
@@ -21,7 +21,7 @@ pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
 /// The programs that a verdict needs.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Check {
     pub program: PathBuf,
     /// The step's test programs that it runs, each with the variable of the
@@ -30,56 +30,49 @@ pub struct Check {
 }
 
 impl Check {
-    fn programs(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.tests.values_mut().chain([&mut self.program])
-    }
-
     /// Moves the programs to names that begin with `own`. One that cannot be moved does
     /// not run either.
     pub fn moved(mut self, own: &Path) -> Self {
-        for (index, program) in self.programs().enumerate() {
+        let programs = self.tests.values_mut().chain([&mut self.program]);
+        for (index, program) in programs.enumerate() {
             let to = own.with_extension(index.to_string());
             let _ = fs::rename(&*program, &to);
             *program = to;
         }
         self
     }
-
-    pub fn remove(mut self) {
-        for program in self.programs() {
-            let _ = fs::remove_file(program);
-        }
-    }
 }
 
 /// What the compiler made of one side of a step.
 #[derive(Default)]
 pub struct Compiled {
-    check: Option<PathBuf>,
-    tests: BTreeMap<String, PathBuf>,
+    check: Check,
     /// What the compiler said: errors where there is no check, else warnings.
     pub said: Vec<String>,
 }
 
 impl Compiled {
+    fn is_built(&self) -> bool {
+        !self.check.program.as_os_str().is_empty()
+    }
+
     /// The check, or what the compiler said instead.
     pub fn check(&self) -> Result<Check, String> {
-        match &self.check {
-            Some(program) => Ok(Check {
-                program: program.clone(),
-                tests: self.tests.clone(),
-            }),
-            None if self.said.is_empty() => Err("no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into()),
-            None => Err(format!("it does not compile:\n{}", self.said.join("\n"))),
+        if self.is_built() {
+            return Ok(self.check.clone());
         }
+        if self.said.is_empty() {
+            return Err("no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into());
+        }
+        Err(format!("it does not compile:\n{}", self.said.join("\n")))
     }
 }
 
-/// The checks that have not passed, in full.
-pub fn failures(verdict: &Verdict) -> String {
+/// No check has failed; otherwise those that have, in full.
+pub fn green(verdict: &Verdict) -> Outcome {
     let failures = verdict.failures();
     let texts = failures.map(|check| format!("FAILED  {}  {}\n{check}", check.todo, check.name));
-    texts.collect()
+    all_of(texts)
 }
 
 /// Builds the checks of these sides of steps in the sandbox, the test programs that they
@@ -118,9 +111,10 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
         let error = string("/message/level").is_some_and(|it| it.starts_with("error"));
         let program = string("/executable").filter(|_| string("/target/kind/0") == Some("test"));
         match (compiled.get_mut(folder), program, string("/target/name")) {
-            (Some(entry), Some(program), Some("check")) => entry.check = Some(program.into()),
+            (Some(entry), Some(program), Some("check")) => entry.check.program = program.into(),
             (Some(entry), Some(program), Some(name)) => {
                 entry
+                    .check
                     .tests
                     .insert(course::test_variable(name), program.into());
             }
@@ -132,7 +126,7 @@ pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<
             _ => {}
         }
     }
-    let broken = |entry: &Compiled| entry.check.is_none() && !entry.said.is_empty();
+    let broken = |entry: &Compiled| !entry.is_built() && !entry.said.is_empty();
     let explained = compiled.values().any(broken)
         // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
         || output.stderr.contains("no test target named `check`");
@@ -151,7 +145,8 @@ pub fn run_check(
     arguments: &[&str],
 ) -> Result<Verdict, String> {
     let mut command = check_command(sandbox, check, folder);
-    read_verdict(&process::run(command.args(arguments), CHECK_LIMIT, false)?)
+    command.arg("--json").args(arguments);
+    read_verdict(&process::run(&mut command, CHECK_LIMIT, false)?)
 }
 
 /// As cargo would run a check.
@@ -159,24 +154,15 @@ pub fn check_command(sandbox: &Sandbox, check: &Check, folder: &str) -> Command 
     let folder = sandbox.tree.join(folder);
     let mut command = sandbox.command(&check.program.to_string_lossy());
     command
-        .arg("--json")
         .envs(&check.tests)
         .env("CARGO_MANIFEST_DIR", &folder)
         .current_dir(folder);
     command
 }
 
-/// No check has failed.
-pub fn green(verdict: &Verdict) -> Outcome {
-    match verdict.failed {
-        0 => Ok(()),
-        _ => Err(failures(verdict)),
-    }
-}
-
 /// Reads what a check binary printed with `--json`, or says what it did instead of
 /// giving a verdict that agrees with itself.
-pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
+fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
     let Finished { stdout, stderr, .. } = finished;
     let Some(status) = finished.status else {
         return Err(format!(
@@ -236,7 +222,7 @@ mod tests {
             verdict.failures().next().map(|check| check.todo.as_str()),
             Some("05.2")
         );
-        assert!(failures(&verdict).contains("got       z"));
+        assert!(green(&verdict).is_err_and(|it| it.contains("got       z")));
         let noisy = format!("served\n{red}\n");
         assert!(read_verdict(&finished(&noisy, 1)).is_ok());
     }

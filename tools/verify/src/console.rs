@@ -235,43 +235,27 @@ impl Session<'_> {
 
     fn obey(&mut self, directive: &str) -> Outcome {
         let sandbox = self.proof.sandbox;
+        let step = self.step.ok_or("only a chapter has an exercise");
         let words: Vec<&str> = directive.split_whitespace().collect();
         match words[..] {
             ["stop"] => self.stop_server(),
             // Read by parity.
             ["new", "start"] | ["continues:", _] => {}
-            ["solved", ref step @ ..] => sandbox.solve(&self.step(step)?)?,
-            ["untouched", ref step @ ..] => {
-                sandbox.put_back(&self.step(step)?.crate_dir(Side::Exercise))?;
-            }
+            ["solved"] => sandbox.solve(step?)?,
+            ["untouched"] => sandbox.put_back(&step?.crate_dir(Side::Exercise))?,
             ["patch", patch] => {
-                let step = self.step(&[patch.split('/').nth(1).unwrap_or_default()])?;
+                let step = step?;
+                sandbox.solve(step)?;
                 let text = self.proof.tree.read(&format!("tools/verify/{patch}"))?;
-                sandbox.solve(&step)?;
-                let text = step.as_exercise(&text).replace(
-                    &format!("{}/", step.crate_dir(Side::Solution)),
-                    &format!("{}/", step.crate_dir(Side::Exercise)),
-                );
+                let [exercise, solution] = [Side::Exercise, Side::Solution]
+                    .map(|side| format!("/{}/", step.crate_dir(side)));
+                let text = step.as_exercise(&text).replace(&solution, &exercise);
                 let applied = sandbox.apply(&text, &[]);
                 applied.map_err(|Environment(git)| format!("it no longer applies:\n{git}"))?;
             }
-            _ => {
-                let known = "solved, untouched, patch PATH, stop";
-                return Err(format!("unknown directive: there are {known}"));
-            }
+            _ => return Err("there are solved, untouched, patch PATH and stop".into()),
         }
         Ok(())
-    }
-
-    /// The step named, or the one whose chapter this is.
-    fn step(&self, wanted: &[&str]) -> Result<Step, String> {
-        match (wanted, self.step) {
-            ([], Some(step)) => Ok(step.clone()),
-            ([wanted], _) => course::find(&self.proof.tree.steps(), wanted)
-                .map(|(step, _)| step.clone())
-                .ok_or_else(|| format!("there is no step `{wanted}`")),
-            _ => Err("it needs the number of one step".into()),
-        }
     }
 }
 
@@ -321,8 +305,7 @@ pub fn depends_on(page: &Document) -> Option<BTreeSet<String>> {
     for item in &page.items {
         let lines: Vec<&str> = match item {
             Item::Block(block) if block.language() == "console" => block.text.lines().collect(),
-            Item::Block(_) => continue,
-            Item::Directive(text, _) => vec![text],
+            Item::Block(_) | Item::Directive(..) => continue,
             Item::Try(commands, _) => commands.iter().map(String::as_str).collect(),
         };
         for line in lines {

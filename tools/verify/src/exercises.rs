@@ -17,7 +17,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
     let record = |step: &Step, side: Side| {
         let item = format!("exercises/{}-{side}", step.slug);
-        (item, memory.side(step, side))
+        (item, memory.side(step, side, ""))
     };
     let mut sides = Vec::new();
     for step in proof.steps {

@@ -42,8 +42,6 @@ pub struct Settings {
 struct Program {
     name: String,
     command: Command,
-    /// It prints a verdict; otherwise it is cargo's `test`.
-    check: bool,
     seconds: Vec<f64>,
     /// What came of the runs that failed.
     failures: Vec<String>,
@@ -103,10 +101,9 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
 /// Builds what is to be repeated; a check that does not compile is a failure.
 fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
     let sandbox = proof.sandbox;
-    let program = |name: String, command: Command, check: bool| Program {
+    let program = |name: String, command: Command| Program {
         name,
         command,
-        check,
         seconds: Vec::new(),
         failures: Vec::new(),
     };
@@ -120,7 +117,7 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
             Err(failure) => report.prove(&name, || Err(failure)),
             Ok(check) => {
                 let command = cargo::check_command(sandbox, &check, &folder);
-                programs.push(program(name, command, true));
+                programs.push(program(name, command));
             }
         }
     }
@@ -140,7 +137,7 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
             return Err(built.stdout.into());
         }
         let name = format!("tests of {}", packages.join(", "));
-        programs.push(program(name, tests(&[]), false));
+        programs.push(program(name, tests(&[])));
     }
     Ok(programs)
 }
@@ -149,19 +146,16 @@ impl Program {
     fn run(&mut self, scratch: &Path) -> Outcome {
         let command = self.command.env("TMPDIR", scratch);
         let started = Instant::now();
-        let finished = process::run(command, RUN_LIMIT, false);
+        let finished = process::run(command, RUN_LIMIT, true);
         self.seconds.push(started.elapsed().as_secs_f64());
         let finished = finished?;
-        if self.check {
-            let verdict = cargo::read_verdict(&finished)?;
-            return cargo::green(&verdict).map_err(|failures| failures + &finished.stderr);
-        }
         if finished.succeeded() && finished.left.is_empty() {
             return Ok(());
         }
+        let (status, left) = (finished.status, finished.left.join("\n"));
         Err(format!(
-            "{:?}, left running: {:?}\n{}{}",
-            finished.status, finished.left, finished.stdout, finished.stderr
+            "{status:?}, left running: {left}\n{}",
+            finished.stdout
         ))
     }
 }

@@ -96,14 +96,12 @@ fn link_resolves(tree: &Tree, document: &Document, link: &str) -> Outcome {
 fn web_address(scheme: &str, rest: &str) -> Outcome {
     let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
     let local = ["127.0.0.1", "localhost"].contains(&host);
-    if scheme != if local { "http" } else { "https" } {
-        return Err(format!("must not begin with {scheme}://"));
-    }
+    let spoken = scheme == if local { "http" } else { "https" };
     let malformed = rest.contains(char::is_whitespace) || rest.contains("//");
-    if malformed || !local && !host.contains('.') {
-        return Err("is malformed".into());
+    if spoken && !malformed && host.contains('.') {
+        return Ok(());
     }
-    Ok(())
+    Err("must be https:// and the address of a page".into())
 }
 
 #[cfg(test)]

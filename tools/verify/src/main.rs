@@ -84,9 +84,6 @@ struct Cli {
     /// The workspace to prove [default: the one around the current folder]
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     root: PathBuf,
-    /// Repeat the proofs that an earlier run remembered
-    #[arg(long, global = true)]
-    again: bool,
     #[command(subcommand)]
     part: Part,
 }
@@ -206,7 +203,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
     })?;
     if !["parity", "texts"].contains(&asked) {
         let sandbox = Sandbox::open(&tree)?;
-        let memory = Memory::open(&tree, &sandbox.home, cli.again)?;
+        let memory = Memory::open(&tree, &sandbox.home)?;
         let proof = Proof {
             tree: &tree,
             sandbox: &sandbox,
@@ -252,18 +249,18 @@ fn safety_properties(tree: &Tree) -> usize {
     counted.count()
 }
 
-/// The steps asked for, or `None` after naming those that exist.
 fn select(tree: &Tree, wanted: Option<&str>) -> Option<Vec<Step>> {
     let steps = tree.steps();
     let Some(wanted) = wanted else {
         return Some(steps);
     };
-    if let Some((step, _)) = course::find(&steps, wanted) {
-        return Some(vec![step.clone()]);
+    let found = course::find(&steps, wanted).map(|(step, _)| vec![step.clone()]);
+    if found.is_none() {
+        let slugs: Vec<&str> = steps.iter().map(|step| step.slug.as_str()).collect();
+        eprintln!(
+            "verify: there is no step `{wanted}`; there are {}",
+            slugs.join(", ")
+        );
     }
-    eprintln!("verify: there is no step `{wanted}`; there are:");
-    for step in steps {
-        eprintln!("  {}", step.slug);
-    }
-    None
+    found
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::document::{Document, Item};
 use crate::tree::{Tree, has_extension};
-use crate::{Env, console, hints, process};
+use crate::{Env, console, process};
 
 /// What every proof depends on, beside all manifests: they decide which features
 /// dependencies are built with.
@@ -37,8 +37,6 @@ pub struct Memory<'a> {
     tree: &'a Tree,
     /// Where the records are; under CI there is no such place.
     folder: Option<PathBuf>,
-    /// Whether records are only written.
-    again: bool,
     /// The hash of what every proof depends on, the compiler included.
     common: String,
     /// Of each file or folder, the hash of its content.
@@ -47,7 +45,7 @@ pub struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     /// `home` is the folder of everything that verify writes.
-    pub fn open(tree: &'a Tree, home: &Path, again: bool) -> Env<Self> {
+    pub fn open(tree: &'a Tree, home: &Path) -> Env<Self> {
         let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         let mut rustc = Command::new("rustc");
         let mut toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
@@ -68,7 +66,6 @@ impl<'a> Memory<'a> {
         let mut memory = Self {
             tree,
             folder: (!ci).then(|| home.join("proved")),
-            again,
             common: toolchain,
             hashed: RefCell::default(),
         };
@@ -81,7 +78,7 @@ impl<'a> Memory<'a> {
     pub fn recall(&self, item: &str, key: &str) -> Option<String> {
         let record = fs::read_to_string(self.folder.as_ref()?.join(item)).ok()?;
         let (old, found) = record.split_once('\n')?;
-        (!self.again && old == key).then(|| found.to_owned())
+        (old == key).then(|| found.to_owned())
     }
 
     /// Keeps that the proof of `item` passed. A record that cannot be written
@@ -94,30 +91,16 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// The key of one side of a step.
-    pub fn side(&self, step: &Step, side: Side) -> String {
-        match side {
+    /// The key of one side of a step and one more input, if there is one: a patch on it,
+    /// or the folder of what judges it.
+    pub fn side(&self, step: &Step, side: Side, input: &str) -> String {
+        let files = match side {
             // How it fails is compared with the two pages.
-            Side::Exercise => self.key([
-                step.crate_dir(side),
-                format!("{}/check.rs", step.dir()),
-                step.readme(),
-                hints::path(step),
-            ]),
-            Side::Solution => self.solution_with(step, step.crate_dir(side)),
-        }
-    }
-
-    /// The key of the solution of `step` and one more input: a patch on it, or the
-    /// folder of what judges it.
-    pub fn solution_with(&self, step: &Step, input: String) -> String {
-        let checks = ["check", "check_solution"];
-        let checks = checks.map(|name| format!("{}/{name}.rs", step.dir()));
-        self.key(
-            checks
-                .into_iter()
-                .chain([step.crate_dir(Side::Solution), input]),
-        )
+            Side::Exercise => ["check.rs", "README.md", "hints.md"].as_slice(),
+            Side::Solution => &["check.rs", "check_solution.rs"],
+        };
+        let files = files.iter().map(|file| format!("{}/{file}", step.dir()));
+        self.key(files.chain([step.crate_dir(side), input.to_owned()]))
     }
 
     /// The key of what depends on any file, but only on the names of the steps.
@@ -278,17 +261,16 @@ mod tests {
         }
 
         /// Calls `look` with the memory of this moment, as a run without CI has it.
-        fn with<T>(&self, again: bool, look: impl FnOnce(&Memory) -> T) -> T {
+        fn with<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
             let tree = Tree::open(&self.root).expect("a tree");
-            let mut memory =
-                Memory::open(&tree, &self.root.join("target"), again).expect("a memory");
+            let mut memory = Memory::open(&tree, &self.root.join("target")).expect("a memory");
             memory.folder = Some(self.root.join("target/proved"));
             look(&memory)
         }
 
         /// The keys of what is proved of step 01, in the order of `PROOFS`.
         fn keys(&self) -> Vec<String> {
-            self.with(false, keys)
+            self.with(keys)
         }
     }
 
@@ -303,9 +285,9 @@ mod tests {
         };
         let read = |path: &str| Document::read(memory.tree, path).expect("a page");
         vec![
-            memory.side(step, Side::Exercise),
-            memory.side(step, Side::Solution),
-            memory.solution_with(step, "tools/verify/wrong/01-one/1.patch".into()),
+            memory.side(step, Side::Exercise, ""),
+            memory.side(step, Side::Solution, ""),
+            memory.side(step, Side::Solution, "tools/verify/wrong/01-one/1.patch"),
             memory.page(&read(&step.readme()), Some(step)),
             // Its commands name step 01 as well.
             memory.page(&read(&next.readme()), Some(next)),
@@ -393,12 +375,11 @@ mod tests {
             }
         }
         assert_eq!(before, workspace.keys(), "all is as it was");
-        let other = workspace.with(false, |memory| {
+        let other = workspace.with(|memory| {
             let common = format!("{}rustc 9.9.9", memory.common);
             keys(&Memory {
                 common,
                 folder: None,
-                again: false,
                 hashed: RefCell::default(),
                 ..*memory
             })
@@ -431,7 +412,7 @@ mod tests {
     #[test]
     fn what_passed_is_remembered_until_it_changes() {
         let workspace = Workspace::new();
-        workspace.with(false, |memory| {
+        workspace.with(|memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);
             memory.keep("answers/01/a", "key", "two\nlines");
             assert_eq!(
@@ -440,10 +421,7 @@ mod tests {
             );
             assert_eq!(memory.recall("answers/01/a", "another"), None);
         });
-        workspace.with(true, |memory| {
-            assert_eq!(memory.recall("answers/01/a", "key"), None);
-        });
-        workspace.with(false, |memory| {
+        workspace.with(|memory| {
             assert!(memory.recall("answers/01/a", "key").is_some());
         });
     }

@@ -60,7 +60,8 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
                 let what = format!("{folder} compiles without a database, and .sqlx is up to date");
                 report.prove(&what, || {
                     let fresh = compile(sandbox, folder, &database)?;
-                    compare(&files_of(tree, folder)?, &fresh, folder)
+                    let there = read(&tree.root.join(folder).join(".sqlx"))?;
+                    compare(&there, &fresh, folder)
                 });
                 Ok(())
             },
@@ -69,12 +70,14 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     Ok(())
 }
 
-fn files_of(tree: &Tree, folder: &str) -> Result<Files, String> {
-    let folder = format!("{folder}{FOLDER}");
-    let files = tree.below(folder.trim_end_matches('/')).into_iter();
-    files
-        .map(|file| Ok((file.to_owned(), tree.read(&format!("{folder}{file}"))?)))
-        .collect()
+fn read(folder: &Path) -> Env<Files> {
+    let mut files = Files::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.insert(name, fs::read_to_string(entry.path())?);
+    }
+    Ok(files)
 }
 
 /// A database with the tables of `data/migrations/` and no rows.
@@ -121,13 +124,7 @@ fn compile(sandbox: &Sandbox, folder: &str, database: &Path) -> Env<Files> {
         ("DATABASE_URL", url.as_ref()),
     ];
     build(sandbox, folder, &settings)?;
-    let mut files = Files::new();
-    for entry in fs::read_dir(&left)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        files.insert(name, fs::read_to_string(entry.path())?);
-    }
-    Ok(files)
+    read(&left)
 }
 
 /// Builds the library and the program of the crate in `folder` with these settings.

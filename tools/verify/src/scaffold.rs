@@ -84,10 +84,12 @@ fn solution(
         let path = format!("{folder}/{file}");
         let text = tree.read(&path)?;
         let source = Source::parse(&text, step.label());
-        let lines = source
-            .map_err(|failure| format!("{path}: {failure}"))?
-            .plain();
-        let mut text: String = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
+        let source = source.map_err(|failure| format!("{path}: {failure}"))?;
+        let mut text: String = source
+            .plain()
+            .into_iter()
+            .flat_map(|line| [line, "\n"])
+            .collect();
         for (old, new) in names {
             text = text.replace(old, new);
         }
@@ -115,13 +117,11 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
         Some(wanted) => course::find(&steps, wanted).map(|(step, _)| step),
         None => before.next_back(),
     };
-    let Some(base) = base.filter(|_| !taken && settings.slug.bytes().all(plain)) else {
+    let base = base.filter(|_| !taken && settings.slug.bytes().all(plain));
+    let step = Step::at(&tree.root.join("steps").join(&slug));
+    let (Some(base), Some(step)) = (base, step) else {
         eprintln!("verify: {slug} is taken, not a name in small letters, or continues no step");
         return Ok(ExitCode::from(2));
-    };
-    let step = Step {
-        folder: tree.root.join(format!("steps/{slug}")),
-        slug: slug.clone(),
     };
     let mut changed = String::new();
     if settings.continues.is_some() {

@@ -49,7 +49,12 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
             }
         }
         report.prove(&format!("the table of {TOP} names {}", step.slug), || {
-            has_a_row(&tree.read(TOP)?, &path)
+            let (text, link) = (tree.read(TOP)?, format!("]({path})"));
+            let mut rows = text.lines().filter(|line| line.starts_with('|'));
+            let missing = format!("{OPEN}a row of the table that links {path}");
+            rows.any(|row| row.contains(&link))
+                .then_some(())
+                .ok_or(missing)
         });
         report.prove(&format!("{path} has the form of a chapter"), || {
             chapters::form(tree, &Document::read(tree, &path)?, step)
@@ -63,16 +68,6 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
             hints::prove(tree, step)
         });
     }
-}
-
-/// A row of a table of the top README, `text`, links the chapter.
-fn has_a_row(text: &str, chapter: &str) -> Outcome {
-    let link = format!("]({chapter})");
-    let mut rows = text.lines().filter(|line| line.starts_with('|'));
-    if rows.any(|row| row.contains(&link)) {
-        return Ok(());
-    }
-    Err(format!("{OPEN}a row of the table that links {chapter}"))
 }
 
 /// What looks like commands or code is proven by another part, or says by its
