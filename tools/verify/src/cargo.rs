@@ -186,10 +186,8 @@ fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
         ));
     }
     if !finished.left.is_empty() {
-        return Err(format!(
-            "the check left processes running:\n{}",
-            finished.left.join("\n")
-        ));
+        let left = finished.left.join("\n");
+        return Err(format!("the check left processes running:\n{left}"));
     }
     Ok(verdict)
 }

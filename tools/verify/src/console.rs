@@ -73,10 +73,8 @@ pub fn run(
         }
     }
     session.stop_server();
-    if !document.items.is_empty() {
-        let what = format!("{} leaves the tree as it was", document.path);
-        session.report.prove(&what, || clean(sandbox));
-    }
+    let what = format!("{} leaves the tree as it was", document.path);
+    session.report.prove(&what, || clean(sandbox));
     sandbox.restore()
 }
 
@@ -180,9 +178,9 @@ impl Session<'_> {
         let finished = process::run(&mut command, COMMAND_LIMIT, true)?;
         let output = self.as_shown(&finished.stdout);
         let Some(status) = finished.status else {
+            let limit = COMMAND_LIMIT.as_secs();
             return Err(format!(
-                "did not end within {} s; it printed\n{output}",
-                COMMAND_LIMIT.as_secs()
+                "did not end within {limit} s; it printed\n{output}"
             ));
         };
         let mut failures = Vec::new();
@@ -281,14 +279,14 @@ fn parse(block: &Block) -> Result<(Option<i32>, Vec<Shown>), String> {
     let mut continued = false;
     for (index, line) in block.text.lines().enumerate() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
-            (_, Some(last)) if continued => last.command += &format!("\n{line}"),
+            (_, Some(last)) if continued => last.command.extend(["\n", line]),
             (Some(command), _) => commands.push(Shown {
                 line: block.line + 1 + index,
                 command: command.to_owned(),
                 expected: String::new(),
             }),
             (None, Some(last)) => {
-                last.expected += &format!("{line}\n");
+                last.expected.extend([line, "\n"]);
                 continue;
             }
             (None, None) => return Err("the first line must be a command: `$ …`".into()),

@@ -61,10 +61,10 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
         Err(failure) => return report.prove(&what, || Err(failure)),
     };
     report.prove(&what, || red_for_all(tree, step, &verdict));
-    report.prove(
-        &format!("{} exercise fails as its chapter announces", step.slug),
-        || as_announced(&Document::read(tree, &step.readme())?, &verdict),
-    );
+    let what = format!("{} exercise fails as its chapter announces", step.slug);
+    report.prove(&what, || {
+        as_announced(&Document::read(tree, &step.readme())?, &verdict)
+    });
     if let Ok(hints) = Document::read(tree, &hints::path(step))
         && hints.sections().iter().any(hints::is_condition)
     {

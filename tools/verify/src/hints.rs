@@ -12,12 +12,10 @@ use crate::regions;
 use crate::report::{Outcome, all_of};
 use crate::tree::Tree;
 
-/// Where the hints of `step` are.
 pub fn path(step: &Step) -> String {
     format!("{}/hints.md", step.dir())
 }
 
-/// Proves the hints of `step`.
 pub fn prove(tree: &Tree, step: &Step) -> Outcome {
     let hints = Document::read(tree, &path(step))?;
     let mut failures: Vec<String> = form(tree, step, &hints).err().into_iter().collect();
@@ -93,16 +91,13 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Outcome {
         expected.extend(LEVELS.map(|level| format!("### {level}")));
     }
     let mut sections = hints.sections();
-    let late = sections
-        .windows(2)
-        .find(|pair| is_condition(&pair[1]) && pair[0].level == 3 && !is_condition(&pair[0]));
-    if let Some([_, section]) = late {
-        let line = section.line;
-        return Err(format!(
-            "line {line}: it must stand before the levels of a task"
-        ));
-    }
-    sections.retain(|section| !is_condition(section));
+    let mut level = 0;
+    // Above the levels of a task, as many as there are mistakes.
+    sections.retain(|section| {
+        let is_free = level == 2 && is_condition(section);
+        level = if is_free { 2 } else { section.level };
+        !is_free
+    });
     in_order(&sections, &expected)
 }
 

@@ -81,7 +81,7 @@ pub struct Proof<'a> {
 #[derive(Parser)]
 #[command(about = "Proves the tutorial", version)]
 struct Cli {
-    /// The workspace to prove [default: the one around the current folder]
+    /// The workspace to prove, or a folder in it
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     root: PathBuf,
     #[command(subcommand)]

@@ -48,7 +48,7 @@ impl<'a> Memory<'a> {
     pub fn open(tree: &'a Tree, home: &Path) -> Env<Self> {
         let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         let mut rustc = Command::new("rustc");
-        let mut toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
+        let toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
         let builds = |name: &str| {
             let starts = [
                 "RUST",
@@ -60,13 +60,11 @@ impl<'a> Memory<'a> {
             starts.iter().any(|start| name.starts_with(start)) && name != "CARGO_TARGET_DIR"
         };
         let settings = std::env::vars().filter(|(name, _)| builds(name));
-        for (name, value) in BTreeMap::from_iter(settings) {
-            toolchain += &format!("{name}={value}\n");
-        }
+        let settings: BTreeMap<String, String> = settings.collect();
         let mut memory = Self {
             tree,
             folder: (!ci).then(|| home.join("proved")),
-            common: toolchain,
+            common: format!("{toolchain}{settings:?}"),
             hashed: RefCell::default(),
         };
         let common = tree.files().filter(|file| is_common(file));

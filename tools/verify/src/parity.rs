@@ -25,10 +25,8 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     }
     for step in steps {
         let slug = &step.slug;
-        report.prove(
-            &format!("{slug} exercise and solution differ in TODO regions only"),
-            || with_solution(tree, step),
-        );
+        let what = format!("{slug} exercise and solution differ in TODO regions only");
+        report.prove(&what, || with_solution(tree, step));
         let mut before = all.iter().take_while(|other| *other != step);
         let Some(last) = before.clone().last() else {
             continue;

@@ -106,10 +106,8 @@ impl Finished {
     }
 }
 
-/// Runs `command` to its end, at most `limit`.
-///
-/// With `merged` standard error goes where standard output goes, in the order
-/// of writing.
+/// Runs `command` to its end, at most `limit`. With `merged` standard error goes where
+/// standard output goes, in the order of writing.
 pub fn run(command: &mut Command, limit: Duration, merged: bool) -> Env<Finished> {
     Ok(Running::start(command, merged)?.finish(limit))
 }
@@ -214,21 +212,16 @@ impl Running {
     /// Presses Ctrl-C and waits at most `limit`. What still runs then is killed.
     pub fn stop(mut self, limit: Duration) -> Result<(), String> {
         if let Some(status) = self.status() {
-            let printed = self.stdout.text(0);
-            return Err(format!(
-                "the server had ended by itself ({status}); it printed\n{printed}"
-            ));
+            let said = self.stdout.text(0);
+            return Err(format!("the server had ended by itself ({status}): {said}"));
         }
         signal_group(self.child.id(), Signal::INT);
         let finished = self.finish(limit);
         if finished.status.is_some() && finished.left.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "{} s after Ctrl-C still running:\n{}",
-            limit.as_secs(),
-            finished.left.join("\n")
-        ))
+        let (limit, left) = (limit.as_secs(), finished.left.join("\n"));
+        Err(format!("{limit} s after Ctrl-C still running:\n{left}"))
     }
 
     /// Ends what still runs, once.

@@ -34,6 +34,8 @@ pub struct Line<'a> {
     pub number: usize,
     pub text: &'a str,
     pub kind: Kind,
+    /// Whether it is neither blank nor a part of a `use` declaration.
+    counts: bool,
 }
 
 /// Where a line is.
@@ -43,9 +45,7 @@ pub enum Kind {
     Outside,
     /// Between the markers of a region.
     Inside,
-    /// The marker that begins a region.
     Begin,
-    /// The marker that ends a region.
     End,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
     /// another step's number, do not pair up or are nested.
     pub fn parse(text: &'a str, number: &str) -> Result<Self, String> {
         let mut lines = Vec::new();
-        let mut open = None;
+        let (mut open, mut within_use) = (None, false);
         for (number_of_line, text) in (1..).zip(text.lines()) {
             let at = |rule: &str| format!("line {number_of_line}: {rule}");
             let kind = match (marker(text).map_err(at)?, open) {
@@ -82,10 +82,13 @@ impl<'a> Source<'a> {
                 }
                 (_, None) => return Err(at(&format!("`{}` without its TODO", text.trim()))),
             };
+            let used = within_use || text.trim().starts_with("use ");
+            within_use = used && !text.contains(';');
             lines.push(Line {
                 number: number_of_line,
                 text,
                 kind,
+                counts: !used && !text.trim().is_empty(),
             });
         }
         match open {
@@ -100,14 +103,10 @@ impl<'a> Source<'a> {
         self.lines.iter().filter(plain).map(|it| it.text).collect()
     }
 
-    /// The lines of these kinds that count in a comparison: neither blank ones nor
-    /// `use` declarations.
+    /// The lines of these kinds that count in a comparison.
     pub fn counted(&self, kinds: [Kind; 2]) -> Vec<&Line<'a>> {
-        let lines = self.lines.iter().zip(self.use_lines());
-        let counted = lines.filter(|(line, used)| {
-            !used && kinds.contains(&line.kind) && !line.text.trim().is_empty()
-        });
-        counted.map(|(line, _)| line).collect()
+        let counted = |line: &&Line| line.counts && kinds.contains(&line.kind);
+        self.lines.iter().filter(counted).collect()
     }
 
     /// What counts outside the regions, cut at each region.
@@ -115,20 +114,6 @@ impl<'a> Source<'a> {
         let counted = self.counted([Kind::Outside, Kind::Begin]);
         let parts = counted.split(|line| line.kind == Kind::Begin);
         parts.map(<[_]>::to_vec).collect()
-    }
-
-    /// Which lines belong to a `use` declaration, of one line or several.
-    fn use_lines(&self) -> Vec<bool> {
-        let mut within = false;
-        self.lines
-            .iter()
-            .map(|line| {
-                let text = line.text.trim();
-                let used = within || text.starts_with("use ");
-                within = used && !text.contains(';');
-                used
-            })
-            .collect()
     }
 }
 

@@ -78,11 +78,9 @@ impl Sandbox {
         let mut command = Command::new(program);
         command.current_dir(&self.tree);
         for (name, _) in std::env::vars_os() {
-            if FOREIGN
-                .iter()
-                .any(|it| name.display().to_string().starts_with(it))
-            {
-                command.env_remove(name);
+            let text = name.to_string_lossy();
+            if FOREIGN.iter().any(|start| text.starts_with(start)) {
+                command.env_remove(&name);
             }
         }
         command
@@ -101,12 +99,8 @@ impl Sandbox {
     /// Runs git in the copy.
     pub fn git(&self, arguments: &[&str]) -> Env<String> {
         let mut git = self.command("git");
-        git.args([
-            "-c",
-            "user.name=verify",
-            "-c",
-            "user.email=verify@localhost",
-        ]);
+        git.args(["-c", "user.name=verify"]);
+        git.args(["-c", "user.email=verify@localhost"]);
         git.args(["-c", "core.autocrlf=false"]);
         process::output(git.args(arguments))
     }

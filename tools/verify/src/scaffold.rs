@@ -126,8 +126,8 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     let mut changed = String::new();
     if settings.continues.is_some() {
         let other = base.label();
-        changed =
-            format!("<!-- verify: continues: {other} -->\n\nThis step continues step {other}.\n\n");
+        let told = format!("This step continues step {other}.");
+        changed = format!("<!-- verify: continues: {other} -->\n\n{told}\n\n");
     }
     let mut files = solution(tree, base, &parity::names(base, &step))?;
     let all = files.len();

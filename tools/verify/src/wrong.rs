@@ -25,10 +25,6 @@ pub struct Settings {
     pub all: bool,
 }
 
-/// The folders below `tools/verify/`, and how many answers a step needs.
-const WRONG: (&str, usize) = ("wrong", 5);
-const RIGHT: (&str, usize) = ("right", 2);
-
 /// How many answers are built at once, and how many run their checks meanwhile: one for
 /// each core of a small machine. With more, checks began to judge otherwise.
 const AT_ONCE: usize = 2;
@@ -46,8 +42,8 @@ struct Answer<'a> {
 }
 
 pub fn prove(proof: &Proof, every: bool, report: &mut Report) -> Env<()> {
-    let wrong = read(proof, WRONG, report);
-    let right = read(proof, RIGHT, report);
+    let wrong = read(proof, "wrong", 5, report);
+    let right = read(proof, "right", 2, report);
     let mut named = BTreeSet::new();
     let (tried, left): (Vec<_>, Vec<_>) = wrong
         .iter()
@@ -76,9 +72,9 @@ pub fn prove(proof: &Proof, every: bool, report: &mut Report) -> Env<()> {
     Ok(())
 }
 
-/// The answers of one kind. A file that is not one is a failure.
-fn read<'a>(proof: &Proof<'a>, kind: (&str, usize), report: &mut Report) -> Vec<Answer<'a>> {
-    let (folder, least) = kind;
+/// The answers in a folder below `tools/verify/`, of which each step needs `least`. A file
+/// that is not one is a failure.
+fn read<'a>(proof: &Proof<'a>, folder: &str, least: usize, report: &mut Report) -> Vec<Answer<'a>> {
     let mut answers = Vec::new();
     let mut counts = vec![0; proof.steps.len()];
     for file in proof.tree.below(&format!("tools/verify/{folder}")) {
@@ -253,7 +249,7 @@ fn parse<'a>(step: &'a Step, name: &str, text: String) -> Result<Answer<'a>, Str
         let missing = format!("its first lines need `{name} …`");
         (!value.is_empty()).then_some(value).ok_or(missing)
     };
-    let (label, rejected_by) = if name.starts_with(RIGHT.0) {
+    let (label, rejected_by) = if name.starts_with("right/") {
         (field("style:")?, None)
     } else {
         (field("misconception:")?, Some(field("rejected-by:")?))
