@@ -806,7 +806,12 @@ async fn at_once() -> Outcome {
 }
 
 async fn next_chunk() -> Outcome {
-    let list = operations(10);
+    let list = [
+        [Read, Write, Write, Write].as_slice(),
+        &[Read, Read, Read, Write],
+        &[Read, Write],
+    ]
+    .concat();
     let work = Work::default();
     let strategy = Strategy::InChunks(4);
     let mut running = start(strategy, &list, &work);
@@ -820,6 +825,11 @@ async fn next_chunk() -> Outcome {
             goes_on(&mut running, &asked).await?;
             let wanted = format!("begun: {begun}, under way: {}", left + 1);
             ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
+            equal(
+                format_args!("{asked}; how many of those begun are writes? (The list: {list:?})"),
+                writes(&list[..begun]),
+                writes(&work.begun()),
+            )?;
             work.succeed(&work.running()[left..]);
         }
     }
@@ -840,6 +850,11 @@ async fn next_in_flight() -> Outcome {
         let begun = list.len().min(ended + 4);
         let wanted = format!("begun: {begun}, under way: {}", begun - ended);
         ensure(counts(&work) == wanted, &asked, &wanted, counts(&work))?;
+        equal(
+            format_args!("{asked}; which have begun? (In the order of the list.)"),
+            &list[..begun],
+            &work.begun()[..],
+        )?;
         let under_way = work.running();
         let chosen = [3, 1, 0, 2][ended % 4] % under_way.len();
         work.succeed(&[under_way[chosen]]);
@@ -1004,41 +1019,57 @@ fn first_failure(strategy: Strategy, failed: &[usize], done: &Done, asked: &str)
 
 async fn dropped(strategy: Strategy) -> Outcome {
     let list = operations(12);
-    let work = Work::default();
-    let mut running = start(strategy, &list, &work);
-    goes_on(&mut running, &call(strategy)).await?;
-    let begun = work.begun().len();
-    drop(running);
-    // A task that is aborted ends when the runtime next runs it.
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    let got = counts(&work);
-    ensure(
-        got == format!("begun: {begun}, under way: 0"),
-        format_args!(
-            "{}: {begun} operations are under way, the call is dropped",
-            call(strategy)
-        ),
-        format_args!("begun: {begun}, under way: 0"),
-        got,
-    )
+    for ended in [0, 5] {
+        let work = Work::default();
+        let mut running = start(strategy, &list, &work);
+        goes_on(&mut running, &call(strategy)).await?;
+        for _ in 0..ended {
+            let newest = work.running().into_iter().next_back();
+            work.succeed(newest.as_slice());
+            goes_on(&mut running, &call(strategy)).await?;
+        }
+        let asked = format!(
+            "{}: 12 operations, ended so far: {ended}, {}; then the call is dropped",
+            call(strategy),
+            counts(&work)
+        );
+        let begun = work.begun().len();
+        drop(running);
+        // A task that is aborted ends when the runtime next runs it.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let wanted = format!("begun: {begun}, under way: 0");
+        ensure(counts(&work) == wanted, asked, &wanted, counts(&work))?;
+    }
+    Ok(())
 }
 
 async fn panics(strategy: Strategy) -> Outcome {
     let list = operations(12);
-    let work = Work::default();
-    let mut running = start(strategy, &list, &work);
-    goes_on(&mut running, &call(strategy)).await?;
-    work.end(0, End::Panic);
-    let asked = format!("{}: the first operation panics", call(strategy));
-    let caught = AssertUnwindSafe(timeout(FOR_EVER, running))
-        .catch_unwind()
-        .await;
-    let got = match caught {
-        Err(_) => return Ok(()),
-        Ok(Ok(done)) => format!("it returns {done:?}"),
-        Ok(Err(_)) => "it goes on".to_owned(),
-    };
-    Err(Failure::new(asked, "the caller panics", got))
+    // Each of the operations that begin at once, in a call of its own.
+    let mut number = 0;
+    loop {
+        let work = Work::default();
+        let mut running = start(strategy, &list, &work);
+        goes_on(&mut running, &call(strategy)).await?;
+        let Some(operation) = work.begun().get(number).copied() else {
+            return Ok(());
+        };
+        work.end(number, End::Panic);
+        number += 1;
+        let asked = format!(
+            "{}: operation {number}, a {operation:?}, panics, the others wait",
+            call(strategy)
+        );
+        let caught = AssertUnwindSafe(timeout(FOR_EVER, running))
+            .catch_unwind()
+            .await;
+        let got = match caught {
+            Err(_) => continue,
+            Ok(Ok(done)) => format!("it returns {done:?}"),
+            Ok(Err(_)) => "it goes on".to_owned(),
+        };
+        return Err(Failure::new(asked, "the caller panics", got));
+    }
 }
 
 // ---- strategies on databases
@@ -1155,6 +1186,15 @@ async fn index_is_used() -> Outcome {
         "create_index, then EXPLAIN QUERY PLAN of SELECT_B",
         "SEARCH b USING INDEX b_a_id (a_id=?)",
         plan,
+    )?;
+    let rows = "INSERT INTO a (id, data) VALUES (1, 'x'); \
+                INSERT INTO b (a_id, data) VALUES (1, 'y'), (1, 'y')";
+    let stored = sqlx::raw_sql(rows).execute(&mut connection).await;
+    ensure(
+        stored.is_ok(),
+        "create_index, then two rows of b with the same a_id and the same data are stored",
+        "both are stored: the index isn't UNIQUE",
+        format_args!("{stored:?}"),
     )
 }
 
