@@ -3,7 +3,7 @@
 use check::{Database, Outcome, Service};
 use serde_json::{Value, json};
 
-use crate::{Format, MORE_ITEMS, expect_list, expect_problem, malformed_ids_400};
+use crate::{Format, MALFORMED_IDS, MORE_ITEMS, expect_list, expect_problem, paths_400};
 
 /// `GET /api/customers`: a JSON array of `{id, name, address_id}`, by id.
 pub async fn customers_flat(service: &Service, database: &Database) -> Outcome {
@@ -105,7 +105,7 @@ pub async fn orders_of_customer_flat(service: &Service, database: &Database) -> 
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
     expect_list(service, "/api/orders/3", Format::Array, &of_cam).await?;
     orders_of_unknown_customer_empty(service).await?;
-    malformed_ids_400(service, "/api/orders/").await
+    paths_400(service, "/api/orders/{}", MALFORMED_IDS).await
 }
 
 /// `GET /api/orders/{cust_id}`: the customer's orders by id, each
@@ -146,7 +146,7 @@ pub async fn orders_of_customer_nested(service: &Service, database: &Database) -
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
     expect_list(service, "/api/orders/3", Format::Array, &of_cam).await?;
     expect_list(service, "/api/orders/4", Format::Array, &[]).await?;
-    malformed_ids_400(service, "/api/orders/").await
+    paths_400(service, "/api/orders/{}", MALFORMED_IDS).await
 }
 
 /// One placed later than order 1, though its time is earlier, with its items not
