@@ -24,6 +24,8 @@ pub struct Failure {
     pub(crate) asked: String,
     pub(crate) expected: String,
     pub(crate) got: String,
+    /// Whether something did not end within its limit.
+    pub(crate) hung: bool,
 }
 
 impl Failure {
@@ -36,7 +38,12 @@ impl Failure {
             asked: shortened(&asked.to_string()),
             expected,
             got,
+            hung: false,
         }
+    }
+
+    pub(crate) fn hung(self) -> Self {
+        Self { hung: true, ..self }
     }
 
     pub fn asked(&self) -> &str {
@@ -49,10 +56,6 @@ impl Failure {
 
     pub fn got(&self) -> &str {
         &self.got
-    }
-
-    pub(crate) fn set_got(&mut self, got: &str) {
-        self.got = shortened(got);
     }
 
     /// Adds a paragraph below `got`, which the cut of a long `got` does not hide.

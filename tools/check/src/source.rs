@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use course::{Task, slashed};
+use course::{Task, slashed, tidy};
 
 /// The crate under test, an exercise or a solution.
 pub(crate) struct Source {
@@ -13,13 +13,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(manifest_dir: &Path) -> Self {
-        let is_root = |dir: &&Path| {
-            std::fs::read_to_string(dir.join("Cargo.toml"))
-                .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-        };
-        let root = manifest_dir.ancestors().find(is_root);
         Self {
-            root: root.unwrap_or(manifest_dir).to_owned(),
+            root: tidy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
             manifest_dir: manifest_dir.to_owned(),
         }
     }

@@ -584,7 +584,6 @@ async fn raw() -> Outcome {
         (None, false),
         (reply.status(), reply.closed),
     )?;
-    service.raw(request, Then::Disconnect).await?;
     service.get("/echo").await?.expect_status(200).map(drop)
 }
 

@@ -330,10 +330,6 @@ fn selection() {
     let expected = "98.1 numbers are compared by value: test\n98.2 a task that goes on is ended: test\n\
          98.3 a check need not be Send: test\n";
     assert_eq!(text(&listed), expected);
-    let exact = run("right", &["--exact", "98.2 a task that goes on is ended"]);
-    assert!(text(&exact).starts_with("98-right: 1 of 1 check passed\n"));
-    let part = run("right", &["--exact", "98.2"]);
-    assert!(text(&part).starts_with("98-right: 0 of 0 checks passed\n"));
 }
 
 /// The object of `--json`, in a file, and stdout as without it.
