@@ -70,11 +70,7 @@ impl Database {
 
     /// `sqlite:///absolute/path`, as `DATABASE_URL` has it.
     pub fn url(&self) -> String {
-        let mut path = self.path.to_string_lossy().into_owned();
-        for (c, escape) in [('%', "%25"), ('?', "%3F"), ('#', "%23"), (' ', "%20")] {
-            path = path.replace(c, escape);
-        }
-        format!("sqlite://{path}")
+        format!("sqlite://{}", self.path.display())
     }
 
     /// The file. `-wal` and `-shm` are beside it while a connection is open.
@@ -325,11 +321,7 @@ pub struct WriteLock {
 impl WriteLock {
     /// Releases the lock before it returns. Dropping the lock releases it shortly
     /// afterwards.
-    pub async fn release(mut self) -> Result<(), Failure> {
-        sqlx::raw_sql("ROLLBACK")
-            .execute(&mut self.connection)
-            .await
-            .or_fail("the end of the check's write lock")?;
+    pub async fn release(self) -> Result<(), Failure> {
         close(self.connection).await
     }
 }

@@ -86,17 +86,13 @@ impl Debug for Failure {
 
 impl Error for Failure {}
 
-fn is_long(text: &str) -> bool {
+pub(crate) fn shortened(text: &str) -> String {
+    let length = text.chars().count();
     // A text that is a little longer is printed whole: a note about 20 missing
     // characters would not help.
-    text.chars().count() > LONGEST + 60
-}
-
-pub(crate) fn shortened(text: &str) -> String {
-    if !is_long(text) {
+    if length <= LONGEST + 60 {
         return text.trim_end().to_owned();
     }
-    let length = text.chars().count();
     let kept: String = text.chars().take(LONGEST).collect();
     format!("{kept} … ({} more characters)", length - LONGEST)
 }
@@ -105,11 +101,11 @@ pub(crate) fn shortened(text: &str) -> String {
 fn both_shortened(expected: &str, got: &str) -> (String, String) {
     let pairs = expected.chars().zip(got.chars());
     let same = pairs.take_while(|(expected, got)| expected == got).count();
-    let from = same.saturating_sub(BEFORE_DIFFERENCE);
-    let late = same > LONGEST / 2 && (is_long(expected) || is_long(got));
-    if expected == got || !late {
+    let longest = expected.len().max(got.len());
+    if expected == got || same <= LONGEST / 2 || longest <= LONGEST {
         return (shortened(expected), shortened(got));
     }
+    let from = same - BEFORE_DIFFERENCE;
     let rest = |text: &str| {
         let rest: String = text.chars().skip(from).collect();
         format!("({from} characters are the same) … {}", shortened(&rest))

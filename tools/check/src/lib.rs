@@ -43,20 +43,10 @@
 //! `contract`, a rule that only this step has in its `check.rs`.
 //!
 //! # What a check can use
-//! - [`Suite`] runs the checks one after another, each on its own thread and runtime
-//!   and for at most 10 s, and prints the report.
-//! - [`Failure`] says what was asked, expected and got. [`ensure`], [`equal`],
-//!   [`equal_json`], [`parse_json`] and [`OrFail`] create one.
-//! - [`Database`] is a private SQLite file with the market's schema.
-//! - [`Service`] serves a router on a real socket and sends requests to it.
-//! - The crate `contract` contains the checks of the HTTP contract, for every
-//!   service that follows it.
-//! - [`statements::Recording`] records which SQL was executed, how many connections
-//!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
-//!   queries and values that are written into the SQL.
-//! - [`memory::peak_during`] measures the peak of the memory that some work uses.
-//! - [`own_tests::judge`] judges tests that the learner wrote.
-//! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
+//! A [`Suite`] runs the checks one after another, each on its own thread and runtime and
+//! for at most 10 s. A check asks a [`Service`] over a [`Database`] of its own; the crate
+//! `contract` has the checks that several services share. [`statements::Recording`],
+//! [`memory::peak_during`], [`gate::Gate`] and [`own_tests::judge`] observe the rest.
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
 //! which tasks run when (`./run.sh trace`).

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::process::Command;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, OrFail, Outcome, shortened};
@@ -54,16 +53,15 @@ pub async fn judge(
         }
     }
     // All at the same time, since each of them mostly waits.
-    let mut running = JoinSet::new();
-    for (index, (does, router)) in wrongs.into_iter().enumerate() {
+    let running = wrongs.into_iter().map(|(does, router)| {
         let program = program.clone();
-        running.spawn(async move { (index, does, run(program.as_ref(), router).await) });
-    }
-    let mut ran = running.join_all().await;
-    ran.sort_by_key(|(index, ..)| *index);
-    let (count, mut accepted) = (ran.len(), Vec::new());
-    for (_, does, ran) in ran {
-        match ran? {
+        let ran = tokio::spawn(async move { run(program.as_ref(), router).await });
+        (does, ran)
+    });
+    let running: Vec<_> = running.collect();
+    let (count, mut accepted) = (running.len(), Vec::new());
+    for (does, ran) in running {
+        match ran.await.or_fail(does)?? {
             Ran::Failed(_) => {}
             Ran::Passed(_) => accepted.push(does.to_owned()),
             Ran::NoResult(how) => accepted.push(format!("{does}: {how}")),
@@ -167,29 +165,14 @@ fn read(said: &str, status: &str) -> Ran {
 fn first_failure(said: &str) -> String {
     let section = said.split_once("\n---- ").map_or("", |(_, rest)| rest);
     let (name, rest) = section.split_once(" stdout ----\n").unwrap_or_default();
-    let rest = rest.split("\n---- ").next().unwrap_or_default();
-    let panic = rest
-        .split_once(" panicked at ")
-        .and_then(|(_, rest)| rest.split_once(":\n"));
-    let (place, message) = match panic {
-        // The line is enough, without the column.
-        Some((place, message)) => (place.rsplit_once(':').map_or(place, |it| it.0), message),
-        // A test may return an error instead.
-        None => ("", rest),
-    };
-    let message = message
+    let message = rest
         .trim_start()
         .lines()
         .take_while(|line| !line.is_empty() && !line.starts_with("note: "));
-    // An assertion says on three lines what it compared.
-    let message: Vec<&str> = message.take(3).collect();
+    // The place, and the three lines on which an assertion says what it compared.
+    let message: Vec<&str> = message.take(4).collect();
     let message = shortened(&message.join("\n"));
-    let at = if place.is_empty() {
-        String::new()
-    } else {
-        format!(" at {place}")
-    };
-    format!("the test `{name}` fails{at}:\n{message}")
+    format!("the test `{name}` fails:\n{message}")
 }
 
 #[cfg(test)]
@@ -239,7 +222,8 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             (
                 FAILED,
                 failed(
-                    "the test `b` fails at steps/09-modules/exercise/tests/books.rs:12:\n\
+                    "the test `b` fails:\n\
+                     thread 'b' (12) panicked at steps/09-modules/exercise/tests/books.rs:12:5:\n\
                      assertion `left == right` failed\n  left: 200\n right: 404",
                 ),
             ),

@@ -2,7 +2,6 @@
 
 mod reply;
 
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
@@ -12,8 +11,6 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
@@ -22,10 +19,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::failure::{Failure, OrFail};
+use crate::failure::{Failure, OrFail, with_causes};
 use crate::trail::{self, Trail, lock};
 
-use reply::closed_without_status;
 pub use reply::{RawReply, Reply, StreamReply, Then};
 
 /// How long each wait for a service may take: longer than every timeout that a
@@ -184,10 +180,13 @@ impl Service {
             let mut connection = JoinSet::new();
             connection.spawn(task);
             let response = sender.send_request(request).await.map_err(|error| {
-                let what = closed_without_status(trail.take_returned_status(), &error);
-                no_answer(&what).with_paragraph(&trail.log())
+                let error = with_causes(&error);
+                no_answer(&format_args!(
+                    "the connection was closed before a status line was sent: the handler has \
+                     panicked, or the body failed before its first bytes ({error})"
+                ))
+                .with_paragraph(&trail.log())
             })?;
-            trail.take_returned_status();
             Ok((response, connection, trail))
         });
         let (response, connection, trail) = answer
@@ -278,7 +277,7 @@ fn listen() -> std::io::Result<TcpListener> {
 
 /// As `axum::serve`, except that the connections end together with the server
 /// instead of going on as detached tasks, and that failures know what each of them
-/// did.
+/// logged.
 async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
@@ -291,17 +290,8 @@ async fn serve(listener: TcpListener, router: Router) {
                 };
                 // Sends each chunk of a stream at once instead of collecting some.
                 let _ = socket.set_nodelay(true);
-                let router = TowerToHyperService::new(router.clone());
-                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    trail::begin_request(format!("{} {}", request.method(), request.uri()));
-                    let answer = router.call(request);
-                    async move {
-                        let response = answer.await?;
-                        trail::handler_returned(response.status().as_u16());
-                        Ok::<_, Infallible>(response)
-                    }
-                });
-                connections.spawn(trail::serve_connection(client, async move {
+                let service = TowerToHyperService::new(router.clone());
+                connections.spawn(trail::CLIENT.scope(client, async move {
                     // An error means that the client has closed the connection, or
                     // that a body broke off. The client sees this, and a check
                     // reads it from the client.

@@ -325,7 +325,7 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> O
     };
     let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
     outcome.map_err(|mut failure| {
-        if let Some(explanation) = panics::explain(&panics, source, &failure.asked) {
+        if let Some(explanation) = panics::explain(&panics, source) {
             failure.got = shortened(&explanation);
         }
         failure
@@ -347,26 +347,17 @@ fn wait_for_outcome(
         let _ = stop.send(());
         event = receive.recv_timeout(GRACE);
     }
+    let hung = |got| Err(hung(what, limit, got));
     let outcome = match event {
         Ok(Ok(Some(outcome))) => outcome,
-        Ok(Ok(None)) => Err(hung(
-            what,
-            limit,
-            "no end: an await that never completes, or a loop that does not stop",
-        )),
+        Ok(Ok(None)) => hung("no end: an await that never completes, or a loop that does not stop"),
         Ok(Err(_)) => Err(Failure::new(what, "no panic", "a panic")),
-        Err(RecvTimeoutError::Disconnected) => Err(hung(
-            what,
-            limit,
-            "the check's thread ended without a result",
-        )),
+        Err(RecvTimeoutError::Disconnected) => hung("the check's thread ended without a result"),
         Err(RecvTimeoutError::Timeout) => {
-            return Err(hung(
-                what,
-                limit,
+            return hung(
                 "no end, and the thread is never free for other tasks: a blocking call, or a \
                  loop without .await",
-            ));
+            );
         }
     };
     // Its end closes the channel. A thread whose tasks take longer is left behind.

@@ -113,22 +113,6 @@ fn with_log_of_fault(failure: Failure, status: u16, trail: &Trail) -> Failure {
     failure.with_paragraph(&trail.log())
 }
 
-/// Why a client has not even received a status. `returned` is the status that the
-/// handler had returned.
-pub(super) fn closed_without_status(returned: Option<u16>, error: &hyper::Error) -> String {
-    let error = with_causes(error);
-    match returned {
-        Some(status) => format!(
-            "the handler had returned status {status}, but then the body failed before its \
-             first bytes and the status line were sent; the client got nothing ({error})"
-        ),
-        None => format!(
-            "the connection was closed before a status line was sent: the handler did not \
-             return a response ({error})"
-        ),
-    }
-}
-
 /// An answer whose body has not been read yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamReply {
