@@ -49,13 +49,32 @@ const TELLTALES: [&str; 4] = [
     "src/|/home/|/tmp/|/var/|/root/|/usr/|/Users/|market-check-",
 ];
 
-/// A request and what it is for a failure.
 struct Attack {
+    /// What it is, for a failure.
     asked: String,
     bytes: Vec<u8>,
     then: Then,
     /// Whether the service may close the connection without an answer.
     may_close: bool,
+}
+
+impl Attack {
+    /// A request with these headers, a line each, and this body.
+    fn new(request: impl AsRef<[u8]>, headers: &str, body: impl AsRef<[u8]>, then: Then) -> Self {
+        let (request, body) = (request.as_ref(), body.as_ref());
+        let headers: String = headers.lines().map(|line| format!("{line}\r\n")).collect();
+        let common = " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let head = [request, common.as_bytes(), headers.as_bytes(), b"\r\n"].concat();
+        let asked = [short(request), headers.replace("\r\n", " "), short(body)].join(" ");
+        Self {
+            asked: asked.trim_end().to_owned(),
+            bytes: [&head, body].concat(),
+            then,
+            // A service may refuse and close before it has read all of a body, and
+            // then the client's system may throw the answer away.
+            may_close: body.len() > 10_000 || matches!(then, Then::CloseWriting),
+        }
+    }
 }
 
 /// Malformed ids, dates and bodies, huge bodies and halves: each gets a 4xx at once, and
@@ -67,10 +86,7 @@ struct Attack {
 pub async fn hostile_input(service: &Service, database: &Database) -> Outcome {
     let before = database.snapshot().await?;
     let secret = database.path().to_string_lossy();
-    let huge = BODIES
-        .iter()
-        .flat_map(|(request, good)| huge(request, good));
-    for attack in paths().into_iter().chain(bodies()).chain(huge) {
+    for attack in paths().into_iter().chain(bodies()) {
         let reply = service.raw(&attack.bytes, attack.then).await?;
         judge(&attack, &reply, &secret)?;
     }
@@ -91,21 +107,15 @@ fn paths() -> Vec<Attack> {
         let long = [digits.as_bytes(), letters.as_bytes()];
         for id in words.chain(raw).chain(long) {
             let (start, end) = path.split_once("{}").unwrap_or((path, ""));
-            paths.push([start.as_bytes(), id, end.as_bytes()].concat());
+            paths.push([b"GET ", start.as_bytes(), id, end.as_bytes()].concat());
         }
     }
     for date in MALFORMED_DATES.split_whitespace().chain([&*digits]) {
         for dates in [format!("{date}/2024-03-20"), format!("2024-03-20/{date}")] {
-            paths.push(format!("/api/orders_between_dates/{dates}").into());
+            paths.push(format!("GET /api/orders_between_dates/{dates}").into());
         }
     }
-    let tail = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let attack = |path: Vec<u8>| Attack {
-        asked: format!("GET {}", short(&path)),
-        bytes: [b"GET ", &path[..], tail].concat(),
-        then: Then::ReadFor(HANG),
-        may_close: false,
-    };
+    let attack = |path| Attack::new(path, "", "", Then::ReadFor(HANG));
     paths.into_iter().map(attack).collect()
 }
 
@@ -126,6 +136,8 @@ fn bodies() -> Vec<Attack> {
             numbers("1e999"),
             numbers("\"1\""),
             format!("{good}\0"),
+            // Right, and longer than a service should read.
+            format!("{good}{}", " ".repeat(HUGE_BODY)),
         ];
         let mut bodies = texts.map(String::into_bytes).to_vec();
         bodies.push([b"\xff\xfe", good.as_bytes()].concat());
@@ -136,83 +148,34 @@ fn bodies() -> Vec<Attack> {
         bodies.push(vec![0]);
         // Cut wherever it can be cut.
         bodies.extend((1..good.len()).map(|length| good.as_bytes()[..length].to_vec()));
-        let json = |body: Vec<u8>| sent(request, Some("application/json"), &body);
-        attacks.extend(bodies.into_iter().map(json));
+
+        let json = "Content-Type: application/json";
+        for body in bodies {
+            let headers = format!("{json}\nContent-Length: {}", body.len());
+            attacks.push(Attack::new(request, &headers, body, Then::ReadFor(HANG)));
+        }
         let types = "text/plain application/x-www-form-urlencoded multipart/form-data;boundary=x
             application/jsonx json / \u{fe}";
-        let types = types.split_whitespace().map(Some).chain([None]);
-        attacks.extend(types.map(|kind| sent(request, kind, good.as_bytes())));
+        let kinds = types
+            .split_whitespace()
+            .map(|kind| format!("Content-Type: {kind}\n"));
+        let length = format!("Content-Length: {}", good.len());
+        for kind in kinds.chain([String::new()]) {
+            let headers = kind + &length;
+            attacks.push(Attack::new(request, &headers, good, Then::ReadFor(HANG)));
+        }
+        // The end of the request in the middle of its body.
+        let headers = format!("{json}\n{length}");
+        let half = &good[..good.len() / 2];
+        attacks.push(Attack::new(request, &headers, half, Then::CloseWriting));
+        let chunked = |body: &str| format!("{:x}\r\n{body}\r\n", body.len());
+        let headers = format!("{json}\nTransfer-Encoding: chunked");
+        let chunks = chunked(good);
+        attacks.push(Attack::new(request, &headers, chunks, Then::CloseWriting));
+        let chunks = chunked(good) + &chunked(&" ".repeat(HUGE_BODY)) + "0\r\n\r\n";
+        attacks.push(Attack::new(request, &headers, chunks, Then::ReadFor(HANG)));
     }
     attacks
-}
-
-/// A request with this body and its length.
-fn sent(request: &str, kind: Option<&str>, body: &[u8]) -> Attack {
-    let framing = format!("Content-Length: {}", body.len());
-    Attack {
-        asked: format!(
-            "{request} (content type {}) {}",
-            kind.unwrap_or("none"),
-            short(body)
-        ),
-        bytes: [&head(request, kind, &framing), body].concat(),
-        then: Then::ReadFor(HANG),
-        // A service may refuse and close before it has read all of a body, and
-        // then the client's system may throw the answer away.
-        may_close: body.len() > 10_000,
-    }
-}
-
-fn head(request: &str, kind: Option<&str>, framing: &str) -> Vec<u8> {
-    let kind = kind.map_or_else(String::new, |kind| format!("Content-Type: {kind}\r\n"));
-    let common = "HTTP/1.1\r\nHost: localhost\r\nConnection: close";
-    format!("{request} {common}\r\n{kind}{framing}\r\n\r\n").into()
-}
-
-/// Huge bodies that are right, and requests that end in the middle of one.
-fn huge(request: &str, good: &str) -> [Attack; 4] {
-    // JSON that goes on without an error.
-    let huge = format!("{good}{}", " ".repeat(HUGE_BODY));
-    let chunked = |body: &str| format!("{:x}\r\n{body}\r\n", body.len());
-    let length = |length: usize| format!("Content-Length: {length}");
-    let chunks = || "Transfer-Encoding: chunked".to_owned();
-    let half = good[..good.len() / 2].to_owned();
-    [
-        (
-            "a huge body",
-            length(huge.len()),
-            huge.clone(),
-            Then::ReadFor(HANG),
-        ),
-        (
-            "a huge body in chunks",
-            chunks(),
-            chunked(&huge) + "0\r\n\r\n",
-            Then::ReadFor(HANG),
-        ),
-        (
-            "half a body, then its end",
-            length(good.len()),
-            half,
-            Then::CloseWriting,
-        ),
-        (
-            "chunks without an end",
-            chunks(),
-            chunked(good),
-            Then::CloseWriting,
-        ),
-    ]
-    .map(|(what, framing, body, then)| Attack {
-        asked: format!("{request} with {what}"),
-        bytes: [
-            head(request, Some("application/json"), &framing),
-            body.into(),
-        ]
-        .concat(),
-        then,
-        may_close: true,
-    })
 }
 
 fn judge(attack: &Attack, reply: &RawReply, secret: &str) -> Outcome {

@@ -186,7 +186,7 @@ fn expect_content_type(reply: &Reply, expected: &str) -> Outcome {
     )
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Format {
     Array,
     Lines,
@@ -194,36 +194,28 @@ enum Format {
 
 /// Fails unless `GET path` answers these rows, in this order and this format.
 async fn expect_list(service: &Service, path: &str, format: Format, expected: &[Value]) -> Outcome {
-    match format {
-        Format::Array => {
-            let reply = service.get(path).await?;
-            reply.expect_json(200, &json!(expected))?;
-            expect_content_type(&reply, "application/json")
-        }
-        Format::Lines => {
-            let accept = [("accept", "application/x-ndjson")];
-            let reply = service.get_with(path, &accept).await?;
-            reply.expect_status(200)?;
-            expect_content_type(&reply, "application/x-ndjson")?;
-            let text = reply.text();
-            let rows = text
-                .split_terminator('\n')
-                .map(|line| {
-                    parse_json(
-                        format_args!("{}\nthe line {line:?}", reply.asked()),
-                        line.as_bytes(),
-                    )
-                })
-                .collect::<Result<Vec<Value>, _>>()?;
-            equal_json(reply.asked(), &json!(expected), &json!(rows))?;
-            ensure(
-                text.is_empty() || text.ends_with('\n'),
-                reply.asked(),
-                "a line feed after each line, the last one too",
-                format_args!("{text:?}"),
-            )
-        }
+    if format == Format::Array {
+        let reply = service.get(path).await?;
+        reply.expect_json(200, &json!(expected))?;
+        return expect_content_type(&reply, "application/json");
     }
+    let lines = "application/x-ndjson";
+    let reply = service.get_with(path, &[("accept", lines)]).await?;
+    reply.expect_status(200)?;
+    expect_content_type(&reply, lines)?;
+    let (asked, text) = (reply.asked(), reply.text());
+    let mut rows = Vec::new();
+    for line in text.split_terminator('\n') {
+        let asked = format!("{asked}\nthe line {line:?}");
+        rows.push(parse_json(asked, line.as_bytes())?);
+    }
+    equal_json(asked, &json!(expected), &json!(rows))?;
+    ensure(
+        text.is_empty() || text.ends_with('\n'),
+        asked,
+        "a line feed after each line, the last one too",
+        format_args!("{text:?}"),
+    )
 }
 
 /// `GET path` has the format that `Accept` prefers (RFC 9110, 12.5.1):

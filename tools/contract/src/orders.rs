@@ -1,6 +1,6 @@
 //! Orders between two dates, and a new order.
 
-use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal_json};
+use check::{Database, Failure, Outcome, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
 use crate::{
@@ -137,41 +137,36 @@ async fn place_order(
     expect_location(&reply, &location)?;
 
     let asked = |what: &str| format!("{}\nthen {what}", reply.asked());
-    let latest: String = database.one("SELECT datetime('now', '+2 seconds')").await?;
-    let stored = json_of(
-        database,
-        &format!(
-            "SELECT json_group_array(json_object('id', id, 'customer_id', customer_id))
-             FROM orders WHERE id > {highest}"
-        ),
-    )
-    .await?;
-    let expected = json!([{"id": id, "customer_id": customer}]);
-    equal_json(asked("the new rows of `orders`"), &expected, &stored)?;
-
-    let time: String = database
-        .one(&format!("SELECT order_time FROM orders WHERE id = {id}"))
+    let stored: String = database
+        .one(&format!(
+            "SELECT json_object(
+                 'orders', json((SELECT json_group_array(json_array(id, customer_id))
+                                 FROM orders WHERE id > {highest})),
+                 'items', json((SELECT json_group_array(json_array(item_id, quantity) ORDER BY rowid)
+                                FROM order_items WHERE order_id = {id})),
+                 'time', (SELECT order_time FROM orders WHERE id = {id}),
+                 'latest', datetime('now', '+2 seconds'))"
+        ))
         .await?;
+    let stored = parse_json("what is stored", stored.as_bytes())?;
+    equal_json(
+        asked("the new rows of `orders`: [id, customer_id]"),
+        &json!([[id, customer]]),
+        &stored["orders"],
+    )?;
+    let time = stored["time"].as_str().unwrap_or_default();
+    let latest = stored["latest"].as_str().unwrap_or_default();
     // Text of this form sorts as time does.
     ensure(
-        time.len() == earliest.len() && earliest <= time && time <= latest,
+        time.len() == earliest.len() && *earliest <= *time && time <= latest,
         asked("its order_time"),
         format_args!("now in UTC, YYYY-MM-DD HH:MM:SS: from {earliest} to {latest}"),
-        &time,
+        time,
     )?;
-
-    let lines = json_of(
-        database,
-        &format!(
-            "SELECT json_group_array(json_array(item_id, quantity) ORDER BY rowid)
-             FROM order_items WHERE order_id = {id}"
-        ),
-    )
-    .await?;
     equal_json(
         asked("its rows of `order_items`: [item_id, quantity] as they were inserted"),
         &json!(items),
-        &lines,
+        &stored["items"],
     )?;
 
     let changes = before.difference(&database.snapshot().await?);
@@ -185,11 +180,6 @@ async fn place_order(
 
     let reply = service.get(&location).await?;
     reply.expect_json(200, &json!({ "Order Total": total }))
-}
-
-async fn json_of(database: &Database, sql: &str) -> Result<Value, Failure> {
-    let text: String = database.one(sql).await?;
-    serde_json::from_str(&text).or_fail(sql)
 }
 
 /// `POST /api/add_new_order` refuses with a 422 that names the field: an unknown
