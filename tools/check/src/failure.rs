@@ -187,15 +187,12 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
     let here = |what: String| Some(format!("first difference: {path}{colon}{what}"));
     match (expected, got) {
         (Value::Array(expected), Value::Array(got)) => {
-            let pairs = expected.iter().zip(got).enumerate();
-            for (i, (expected, got)) in pairs {
-                let found = first_difference(&format!("{path}[{i}]"), expected, got);
-                if found.is_some() {
-                    return found;
-                }
-            }
-            if expected.len() == got.len() {
-                return None;
+            let mut pairs = expected.iter().zip(got).enumerate();
+            let found = pairs.find_map(|(i, (expected, got))| {
+                first_difference(&format!("{path}[{i}]"), expected, got)
+            });
+            if found.is_some() || expected.len() == got.len() {
+                return found;
             }
             let counts = format!("{} values expected, {} received", expected.len(), got.len());
             here(match got.get(expected.len()) {
@@ -204,14 +201,14 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
             })
         }
         (Value::Object(expected), Value::Object(got)) => {
-            for (name, expected) in expected {
-                let Some(got) = got.get(name) else {
-                    return here(format!("member \"{name}\" is missing"));
-                };
-                let found = first_difference(&format!("{path}.{name}"), expected, got);
-                if found.is_some() {
-                    return found;
-                }
+            let found = expected
+                .iter()
+                .find_map(|(name, expected)| match got.get(name) {
+                    Some(got) => first_difference(&format!("{path}.{name}"), expected, got),
+                    None => here(format!("member \"{name}\" is missing")),
+                });
+            if found.is_some() {
+                return found;
             }
             let unknown = got.keys().find(|name| !expected.contains_key(*name))?;
             here(format!("member \"{unknown}\" is not expected"))

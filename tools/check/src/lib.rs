@@ -8,18 +8,10 @@
 //! calls this `main`. So the same checks judge both. This is a complete `check.rs`:
 //!
 //! ```no_run
-//! # mod step05 {
-//! #     pub struct EngineConfig;
-//! #     pub struct Engine;
-//! #     impl Engine {
-//! #         pub fn new(_: &str, _: EngineConfig) -> Result<Self, sqlx::Error> { Ok(Self) }
-//! #     }
-//! #     pub fn app(_: Engine) -> axum::Router { axum::Router::new() }
-//! # }
-//! # use step05::{Engine, EngineConfig, app};
+//! # fn app(_: &str) -> axum::Router { axum::Router::new() }
 //! use std::process::ExitCode;
 //!
-//! use check::{Database, OrFail, Outcome, Service, Suite};
+//! use check::{Database, Outcome, Service, Suite};
 //! use serde_json::json;
 //!
 //! pub fn main() -> ExitCode {
@@ -30,8 +22,7 @@
 //!
 //! async fn total() -> Outcome {
 //!     let database = Database::sample().await?;
-//!     let engine = Engine::new(&database.url(), EngineConfig).or_fail("Engine::new")?;
-//!     let service = Service::start(app(engine));
+//!     let service = Service::start(app(&database.url()));
 //!
 //!     let reply = service.get("/api/order_total/1").await?;
 //!     reply.expect_json(200, &json!({"Order Total": 30}))
@@ -50,11 +41,6 @@
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
 //! which tasks run when (`./run.sh trace`).
-//!
-//! # The report
-//! [`Suite::run`] lists the arguments. With `--json` the last line of stdout is a
-//! [`course::Verdict`] as one object, which `--report FILE` writes to a file in any
-//! case; members without a value are `null`.
 #![allow(clippy::missing_errors_doc)] // a `Failure` says what was not as expected
 
 mod database;

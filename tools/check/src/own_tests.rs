@@ -26,13 +26,6 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// of them fails against each service of `wrongs`. The text beside a wrong service
 /// completes the sentence "no test fails against a service that …". Each service must
 /// hold data of its own.
-///
-/// ```no_run
-/// # async fn checks() -> check::Outcome {
-/// # let (right, wrong) = (axum::Router::new(), axum::Router::new());
-/// check::own_tests::judge("books", right, [("returns 200 for a missing book", wrong)]).await
-/// # }
-/// ```
 pub async fn judge(
     name: &str,
     right: Router,

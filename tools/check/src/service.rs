@@ -2,7 +2,6 @@
 
 mod reply;
 
-use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -47,10 +46,9 @@ pub(crate) fn take_last_asked() -> Option<String> {
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// A request fails when no whole answer comes. Each wait is limited to 8 s.
-///
-/// Do not use it under paused time: tokio would let
-/// the limit pass while the socket has nothing to read.
+/// A request fails when no whole answer comes. Each wait is limited to 8 s. Do not use
+/// it under paused time: tokio would let the limit pass while the socket has nothing to
+/// read.
 ///
 /// When a reply with a status of 500 or more was not expected, or when no whole
 /// reply comes, the failure shows the warnings and errors that the service logged
@@ -168,20 +166,20 @@ impl Service {
         let host: HeaderValue = self.addr.to_string().parse().or_fail(&asked)?;
         request.headers_mut().insert(header::HOST, host);
 
-        let no_answer = |what: &dyn Display| {
-            Failure::new(&asked, "an HTTP answer", format_args!("no answer: {what}"))
-        };
+        let no_answer = |what| Failure::new(&asked, "an HTTP answer", format!("no answer: {what}"));
         let answer = timeout(LIMIT, async {
-            let socket = self.connect().await.or_fail(&asked)?;
-            let trail = Trail::begin(socket.inner().local_addr().or_fail(&asked)?);
-            let (mut sender, task) = hyper::client::conn::http1::handshake(socket)
+            let socket = TcpSocket::new_v4().or_fail(&asked)?;
+            socket.set_recv_buffer_size(SOCKET_BUFFER).or_fail(&asked)?;
+            let socket = socket.connect(self.addr).await.or_fail(&asked)?;
+            let trail = Trail::begin(socket.local_addr().or_fail(&asked)?);
+            let (mut sender, task) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
                 .await
                 .or_fail(&asked)?;
             let mut connection = JoinSet::new();
             connection.spawn(task);
             let response = sender.send_request(request).await.map_err(|error| {
                 let error = with_causes(&error);
-                no_answer(&format_args!(
+                no_answer(format!(
                     "the connection was closed before a status line was sent: the handler has \
                      panicked, or the body failed before its first bytes ({error})"
                 ))
@@ -191,7 +189,7 @@ impl Service {
         });
         let (response, connection, trail) = answer
             .await
-            .map_err(|_| no_answer(&format_args!("none within {} s", LIMIT.as_secs())).hung())??;
+            .map_err(|_| no_answer(format!("none within {} s", LIMIT.as_secs())).hung())??;
         let (head, body) = response.into_parts();
         Ok(StreamReply {
             status: head.status.as_u16(),
@@ -202,12 +200,6 @@ impl Service {
             trail,
             _connection: connection,
         })
-    }
-
-    async fn connect(&self) -> std::io::Result<TokioIo<TcpStream>> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-        Ok(TokioIo::new(socket.connect(self.addr).await?))
     }
 
     /// Sends exactly these bytes over a new connection and reads the reply. Use it

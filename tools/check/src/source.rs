@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use course::{Task, slashed, tidy};
+use course::{slashed, tidy};
 
 /// The crate under test, an exercise or a solution.
 pub(crate) struct Source {
@@ -21,12 +21,5 @@ impl Source {
 
     pub(crate) fn relative(&self, path: &Path) -> String {
         slashed(path.strip_prefix(&self.root).unwrap_or(path))
-    }
-
-    /// The regions of the task with this id, in the order of their files.
-    pub(crate) fn regions(&self, id: &str) -> Vec<Task> {
-        let mut regions = course::tasks(&self.root, &self.manifest_dir);
-        regions.retain(|task| task.id == id);
-        regions
     }
 }

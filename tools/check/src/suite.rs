@@ -110,7 +110,9 @@ impl Suite {
         check: impl AsyncFnOnce() -> Outcome + Send + 'static,
     ) -> Self {
         self = self.check(todo, what, check);
-        self.checks.last_mut().expect("the new one").paused = true;
+        if let Some(check) = self.checks.last_mut() {
+            check.paused = true;
+        }
         self
     }
 
@@ -140,9 +142,12 @@ impl Suite {
     /// before `main` calls this.
     pub fn run(mut self) -> ExitCode {
         let arguments = Arguments::parse(std::env::args().skip(1));
-        self.checks
-            .retain(|check| arguments.selects(&format!("{} {}", check.todo, check.what)));
-        if arguments.output == Output::List {
+        self.checks.retain(|check| {
+            let name = format!("{} {}", check.todo, check.what);
+            let filters = &arguments.filters;
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter))
+        });
+        if arguments.flags.contains("--list") {
             for check in &self.checks {
                 println!("{} {}: test", check.todo, check.what);
             }
@@ -168,7 +173,7 @@ impl Suite {
                 hung.extend(ids(todo));
             }
             let result = checked(todo, what, outcome, &source);
-            let stop = arguments.fail_fast && result.failed();
+            let stop = arguments.flags.contains("--fail-fast") && result.failed();
             results.push(result);
             if stop {
                 break;
@@ -182,14 +187,14 @@ impl Suite {
             verdict.advise(&text, &source.relative(&chapter));
         }
         let json = serde_json::to_string(&verdict).expect("a verdict is only text and numbers");
-        if arguments.output == Output::Json {
+        if arguments.flags.contains("--json") {
             println!("{json}");
         } else {
             // Set by a program that passes this output on to a terminal.
             let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
             let colour = (forced || std::io::stdout().is_terminal())
                 && std::env::var_os("NO_COLOR").is_none();
-            let brief = arguments.output == Output::Brief;
+            let brief = arguments.flags.contains("--brief");
             print!("{}", verdict.text(colour, brief));
         }
         if let Some(file) = &arguments.report
@@ -206,19 +211,9 @@ impl Suite {
 /// to every test binary, so those are accepted and ignored.
 #[derive(Default)]
 struct Arguments {
-    output: Output,
-    fail_fast: bool,
+    flags: HashSet<String>,
     report: Option<PathBuf>,
     filters: Vec<String>,
-}
-
-#[derive(Default, PartialEq)]
-enum Output {
-    #[default]
-    Text,
-    Brief,
-    Json,
-    List,
 }
 
 impl Arguments {
@@ -226,23 +221,13 @@ impl Arguments {
         let mut arguments = Self::default();
         while let Some(word) = words.next() {
             match word.as_str() {
-                "--json" => arguments.output = Output::Json,
-                "--list" => arguments.output = Output::List,
-                "--fail-fast" => arguments.fail_fast = true,
-                "--brief" => arguments.output = Output::Brief,
                 "--report" => arguments.report = words.next().map(PathBuf::from),
-                "--test-threads" | "--format" | "--skip" | "--color" => {
-                    words.next();
-                }
-                word if word.starts_with('-') => {}
+                "--test-threads" | "--format" | "--skip" | "--color" => drop(words.next()),
+                flag if flag.starts_with('-') => drop(arguments.flags.insert(word)),
                 _ => arguments.filters.push(word),
             }
         }
         arguments
-    }
-
-    fn selects(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 }
 
@@ -261,8 +246,9 @@ fn checked(todo: &str, what: &str, outcome: Option<Outcome>, source: &Source) ->
     };
     let mut regions = match status {
         Status::Passed => Vec::new(),
-        _ => source.regions(todo),
+        _ => course::tasks(&source.root, &source.manifest_dir),
     };
+    regions.retain(|task| task.id == todo);
     // The region is more likely in the file where the code panicked.
     if let Some(failure) = &failure {
         regions.sort_by_key(|task| !failure.got.contains(&task.file));

@@ -267,14 +267,12 @@ async fn list<const K: usize>(
     if !(1..=100).contains(&limit) {
         return Err(MALFORMED);
     }
-    let mut first = page.after.map_or(i64::MIN, |id| id.saturating_add(1));
     let has = |fault| K == BOOK && page.after.is_some() && store.has(fault);
-    if has(Fault::PageRepeats) {
-        first = first.saturating_sub(1);
-    }
-    if has(Fault::PageFromTheFirst) {
-        first = i64::MIN;
-    }
+    let first = match page.after {
+        Some(id) if has(Fault::PageRepeats) => id,
+        Some(id) if !has(Fault::PageFromTheFirst) => id.saturating_add(1),
+        _ => i64::MIN,
+    };
     let tables = store.tables();
     let rows = tables[K].rows.range(first..).map(|it| it.1);
     let rows: Vec<&Row> = if has(Fault::NewestFirst) {

@@ -59,16 +59,16 @@ struct Attack {
 }
 
 impl Attack {
-    /// A request with these headers, a line each, and this body.
-    fn new(request: impl AsRef<[u8]>, headers: &str, body: impl AsRef<[u8]>, then: Then) -> Self {
-        let (request, body) = (request.as_ref(), body.as_ref());
-        let headers: String = headers.lines().map(|line| format!("{line}\r\n")).collect();
-        let common = " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-        let head = [request, common.as_bytes(), headers.as_bytes(), b"\r\n"].concat();
-        let asked = [short(request), headers.replace("\r\n", " "), short(body)].join(" ");
+    /// A request with these header lines and this body.
+    fn new(request: &str, headers: &str, body: impl AsRef<[u8]>, then: Then) -> Self {
+        let body = body.as_ref();
+        let common = "HTTP/1.1\r\nHost: localhost\r\nConnection: close";
+        let head = format!("{request} {common}\r\n{headers}\r\n");
+        let (request, headers) = (short(request.as_bytes()), headers.replace("\r\n", " "));
+        let asked = format!("{request} {headers}{}", short(body));
         Self {
             asked: asked.trim_end().to_owned(),
-            bytes: [&head, body].concat(),
+            bytes: [head.as_bytes(), body].concat(),
             then,
             // A service may refuse and close before it has read all of a body, and
             // then the client's system may throw the answer away.
@@ -101,21 +101,15 @@ fn paths() -> Vec<Attack> {
     let mut paths = Vec::new();
     let (digits, letters) = ("9".repeat(9000), "a".repeat(9000));
     for path in IDS {
-        let words = MALFORMED_IDS.split_whitespace().map(str::as_bytes);
-        // Bytes as they are, where a client must encode them.
-        let raw = [&b"\xff\xfe"[..], b"1\x00", b"1 OR 1", b"\xe2\x82\xac"];
-        let long = [digits.as_bytes(), letters.as_bytes()];
-        for id in words.chain(raw).chain(long) {
-            let (start, end) = path.split_once("{}").unwrap_or((path, ""));
-            paths.push([b"GET ", start.as_bytes(), id, end.as_bytes()].concat());
-        }
+        let ids = MALFORMED_IDS.split_whitespace().chain([&*digits, &letters]);
+        paths.extend(ids.map(|id| format!("GET {}", path.replace("{}", id))));
     }
     for date in MALFORMED_DATES.split_whitespace().chain([&*digits]) {
         for dates in [format!("{date}/2024-03-20"), format!("2024-03-20/{date}")] {
-            paths.push(format!("GET /api/orders_between_dates/{dates}").into());
+            paths.push(format!("GET /api/orders_between_dates/{dates}"));
         }
     }
-    let attack = |path| Attack::new(path, "", "", Then::ReadFor(HANG));
+    let attack = |path: String| Attack::new(&path, "", "", Then::ReadFor(HANG));
     paths.into_iter().map(attack).collect()
 }
 
@@ -149,27 +143,27 @@ fn bodies() -> Vec<Attack> {
         // Cut wherever it can be cut.
         bodies.extend((1..good.len()).map(|length| good.as_bytes()[..length].to_vec()));
 
-        let json = "Content-Type: application/json";
+        let json = "Content-Type: application/json\r\n";
         for body in bodies {
-            let headers = format!("{json}\nContent-Length: {}", body.len());
+            let headers = format!("{json}Content-Length: {}\r\n", body.len());
             attacks.push(Attack::new(request, &headers, body, Then::ReadFor(HANG)));
         }
         let types = "text/plain application/x-www-form-urlencoded multipart/form-data;boundary=x
             application/jsonx json / \u{fe}";
         let kinds = types
             .split_whitespace()
-            .map(|kind| format!("Content-Type: {kind}\n"));
-        let length = format!("Content-Length: {}", good.len());
+            .map(|kind| format!("Content-Type: {kind}\r\n"));
+        let length = format!("Content-Length: {}\r\n", good.len());
         for kind in kinds.chain([String::new()]) {
             let headers = kind + &length;
             attacks.push(Attack::new(request, &headers, good, Then::ReadFor(HANG)));
         }
         // The end of the request in the middle of its body.
-        let headers = format!("{json}\n{length}");
+        let headers = format!("{json}{length}");
         let half = &good[..good.len() / 2];
         attacks.push(Attack::new(request, &headers, half, Then::CloseWriting));
         let chunked = |body: &str| format!("{:x}\r\n{body}\r\n", body.len());
-        let headers = format!("{json}\nTransfer-Encoding: chunked");
+        let headers = format!("{json}Transfer-Encoding: chunked\r\n");
         let chunks = chunked(good);
         attacks.push(Attack::new(request, &headers, chunks, Then::CloseWriting));
         let chunks = chunked(good) + &chunked(&" ".repeat(HUGE_BODY)) + "0\r\n\r\n";

@@ -267,13 +267,17 @@ pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
         &["application/x-ndjson+json"],
         &[",;q="],
     ];
-    let lines = lines.map(|accept| (accept, "application/x-ndjson"));
-    let array = array.map(|accept| (accept, "application/json"));
-    for (accept, expected) in lines.into_iter().chain(array) {
-        let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
-        let reply = service.get_with(path, &headers).await?;
-        reply.expect_status(200)?;
-        expect_content_type(&reply, expected)?;
+    let expected = [
+        ("application/x-ndjson", &lines[..]),
+        ("application/json", &array),
+    ];
+    for (expected, accept) in expected {
+        for values in accept {
+            let headers: Vec<_> = values.iter().map(|value| ("accept", *value)).collect();
+            let reply = service.get_with(path, &headers).await?;
+            reply.expect_status(200)?;
+            expect_content_type(&reply, expected)?;
+        }
     }
     Ok(())
 }

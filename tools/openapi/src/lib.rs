@@ -163,21 +163,16 @@ impl Document {
         in_path.sort_unstable();
         let mut described = Vec::new();
         for parameter in self.parameters(operation) {
+            let of_path = parameter["in"] == "path";
             ensure(
-                parameter["name"].is_string() && parameter["schema"].is_object(),
+                parameter["name"].is_string()
+                    && parameter["schema"].is_object()
+                    && (!of_path || parameter["required"] == true),
                 operation.said(),
-                "a name and a schema for each parameter",
+                "a name and a schema for each parameter, and `required: true` for one of the path",
                 parameter,
             )?;
-            if parameter["in"] == "path" {
-                ensure(
-                    parameter["required"] == true,
-                    operation.said(),
-                    "`required: true` for a parameter of the path",
-                    parameter,
-                )?;
-                described.extend(parameter["name"].as_str());
-            }
+            described.extend(parameter["name"].as_str().filter(|_| of_path));
         }
         described.sort_unstable();
         ensure(

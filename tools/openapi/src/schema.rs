@@ -167,7 +167,7 @@ impl Document {
         parts
     }
 
-    /// Adds the schema and all schemas in it to `found`.
+    /// Adds the schema and all that is in it, but its examples, to `found`.
     pub(crate) fn inner_schemas<'a>(&'a self, schema: &'a Value, found: &mut Vec<&'a Value>) {
         // A schema can contain itself.
         if found.iter().any(|known| std::ptr::eq(*known, schema)) {
@@ -175,18 +175,12 @@ impl Document {
         }
         found.push(schema);
         let referred = schema.get("$ref").map(|_| self.resolve(schema));
-        let single = ["items", "additionalProperties"]
-            .into_iter()
-            .filter_map(|key| schema.get(key));
-        let several = ["allOf", "anyOf", "oneOf"]
-            .into_iter()
-            .filter_map(|key| schema[key].as_array())
-            .flatten();
-        let properties = schema["properties"].as_object();
-        let properties = properties.into_iter().flat_map(serde_json::Map::values);
-        let inner = referred.into_iter().chain(single).chain(several);
-        for schema in inner.chain(properties) {
-            self.inner_schemas(schema, found);
+        let members = schema.as_object().into_iter().flatten();
+        let members = members.filter(|(key, _)| !key.starts_with("example"));
+        let members = members.map(|(_, value)| value);
+        let values = schema.as_array().into_iter().flatten();
+        for inner in referred.into_iter().chain(members).chain(values) {
+            self.inner_schemas(inner, found);
         }
     }
 
@@ -216,6 +210,7 @@ fn is_type(name: &str, value: &Value) -> bool {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref)] // as those of f64
 fn is_multiple(number: &f64, of: &f64) -> bool {
     // 0.07 / 0.01 is not exactly 7.
     let quotient = number / of;
