@@ -78,6 +78,16 @@ impl Track {
         self.full.max(self.greatest()).max(1)
     }
 
+    /// From when to when it has which value.
+    pub fn levels(&self, end: Duration) -> impl Iterator<Item = (Duration, Duration, u64)> {
+        let ends = self.values.iter().skip(1).map(|(at, _)| *at);
+        let ends = ends.chain([end]);
+        self.values
+            .iter()
+            .zip(ends)
+            .map(|((from, value), to)| (*from, to, *value))
+    }
+
     /// The same with at most one value for each of `count` parts of `0..=end`: the
     /// greatest that it has in that part.
     pub fn thinned(&self, end: Duration, count: u32) -> Self {

@@ -123,10 +123,9 @@ fn scale(out: &mut String, axis: &Axis) {
 fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
     let full = u128::from(track.full());
     let mut levels = vec![0; TIME + 1];
-    for (index, (at, value)) in track.values.iter().enumerate() {
-        let until = track.values.get(index + 1).map_or(end, |next| next.0);
-        for level in &mut levels[column(axis, *at)..=column(axis, until)] {
-            *level = (*value).max(*level);
+    for (from, to, value) in track.levels(end) {
+        for level in &mut levels[column(axis, from)..=column(axis, to)] {
+            *level = value.max(*level);
         }
     }
     // A little is not nothing.
