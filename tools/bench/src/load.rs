@@ -4,23 +4,18 @@
 //! requests are made beforehand, connections live on one thread, and an answer
 //! that was found right once is from then on compared byte by byte.
 
-use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use futures::future::try_join_all;
-use hdrhistogram::Histogram;
 use hyper::StatusCode;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::answers::difference;
 use crate::http::{Connection, Failure, Request, shown};
-
-/// Latencies are kept in µs with three digits, up to a minute.
-const HIGHEST: u64 = 60_000_000;
 
 /// What has to be answered.
 #[derive(Debug, Clone)]
@@ -39,46 +34,48 @@ pub struct Target {
     addr: SocketAddr,
     workload: Arc<Workload>,
     /// The bytes of each answer that was found right.
-    right: Vec<OnceCell<Bytes>>,
+    right: Vec<OnceLock<Bytes>>,
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// From the beginning to the last right answer.
     duration: Duration,
-    pub right: u64,
+    /// Of right answers, sorted in the end.
+    latencies: Vec<Duration>,
     /// Answers other than expected, and requests without an answer.
     pub wrong: u64,
     /// What was wrong first.
     complaint: Option<String>,
-    /// Of right answers, in µs.
-    latency: Histogram<u64>,
 }
 
 impl Outcome {
+    pub fn right(&self) -> u64 {
+        self.latencies.len() as u64
+    }
+
     /// Right answers a second. What was under way when the time for new
     /// requests was over is in both, the answers and the time: a slow server
     /// may have answered nothing until then.
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     pub fn rate(&self) -> f64 {
-        if self.right == 0 {
+        if self.latencies.is_empty() {
             return 0.0;
         }
-        self.right as f64 / self.duration.as_secs_f64()
+        self.latencies.len() as f64 / self.duration.as_secs_f64()
     }
 
-    /// The latency that a share of the requests did not exceed, in seconds.
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    pub fn latency(&self, share: f64) -> f64 {
-        self.latency.value_at_quantile(share) as f64 / 1e6
+    /// The latency that so many percent of the requests did not exceed, in seconds.
+    pub fn latency(&self, percent: usize) -> f64 {
+        let index = (self.latencies.len() * percent / 100).saturating_sub(1);
+        self.latencies.get(index).map_or(0.0, Duration::as_secs_f64)
     }
 
     /// What went wrong, if something did.
     pub fn trouble(&self) -> Option<String> {
-        let sent = self.right + self.wrong;
         let first = self.complaint.as_ref()?;
-        let wrong = self.wrong;
+        let (wrong, sent) = (self.wrong, self.right() + self.wrong);
         Some(format!(
             "{wrong} of {sent} answers were wrong; the first: {first}"
         ))
@@ -90,7 +87,7 @@ impl Target {
         Self {
             addr,
             workload: Arc::clone(workload),
-            right: vec![OnceCell::new(); workload.len()],
+            right: vec![OnceLock::new(); workload.len()],
         }
     }
 
@@ -140,55 +137,67 @@ impl Target {
     /// # Errors
     ///
     /// When a connection cannot be made.
-    pub async fn closed(&self, connections: usize, time: Duration) -> Result<Outcome, Failure> {
+    pub async fn closed(
+        self: &Arc<Self>,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Outcome, Failure> {
         let mut open = Vec::with_capacity(connections);
         for _ in 0..connections {
             open.push(Connection::open(self.addr).await?);
         }
-        let outcome = RefCell::new(Outcome {
-            duration: Duration::ZERO,
-            right: 0,
-            wrong: 0,
-            complaint: None,
-            latency: Histogram::new_with_max(HIGHEST, 3)?,
-        });
         let start = Instant::now();
-        let clients = (1..).zip(open).map(|(seed, mut connection)| {
-            let outcome = &outcome;
-            async move {
-                let mut random = Rng::with_seed(seed);
-                loop {
-                    let sent = Instant::now();
-                    if sent >= start + time {
-                        return Ok::<(), Failure>(());
-                    }
-                    let index = random.usize(..self.workload.len());
-                    let request = &self.workload[index].0;
-                    let checked = match connection.ask(request).await {
-                        Ok((status, body)) => self.check(index, status, &body),
-                        Err(error) => {
-                            connection = Connection::open(self.addr).await?;
-                            Err(format!("{request}: {error}"))
-                        }
-                    };
-                    let mut outcome = outcome.borrow_mut();
-                    match checked {
-                        Ok(()) => {
-                            outcome.right += 1;
-                            outcome.duration = start.elapsed();
-                            let micros = u64::try_from(sent.elapsed().as_micros());
-                            outcome.latency.saturating_record(micros.unwrap_or(HIGHEST));
-                        }
-                        Err(complaint) => {
-                            outcome.wrong += 1;
-                            outcome.complaint.get_or_insert(complaint);
-                        }
-                    }
+        let mut clients = JoinSet::new();
+        for (seed, connection) in (1..).zip(open) {
+            clients.spawn(Arc::clone(self).client(connection, seed, start, start + time));
+        }
+        let mut all = Outcome::default();
+        while let Some(ended) = clients.join_next().await {
+            let one = ended??;
+            all.duration = all.duration.max(one.duration);
+            all.latencies.extend(one.latencies);
+            all.wrong += one.wrong;
+            all.complaint = all.complaint.or(one.complaint);
+        }
+        all.latencies.sort_unstable();
+        Ok(all)
+    }
+
+    async fn client(
+        self: Arc<Self>,
+        mut connection: Connection,
+        seed: u64,
+        start: Instant,
+        end: Instant,
+    ) -> Result<Outcome, Failure> {
+        let mut random = Rng::with_seed(seed);
+        let mut outcome = Outcome::default();
+        loop {
+            let sent = Instant::now();
+            if sent >= end {
+                return Ok(outcome);
+            }
+            let index = random.usize(..self.workload.len());
+            let request = &self.workload[index].0;
+            let checked = match connection.ask(request).await {
+                Ok((status, body)) => self.check(index, status, &body),
+                Err(error) => {
+                    connection = Connection::open(self.addr).await?;
+                    Err(format!("{request}: {error}"))
+                }
+            };
+            match checked {
+                Ok(()) => {
+                    let now = Instant::now();
+                    outcome.duration = now - start;
+                    outcome.latencies.push(now - sent);
+                }
+                Err(complaint) => {
+                    outcome.wrong += 1;
+                    outcome.complaint.get_or_insert(complaint);
                 }
             }
-        });
-        try_join_all(clients).await?;
-        Ok(outcome.into_inner())
+        }
     }
 }
 

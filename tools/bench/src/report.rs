@@ -211,18 +211,18 @@ mod tests {
 
 Nothing else runs.
 
-| aim                  | bound            | measured |              |
+| aim                  |            bound | measured |              |
 |----------------------|------------------|----------|--------------|
 | faster than the peer | at least 40.00 × |  50.00 × |         kept |
 | as fast as another   |  at least 0.90 × |   0.85 × |       missed |
 | first answer         |  at most 100.00s |          | not measured |
 
-| order_total | rate                         | p99      | marketsvc ahead in rate |
+| order_total |                         rate |      p99 | marketsvc ahead in rate |
 |-------------|------------------------------|----------|-------------------------|
 | marketsvc   | 30,000/s (29,000/s–31,000/s) |   2.50ms |                  1.00 × |
 | peer        |          600/s (500/s–700/s) | 130.00ms |                 50.00 × |
 
-| memory    | peak     |
+| memory    |     peak |
 |-----------|----------|
 | marketsvc | 20.0 MiB |
 

@@ -35,7 +35,7 @@ impl Times {
 pub struct Server {
     pub contender: Contender,
     program: Program,
-    target: Target,
+    target: Arc<Target>,
     /// Right and wrong answers since it was told what it is asked.
     pub right: u64,
     pub wrong: u64,
@@ -51,7 +51,7 @@ impl Server {
         let program = contender.start(database)?;
         Ok(Self {
             contender,
-            target: Target::new(program.addr(), &Arc::default()),
+            target: Arc::new(Target::new(program.addr(), &Arc::default())),
             program,
             right: 0,
             wrong: 0,
@@ -90,7 +90,7 @@ impl Server {
     ///
     /// When it answers otherwise than expected.
     pub fn ask(&mut self, workload: &Arc<Workload>) -> Result<()> {
-        self.target = Target::new(self.program.addr(), workload);
+        self.target = Arc::new(Target::new(self.program.addr(), workload));
         let compared = runtime()?.block_on(self.target.compare(COMPARED));
         compared.map_err(self.failed())?;
         (self.right, self.wrong) = (0, 0);
@@ -117,13 +117,13 @@ impl Server {
                 Ok([warm_up, outcome])
             })
             .map_err(self.failed())?;
-        self.right += warm_up.right + outcome.right;
+        self.right += warm_up.right() + outcome.right();
         self.wrong += warm_up.wrong + outcome.wrong;
         let name = self.contender.name();
         bench.record(case, name, "rate", Unit::PerSecond, outcome.rate());
         // Of a slow server, a higher share would be one request.
-        for (measure, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let latency = outcome.latency(share);
+        for (measure, percent) in [("p50", 50), ("p99", 99)] {
+            let latency = outcome.latency(percent);
             bench.record(case, name, measure, Unit::Seconds, latency);
         }
         if let Some(trouble) = outcome.trouble() {

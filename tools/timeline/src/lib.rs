@@ -36,7 +36,7 @@ mod text;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, fs, io, process};
 
 use tracing::{Instrument, Span, dispatcher, info_span};
@@ -45,7 +45,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 pub use bars::{Amount, bars_as_svg, bars_as_text};
-use draw::{End, Picture, Track};
+pub use draw::Curve;
+use draw::{End, Picture};
 use recorder::{Piece, Recorder};
 
 /// The variable that asks for a drawing on stdout; any value that is not empty.
@@ -53,9 +54,6 @@ pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
 
 /// The variable that asks for a picture; its value is the file to write.
 pub const SVG: &str = "MARKETSVC_TIMELINE_SVG";
-
-/// How many values of a curve a picture has room for: more lie on one pixel.
-const PARTS: u32 = 600;
 
 /// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
@@ -111,12 +109,6 @@ fn draw(picture: &Picture, file: Option<&Path>) -> io::Result<()> {
     file.map_or(Ok(()), |file| fs::write(file, svg::draw(picture)))
 }
 
-/// A quantity that a program has recorded itself: from which time on it had which value.
-pub struct Curve {
-    pub name: String,
-    pub values: Vec<(Duration, u64)>,
-}
-
 /// Draws curves above one time axis, as high as the greatest value of all of them, where
 /// [`TEXT`] or [`SVG`] asks for that. With a `part` the picture goes into a file beside
 /// the one that [`SVG`] names: `13-PART.svg` beside `13.svg`. Returns the file.
@@ -128,20 +120,13 @@ pub fn draw_curves(
     curves: &[Curve],
     part: Option<&str>,
 ) -> io::Result<Option<PathBuf>> {
-    let values = || curves.iter().flat_map(|curve| &curve.values);
-    let end = values().map(|(at, _)| *at).max().unwrap_or_default();
-    let full = values().map(|(_, value)| *value).max().unwrap_or_default();
-    let tracks = curves.iter().map(|curve| {
-        let track = Track {
-            name: curve.name.clone(),
-            values: curve.values.clone(),
-            full,
-        };
-        track.thinned(end, PARTS)
-    });
+    let values = || curves.iter().flat_map(|curve| curve.values.iter().copied());
+    let end = values().map(|(at, _)| at).max().unwrap_or_default();
+    let full = values().map(|(_, value)| value).max().unwrap_or_default();
     let picture = Picture {
         title: title.to_owned(),
-        tracks: tracks.collect(),
+        tracks: curves.to_vec(),
+        full,
         end,
         ..Picture::default()
     };

@@ -14,7 +14,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::draw::{Bar, End, Lane, Picture, Track};
+use crate::draw::{Bar, Curve, End, Lane, Picture};
 
 /// How sqlx names the thread of a connection to SQLite.
 const CONNECTION_THREAD: &str = "sqlx-sqlite-worker-";
@@ -104,10 +104,8 @@ impl Recorder {
             let bar = bars.len();
             bars.push(Bar {
                 from: now,
-                to: None,
-                end: End::Open,
                 blocking,
-                label: None,
+                ..Bar::default()
             });
             self.say(state, now, lane, "begins");
             Piece { lane, bar }
@@ -136,8 +134,8 @@ impl Recorder {
                 from: now.saturating_sub(from.elapsed()),
                 to: Some(now.saturating_sub(to.elapsed())),
                 end: End::Done,
-                blocking: false,
                 label: Some(label.to_owned()),
+                ..Bar::default()
             });
         });
     }
@@ -148,10 +146,9 @@ impl Recorder {
             let tracks = &mut state.picture.tracks;
             match tracks.iter_mut().find(|track| track.name == name) {
                 Some(track) => track.values.push((now, value)),
-                None => tracks.push(Track {
+                None => tracks.push(Curve {
                     name: name.to_owned(),
                     values: vec![(now, value)],
-                    full: 0,
                 }),
             }
         });
@@ -316,7 +313,7 @@ mod tests {
     fn work_that_has_ended_has_its_place() {
         let recorder = Recorder::new(false);
         let subscriber = Registry::default().with(recorder.clone());
-        let from = std::time::Instant::now();
+        let from = time::Instant::now();
         with_default(subscriber, || {
             for (label, start) in [("slow", 3), ("one", 8)] {
                 let at = |ms| from + ms * MS;

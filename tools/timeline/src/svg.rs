@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::draw::{Axis, Bar, End, Lane, Picture, Track};
+use crate::draw::{Axis, Bar, Curve, End, Lane, Picture};
 
 /// Pixels. The names are left of the time axis.
 const WIDTH: f64 = 760.0;
@@ -69,7 +69,7 @@ pub fn draw(picture: &Picture) -> String {
     }
     for track in &picture.tracks {
         y += 8.0;
-        area(&mut lanes, track, &axis, picture.end, y);
+        area(&mut lanes, track, picture, &axis, y);
         y += TRACK;
     }
     let mut body = String::new();
@@ -260,26 +260,29 @@ fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
     blocks(out, "work", lane.busy.iter(), axis, (y, 2.0));
 }
 
-fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) {
+fn area(out: &mut String, track: &Curve, picture: &Picture, axis: &Axis, y: f64) {
     name(out, &track.name, y + 20.0);
     let floor = y + TRACK - 12.0;
+    let greatest = track.greatest();
+    let full = greatest.max(picture.full).max(1);
     #[allow(clippy::cast_precision_loss)] // a height in a picture
-    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / track.full() as f64;
-    let mut path = String::new();
-    for (from, to, value) in track.levels(end) {
-        let [from, to] = [from, to].map(|at| LEFT + axis.place(at));
-        let level = top(value);
-        if path.is_empty() {
-            let _ = write!(path, "M{from:.1} {floor:.1}");
+    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / full as f64;
+    let (mut path, mut level) = (format!("M{LEFT:.1} {floor:.1}"), floor);
+    let mut x = LEFT;
+    for value in track.columns(axis, picture.end) {
+        let next = top(value);
+        if (next - level).abs() > 0.05 {
+            let _ = write!(path, " L{x:.1} {level:.1} L{x:.1} {next:.1}");
+            level = next;
         }
-        let _ = write!(path, " L{from:.1} {level:.1} L{to:.1} {level:.1}");
+        x += 1.0;
     }
-    let end = LEFT + axis.place(end);
+    x -= 1.0;
     let _ = writeln!(
         out,
-        "<path class=\"track\" d=\"{path} L{end:.1} {floor:.1} Z\"/>"
+        "<path class=\"track\" d=\"{path} L{x:.1} {level:.1} L{x:.1} {floor:.1} Z\"/>"
     );
-    let most = format!("at most {}", track.greatest());
+    let most = format!("at most {greatest}");
     word(out, (LEFT - 12.0, y + 46.0), END_ANCHOR, &most);
 }
 
