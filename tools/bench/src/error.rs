@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::http::Failure;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +20,7 @@ pub enum Error {
     /// A contender that does not do its work, or other work than the others, is not
     /// compared.
     #[error("{contender}: {reason}")]
-    Failed { contender: String, reason: String },
+    Failed { contender: String, reason: Failure },
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
     #[error("stopped")]
@@ -32,10 +34,10 @@ impl Error {
         move |cause| Self::Io { action, cause }
     }
 
-    pub fn failed(contender: &str, reason: impl ToString) -> Self {
+    pub fn failed(contender: &str, reason: impl Into<Failure>) -> Self {
         Self::Failed {
             contender: contender.to_owned(),
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 }

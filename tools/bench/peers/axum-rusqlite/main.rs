@@ -208,19 +208,15 @@ async fn orders(
     Tail(customer): Tail<i64>,
 ) -> Result<Json<Vec<Order>>, Error> {
     let orders = with_connection(market.readers, move |connection| {
-        orders_of(connection, customer)
+        Ok(orders_of(connection, customer)?)
     });
     Ok(Json(orders.await?))
 }
 
-fn orders_of(connection: &Connection, customer: i64) -> Result<Vec<Order>, Error> {
-    let name: Option<String> = connection
+fn orders_of(connection: &Connection, customer: i64) -> rusqlite::Result<Vec<Order>> {
+    let name: String = connection
         .prepare_cached("SELECT name FROM customer WHERE id = ?1")?
-        .query_row([customer], |row| row.get(0))
-        .optional()?;
-    let Some(name) = name else {
-        return Err(Error::new(StatusCode::NOT_FOUND, "no such customer"));
-    };
+        .query_row([customer], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(
         "SELECT orders.id, orders.order_time, item.name, item.price_cents, order_items.quantity
          FROM orders
@@ -257,8 +253,8 @@ fn orders_of(connection: &Connection, customer: i64) -> Result<Vec<Order>, Error
 
 // ---- totals
 
-/// What the order costs: `Some(None)` without items, `None` for an unknown order.
-fn total(connection: &Connection, order: i64) -> Result<Option<Option<f64>>, Error> {
+/// What the order costs, `None` without items.
+fn total(connection: &Connection, order: i64) -> rusqlite::Result<Option<f64>> {
     let mut statement = connection.prepare_cached(
         "SELECT (SELECT sum(item.price_cents * order_items.quantity)
                  FROM order_items
@@ -267,19 +263,18 @@ fn total(connection: &Connection, order: i64) -> Result<Option<Option<f64>>, Err
          FROM orders
          WHERE orders.id = ?1",
     )?;
-    let cents = statement.query_row([order], |row| row.get::<_, Option<i64>>(0));
-    Ok(cents.optional()?.map(|cents| cents.map(money)))
+    let cents: Option<i64> = statement.query_row([order], |row| row.get(0))?;
+    Ok(cents.map(money))
 }
 
 async fn order_total(
     State(market): State<Market>,
     Tail(order): Tail<i64>,
 ) -> Result<Json<Value>, Error> {
-    let total = with_connection(market.readers, move |connection| total(connection, order));
-    match total.await? {
-        Some(total) => Ok(Json(json!({ "Order Total": total }))),
-        None => Err(Error::new(StatusCode::NOT_FOUND, "no such order")),
-    }
+    let total = with_connection(market.readers, move |connection| {
+        Ok(total(connection, order)?)
+    });
+    Ok(Json(json!({ "Order Total": total.await? })))
 }
 
 #[derive(Deserialize)]
@@ -297,10 +292,10 @@ async fn orders_total(
         .split(',')
         .map(str::parse)
         .collect::<Result<_, _>>()
-        .map_err(|error| Error::new(StatusCode::BAD_REQUEST, error))?;
+        .map_err(|error| Error(StatusCode::BAD_REQUEST, Box::new(error)))?;
     let totals = with_connection(market.readers, move |connection| {
         ids.into_iter()
-            .map(|order| Ok(total(connection, order)?.flatten()))
+            .map(|order| Ok(total(connection, order).optional()?.flatten()))
             .collect()
     });
     Ok(Json(totals.await?))
@@ -326,7 +321,7 @@ async fn add_new_order(
 ) -> Result<Response, Error> {
     if order.items.is_empty() {
         let empty = "an order has at least one item";
-        return Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, empty));
+        return Err(Error(StatusCode::UNPROCESSABLE_ENTITY, empty.into()));
     }
     let id = with_connection(market.writer, move |connection| store(connection, &order)).await?;
     let location = [(header::LOCATION, format!("/api/order_total/{id}"))];
@@ -360,44 +355,39 @@ fn store(connection: &mut Connection, order: &NewOrder) -> Result<i64, Error> {
 
 /// The status of a failure, and what it says.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}: {1}")]
-struct Error(StatusCode, String);
+#[error("{1}")]
+struct Error(StatusCode, Box<dyn std::error::Error + Send + Sync>);
 
 impl Error {
-    fn new(status: StatusCode, detail: impl ToString) -> Self {
-        Self(status, detail.to_string())
-    }
-
-    fn internal(detail: impl ToString) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, error.into())
     }
 }
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
-            }
-            _ => Self::internal(error),
-        }
+        let status = match (&error, error.sqlite_error_code()) {
+            (rusqlite::Error::QueryReturnedNoRows, _) => StatusCode::NOT_FOUND,
+            (_, Some(ErrorCode::ConstraintViolation)) => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.into())
     }
 }
 
 impl From<r2d2::Error> for Error {
     fn from(error: r2d2::Error) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.into())
     }
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let Self(status, detail) = self;
-        if status.is_server_error() {
-            eprintln!("{detail}");
+        if self.0.is_server_error() {
+            eprintln!("{self}");
         }
-        let problem = json!({ "status": status.as_u16(), "detail": detail });
-        (status, Json(problem)).into_response()
+        let problem = json!({ "status": self.0.as_u16(), "detail": self.to_string() });
+        (self.0, Json(problem)).into_response()
     }
 }
 
