@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use serde_json::json;
 use step12_solution::db::init_db;
-use step12_solution::load::{self, Kind, Plan, Report, Stop, ceiling};
+use step12_solution::load::{Kind, Plan, Report, Stop, ceiling, run};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Result};
 use crate::http::Request;
+use crate::load::Target;
 use crate::model::{Bench, Bound, Unit};
-use crate::program::{self, Folder, Program};
-use crate::{Settings, answers, python, take_turns};
+use crate::program::{self, Program};
+use crate::{Settings, python, server, take_turns};
 
 /// Each contender's pool has as many connections.
 const CLIENTS: usize = 10;
@@ -21,8 +23,8 @@ const SHORT: f64 = 0.05;
 const PUBLISHED: f64 = 5.0;
 
 const OURS: &str = "step 12, async";
-/// The last word is the argument of `bookstore.py`.
-const PEERS: [&str; 2] = ["FastAPI + SQLAlchemy, async", "FastAPI + SQLAlchemy, sync"];
+const ASYNC: &str = "FastAPI + SQLAlchemy, async";
+const SYNC: &str = "FastAPI + SQLAlchemy, sync";
 const RATE: &str = "requests a minute";
 const CEILING: &str = "the ceiling";
 
@@ -40,7 +42,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     let runtime = Runtime::new().map_err(Error::io("make a runtime"))?;
     let mut contenders = vec![OURS];
     match python::prepare() {
-        Ok(()) => contenders.extend(PEERS),
+        Ok(()) => contenders.extend([ASYNC, SYNC]),
         Err(why) => bench.skipped.push(why),
     }
     agree(&runtime, &contenders)?;
@@ -55,7 +57,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     for (seconds, cycles, rounds) in cases {
         let case = title(seconds);
         eprintln!("load: {case}");
-        take_turns(rounds, &mut contenders, |name, _| {
+        take_turns(rounds, &mut contenders, |name| {
             let report = turn(&runtime, name, seconds, cycles)?;
             record(&mut bench, &case, name, &report);
             Ok(())
@@ -79,54 +81,60 @@ fn title(seconds: f64) -> String {
 }
 
 /// Starts a contender on a new database, at a free port.
-fn start(runtime: &Runtime, name: &str) -> Result<(Program, Folder)> {
-    let folder = Folder::new()?;
+fn start(runtime: &Runtime, name: &str) -> Result<(Program, TempDir)> {
+    let folder = program::temporary_folder()?;
     let database = folder.path().join("bookstore.sqlite");
     let url = format!("sqlite://{}", database.display());
     let created = runtime.block_on(init_db::create_or_migrate(&url));
     created.map_err(|error| Error::Environment(format!("create {url}: {error:?}")))?;
     let mut command = match name {
         OURS => program::command(program::beside("step12-solution")?),
-        _ => python::script("bookstore.py")?,
+        ASYNC => python::uvicorn("bookstore:async_app")?,
+        _ => python::uvicorn("bookstore:sync_app")?,
     };
-    // The service of step 12 does not look at arguments, nor the peers at its settings.
     command
-        .args(name.split(' ').next_back())
         .env("DATABASE_URL", url)
         .env("MARKETSVC_ADDR", "127.0.0.1:0")
         // The peers do not write a line for each request either.
         .env("RUST_LOG", "warn")
-        .env("DATABASE", database)
-        .env("ADDR", "127.0.0.1:0");
+        .env("DATABASE", database);
     Ok((Program::start(name, command)?, folder))
 }
 
 /// Compares the answers of all contenders to what the load calls, and to new books that
 /// they must refuse.
 fn agree(runtime: &Runtime, contenders: &[&str]) -> Result<()> {
-    let mut started = Vec::new();
-    for name in contenders {
-        started.push((*name, start(runtime, name)?));
-    }
-    let programs = started.iter().map(|(name, (it, _))| (*name, it.addr()));
     let add = |name: &str, author: i64| {
         let book = json!({ "book_name": name, "author_id": author, "price": 10.5 });
         Request::post("/book", &book)
     };
-    let requests = [
-        Request::get("/book"),
-        Request::get("/book?after=1&limit=1"),
-        Request::get("/book/1"),
-        Request::get("/book/99"),
-        Request::get("/book/extensive_query?seconds=0.01"),
-        add("Emma", 1),
-        // The name is taken, the author does not exist, the name is blank.
-        add("Emma", 2),
-        add("Persuasion", 99),
-        add(" ", 1),
-        Request::get("/book"),
-    ];
-    answers::compare(&programs.collect::<Vec<_>>(), &requests, true)
+    let requests = || {
+        vec![
+            Request::get("/book"),
+            Request::get("/book?after=1&limit=1"),
+            Request::get("/book/1"),
+            Request::get("/book/99"),
+            Request::get("/book/extensive_query?seconds=0.01"),
+            add("Emma", 1),
+            // The name is taken, the author does not exist, the name is blank.
+            add("Emma", 2),
+            add("Persuasion", 99),
+            add(" ", 1),
+            Request::get("/book"),
+        ]
+    };
+    let mut model = None;
+    for name in contenders {
+        let (program, _folder) = start(runtime, name)?;
+        let addr = program.addr();
+        match &model {
+            None => model = Some(server::answers(name, addr, requests())?),
+            Some(model) => runtime
+                .block_on(Target::new(addr, model).compare(usize::MAX))
+                .map_err(|error| Error::failed(name, error))?,
+        }
+    }
+    Ok(())
 }
 
 /// One turn: a new process on a new database, and after a warm-up the load.
@@ -147,25 +155,21 @@ fn turn(runtime: &Runtime, name: &str, seconds: f64, cycles: u64) -> Result<Repo
 
 /// Runs the load. A call that fails makes it an error.
 fn drive(runtime: &Runtime, name: &str, url: &str, plan: &Plan) -> Result<Report> {
-    let failed = |reason| Error::Failed {
-        contender: name.to_owned(),
-        reason,
-    };
     let mut first = None;
-    let run = load::run(url, plan, |call| {
+    let run = run(url, plan, |call| {
         if call.result.is_err() {
             first.get_or_insert(call.kind);
         }
     });
     let report = runtime.block_on(run);
-    let report = report.map_err(|error| failed(error.to_string()))?;
+    let report = report.map_err(|error| Error::failed(name, error))?;
     let Some(kind) = first else {
         return Ok(report);
     };
     let why = report.of(kind).first_failure.as_deref().unwrap_or("?");
     let (count, kind) = (report.failures(), kind.name());
     let reason = format!("{count} calls failed; the first, {kind}: {why}");
-    Err(failed(reason))
+    Err(Error::failed(name, reason))
 }
 
 fn record(bench: &mut Bench, case: &str, name: &str, report: &Report) {
@@ -182,7 +186,7 @@ fn aims(bench: &mut Bench) {
     for (seconds, bound) in [(0.0, 2.0), (SHORT, 1.25)] {
         let case = title(seconds);
         // With the better of the peers the ratio is lower.
-        let ratios = PEERS.iter();
+        let ratios = [ASYNC, SYNC].into_iter();
         let ratios = ratios.filter_map(|peer| bench.ratio(&case, RATE, OURS, peer));
         let measured = ratios.reduce(f64::min);
         let text = format!("{case}: {RATE} against the best of FastAPI");

@@ -1,18 +1,16 @@
 """The endpoints that the load of step 12 calls, in the two forms that the documentation
 of FastAPI and SQLAlchemy recommends.
 
-    bookstore.py async    `async def` handlers, one AsyncSession for each request
-    bookstore.py sync     `def` handlers on FastAPI's thread pool, one Session each
+    async_app    `async def` handlers, one AsyncSession for each request
+    sync_app     `def` handlers on FastAPI's thread pool, one Session each
 """
 
 import asyncio
 import os
-import sys
 import time
 from decimal import Decimal
 from typing import Annotated
 
-import serve
 from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -173,7 +171,3 @@ def add(session: Sync, new: NewBook):
     session.add(book)
     session.commit()
     return book
-
-
-if __name__ == "__main__":
-    serve.main({"async": async_app, "sync": sync_app}[sys.argv[1]])
