@@ -56,7 +56,7 @@ pub enum Verb {
     /// Measure the service and its alternatives, as release builds
     #[command(
         disable_help_flag = true,
-        after_help = "Examples:\n  ./run.sh bench serve --quick  one of serve, stream, write, mix, load, learn\n  ./run.sh bench                all of them\n  ./run.sh bench --help         all flags"
+        after_help = "Examples:\n  ./run.sh bench serve --quick  one of serve, stream, write, mix, load\n  ./run.sh bench                all of them\n  ./run.sh bench --help         all flags"
     )]
     Bench {
         /// What to measure, and the flags of the bench

@@ -1,5 +1,4 @@
-//! Measures how long a learner waits from saving a file to the verdict;
-//! `./run.sh bench learn` shows it.
+//! Measures how long a learner waits from saving a file to the verdict.
 //!
 //! Each step's exercise is solved in the copy. Then, again and again, a comment
 //! is put at the beginning of its first task, as if somebody had edited there,
