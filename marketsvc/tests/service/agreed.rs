@@ -1,8 +1,6 @@
 //! The contract that the steps and this service share.
 
-use check::{Database, Outcome};
-use contract::Surface;
-use marketsvc::Limits;
+use check::Outcome;
 
 use crate::common::Market;
 
@@ -33,6 +31,7 @@ agreed! {
     new_order_stored(service, database);
     new_order_refusals(service, database);
     new_order_overflow_422(service, database);
+    hostile_input(service, database);
 }
 
 #[tokio::test]
@@ -46,12 +45,4 @@ async fn format_by_accept() -> Outcome {
         contract::format_by_accept(&market.service, path).await?;
     }
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_input() -> Outcome {
-    let database = Database::sample().await?;
-    database.add_customers(20_000).await?;
-    let market = Market::over(database, Limits::default()).await?;
-    contract::hostile_input(&market.service, &market.database, &Surface::MARKETSVC).await
 }

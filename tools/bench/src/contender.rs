@@ -54,23 +54,18 @@ impl Contender {
     /// When it does not start.
     pub fn start(self, database: &Path) -> Result<Program> {
         let mut command = match self {
-            Self::Marketsvc => marketsvc(database)?,
-            Self::OneByOne => {
-                let mut command = marketsvc(database)?;
-                command.env("MARKETSVC_BATCH", "1");
-                command
-            }
+            Self::Marketsvc | Self::OneByOne => marketsvc(database)?,
             Self::AxumRusqlite => program::command(program::beside("bench-axum-rusqlite")?),
-            Self::Hello => program::command(program::beside("bench-hello")?),
-            Self::Layers => {
-                let mut command = program::command(program::beside("bench-hello")?);
-                command.arg("layers");
-                command
-            }
-            Self::FastApi => python::script("serve.py")?,
+            Self::Hello | Self::Layers => program::command(program::beside("bench-hello")?),
+            Self::FastApi => python::uvicorn("service:app")?,
+        };
+        match self {
+            Self::OneByOne => command.env("MARKETSVC_BATCH", "1"),
+            Self::Layers => command.arg("layers"),
+            _ => &mut command,
         };
         let database = std::path::absolute(database).map_err(Error::io("find the database"))?;
-        command.env("DATABASE", database).env("ADDR", "127.0.0.1:0");
+        command.env("DATABASE", database);
         Program::start(self.name(), command)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::http::Failure;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
@@ -15,21 +17,14 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A contender that does something else than the others is not compared.
-    #[error("{contender} differs at {request}: it answers {found}; expected is {expected}")]
-    Differs {
-        contender: String,
-        request: String,
-        found: String,
-        expected: String,
-    },
-    /// A contender that did not do its work is not compared either.
+    /// A contender that does not do its work, or other work than the others, is not
+    /// compared.
     #[error("{contender}: {reason}")]
-    Failed { contender: String, reason: String },
-    #[error("SQLite: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Failed { contender: String, reason: Failure },
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("stopped")]
+    Stopped,
 }
 
 impl Error {
@@ -37,5 +32,12 @@ impl Error {
     pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |cause| Self::Io { action, cause }
+    }
+
+    pub fn failed(contender: &str, reason: impl Into<Failure>) -> Self {
+        Self::Failed {
+            contender: contender.to_owned(),
+            reason: reason.into(),
+        }
     }
 }

@@ -14,11 +14,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time;
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a small answer may take; only turns a hang into an error.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `GET path`, or `POST path` with a body.
 #[derive(Debug, Clone)]
@@ -56,43 +59,36 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = String::from_utf8_lossy(&self.body);
         let text = format!("{} {} {body}", self.method, self.uri);
-        f.write_str(&shown(text.trim_end().to_owned()))
+        f.write_str(&shown(text.trim_end()))
     }
 }
 
-/// A kept-alive connection that is made again when it has ended.
+/// A kept-alive connection.
 pub struct Connection {
-    addr: SocketAddr,
     host: HeaderValue,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    sender: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    /// # Panics
-    ///
-    /// Never: an address is ASCII.
-    pub fn new(addr: SocketAddr) -> Self {
-        Self {
-            addr,
-            host: HeaderValue::from_str(&addr.to_string()).expect("an address is ASCII"),
-            sender: None,
-        }
-    }
-
     /// # Errors
     ///
     /// Those of the socket.
-    pub async fn connect(&mut self) -> std::result::Result<(), Failure> {
-        let socket = TcpStream::connect(self.addr).await?;
+    pub async fn open(addr: SocketAddr) -> std::result::Result<Self, Failure> {
+        let socket = TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(socket)).await?;
         // Its errors come out of the sender as well.
         tokio::spawn(connection);
-        self.sender = Some(sender);
-        Ok(())
+        let host = HeaderValue::from_str(&addr.to_string())?;
+        Ok(Self { host, sender })
     }
 
-    async fn send(
+    /// Sends one request; the body of the answer can be read then.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends before the head of the answer has come.
+    pub async fn send(
         &mut self,
         request: &Request,
     ) -> std::result::Result<Response<Incoming>, Failure> {
@@ -105,36 +101,32 @@ impl Connection {
             let json = HeaderValue::from_static("application/json");
             headers.insert(CONTENT_TYPE, json);
         }
-        let open = match &mut self.sender {
-            Some(sender) => sender.ready().await.is_ok(),
-            None => false,
-        };
-        if !open {
-            self.connect().await?;
-        }
-        let sender = self.sender.as_mut().expect("it is connected");
-        Ok(sender.send_request(message).await?)
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(message).await?)
     }
 
     /// Sends one request and reads the whole answer.
     ///
     /// # Errors
     ///
-    /// When the connection ends before the answer does.
+    /// When the connection ends before the answer does, and after [`PATIENCE`].
     pub async fn ask(
         &mut self,
         request: &Request,
     ) -> std::result::Result<(StatusCode, Bytes), Failure> {
-        let response = self.send(request).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        timeout(PATIENCE, async {
+            let response = self.send(request).await?;
+            let status = response.status();
+            Ok((status, response.into_body().collect().await?.to_bytes()))
+        })
+        .await?
     }
 }
 
 /// How a long answer came.
 #[derive(Debug)]
 pub struct Reading {
-    /// From the request, connection included, to the first byte of the body.
+    /// From the request to the first byte of the body.
     pub first_byte: Duration,
     /// To the last byte.
     pub total: Duration,
@@ -142,63 +134,38 @@ pub struct Reading {
     pub braces: u64,
 }
 
-/// Reads a whole answer over a connection of its own and throws it away.
+/// Reads a whole answer and throws it away.
 ///
 /// # Errors
 ///
-/// Why there was none that is whole, within `limit`.
-pub fn read_all(
-    addr: SocketAddr,
-    path: &str,
-    limit: Duration,
+/// Why there was none that is whole.
+pub async fn read_all(
+    connection: &mut Connection,
+    request: &Request,
 ) -> std::result::Result<Reading, Failure> {
-    let read = async {
-        let start = Instant::now();
-        let response = Connection::new(addr).send(&Request::get(path)).await?;
-        if response.status() != StatusCode::OK {
-            return Err(response.status().to_string().into());
-        }
-        let mut body = response.into_body();
-        let (mut first_byte, mut braces) = (None, 0);
-        while let Some(frame) = body.frame().await {
-            let bytes = frame?.into_data().unwrap_or_default();
-            first_byte.get_or_insert_with(|| start.elapsed());
-            braces += bytecount(&bytes);
-        }
-        let total = start.elapsed();
-        Ok(Reading {
-            first_byte: first_byte.unwrap_or(total),
-            total,
-            braces,
-        })
-    };
-    runtime()?.block_on(async { time::timeout(limit, read).await? })
+    let start = Instant::now();
+    let response = connection.send(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(response.status().to_string().into());
+    }
+    let mut body = response.into_body();
+    let (mut first_byte, mut braces) = (None, 0);
+    while let Some(frame) = body.frame().await {
+        let bytes = frame?.into_data().unwrap_or_default();
+        first_byte.get_or_insert_with(|| start.elapsed());
+        braces += count_braces(&bytes);
+    }
+    let total = start.elapsed();
+    Ok(Reading {
+        first_byte: first_byte.unwrap_or(total),
+        total,
+        braces,
+    })
 }
 
 #[expect(clippy::naive_bytecount, reason = "the compiler makes it fast enough")]
-fn bytecount(bytes: &[u8]) -> u64 {
+fn count_braces(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'{').count() as u64
-}
-
-/// How long a small answer takes over a connection of its own, or `None` when it does
-/// not come within `limit`.
-///
-/// # Errors
-///
-/// When another status than 200 comes, or nothing more.
-pub fn time(addr: SocketAddr, path: &str, limit: Duration) -> Result<Option<Duration>> {
-    let start = Instant::now();
-    let request = Request::get(path);
-    let mut connection = Connection::new(addr);
-    let failed = |why: &dyn fmt::Display| Err(Error::Environment(format!("GET {path}: {why}")));
-    runtime()?.block_on(async {
-        match time::timeout(limit, connection.ask(&request)).await {
-            Ok(Ok((StatusCode::OK, _))) => Ok(Some(start.elapsed())),
-            Ok(Ok((status, body))) => failed(&answer(status, &body)),
-            Ok(Err(error)) => failed(&error),
-            Err(_) => Ok(None),
-        }
-    })
 }
 
 /// All on one thread, since it shares the machine with the server that it measures.
@@ -213,18 +180,12 @@ pub fn runtime() -> Result<Runtime> {
         .map_err(Error::io("start a runtime"))
 }
 
-/// The beginning of an answer, for a message.
-pub fn answer(status: StatusCode, body: &[u8]) -> String {
-    shown(format!("{status} {}", String::from_utf8_lossy(body)))
-}
-
 /// At most 200 characters of it.
-pub fn shown(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(200) {
-        text.truncate(end);
-        text.push('…');
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => text[..end].to_owned() + "…",
+        None => text.to_owned(),
     }
-    text
 }
 
 #[cfg(test)]
@@ -235,10 +196,8 @@ mod tests {
 
     use super::*;
 
-    const LATER: Duration = Duration::from_mins(1);
-
-    /// Answers one request with these pieces.
-    fn server(pieces: &'static [&'static str]) -> SocketAddr {
+    /// What is read of a server that answers one request with these pieces.
+    fn read(pieces: &'static [&'static str]) -> std::result::Result<Reading, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         thread::spawn(move || {
@@ -254,31 +213,27 @@ mod tests {
                 socket.write_all(piece.as_bytes()).unwrap();
             }
         });
-        addr
+        runtime().unwrap().block_on(async {
+            let mut connection = Connection::open(addr).await?;
+            read_all(&mut connection, &Request::get("/")).await
+        })
     }
 
     #[test]
     fn whole_answers_are_read_and_their_objects_counted() {
-        for (pieces, braces) in [
-            (
-                &[
-                    "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[{",
-                    "},{",
-                    "{}}]",
-                ] as &[_],
-                3,
-            ),
-            (
-                &[
-                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
-                    "\r\n",
-                    "4\r\n[{},\r\n3\r\n{}]\r\n0",
-                    "\r\n\r\n",
-                ],
-                2,
-            ),
-        ] {
-            let reading = read_all(server(pieces), "/", LATER).unwrap();
+        let sized = &[
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[{",
+            "},{",
+            "{}}]",
+        ];
+        let chunked = &[
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
+            "\r\n",
+            "4\r\n[{},\r\n3\r\n{}]\r\n0",
+            "\r\n\r\n",
+        ];
+        for (pieces, braces) in [(&sized[..], 3), (&chunked[..], 2)] {
+            let reading = read(pieces).unwrap();
             assert!(reading.first_byte <= reading.total);
             assert_eq!(reading.braces, braces);
         }
@@ -294,17 +249,7 @@ mod tests {
             &[],
         ];
         for pieces in pieces {
-            assert!(read_all(server(pieces), "/", LATER).is_err(), "{pieces:?}");
+            assert!(read(pieces).is_err(), "{pieces:?}");
         }
-    }
-
-    #[test]
-    fn an_answer_that_does_not_come_is_none() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        // It is accepted by the system and never read.
-        assert_eq!(time(addr, "/", Duration::from_millis(10)).unwrap(), None);
-        let addr = server(&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]);
-        assert!(time(addr, "/", LATER).unwrap().is_some());
     }
 }

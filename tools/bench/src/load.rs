@@ -5,48 +5,31 @@
 //! that was found right once is from then on compared byte by byte.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use hdrhistogram::Histogram;
 use hyper::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time;
 
 use crate::answers::difference;
-use crate::error::{Error, Result};
-use crate::http::{self, Connection, Request, runtime};
-
-/// After a connection was refused.
-const RECONNECT: Duration = Duration::from_millis(5);
-
-/// Connections that are made without a pause: a server's queue has 128 count for
-/// those that it has not accepted, and a client that finds it full tries again after
-/// a second.
-const AT_ONCE: usize = 64;
-
-/// The pause.
-const ACCEPT: Duration = Duration::from_millis(5);
-
-/// Latencies are kept in µs with three digits, up to ten minutes.
-const HIGHEST: u64 = 600_000_000;
+use crate::http::{Connection, Failure, Request, shown};
 
 /// What has to be answered.
-pub enum Expected {
-    /// 200 and this value, written in any way.
-    Json(Value),
-    /// 201 and `{"order_id":n}`.
-    Created,
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// The body as JSON, written in any way. `None`: any body.
+    pub value: Option<Value>,
 }
 
 /// Requests of one kind, from which connections draw at random; the same
 /// connection draws the same sequence from every contender.
-pub type Workload = Vec<(Request, Expected)>;
+pub type Workload = Vec<(Request, Answer)>;
 
-/// One contender's answers to a workload.
+/// A server, and what it is asked.
 pub struct Target {
     addr: SocketAddr,
     workload: Arc<Workload>,
@@ -54,79 +37,57 @@ pub struct Target {
     right: Vec<OnceLock<Bytes>>,
 }
 
-/// How hard to ask.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    pub connections: usize,
-    /// How long new requests are sent.
-    pub duration: Duration,
-    /// How long the last ones then have to be answered.
-    pub patience: Duration,
-}
-
-/// How that went.
-#[derive(Debug)]
+/// What came of it.
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// From the beginning to the last right answer.
     duration: Duration,
-    /// Answers as expected.
-    pub right: u64,
-    /// Orders that were acknowledged; part of `right`.
-    pub created: u64,
-    /// Answers with another status or content than expected, and requests that were
-    /// not answered because the connection broke.
+    /// Of right answers, sorted in the end.
+    latencies: Vec<Duration>,
+    /// Answers other than expected, and requests without an answer.
     pub wrong: u64,
-    /// Requests that had no whole answer when patience ended.
-    pub unfinished: u64,
-    /// The first answer that was wrong.
+    /// What was wrong first.
     complaint: Option<String>,
-    /// In µs, of right answers and of what is unfinished, so far, since each was sent.
-    latency: Histogram<u64>,
 }
 
 impl Outcome {
+    pub fn right(&self) -> u64 {
+        self.latencies.len() as u64
+    }
+
     /// Right answers a second. What was under way when the time for new
     /// requests was over is in both, the answers and the time: a slow server
     /// may have answered nothing until then.
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     pub fn rate(&self) -> f64 {
-        if self.right == 0 {
+        if self.latencies.is_empty() {
             return 0.0;
         }
-        self.right as f64 / self.duration.as_secs_f64()
+        self.latencies.len() as f64 / self.duration.as_secs_f64()
     }
 
-    /// The latency that a share of the requests did not exceed, in seconds.
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    pub fn latency(&self, share: f64) -> f64 {
-        self.latency.value_at_quantile(share) as f64 / 1e6
+    /// The latency that so many percent of the requests did not exceed, in seconds.
+    pub fn latency(&self, percent: usize) -> f64 {
+        let index = (self.latencies.len() * percent / 100).saturating_sub(1);
+        self.latencies.get(index).map_or(0.0, Duration::as_secs_f64)
     }
 
     /// What went wrong, if something did.
     pub fn trouble(&self) -> Option<String> {
-        let sent = self.right + self.wrong + self.unfinished;
-        (sent > self.right).then(|| {
-            let first = self.complaint.as_deref().unwrap_or("not answered");
-            format!(
-                "of {sent} requests {} were answered wrongly and {} not in time; the first: {first}",
-                self.wrong, self.unfinished
-            )
-        })
-    }
-
-    fn record(&mut self, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(micros);
+        let first = self.complaint.as_ref()?;
+        let (wrong, sent) = (self.wrong, self.right() + self.wrong);
+        Some(format!(
+            "{wrong} of {sent} answers were wrong; the first: {first}"
+        ))
     }
 }
 
 impl Target {
-    /// A contender that has not been asked yet.
     pub fn new(addr: SocketAddr, workload: &Arc<Workload>) -> Self {
         Self {
             addr,
             workload: Arc::clone(workload),
-            right: workload.iter().map(|_| OnceLock::new()).collect(),
+            right: vec![OnceLock::new(); workload.len()],
         }
     }
 
@@ -134,169 +95,109 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`Error::Differs`] at the first answer that is not the expected one.
-    pub fn compare(&self, name: &str, count: usize) -> Result<()> {
-        runtime()?.block_on(async {
-            let mut connection = Connection::new(self.addr);
-            for (index, (request, expected)) in self.workload.iter().take(count).enumerate() {
-                let found = match connection.ask(request).await {
-                    Ok((status, body)) if self.check(index, status, &body) => continue,
-                    Ok((status, body)) => http::answer(status, &body),
-                    Err(error) => error.to_string(),
-                };
-                return Err(Error::Differs {
-                    contender: name.to_owned(),
-                    request: request.to_string(),
-                    found,
-                    expected: match expected {
-                        Expected::Json(value) => http::shown(value.to_string()),
-                        Expected::Created => "201 with an order_id".to_owned(),
-                    },
-                });
-            }
-            Ok(())
-        })
+    /// The first answer that is wrong.
+    pub async fn compare(&self, count: usize) -> Result<(), Failure> {
+        let mut connection = Connection::open(self.addr).await?;
+        for (index, (request, _)) in self.workload.iter().take(count).enumerate() {
+            let (status, body) = connection.ask(request).await?;
+            self.check(index, status, &body)?;
+        }
+        Ok(())
     }
 
-    /// Whether that is the right answer to the request at that index.
-    fn check(&self, index: usize, status: StatusCode, body: &Bytes) -> bool {
-        match &self.workload[index].1 {
-            Expected::Created => {
-                let found = serde_json::from_slice::<Value>(body);
-                let id = found.ok().and_then(|found| found["order_id"].as_i64());
-                status == StatusCode::CREATED && id.is_some_and(|id| id > 0)
-            }
-            Expected::Json(_) if status != StatusCode::OK => false,
-            Expected::Json(expected) => {
-                if let Some(right) = self.right[index].get() {
-                    return right == body;
-                }
-                let same = serde_json::from_slice(body)
-                    .is_ok_and(|found| difference(expected, &found).is_none());
-                if same {
-                    let _ = self.right[index].set(body.clone());
-                }
-                same
-            }
+    /// Says what is wrong with the answer to the request at that index.
+    fn check(&self, index: usize, status: StatusCode, body: &Bytes) -> Result<(), String> {
+        let (request, expected) = &self.workload[index];
+        if status != expected.status {
+            let body = shown(&String::from_utf8_lossy(body));
+            let expected = expected.status;
+            return Err(format!(
+                "{request}: {status} {body}; expected is {expected}"
+            ));
         }
+        let Some(value) = &expected.value else {
+            return Ok(());
+        };
+        if self.right[index].get() == Some(body) {
+            return Ok(());
+        }
+        let found: Value = serde_json::from_slice(body).map_err(|e| format!("{request}: {e}"))?;
+        if let Some((place, expected, found)) = difference(value, &found) {
+            let [found, expected] = [found, expected].map(|value| shown(&value.to_string()));
+            return Err(format!(
+                "{request} at {place}: {found}; expected is {expected}"
+            ));
+        }
+        let _ = self.right[index].set(body.clone());
+        Ok(())
     }
 
-    async fn connect(&self, count: usize) -> Result<Vec<Connection>> {
-        let mut connections = Vec::with_capacity(count);
-        for number in 1..=count {
-            let mut connection = Connection::new(self.addr);
-            connection.connect().await.map_err(|error| {
-                Error::Environment(format!("cannot connect to {}: {error}", self.addr))
-            })?;
-            connections.push(connection);
-            if number % AT_ONCE == 0 {
-                time::sleep(ACCEPT).await;
-            }
+    /// A closed loop: each connection sends its next request when it has its answer.
+    ///
+    /// # Errors
+    ///
+    /// When a connection cannot be made.
+    pub async fn closed(
+        self: &Arc<Self>,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Outcome, Failure> {
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            open.push(Connection::open(self.addr).await?);
         }
-        Ok(connections)
-    }
-}
-
-/// As many requests as can be answered: each connection sends its next one
-/// when it has its answer.
-///
-/// # Errors
-///
-/// When the first connections cannot be made.
-pub fn closed(target: &Arc<Target>, load: Load) -> Result<Outcome> {
-    runtime()?.block_on(async {
-        let connections = target.connect(load.connections).await?;
-        let tally = Tally::new(load);
-        let mut tasks = JoinSet::new();
-        for (seed, mut connection) in (1_u64..).zip(connections) {
-            let (target, tally) = (Arc::clone(target), tally.clone());
-            tasks.spawn(async move {
-                let mut random = Rng::with_seed(seed);
-                loop {
-                    let now = Instant::now();
-                    if now >= tally.start + load.duration {
-                        break;
-                    }
-                    let index = random.usize(..target.workload.len());
-                    tally.ask(&target, &mut connection, index, now).await;
-                }
-            });
-        }
-        tasks.join_all().await;
-        Ok(tally.outcome())
-    })
-}
-
-/// The outcome so far, which all connections add to. They share a thread, so
-/// the lock is free.
-#[derive(Clone)]
-struct Tally {
-    outcome: Arc<Mutex<Outcome>>,
-    start: Instant,
-    /// When patience ends.
-    limit: Instant,
-}
-
-impl Tally {
-    fn new(load: Load) -> Self {
         let start = Instant::now();
-        let outcome = Outcome {
-            duration: Duration::ZERO,
-            right: 0,
-            created: 0,
-            wrong: 0,
-            unfinished: 0,
-            complaint: None,
-            latency: Histogram::new_with_max(HIGHEST, 3).expect("the bounds are sensible"),
-        };
-        Self {
-            outcome: Arc::new(Mutex::new(outcome)),
-            start,
-            limit: start + load.duration + load.patience,
+        let mut clients = JoinSet::new();
+        for (seed, connection) in (1..).zip(open) {
+            clients.spawn(Arc::clone(self).client(connection, seed, start, start + time));
         }
+        let mut all = Outcome::default();
+        while let Some(ended) = clients.join_next().await {
+            let one = ended??;
+            all.duration = all.duration.max(one.duration);
+            all.latencies.extend(one.latencies);
+            all.wrong += one.wrong;
+            all.complaint = all.complaint.or(one.complaint);
+        }
+        all.latencies.sort_unstable();
+        Ok(all)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outcome> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks once and writes down what came of it.
-    async fn ask(&self, target: &Target, connection: &mut Connection, index: usize, sent: Instant) {
-        let request = &target.workload[index].0;
-        let answer = time::timeout_at(self.limit.into(), connection.ask(request)).await;
-        let now = Instant::now();
-        let complaint = match answer {
-            Ok(Ok((status, body))) if target.check(index, status, &body) => {
-                let mut outcome = self.lock();
-                outcome.right += 1;
-                outcome.created += u64::from(status == StatusCode::CREATED);
-                outcome.duration = now - self.start;
-                outcome.record(now - sent);
-                return;
+    async fn client(
+        self: Arc<Self>,
+        mut connection: Connection,
+        seed: u64,
+        start: Instant,
+        end: Instant,
+    ) -> Result<Outcome, Failure> {
+        let mut random = Rng::with_seed(seed);
+        let mut outcome = Outcome::default();
+        loop {
+            let sent = Instant::now();
+            if sent >= end {
+                return Ok(outcome);
             }
-            Err(_) => {
-                let mut outcome = self.lock();
-                outcome.unfinished += 1;
-                outcome.record(now - sent);
-                return;
+            let index = random.usize(..self.workload.len());
+            let request = &self.workload[index].0;
+            let checked = match connection.ask(request).await {
+                Ok((status, body)) => self.check(index, status, &body),
+                Err(error) => {
+                    connection = Connection::open(self.addr).await?;
+                    Err(format!("{request}: {error}"))
+                }
+            };
+            match checked {
+                Ok(()) => {
+                    let now = Instant::now();
+                    outcome.duration = now - start;
+                    outcome.latencies.push(now - sent);
+                }
+                Err(complaint) => {
+                    outcome.wrong += 1;
+                    outcome.complaint.get_or_insert(complaint);
+                }
             }
-            Ok(Ok((status, body))) => http::answer(status, &body),
-            Ok(Err(error)) => error.to_string(),
-        };
-        self.complain(format!("{request}: {complaint}"));
-        // Not to burn the processor that the server needs.
-        time::sleep(RECONNECT).await;
-    }
-
-    fn complain(&self, complaint: String) {
-        let mut outcome = self.lock();
-        outcome.wrong += 1;
-        outcome.complaint.get_or_insert(complaint);
-    }
-
-    fn outcome(self) -> Outcome {
-        let outcome = Arc::into_inner(self.outcome).expect("no connection is left");
-        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 

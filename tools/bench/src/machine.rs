@@ -12,11 +12,10 @@ pub fn machine() -> String {
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
     };
+    let cores = thread::available_parallelism();
     let parts = [
         field("/proc/cpuinfo", "model name"),
-        thread::available_parallelism()
-            .ok()
-            .map(|cores| format!("{cores} cores")),
+        cores.ok().map(|cores| format!("{cores} cores")),
         field("/proc/meminfo", "MemTotal").map(|memory| format!("{memory} memory")),
         said_by("uname", &["-srm"]),
     ];
@@ -27,18 +26,18 @@ pub fn machine() -> String {
 /// take part where they are installed.
 pub fn versions() -> Vec<String> {
     let commit = said_by("git", &["describe", "--always", "--dirty"]);
-    let programs = ["rustc", "sqlite3", "python3"].into_iter();
-    let programs = programs.filter_map(|name| {
-        // SQLite adds a checksum of its sources.
-        let said = said_by(name, &["--version"])?;
-        let short: Vec<_> = said.split(' ').filter(|word| word.len() < 32).collect();
-        // Some say their name themselves.
-        let named = said.starts_with(|first: char| first.is_alphabetic());
-        let name = if named { "" } else { name };
-        Some(format!("{name} {}", short.join(" ")).trim().to_owned())
-    });
-    let commit = commit.map(|commit| format!("commit {commit}"));
-    commit.into_iter().chain(programs).collect()
+    let sqlite = said_by("sqlite3", &["--version"]);
+    // SQLite adds a checksum of its sources.
+    let sqlite = sqlite.and_then(|said| Some(said.split_once(' ')?.0.to_owned()));
+    [
+        commit.map(|commit| format!("commit {commit}")),
+        said_by("rustc", &["--version"]),
+        sqlite.map(|version| format!("sqlite3 {version}")),
+        said_by("python3", &["--version"]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The first line that a program prints, if it exists and succeeds.

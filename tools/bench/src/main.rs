@@ -1,13 +1,11 @@
 //! Measures the market service and its alternatives: `./run.sh bench`. README.md beside
 //! this folder says what is measured, and how.
 
-mod amount;
 mod answers;
+mod bookstore;
 mod contender;
-mod databases;
 mod error;
 mod http;
-mod learn;
 mod load;
 mod machine;
 mod market;
@@ -19,17 +17,20 @@ mod report;
 mod serve;
 mod server;
 mod stream;
-mod undo;
 mod write;
 
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-use error::Result;
+use error::{Error, Result};
 use model::{Bench, Report};
 
 /// Measures the market service and its alternatives.
@@ -40,7 +41,7 @@ use model::{Bench, Report};
 #[command(
     name = "bench",
     after_help = "Exit codes: 0 measured, whatever the figures are; 2 wrong usage; \
-                  3 the environment is at fault."
+                  3 the environment is at fault; 130 stopped by Ctrl-C."
 )]
 struct Args {
     /// What to measure [default: all of them].
@@ -72,14 +73,14 @@ const ROUNDS: u32 = 5;
 enum Which {
     /// How many requests are answered in a second, and how late.
     Serve,
-    /// Streamed answers: time, memory, and how stopped readers affect others.
+    /// Streamed answers: the time to the first and the last byte, and memory.
     Stream,
     /// New orders that are on disk when they are acknowledged.
     Write,
     /// Thousands of small transactions at once, on SQLite and on PostgreSQL.
     Mix,
-    /// How long a learner waits for the first build, and for the verdict after an edit.
-    Learn,
+    /// The load of step 12 on its service, and on one in Python.
+    Load,
 }
 
 impl Which {
@@ -89,14 +90,23 @@ impl Which {
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
             Self::Mix => mix::measure(settings),
-            Self::Learn => learn::measure(settings),
+            Self::Load => bookstore::measure(settings),
         }
     }
 }
 
+/// Set by the first Ctrl-C or SIGTERM. It ends the run before the next turn in the usual
+/// way, so that programs are ended and folders removed. The second one ends it at once.
+static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // What a program fails with that Ctrl-C has ended is no news.
+        Err(_) if STOPPED.load(Ordering::Relaxed) => {
+            eprintln!("bench: stopped");
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::from(3)
@@ -105,7 +115,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    undo::listen()?;
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&STOPPED))
+            .and_then(|_| flag::register(signal, Arc::clone(&STOPPED)))
+            .map_err(Error::io("listen for signals"))?;
+    }
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { ROUNDS });
     let settings = Settings {
         quick: args.quick,
@@ -146,15 +160,18 @@ fn run(args: &Args) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The first error of `turn`, which ends it.
+/// The first error of `turn`, which ends it, and [`Error::Stopped`].
 fn take_turns<C>(
     rounds: usize,
     contenders: &mut [C],
-    mut turn: impl FnMut(&mut C, usize) -> Result<()>,
+    mut turn: impl FnMut(&mut C) -> Result<()>,
 ) -> Result<()> {
-    for round in 0..rounds {
+    for _ in 0..rounds {
         for contender in &mut *contenders {
-            turn(contender, round)?;
+            if STOPPED.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            turn(contender)?;
         }
     }
     Ok(())
@@ -163,20 +180,18 @@ fn take_turns<C>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     #[test]
     fn a_b_c_a_b_c_until_the_first_error() {
         let mut turns = String::new();
-        let ended = take_turns(3, &mut ['A', 'B', 'C'], |name, round| {
+        let ended = take_turns(3, &mut ['A', 'B', 'C'], |name| {
             turns.push(*name);
-            turns += &round.to_string();
-            if (*name, round) == ('B', 2) {
+            if turns == "ABCABCAB" {
                 return Err(Error::Environment("enough".to_owned()));
             }
             Ok(())
         });
         assert!(ended.is_err());
-        assert_eq!(turns, "A0B0C0A1B1C1A2B2");
+        assert_eq!(turns, "ABCABCAB");
     }
 }

@@ -1,9 +1,9 @@
 //! What a run has found: the JSON report is this, and the tables are made from it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One run of the program.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// When it began: UTC, `2026-11-22 02:30:00`.
     pub started: String,
@@ -19,7 +19,7 @@ pub struct Report {
 }
 
 /// One of the parts: `serve`, `stream`, …
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Bench {
     pub name: String,
     /// What it measures, in a sentence.
@@ -42,10 +42,8 @@ impl Bench {
 
     /// Adds a round's sample to the figure, which the first sample creates.
     pub fn record(&mut self, case: &str, contender: &str, measure: &str, unit: Unit, sample: f64) {
-        let known = self.figures.iter_mut().find(|figure| {
-            figure.case == case && figure.contender == contender && figure.measure == measure
-        });
-        match known {
+        let mut figures = self.figures.iter_mut();
+        match figures.find(|figure| figure.is(case, contender, measure)) {
             Some(figure) => figure.samples.push(sample),
             None => self.figures.push(Figure {
                 case: case.to_owned(),
@@ -60,9 +58,7 @@ impl Bench {
     /// The figure's median, if it was measured.
     pub fn median(&self, case: &str, contender: &str, measure: &str) -> Option<f64> {
         let mut figures = self.figures.iter();
-        let figure = figures.find(|figure| {
-            figure.case == case && figure.contender == contender && figure.measure == measure
-        })?;
+        let figure = figures.find(|figure| figure.is(case, contender, measure))?;
         Some(figure.median())
     }
 
@@ -83,7 +79,7 @@ impl Bench {
 }
 
 /// One quantity of one contender in one case.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Figure {
     /// "`order_total`, 32 connections, 100,000 orders".
     pub case: String,
@@ -97,15 +93,15 @@ pub struct Figure {
 }
 
 impl Figure {
+    fn is(&self, case: &str, contender: &str, measure: &str) -> bool {
+        (&*self.case, &*self.contender, &*self.measure) == (case, contender, measure)
+    }
+
     /// The middle sample, or between the two in the middle.
     pub fn median(&self) -> f64 {
         let sorted = self.sorted();
         let middle = sorted.len() / 2;
-        if sorted.len() % 2 == 1 {
-            sorted[middle]
-        } else {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        }
+        f64::midpoint(sorted[middle], sorted[(sorted.len() - 1) / 2])
     }
 
     pub fn sorted(&self) -> Vec<f64> {
@@ -115,7 +111,7 @@ impl Figure {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Unit {
     PerSecond,
     Seconds,
@@ -125,7 +121,7 @@ pub enum Unit {
 }
 
 /// What the project promises, and whether this run kept it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub struct Aim {
     pub text: String,
     /// Of `bound` and `measured`.
@@ -146,7 +142,7 @@ impl Aim {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),

@@ -46,8 +46,8 @@ fn make_environment() -> Result<()> {
         return Ok(());
     }
     // The peers use task groups.
-    let check = "import sys; sys.exit(sys.version_info < (3, 11) and 'it is ' + sys.version)";
-    program::output(Command::new("python3").args(["-c", check]))?;
+    let check = ["-c", "from asyncio import TaskGroup"];
+    program::output(Command::new("python3").args(check))?;
     eprintln!("python: installing packages into {}", venv.display());
     let make = ["-m", "venv", "--clear"];
     program::output(Command::new("python3").args(make).arg(&venv))?;
@@ -64,18 +64,36 @@ fn venv() -> Result<PathBuf> {
     Ok(program::output_folder()?.join("venv"))
 }
 
-/// A program of `peers/python` in the environment that [`prepare`] has made.
+/// Python in the environment that [`prepare`] has made.
+fn python() -> Result<Command> {
+    let venv = venv()?;
+    let mut command = program::command(venv.join("bin/python"));
+    // Not beside the sources.
+    command.env("PYTHONPYCACHEPREFIX", venv.join("pycache"));
+    Ok(command)
+}
+
+/// A program of `peers/python`.
 ///
 /// # Errors
 ///
 /// When this program's folder cannot be found.
 pub fn script(name: &str) -> Result<Command> {
-    let venv = venv()?;
-    let mut command = program::command(venv.join("bin/python"));
+    let mut command = python()?;
+    command.arg(Path::new(SOURCES).join(name));
+    Ok(command)
+}
+
+/// uvicorn at a free port with an app of `peers/python`, such as `service:app`.
+///
+/// # Errors
+///
+/// When this program's folder cannot be found.
+pub fn uvicorn(app: &str) -> Result<Command> {
+    let mut command = python()?;
     command
-        // Not beside the sources.
-        .env("PYTHONPYCACHEPREFIX", venv.join("pycache"))
-        .arg(Path::new(SOURCES).join(name));
+        .args(["-m", "uvicorn", app, "--no-access-log", "--port", "0"])
+        .args(["--app-dir", SOURCES]);
     Ok(command)
 }
 

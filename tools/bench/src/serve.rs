@@ -1,14 +1,14 @@
 //! Requests a second and their latency, over one table and over others.
 
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::amount::thousands;
+use indicatif::HumanCount;
+
 use crate::contender::Contender;
 use crate::error::Result;
-use crate::market::Market;
 use crate::model::{Bench, Bound, Unit};
 use crate::server::{Server, Times};
-use crate::{Settings, answers, databases, take_turns};
+use crate::{Settings, answers, market, program, take_turns};
 
 /// Orders in the table over which all contenders do everything.
 const ORDERS: u32 = 100_000;
@@ -38,78 +38,63 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     );
     let contenders = Contender::with_python(&mut bench);
     answers::agree(&contenders)?;
+    let folder = program::temporary_folder()?;
     for orders in TABLES {
-        table(settings, &mut bench, &contenders, orders)?;
+        let database = folder.path().join(format!("{orders}.sqlite"));
+        table(settings, &mut bench, &contenders, &database, orders)?;
     }
     aims(&mut bench);
     Ok(bench)
 }
 
-/// Over how many connections something is measured.
-fn connections(orders: u32) -> &'static [usize] {
-    if orders == ORDERS {
-        &CONNECTIONS
-    } else {
-        &[USUAL]
-    }
-}
-
-/// Whether a contender takes part. Left out is what would take the peer in Python
-/// long and show nothing new.
-fn takes_part(contender: Contender, kind: &str, connections: usize, orders: u32) -> bool {
-    // Whether cost grows with the table is seen at one kind.
-    let table = kind == TOTAL || orders == ORDERS;
-    match contender {
-        // 256 at once would be half a minute of work.
-        Contender::FastApi => table && (kind != TOTAL_100 || connections <= USUAL),
-        // The limits are known for one case.
-        Contender::Hello | Contender::Layers => {
-            (kind, connections, orders) == (TOTAL, USUAL, ORDERS)
-        }
-        _ => true,
-    }
-}
-
-/// Everything that is measured over a table of so many orders.
+/// Everything that is measured over a table of so many orders: with other sizes only one
+/// kind of request, over the usual number of connections.
 fn table(
     settings: Settings,
     bench: &mut Bench,
     contenders: &[Contender],
+    database: &Path,
     orders: u32,
 ) -> Result<()> {
     let times = Times::new(settings.quick);
-    let database = databases::seeded(orders / 10, orders)?;
-    databases::warm(&database)?;
-    let market = Market::open(&database)?;
-    let totals = market.order_total(20_000)?;
-    let cases = [
-        (TOTAL, Arc::clone(&totals)),
-        (OF_CUSTOMER, market.orders(2_000)?),
-        (TOTAL_10, market.orders_total(2_000, 10)?),
-        (TOTAL_100, market.orders_total(500, 100)?),
-    ];
+    let customers = orders / 10;
+    market::seed(database, customers, orders)?;
+    let totals = || market::order_total(20_000, orders);
+    let mut kinds = vec![(TOTAL, totals())];
+    let (mut limits, mut connections) = (Vec::new(), &[USUAL][..]);
+    if orders == ORDERS {
+        kinds.push((OF_CUSTOMER, market::orders(2_000, customers)));
+        kinds.push((TOTAL_10, market::orders_total(2_000, 10, orders)));
+        kinds.push((TOTAL_100, market::orders_total(500, 100, orders)));
+        limits = vec![Contender::Hello, Contender::Layers];
+        connections = &CONNECTIONS;
+    }
     let mut servers = Vec::new();
-    for contender in contenders {
-        servers.push(Server::start(*contender, &database, &totals)?);
+    for contender in contenders.iter().chain(&limits) {
+        servers.push(Server::start(*contender, database)?);
     }
-    let answer = market.hello(20_000);
-    for limit in [Contender::Hello, Contender::Layers] {
-        if takes_part(limit, TOTAL, USUAL, orders) {
-            servers.push(Server::start(limit, &database, &answer)?);
-        }
-    }
-    for (kind, workload) in &cases {
+    for (kind, requests) in kinds {
+        let workload = servers[0].answers(requests)?;
         for server in &mut servers {
-            // A contender that ever takes part does so over that many.
-            if *kind != TOTAL && takes_part(server.contender, kind, USUAL, orders) {
-                server.ask(workload)?;
+            if !limits.contains(&server.contender) {
+                server.ask(&workload)?;
+            } else if kind == TOTAL {
+                let own = server.answers(totals())?;
+                server.ask(&own)?;
             }
         }
-        for &connections in connections(orders) {
+        for &connections in connections {
             let title = title(kind, connections, orders);
             eprintln!("serve: {title}");
-            take_turns(settings.rounds, &mut servers, |server, _| {
-                if takes_part(server.contender, kind, connections, orders) {
+            take_turns(settings.rounds, &mut servers, |server| {
+                let takes_part = match server.contender {
+                    // It would be half a minute of work.
+                    Contender::FastApi => kind != TOTAL_100 || connections <= USUAL,
+                    // The limits are known for one case.
+                    Contender::Hello | Contender::Layers => (kind, connections) == (TOTAL, USUAL),
+                    _ => true,
+                };
+                if takes_part {
                     server.closed(bench, &title, connections, times)?;
                 }
                 Ok(())
@@ -120,44 +105,34 @@ fn table(
 }
 
 fn aims(bench: &mut Bench) {
-    let (ours, rusqlite) = (Contender::Marketsvc.name(), Contender::AxumRusqlite.name());
-    for kind in [TOTAL, TOTAL_10] {
+    let [ours, rusqlite, fast_api, hello, layers] = [
+        Contender::Marketsvc,
+        Contender::AxumRusqlite,
         // The workshop runs one process.
-        let peer = Contender::FastApi.name();
-        bench.aim(
-            Unit::Ratio,
-            &format!("{kind}, {USUAL} connections: rate against {peer}"),
-            Bound::AtLeast(40.0),
-            bench.ratio(&title(kind, USUAL, ORDERS), "rate", ours, peer),
-        );
+        Contender::FastApi,
+        Contender::Hello,
+        Contender::Layers,
+    ]
+    .map(Contender::name);
+    for (kind, other, bound) in [
+        (TOTAL, fast_api, 40.0),
+        (TOTAL_10, fast_api, 40.0),
+        (TOTAL, hello, 0.35),
+        (TOTAL, layers, 0.6),
+    ] {
+        let text = format!("{kind}, {USUAL} connections: rate against {other}");
+        let measured = bench.ratio(&title(kind, USUAL, ORDERS), "rate", ours, other);
+        bench.aim(Unit::Ratio, &text, Bound::AtLeast(bound), measured);
     }
-    let case = title(TOTAL, USUAL, ORDERS);
-    for (limit, bound) in [(Contender::Hello, 0.35), (Contender::Layers, 0.6)] {
-        bench.aim(
-            Unit::Ratio,
-            &format!(
-                "{TOTAL}, {USUAL} connections: rate against {}",
-                limit.name()
-            ),
-            Bound::AtLeast(bound),
-            bench.ratio(&case, "rate", ours, limit.name()),
-        );
-    }
-    let mut lowest: Option<(f64, String)> = None;
-    for kind in [TOTAL, OF_CUSTOMER, TOTAL_10, TOTAL_100] {
-        for orders in TABLES {
-            for &connections in connections(orders) {
-                let case = title(kind, connections, orders);
-                let ratio = bench.ratio(&case, "rate", ours, rusqlite);
-                if let Some(ratio) = ratio
-                    && lowest.as_ref().is_none_or(|(least, _)| ratio < *least)
-                {
-                    lowest = Some((ratio, case));
-                }
-            }
-        }
-    }
-    if let Some((ratio, case)) = lowest {
+    let rates = bench
+        .figures
+        .iter()
+        .filter(|figure| figure.measure == "rate" && figure.contender == ours);
+    let ratios = rates.filter_map(|figure| {
+        let ratio = bench.ratio(&figure.case, "rate", ours, rusqlite)?;
+        Some((ratio, &figure.case))
+    });
+    if let Some((ratio, case)) = ratios.min_by(|a, b| a.0.total_cmp(&b.0)) {
         let text = format!("every read: rate against {rusqlite}; the lowest is {case}");
         bench.aim(Unit::Ratio, &text, Bound::AtLeast(0.7), Some(ratio));
     }
@@ -165,8 +140,6 @@ fn aims(bench: &mut Bench) {
 
 fn title(kind: &str, connections: usize, orders: u32) -> String {
     let plural = if connections == 1 { "" } else { "s" };
-    format!(
-        "{kind}, {connections} connection{plural}, {} orders",
-        thousands(orders)
-    )
+    let orders = HumanCount(orders.into());
+    format!("{kind}, {connections} connection{plural}, {orders} orders")
 }

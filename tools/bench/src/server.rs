@@ -1,20 +1,19 @@
 //! A contender that runs: it is asked, and what came of it goes into the report.
 
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contender::Contender;
-use crate::error::Result;
-use crate::load::{self, Load, Outcome, Target, Workload};
+use crate::error::{Error, Result};
+use crate::http::{Connection, Failure, Request, runtime};
+use crate::load::{Answer, Target, Workload};
 use crate::model::{Bench, Unit};
 use crate::program::Program;
 
 /// How many answers of each contender are compared before anything is timed.
 const COMPARED: usize = 50;
-
-/// How long the last requests of a stretch may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
@@ -33,38 +32,67 @@ impl Times {
     }
 }
 
+/// The answers of a program to these requests, as what others have to answer.
+///
+/// # Errors
+///
+/// When it does not answer, or with a success that is not JSON.
+pub fn answers(name: &str, addr: SocketAddr, requests: Vec<Request>) -> Result<Arc<Workload>> {
+    let ask = async {
+        let mut connection = Connection::open(addr).await?;
+        let mut workload = Vec::with_capacity(requests.len());
+        for request in requests {
+            let (status, body) = connection.ask(&request).await?;
+            // How a failure is worded is left to each.
+            let value = status.is_success().then(|| serde_json::from_slice(&body));
+            let value = value.transpose()?;
+            workload.push((request, Answer { status, value }));
+        }
+        Ok(Arc::new(workload))
+    };
+    let answers: std::result::Result<_, Failure> = runtime()?.block_on(ask);
+    answers.map_err(|error| Error::failed(name, error))
+}
+
 /// A contender that runs.
 pub struct Server {
     pub contender: Contender,
-    pub database: PathBuf,
     program: Program,
-    workload: Arc<Workload>,
     target: Arc<Target>,
-    /// New orders that it has acknowledged since it was told what it is asked.
-    pub acknowledged: u64,
-    /// Requests since then whose outcome is unknown.
-    pub unknown: u64,
+    /// Right and wrong answers since it was told what it is asked.
+    pub right: u64,
+    pub wrong: u64,
 }
 
 impl Server {
-    /// Starts it on that database. What it will be asked is looked at first.
+    /// Starts it on that database.
     ///
     /// # Errors
     ///
-    /// When it does not start, or answers otherwise than expected.
-    pub fn start(contender: Contender, database: &Path, workload: &Arc<Workload>) -> Result<Self> {
+    /// When it does not start.
+    pub fn start(contender: Contender, database: &Path) -> Result<Self> {
         let program = contender.start(database)?;
-        let mut server = Self {
+        Ok(Self {
             contender,
-            database: database.to_owned(),
-            target: Arc::new(Target::new(program.addr(), workload)),
-            workload: Arc::clone(workload),
+            target: Arc::new(Target::new(program.addr(), &Arc::default())),
             program,
-            acknowledged: 0,
-            unknown: 0,
-        };
-        server.ask(workload)?;
-        Ok(server)
+            right: 0,
+            wrong: 0,
+        })
+    }
+
+    fn failed(&self) -> impl Fn(Failure) -> Error + use<> {
+        let name = self.contender.name();
+        move |error| Error::failed(name, error)
+    }
+
+    /// As [`answers`], of this one.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`answers`].
+    pub fn answers(&self, requests: Vec<Request>) -> Result<Arc<Workload>> {
+        answers(self.contender.name(), self.program.addr(), requests)
     }
 
     /// What it will be asked from now on; some answers are compared at once.
@@ -74,9 +102,9 @@ impl Server {
     /// When it answers otherwise than expected.
     pub fn ask(&mut self, workload: &Arc<Workload>) -> Result<()> {
         self.target = Arc::new(Target::new(self.program.addr(), workload));
-        self.target.compare(self.contender.name(), COMPARED)?;
-        self.workload = Arc::clone(workload);
-        (self.acknowledged, self.unknown) = (0, 0);
+        let compared = runtime()?.block_on(self.target.compare(COMPARED));
+        compared.map_err(self.failed())?;
+        (self.right, self.wrong) = (0, 0);
         Ok(())
     }
 
@@ -93,13 +121,20 @@ impl Server {
         connections: usize,
         times: Times,
     ) -> Result<()> {
-        self.warm_up(connections, times)?;
-        let outcome = load::closed(&self.target, load(connections, times.stretch))?;
+        let [warm_up, outcome] = runtime()?
+            .block_on(async {
+                let warm_up = self.target.closed(connections, times.warm_up).await?;
+                let outcome = self.target.closed(connections, times.stretch).await?;
+                Ok([warm_up, outcome])
+            })
+            .map_err(self.failed())?;
+        self.right += warm_up.right() + outcome.right();
+        self.wrong += warm_up.wrong + outcome.wrong;
         let name = self.contender.name();
         bench.record(case, name, "rate", Unit::PerSecond, outcome.rate());
         // Of a slow server, a higher share would be one request.
-        for (measure, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let latency = outcome.latency(share);
+        for (measure, percent) in [("p50", 50), ("p99", 99)] {
+            let latency = outcome.latency(percent);
             bench.record(case, name, measure, Unit::Seconds, latency);
         }
         if let Some(trouble) = outcome.trouble() {
@@ -108,31 +143,6 @@ impl Server {
                 bench.notes.push(start + &trouble);
             }
         }
-        self.settle(&outcome)
-    }
-
-    fn warm_up(&mut self, connections: usize, times: Times) -> Result<()> {
-        let outcome = load::closed(&self.target, load(connections, times.warm_up))?;
-        self.settle(&outcome)
-    }
-
-    /// Counts orders. A server that still works on requests of the last stretch
-    /// would be slow in the next one, so it is started anew.
-    fn settle(&mut self, outcome: &Outcome) -> Result<()> {
-        self.acknowledged += outcome.created;
-        self.unknown += outcome.wrong + outcome.unfinished;
-        if outcome.unfinished > 0 {
-            self.program = self.contender.start(&self.database)?;
-            self.target = Arc::new(Target::new(self.program.addr(), &self.workload));
-        }
         Ok(())
-    }
-}
-
-fn load(connections: usize, duration: Duration) -> Load {
-    Load {
-        connections,
-        duration,
-        patience: PATIENCE,
     }
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Decode, Sqlite, SqliteConn
 use tempfile::TempDir;
 
 use crate::failure::{Failure, OrFail};
-use files::{remove_at_end, templates};
+use files::remove_at_end;
 
 pub(crate) use files::remove_leftovers;
 
@@ -39,11 +39,11 @@ pub struct Snapshot {
 impl Database {
     /// The schema and the sample data: `data/sample.sql` and `data/sample_books.sql`.
     pub async fn sample() -> Result<Self, Failure> {
-        Self::from_file(&templates().await?.sample)
+        Self::from_file(files::sample().await?)
     }
 
     pub async fn empty() -> Result<Self, Failure> {
-        Self::from_file(&templates().await?.empty)
+        Self::from_file(&files::empty().await?)
     }
 
     /// A database that an older program has made: the schema up to this migration and
@@ -70,11 +70,7 @@ impl Database {
 
     /// `sqlite:///absolute/path`, as `DATABASE_URL` has it.
     pub fn url(&self) -> String {
-        let mut path = self.path.to_string_lossy().into_owned();
-        for (c, escape) in [('%', "%25"), ('?', "%3F"), ('#', "%23"), (' ', "%20")] {
-            path = path.replace(c, escape);
-        }
-        format!("sqlite://{path}")
+        format!("sqlite://{}", self.path.display())
     }
 
     /// The file. `-wal` and `-shm` are beside it while a connection is open.
@@ -231,7 +227,10 @@ impl Database {
     pub async fn wait_until_closed(&self) -> Result<(), Failure> {
         let wal = self.path.with_extension("sqlite-wal");
         let start = Instant::now();
-        while !gone(&wal).await? {
+        for look in 1.. {
+            if !wal.exists() {
+                break;
+            }
             let seconds = CLOSE_LIMIT.as_secs();
             crate::ensure(
                 start.elapsed() < CLOSE_LIMIT,
@@ -239,27 +238,18 @@ impl Database {
                 "no connection left open",
                 format_args!("a connection is still open after {seconds} s"),
             )?;
-            // When two connections close at the same moment, each takes the other
-            // for open, and the file remains although no connection is open. The
-            // next connection that opens and closes removes it then.
-            self.open_and_close().await;
+            if look % 100 == 0 {
+                // When two connections close at the same moment, each takes the other
+                // for open, and the file remains although no connection is open. The
+                // next connection that opens and closes removes it then. It may fail,
+                // for example while another one holds an exclusive lock.
+                let _ = self.one::<i64>("SELECT count(*) FROM sqlite_schema").await;
+            }
+            let pause = || std::thread::sleep(Duration::from_millis(2));
+            let paused = tokio::task::spawn_blocking(pause).await;
+            paused.or_fail("the wait for the database to be closed")?;
         }
         Ok(())
-    }
-
-    /// Reads a little, so that SQLite opens the `-wal` file too. A failure, for
-    /// example while another connection holds an exclusive lock, does not matter.
-    async fn open_and_close(&self) {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .busy_timeout(Duration::ZERO)
-            .disable_statement_logging();
-        if let Ok(mut connection) = options.connect().await {
-            let _ = sqlx::query("SELECT count(*) FROM sqlite_schema")
-                .fetch_one(&mut connection)
-                .await;
-            let _ = connection.close().await;
-        }
     }
 
     /// Takes SQLite's only write lock, as a writer that is slow to commit does.
@@ -294,8 +284,9 @@ impl Database {
             .await
             .or_fail("all rows of the check's database")?;
         close(connection).await?;
-        let rows = rows.into_iter().collect();
-        Ok(Snapshot { rows })
+        Ok(Snapshot {
+            rows: rows.into_iter().collect(),
+        })
     }
 
     /// Fails unless all rows are as they were at `before`.
@@ -314,10 +305,9 @@ impl Snapshot {
     /// One line for each row that is in only one of the two snapshots; empty when
     /// they are the same.
     pub fn difference(&self, later: &Self) -> String {
-        let new = later.rows.difference(&self.rows);
-        let new = new.map(|row| format!("new in {row}"));
-        let gone = self.rows.difference(&later.rows);
-        let gone = gone.map(|row| format!("gone from {row}"));
+        let (new, gone) = (&later.rows - &self.rows, &self.rows - &later.rows);
+        let new = new.iter().map(|row| format!("new in {row}"));
+        let gone = gone.iter().map(|row| format!("gone from {row}"));
         new.chain(gone).collect::<Vec<_>>().join("\n")
     }
 }
@@ -331,32 +321,9 @@ pub struct WriteLock {
 impl WriteLock {
     /// Releases the lock before it returns. Dropping the lock releases it shortly
     /// afterwards.
-    pub async fn release(mut self) -> Result<(), Failure> {
-        sqlx::raw_sql("ROLLBACK")
-            .execute(&mut self.connection)
-            .await
-            .or_fail("the end of the check's write lock")?;
+    pub async fn release(self) -> Result<(), Failure> {
         close(self.connection).await
     }
-}
-
-/// Whether a file disappears within a quarter of a second. It polls on a thread for
-/// blocking work, since the file system does not notify, and since tokio's clock may
-/// be paused.
-async fn gone(file: &Path) -> Result<bool, Failure> {
-    let file = file.to_owned();
-    tokio::task::spawn_blocking(move || {
-        let start = Instant::now();
-        while file.exists() {
-            if start.elapsed() > Duration::from_millis(250) {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        true
-    })
-    .await
-    .or_fail("the wait for the database to be closed")
 }
 
 async fn close(connection: SqliteConnection) -> Result<(), Failure> {

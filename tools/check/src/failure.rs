@@ -24,6 +24,8 @@ pub struct Failure {
     pub(crate) asked: String,
     pub(crate) expected: String,
     pub(crate) got: String,
+    /// Whether something did not end within its limit.
+    pub(crate) hung: bool,
 }
 
 impl Failure {
@@ -36,7 +38,12 @@ impl Failure {
             asked: shortened(&asked.to_string()),
             expected,
             got,
+            hung: false,
         }
+    }
+
+    pub(crate) fn hung(self) -> Self {
+        Self { hung: true, ..self }
     }
 
     pub fn asked(&self) -> &str {
@@ -49,10 +56,6 @@ impl Failure {
 
     pub fn got(&self) -> &str {
         &self.got
-    }
-
-    pub(crate) fn set_got(&mut self, got: &str) {
-        self.got = shortened(got);
     }
 
     /// Adds a paragraph below `got`, which the cut of a long `got` does not hide.
@@ -83,17 +86,13 @@ impl Debug for Failure {
 
 impl Error for Failure {}
 
-fn is_long(text: &str) -> bool {
+pub(crate) fn shortened(text: &str) -> String {
+    let length = text.chars().count();
     // A text that is a little longer is printed whole: a note about 20 missing
     // characters would not help.
-    text.chars().count() > LONGEST + 60
-}
-
-pub(crate) fn shortened(text: &str) -> String {
-    if !is_long(text) {
+    if length <= LONGEST + 60 {
         return text.trim_end().to_owned();
     }
-    let length = text.chars().count();
     let kept: String = text.chars().take(LONGEST).collect();
     format!("{kept} … ({} more characters)", length - LONGEST)
 }
@@ -102,11 +101,11 @@ pub(crate) fn shortened(text: &str) -> String {
 fn both_shortened(expected: &str, got: &str) -> (String, String) {
     let pairs = expected.chars().zip(got.chars());
     let same = pairs.take_while(|(expected, got)| expected == got).count();
-    let from = same.saturating_sub(BEFORE_DIFFERENCE);
-    let late = same > LONGEST / 2 && (is_long(expected) || is_long(got));
-    if expected == got || !late {
+    let longest = expected.len().max(got.len());
+    if expected == got || same <= LONGEST / 2 || longest <= LONGEST {
         return (shortened(expected), shortened(got));
     }
+    let from = same - BEFORE_DIFFERENCE;
     let rest = |text: &str| {
         let rest: String = text.chars().skip(from).collect();
         format!("({from} characters are the same) … {}", shortened(&rest))
@@ -188,15 +187,12 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
     let here = |what: String| Some(format!("first difference: {path}{colon}{what}"));
     match (expected, got) {
         (Value::Array(expected), Value::Array(got)) => {
-            let pairs = expected.iter().zip(got).enumerate();
-            for (i, (expected, got)) in pairs {
-                let found = first_difference(&format!("{path}[{i}]"), expected, got);
-                if found.is_some() {
-                    return found;
-                }
-            }
-            if expected.len() == got.len() {
-                return None;
+            let mut pairs = expected.iter().zip(got).enumerate();
+            let found = pairs.find_map(|(i, (expected, got))| {
+                first_difference(&format!("{path}[{i}]"), expected, got)
+            });
+            if found.is_some() || expected.len() == got.len() {
+                return found;
             }
             let counts = format!("{} values expected, {} received", expected.len(), got.len());
             here(match got.get(expected.len()) {
@@ -205,14 +201,14 @@ fn first_difference(path: &str, expected: &Value, got: &Value) -> Option<String>
             })
         }
         (Value::Object(expected), Value::Object(got)) => {
-            for (name, expected) in expected {
-                let Some(got) = got.get(name) else {
-                    return here(format!("member \"{name}\" is missing"));
-                };
-                let found = first_difference(&format!("{path}.{name}"), expected, got);
-                if found.is_some() {
-                    return found;
-                }
+            let found = expected
+                .iter()
+                .find_map(|(name, expected)| match got.get(name) {
+                    Some(got) => first_difference(&format!("{path}.{name}"), expected, got),
+                    None => here(format!("member \"{name}\" is missing")),
+                });
+            if found.is_some() {
+                return found;
             }
             let unknown = got.keys().find(|name| !expected.contains_key(*name))?;
             here(format!("member \"{unknown}\" is not expected"))

@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Counts the jobs that enter it, and can hold them inside until it is opened.
 #[derive(Clone)]
 pub struct Gate {
-    state: Arc<watch::Sender<State>>,
+    counts: Arc<watch::Sender<Counts>>,
+    /// A permit for each job that may pass; closed when the gate is open for all.
+    passes: Arc<Semaphore>,
 }
 
 #[derive(Default)]
-struct State {
-    /// How many jobs may still pass; `None` when the gate is open for all.
-    passes: Option<usize>,
+struct Counts {
     entered: usize,
     in_flight: usize,
     most_in_flight: usize,
@@ -27,21 +27,17 @@ struct State {
 impl Gate {
     /// A gate that lets every job through and only counts.
     pub fn opened() -> Self {
-        Self::with_passes(None)
+        let gate = Self::closed();
+        gate.open();
+        gate
     }
 
     /// A gate at which every job waits until [`Gate::open`] or
     /// [`Gate::let_through`].
     pub fn closed() -> Self {
-        Self::with_passes(Some(0))
-    }
-
-    fn with_passes(passes: Option<usize>) -> Self {
         Self {
-            state: Arc::new(watch::Sender::new(State {
-                passes,
-                ..State::default()
-            })),
+            counts: Arc::default(),
+            passes: Arc::new(Semaphore::new(0)),
         }
     }
 
@@ -52,14 +48,9 @@ impl Gate {
     /// not use up a pass.
     pub async fn pass(&self) {
         let visit = self.enter();
-        let mut changes = self.state.subscribe();
-        loop {
-            // `wait_for` and `take_pass` are two steps, so another job may have
-            // taken the last pass between them. This job then waits again.
-            let _ = changes.wait_for(|state| state.passes != Some(0)).await;
-            if self.take_pass() {
-                break;
-            }
+        // An error means that the gate is open for all.
+        if let Ok(pass) = self.passes.acquire().await {
+            pass.forget();
         }
         visit.end();
     }
@@ -67,10 +58,10 @@ impl Gate {
     /// For a job with work to do inside: it is in flight until the returned visit
     /// is ended or dropped. Does not wait for the gate.
     pub fn enter(&self) -> Visit {
-        self.state.send_modify(|state| {
-            state.entered += 1;
-            state.in_flight += 1;
-            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        self.counts.send_modify(|counts| {
+            counts.entered += 1;
+            counts.in_flight += 1;
+            counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
         });
         Visit {
             gate: self.clone(),
@@ -78,72 +69,51 @@ impl Gate {
         }
     }
 
-    fn take_pass(&self) -> bool {
-        let mut taken = true;
-        self.state
-            .send_if_modified(|state| match &mut state.passes {
-                None => false,
-                Some(0) => {
-                    taken = false;
-                    false
-                }
-                Some(left) => {
-                    *left -= 1;
-                    true
-                }
-            });
-        taken
-    }
-
     pub fn open(&self) {
-        self.state.send_modify(|state| state.passes = None);
+        self.passes.close();
     }
 
     pub fn let_through(&self, jobs: usize) {
-        self.state.send_modify(|state| {
-            if let Some(passes) = &mut state.passes {
-                *passes += jobs;
-            }
-        });
+        self.passes.add_permits(jobs);
     }
 
     pub fn entered(&self) -> usize {
-        self.state.borrow().entered
+        self.counts.borrow().entered
     }
 
     pub fn in_flight(&self) -> usize {
-        self.state.borrow().in_flight
+        self.counts.borrow().in_flight
     }
 
     /// The largest number of jobs that were inside at the same time.
     pub fn most_in_flight(&self) -> usize {
-        self.state.borrow().most_in_flight
+        self.counts.borrow().most_in_flight
     }
 
     pub fn ended(&self) -> usize {
-        self.state.borrow().ended
+        self.counts.borrow().ended
     }
 
     /// Jobs that were dropped (aborted, cancelled, panicked) inside.
     pub fn dropped(&self) -> usize {
-        self.state.borrow().dropped
+        self.counts.borrow().dropped
     }
 
     /// Waits until at least `jobs` jobs are inside at the same time, without a
     /// limit.
     pub async fn wait_until_in_flight(&self, jobs: usize) {
-        self.wait_for(|state| state.in_flight >= jobs).await;
+        self.wait_for(|counts| counts.in_flight >= jobs).await;
     }
 
     /// Waits until the gate is empty, that is until each job that entered has ended
     /// or was dropped, without a limit.
     pub async fn wait_until_empty(&self) {
-        self.wait_for(|state| state.in_flight == 0).await;
+        self.wait_for(|counts| counts.in_flight == 0).await;
     }
 
-    async fn wait_for(&self, reached: impl FnMut(&State) -> bool) {
+    async fn wait_for(&self, reached: impl FnMut(&Counts) -> bool) {
         // An error would mean that the sender is gone, and `self` holds it.
-        let _ = self.state.subscribe().wait_for(reached).await;
+        let _ = self.counts.subscribe().wait_for(reached).await;
     }
 }
 
@@ -162,14 +132,11 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let ended = self.ended;
-        self.gate.state.send_modify(|state| {
-            state.in_flight -= 1;
-            if ended {
-                state.ended += 1;
-            } else {
-                state.dropped += 1;
-            }
+        let ended = usize::from(self.ended);
+        self.gate.counts.send_modify(|counts| {
+            counts.in_flight -= 1;
+            counts.ended += ended;
+            counts.dropped += 1 - ended;
         });
     }
 }

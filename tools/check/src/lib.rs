@@ -8,18 +8,10 @@
 //! calls this `main`. So the same checks judge both. This is a complete `check.rs`:
 //!
 //! ```no_run
-//! # mod step05 {
-//! #     pub struct EngineConfig;
-//! #     pub struct Engine;
-//! #     impl Engine {
-//! #         pub fn new(_: &str, _: EngineConfig) -> Result<Self, sqlx::Error> { Ok(Self) }
-//! #     }
-//! #     pub fn app(_: Engine) -> axum::Router { axum::Router::new() }
-//! # }
-//! # use step05::{Engine, EngineConfig, app};
+//! # fn app(_: &str) -> axum::Router { axum::Router::new() }
 //! use std::process::ExitCode;
 //!
-//! use check::{Database, OrFail, Outcome, Service, Suite};
+//! use check::{Database, Outcome, Service, Suite};
 //! use serde_json::json;
 //!
 //! pub fn main() -> ExitCode {
@@ -30,8 +22,7 @@
 //!
 //! async fn total() -> Outcome {
 //!     let database = Database::sample().await?;
-//!     let engine = Engine::new(&database.url(), EngineConfig).or_fail("Engine::new")?;
-//!     let service = Service::start(app(engine));
+//!     let service = Service::start(app(&database.url()));
 //!
 //!     let reply = service.get("/api/order_total/1").await?;
 //!     reply.expect_json(200, &json!({"Order Total": 30}))
@@ -43,28 +34,13 @@
 //! `contract`, a rule that only this step has in its `check.rs`.
 //!
 //! # What a check can use
-//! - [`Suite`] runs the checks one after another, each on its own thread and runtime
-//!   and for at most 10 s, and prints the report.
-//! - [`Failure`] says what was asked, expected and got. [`ensure`], [`equal`],
-//!   [`equal_json`], [`parse_json`] and [`OrFail`] create one.
-//! - [`Database`] is a private SQLite file with the market's schema.
-//! - [`Service`] serves a router on a real socket and sends requests to it.
-//! - The crate `contract` contains the checks of the HTTP contract, for every
-//!   service that follows it.
-//! - [`statements::Recording`] records which SQL was executed, how many connections
-//!   were opened, and what was logged. [`statements::equal_runs`] notices N+1
-//!   queries and values that are written into the SQL.
-//! - [`memory::peak_during`] measures the peak of the memory that some work uses.
-//! - [`own_tests::judge`] judges tests that the learner wrote.
-//! - [`gate::Gate`] counts how many jobs run at the same time, and can hold them.
+//! A [`Suite`] runs the checks one after another, each on its own thread and runtime and
+//! for at most 10 s. A check asks a [`Service`] over a [`Database`] of its own; the crate
+//! `contract` has the checks that several services share. [`statements::Recording`],
+//! [`memory::peak_during`], [`gate::Gate`] and [`own_tests::judge`] observe the rest.
 //!
 //! An example program of a step can use all of these, and [`timeline`] to draw
 //! which tasks run when (`./run.sh trace`).
-//!
-//! # The report
-//! [`Suite::run`] lists the arguments. With `--json` the last line of stdout is a
-//! [`course::Verdict`] as one object, which `--report FILE` writes to a file in any
-//! case; members without a value are `null`.
 #![allow(clippy::missing_errors_doc)] // a `Failure` says what was not as expected
 
 mod database;

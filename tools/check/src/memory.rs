@@ -1,7 +1,5 @@
 //! How much memory a piece of work uses at its peak.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use peak_alloc::PeakAlloc;
 
 use crate::suite::RUNNING;
@@ -10,9 +8,6 @@ use crate::suite::RUNNING;
 /// this crate.
 #[global_allocator]
 static COUNTER: PeakAlloc = PeakAlloc;
-
-/// Whether the check waits for the end of earlier ones before it measures.
-pub(crate) static WAITS: AtomicBool = AtomicBool::new(false);
 
 /// Runs `work`. Returns its result and the largest number of bytes that the process
 /// held meanwhile, above the number at the start.
@@ -25,10 +20,8 @@ pub(crate) static WAITS: AtomicBool = AtomicBool::new(false);
 /// In a [`Suite`](crate::Suite), it first waits until all tasks of earlier checks
 /// are gone: memory that they free meanwhile would hide as much of the peak.
 pub async fn peak_during<T>(work: impl Future<Output = T>) -> (T, usize) {
-    WAITS.store(true, Ordering::Relaxed);
     // An error would mean that the sender is gone, and it is static.
     let _ = RUNNING.subscribe().wait_for(|checks| *checks <= 1).await;
-    WAITS.store(false, Ordering::Relaxed);
     COUNTER.reset_peak_usage();
     let before = COUNTER.current_usage();
     let result = work.await;

@@ -3,19 +3,16 @@
 //!
 //! The tests are a program of the step, `tests/books.rs`. The program tests the service
 //! whose base URL is in `MARKETSVC_URL`. The coach and `verify` build this program
-//! together with the check, and set [`course::test_variable`] to its path. Without that
-//! variable, this module calls cargo to build it.
+//! together with the check, and set [`course::test_variable`] to its path.
 
 use std::env;
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use axum::Router;
-use serde_json::Value;
 use tokio::process::Command;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, OrFail, Outcome, shortened};
@@ -29,40 +26,38 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// of them fails against each service of `wrongs`. The text beside a wrong service
 /// completes the sentence "no test fails against a service that …". Each service must
 /// hold data of its own.
-///
-/// ```no_run
-/// # async fn checks() -> check::Outcome {
-/// # let (right, wrong) = (axum::Router::new(), axum::Router::new());
-/// check::own_tests::judge("books", right, [("returns 200 for a missing book", wrong)]).await
-/// # }
-/// ```
 pub async fn judge(
     name: &str,
     right: Router,
     wrongs: impl IntoIterator<Item = (&'static str, Router)>,
 ) -> Outcome {
-    let program = program(name).await?;
     let asked = |service: &str| format!("your tests in tests/{name}.rs, run against {service}");
     let asked_right = asked("a service that is right");
-    match run(&program, right).await? {
+    let variable = course::test_variable(name);
+    let Some(program) = env::var_os(&variable) else {
+        let expected = format!("the path of their program in {variable}: use `./run.sh check`");
+        return Err(Failure::new(asked_right, expected, "no such variable"));
+    };
+    match run(program.as_ref(), right).await? {
+        Ran::Passed(0) => return Err(Failure::new(asked_right, "at least one test", "no tests")),
         Ran::Passed(_) => {}
-        Ran::NoTests => return Err(Failure::new(asked_right, "at least one test", "no tests")),
-        other => return Err(Failure::new(asked_right, "all tests pass", other.told())),
+        Ran::Failed(how) | Ran::NoResult(how) => {
+            return Err(Failure::new(asked_right, "all tests pass", how));
+        }
     }
     // All at the same time, since each of them mostly waits.
-    let mut running = JoinSet::new();
-    for (index, (does, router)) in wrongs.into_iter().enumerate() {
+    let running = wrongs.into_iter().map(|(does, router)| {
         let program = program.clone();
-        running.spawn(async move { (index, does, run(&program, router).await) });
-    }
-    let mut ran = running.join_all().await;
-    ran.sort_by_key(|(index, ..)| *index);
-    let (count, mut accepted) = (ran.len(), Vec::new());
-    for (_, does, ran) in ran {
-        match ran? {
+        let ran = tokio::spawn(async move { run(program.as_ref(), router).await });
+        (does, ran)
+    });
+    let running: Vec<_> = running.collect();
+    let (count, mut accepted) = (running.len(), Vec::new());
+    for (does, ran) in running {
+        match ran.await.or_fail(does)?? {
             Ran::Failed(_) => {}
             Ran::Passed(_) => accepted.push(does.to_owned()),
-            other => accepted.push(format!("{does}: {}", other.told())),
+            Ran::NoResult(how) => accepted.push(format!("{does}: {how}")),
         }
     }
     if accepted.is_empty() {
@@ -88,59 +83,13 @@ enum Ran {
     Passed(usize),
     /// The name of the first that failed, and what it said.
     Failed(String),
-    NoTests,
-    /// They did not end; the test that was running.
-    Hung(String),
-    /// The program ended before its result.
-    BrokeOff(String),
-}
-
-impl Ran {
-    fn told(&self) -> String {
-        match self {
-            Self::Passed(count) => format!("all {count} tests pass"),
-            Self::Failed(first) => first.clone(),
-            Self::NoTests => "no tests".into(),
-            Self::Hung(test) => format!("{test} has not ended within {} s", LIMIT.as_secs()),
-            Self::BrokeOff(how) => format!("the test program ended without a result: {how}"),
-        }
-    }
-}
-
-/// The program with the tests.
-async fn program(name: &str) -> Result<PathBuf, Failure> {
-    if let Some(program) = env::var_os(course::test_variable(name)) {
-        return Ok(program.into());
-    }
-    let asked = format!("a build of tests/{name}.rs");
-    // The current folder is that of the crate under test.
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--no-run", "--message-format=json", "--test", name])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .or_fail(&asked)?;
-    let built = String::from_utf8_lossy(&output.stdout);
-    let messages = built
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let executable = messages.into_iter().find_map(|message: Value| {
-        let ours = message["target"]["name"] == name;
-        message["executable"]
-            .as_str()
-            .filter(|_| ours)
-            .map(PathBuf::from)
-    });
-    let said = String::from_utf8_lossy(&output.stderr);
-    executable
-        .filter(|_| output.status.success())
-        .ok_or_else(|| Failure::new(asked, "a test program", said))
+    /// They did not end, or ended before their result.
+    NoResult(String),
 }
 
 /// Runs the tests against a service on a free port, one after the other, so that
 /// their order is the same each time.
-async fn run(program: &PathBuf, router: Router) -> Result<Ran, Failure> {
+async fn run(program: &Path, router: Router) -> Result<Ran, Failure> {
     let service = Service::start(router);
     // A file, not a pipe: it can be read when the program does not end.
     let mut output = tempfile::tempfile().or_fail("a temporary file")?;
@@ -165,7 +114,11 @@ async fn run(program: &PathBuf, router: Router) -> Result<Ran, Failure> {
     read_whole.or_fail("what the tests printed")?;
     let said = String::from_utf8_lossy(&said);
     Ok(match ended {
-        Err(_) => Ran::Hung(unfinished(&said)),
+        Err(_) => Ran::NoResult(format!(
+            "{} has not ended within {} s",
+            unfinished(&said),
+            LIMIT.as_secs()
+        )),
         Ok(status) => read(&said, &status.or_fail("the test program")?.to_string()),
     })
 }
@@ -190,16 +143,14 @@ fn read(said: &str, status: &str) -> Ran {
         .find_map(|line| line.strip_prefix("test result: "))
     else {
         let test = unfinished(said);
-        return Ran::BrokeOff(format!("{test} ended it, {status}"));
+        return Ran::NoResult(format!(
+            "the test program ended without a result: {test} ended it, {status}"
+        ));
     };
     let passed = result
         .strip_prefix("ok. ")
         .and_then(|rest| rest.split(' ').next()?.parse().ok());
-    match passed {
-        Some(0) => Ran::NoTests,
-        Some(count) => Ran::Passed(count),
-        None => Ran::Failed(first_failure(said)),
-    }
+    passed.map_or_else(|| Ran::Failed(first_failure(said)), Ran::Passed)
 }
 
 /// The section of the first test that failed begins `---- NAME stdout ----`. In it
@@ -207,29 +158,14 @@ fn read(said: &str, status: &str) -> Ran {
 fn first_failure(said: &str) -> String {
     let section = said.split_once("\n---- ").map_or("", |(_, rest)| rest);
     let (name, rest) = section.split_once(" stdout ----\n").unwrap_or_default();
-    let rest = rest.split("\n---- ").next().unwrap_or_default();
-    let panic = rest
-        .split_once(" panicked at ")
-        .and_then(|(_, rest)| rest.split_once(":\n"));
-    let (place, message) = match panic {
-        // The line is enough, without the column.
-        Some((place, message)) => (place.rsplit_once(':').map_or(place, |it| it.0), message),
-        // A test may return an error instead.
-        None => ("", rest),
-    };
-    let message = message
+    let message = rest
         .trim_start()
         .lines()
         .take_while(|line| !line.is_empty() && !line.starts_with("note: "));
-    // An assertion says on three lines what it compared.
-    let message: Vec<&str> = message.take(3).collect();
+    // The place, and the three lines on which an assertion says what it compared.
+    let message: Vec<&str> = message.take(4).collect();
     let message = shortened(&message.join("\n"));
-    let at = if place.is_empty() {
-        String::new()
-    } else {
-        format!(" at {place}")
-    };
-    format!("the test `{name}` fails{at}:\n{message}")
+    format!("the test `{name}` fails:\n{message}")
 }
 
 #[cfg(test)]
@@ -274,19 +210,23 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
             ),
             (
                 "\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed; 2 ignored …\n",
-                Ran::NoTests,
+                Ran::Passed(0),
             ),
             (
                 FAILED,
                 failed(
-                    "the test `b` fails at steps/09-modules/exercise/tests/books.rs:12:\n\
+                    "the test `b` fails:\n\
+                     thread 'b' (12) panicked at steps/09-modules/exercise/tests/books.rs:12:5:\n\
                      assertion `left == right` failed\n  left: 200\n right: 404",
                 ),
             ),
             (&without_b, failed("the test `c` fails:\nError: \"no\"")),
             (
                 "\nrunning 3 tests\ntest a ... ok\ntest b ... ",
-                Ran::BrokeOff("the test `b` ended it, exit status: 1".into()),
+                Ran::NoResult(
+                    "the test program ended without a result: the test `b` ended it, exit status: 1"
+                        .into(),
+                ),
             ),
         ] {
             assert_eq!(read(said, "exit status: 1"), ran, "{said}");

@@ -1,13 +1,12 @@
 //! Panics that are seen while a check runs.
 
 use std::panic::PanicHookInfo;
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 use course::tidy;
 
 use crate::source::Source;
-use crate::trail::{self, lock};
+use crate::trail::lock;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Panic {
@@ -15,8 +14,6 @@ pub(crate) struct Panic {
     file: String,
     line: u32,
     message: String,
-    /// The request that the panicking task was answering.
-    request: Option<String>,
 }
 
 static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
@@ -33,7 +30,6 @@ fn record(info: &PanicHookInfo<'_>) {
         file: location.map_or_else(String::new, |at| at.file().to_owned()),
         line: location.map_or(0, std::panic::Location::line),
         message: info.payload_as_str().unwrap_or("(no message)").to_owned(),
-        request: trail::current_request(),
     };
     lock(&PANICS).push(panic);
 }
@@ -42,65 +38,41 @@ pub(crate) fn take() -> Vec<Panic> {
     std::mem::take(&mut *lock(&PANICS))
 }
 
-const CODE_UNDER_TEST: &str = "your code";
-
 /// Names the panic that most likely caused a failure: the first in the code under
-/// test, or the first of all. `asked` is what the failure says already.
-pub(crate) fn explain(panics: &[Panic], source: &Source, asked: &str) -> Option<String> {
-    let in_code = |panic: &&Panic| owner(panic, source) == CODE_UNDER_TEST;
-    let panic = panics.iter().find(in_code).or(panics.first())?;
-    let subject = owner(panic, source);
-    let explanation = if subject == CODE_UNDER_TEST {
-        ""
-    } else {
-        cause(&panic.message)
-    };
-    let file = source.relative(&path(panic, source));
-    let request = match &panic.request {
-        Some(request) if !asked.contains(request) => format!(", while it answered {request}"),
-        _ => String::new(),
-    };
-    Some(format!(
-        "{subject} panicked at {file}:{}{request}: {}{explanation}",
-        panic.line, panic.message
-    ))
-}
-
-/// What the code under test has done when this message comes from elsewhere.
-fn cause(message: &str) -> &'static str {
+/// test, or the first of all.
+pub(crate) fn explain(panics: &[Panic], source: &Source) -> Option<String> {
+    // rustc calls a step's check `steps/01-async-intro/exercise/../check.rs`.
+    let path = |panic: &Panic| tidy(&source.root.join(&panic.file));
+    let is_learners = |panic: &&Panic| path(panic).starts_with(&source.manifest_dir);
+    let panic = panics.iter().find(is_learners).or(panics.first())?;
+    let path = path(panic);
     // What rustc says of an async fn, and what futures says of its combinators.
     let polled_again = ["after completion", "polled after", "after it returned"];
-    if polled_again.iter().any(|part| message.contains(part)) {
-        "\nyour code has polled this future again after it had returned its result"
+    let (subject, explanation) = if is_learners(&panic) {
+        ("your code", "")
     } else {
-        ""
-    }
-}
-
-/// Whose file the panic's location lies in: the exercise's or solution's, another one
-/// of the workspace, as a step's `check.rs` or this crate, or a library's.
-fn owner(panic: &Panic, source: &Source) -> &'static str {
-    let path = path(panic, source);
-    if path.starts_with(&source.manifest_dir) {
-        CODE_UNDER_TEST
-    } else if path.starts_with(&source.root) {
-        "the check's own code"
-    } else {
-        "a library"
-    }
-}
-
-/// The whole path, without `..`: rustc calls a step's check
-/// `steps/01-async-intro/exercise/../check.rs`, relative to the root.
-fn path(panic: &Panic, source: &Source) -> PathBuf {
-    tidy(&source.root.join(&panic.file))
+        let subject = if path.starts_with(&source.root) {
+            "the check's own code"
+        } else {
+            "a library"
+        };
+        let again = polled_again.iter().any(|part| panic.message.contains(part));
+        let cause = "\nyour code has polled this future again after it had returned its result";
+        (subject, if again { cause } else { "" })
+    };
+    let (file, line, message) = (source.relative(&path), panic.line, &panic.message);
+    Some(format!(
+        "{subject} panicked at {file}:{line}: {message}{explanation}"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
-    fn explained(files: &[&str], asked: &str) -> String {
+    fn explained(files: &[&str]) -> String {
         let source = Source {
             root: PathBuf::from("/market"),
             manifest_dir: PathBuf::from("/market/steps/01-async-intro/exercise"),
@@ -110,10 +82,9 @@ mod tests {
             file: (*file).to_owned(),
             line: 7,
             message: "`async fn` resumed after completion".to_owned(),
-            request: Some("GET /".to_owned()),
         };
         let panics: Vec<_> = files.iter().map(panic).collect();
-        explain(&panics, &source, asked).expect("a panic")
+        explain(&panics, &source).expect("a panic")
     }
 
     #[test]
@@ -138,14 +109,7 @@ mod tests {
             ),
         ] {
             let expected = format!("{begin}`async fn` resumed after completion{end}");
-            assert_eq!(explained(files, "GET /"), expected);
+            assert_eq!(explained(files), expected);
         }
-    }
-
-    #[test]
-    fn the_request_is_named_unless_the_failure_is_about_it() {
-        let file = &["steps/01-async-intro/exercise/src/a.rs"];
-        assert!(!explained(file, "GET /").contains("while"));
-        assert!(explained(file, "connections").contains(":7, while it answered GET /: "));
     }
 }

@@ -2,19 +2,14 @@
 
 mod reply;
 
-use std::convert::Infallible;
-use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::Service as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
@@ -23,10 +18,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::failure::{Failure, OrFail};
+use crate::failure::{Failure, OrFail, with_causes};
 use crate::trail::{self, Trail, lock};
 
-use reply::closed_without_status;
 pub use reply::{RawReply, Reply, StreamReply, Then};
 
 /// How long each wait for a service may take: longer than every timeout that a
@@ -49,20 +43,12 @@ pub(crate) fn take_last_asked() -> Option<String> {
     lock(&LAST_ASKED).take()
 }
 
-static TIMED_OUT: AtomicBool = AtomicBool::new(false);
-
-/// Whether a wait for a service has taken its whole limit since the previous call.
-pub(crate) fn take_timed_out() -> bool {
-    TIMED_OUT.swap(false, Ordering::Relaxed)
-}
-
 /// A service under test, and a client for it that uses a new connection for
 /// each request.
 ///
-/// A request fails when no whole answer comes. Each wait is limited to 8 s.
-///
-/// Do not use it under paused time: tokio would let
-/// the limit pass while the socket has nothing to read.
+/// A request fails when no whole answer comes. Each wait is limited to 8 s. Do not use
+/// it under paused time: tokio would let the limit pass while the socket has nothing to
+/// read.
 ///
 /// When a reply with a status of 500 or more was not expected, or when no whole
 /// reply comes, the failure shows the warnings and errors that the service logged
@@ -180,28 +166,30 @@ impl Service {
         let host: HeaderValue = self.addr.to_string().parse().or_fail(&asked)?;
         request.headers_mut().insert(header::HOST, host);
 
-        let no_answer = |what: &dyn Display| {
-            Failure::new(&asked, "an HTTP answer", format_args!("no answer: {what}"))
-        };
+        let no_answer = |what| Failure::new(&asked, "an HTTP answer", format!("no answer: {what}"));
         let answer = timeout(LIMIT, async {
-            let socket = self.connect().await.or_fail(&asked)?;
-            let trail = Trail::begin(socket.inner().local_addr().or_fail(&asked)?);
-            let (mut sender, task) = hyper::client::conn::http1::handshake(socket)
+            let socket = TcpSocket::new_v4().or_fail(&asked)?;
+            socket.set_recv_buffer_size(SOCKET_BUFFER).or_fail(&asked)?;
+            let socket = socket.connect(self.addr).await.or_fail(&asked)?;
+            let trail = Trail::begin(socket.local_addr().or_fail(&asked)?);
+            let (mut sender, task) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
                 .await
                 .or_fail(&asked)?;
             let mut connection = JoinSet::new();
             connection.spawn(task);
             let response = sender.send_request(request).await.map_err(|error| {
-                let what = closed_without_status(trail.take_returned_status(), &error);
-                no_answer(&what).with_paragraph(&trail.log())
+                let error = with_causes(&error);
+                no_answer(format!(
+                    "the connection was closed before a status line was sent: the handler has \
+                     panicked, or the body failed before its first bytes ({error})"
+                ))
+                .with_paragraph(&trail.log())
             })?;
-            trail.take_returned_status();
             Ok((response, connection, trail))
         });
-        let (response, connection, trail) = answer.await.map_err(|_| {
-            TIMED_OUT.store(true, Ordering::Relaxed);
-            no_answer(&format_args!("none within {} s", LIMIT.as_secs()))
-        })??;
+        let (response, connection, trail) = answer
+            .await
+            .map_err(|_| no_answer(format!("none within {} s", LIMIT.as_secs())).hung())??;
         let (head, body) = response.into_parts();
         Ok(StreamReply {
             status: head.status.as_u16(),
@@ -212,12 +200,6 @@ impl Service {
             trail,
             _connection: connection,
         })
-    }
-
-    async fn connect(&self) -> std::io::Result<TokioIo<TcpStream>> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-        Ok(TokioIo::new(socket.connect(self.addr).await?))
     }
 
     /// Sends exactly these bytes over a new connection and reads the reply. Use it
@@ -241,30 +223,24 @@ impl Service {
                 // An error means that the connection is gone already.
                 let _ = to.shutdown().await;
             }
-            if matches!(then, Then::Disconnect) {
-                return;
-            }
             std::future::pending::<()>().await;
         };
         let read = async {
             while !reply.closed && reply.bytes.len() < LONGEST_BODY {
                 let length = from.read_buf(&mut reply.bytes).await;
-                reply.closed = length.is_err() || length.is_ok_and(|length| length == 0);
+                reply.closed = !length.is_ok_and(|length| length > 0);
             }
         };
         let limit = match then {
             Then::ReadFor(limit) => limit,
-            Then::CloseWriting | Then::Disconnect => LIMIT,
+            Then::CloseWriting => LIMIT,
         };
-        // The end of the limit is not a failure: the reply says that the connection
-        // is still open.
-        let _ = timeout(limit, async {
-            tokio::select! {
-                () = write => {}
-                () = read => {}
-            }
-        })
-        .await;
+        // At the end of the limit, the reply says that the connection is still open.
+        tokio::select! {
+            () = write => {}
+            () = read => {}
+            () = tokio::time::sleep(limit) => {}
+        }
         Ok(reply)
     }
 }
@@ -293,7 +269,7 @@ fn listen() -> std::io::Result<TcpListener> {
 
 /// As `axum::serve`, except that the connections end together with the server
 /// instead of going on as detached tasks, and that failures know what each of them
-/// did.
+/// logged.
 async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
@@ -306,17 +282,8 @@ async fn serve(listener: TcpListener, router: Router) {
                 };
                 // Sends each chunk of a stream at once instead of collecting some.
                 let _ = socket.set_nodelay(true);
-                let router = TowerToHyperService::new(router.clone());
-                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    trail::begin_request(format!("{} {}", request.method(), request.uri()));
-                    let answer = router.call(request);
-                    async move {
-                        let response = answer.await?;
-                        trail::handler_returned(response.status().as_u16());
-                        Ok::<_, Infallible>(response)
-                    }
-                });
-                connections.spawn(trail::serve_connection(client, async move {
+                let service = TowerToHyperService::new(router.clone());
+                connections.spawn(trail::CLIENT.scope(client, async move {
                     // An error means that the client has closed the connection, or
                     // that a body broke off. The client sees this, and a check
                     // reads it from the client.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use course::{Task, slashed};
+use course::{slashed, tidy};
 
 /// The crate under test, an exercise or a solution.
 pub(crate) struct Source {
@@ -13,25 +13,13 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(manifest_dir: &Path) -> Self {
-        let is_root = |dir: &&Path| {
-            std::fs::read_to_string(dir.join("Cargo.toml"))
-                .is_ok_and(|manifest| manifest.lines().any(|line| line.trim() == "[workspace]"))
-        };
-        let root = manifest_dir.ancestors().find(is_root);
         Self {
-            root: root.unwrap_or(manifest_dir).to_owned(),
+            root: tidy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
             manifest_dir: manifest_dir.to_owned(),
         }
     }
 
     pub(crate) fn relative(&self, path: &Path) -> String {
         slashed(path.strip_prefix(&self.root).unwrap_or(path))
-    }
-
-    /// The regions of the task with this id, in the order of their files.
-    pub(crate) fn regions(&self, id: &str) -> Vec<Task> {
-        let mut regions = course::tasks(&self.root, &self.manifest_dir);
-        regions.retain(|task| task.id == id);
-        regions
     }
 }

@@ -25,18 +25,14 @@ impl Processor {
     /// Zero on systems that do not report it, such as macOS.
     pub(crate) fn read() -> Self {
         let mut sum = Self::default();
-        let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
-            return sum;
-        };
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
         for thread in threads.flatten() {
             // The thread may have ended meanwhile.
             let text = std::fs::read_to_string(thread.path().join("schedstat"));
             let text = text.unwrap_or_default();
-            let mut nanoseconds = text.split_whitespace().map(str::parse);
-            if let (Some(Ok(ran)), Some(Ok(waited))) = (nanoseconds.next(), nanoseconds.next()) {
-                sum.ran += Duration::from_nanos(ran);
-                sum.waited += Duration::from_nanos(waited);
-            }
+            let mut nanoseconds = text.split_whitespace().flat_map(str::parse);
+            sum.ran += Duration::from_nanos(nanoseconds.next().unwrap_or(0));
+            sum.waited += Duration::from_nanos(nanoseconds.next().unwrap_or(0));
         }
         sum
     }

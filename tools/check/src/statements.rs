@@ -1,9 +1,8 @@
 //! The SQL that the process executes, as sqlx reports it through `tracing`, and
 //! what the service logs.
 
-use std::fmt::{self, Debug, Display, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, RwLock};
+use std::fmt::{Debug, Display, Write};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -31,17 +30,11 @@ pub struct Statement {
 struct Log {
     statements: Vec<Statement>,
     connections_opened: usize,
-    messages: Vec<Message>,
-}
-
-struct Message {
-    level: Level,
-    target: &'static str,
-    text: String,
+    messages: Vec<(&'static Metadata<'static>, String)>,
 }
 
 /// The log of the current recording, if there is one.
-static ACTIVE: RwLock<Option<Arc<Mutex<Log>>>> = RwLock::new(None);
+static ACTIVE: Mutex<Option<Arc<Mutex<Log>>>> = Mutex::new(None);
 
 /// Records the SQL that the whole process executes and what it logs, from
 /// [`Recording::start`] until the recording is dropped.
@@ -64,37 +57,37 @@ impl Recording {
     pub fn start() -> Self {
         install();
         let log = Arc::new(Mutex::new(Log::default()));
-        *ACTIVE.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log));
+        *lock(&ACTIVE) = Some(Arc::clone(&log));
         Self { log }
     }
 
     /// The statements so far, in the order in which they ended, without those
     /// with which sqlx sets up a connection.
     pub fn statements(&self) -> Vec<Statement> {
-        self.log().statements.clone()
+        lock(&self.log).statements.clone()
     }
 
     pub fn connections_opened(&self) -> usize {
-        self.log().connections_opened
+        lock(&self.log).connections_opened
     }
 
     /// What was logged at exactly `level` (ERROR, WARN or INFO), without sqlx's
     /// log of statements. Each entry is the message, followed by its fields as
     /// `name=value`.
     pub fn logged(&self, level: Level) -> Vec<String> {
-        self.messages(|message| message.level == level)
+        self.messages(|metadata| *metadata.level() == level)
     }
 
     /// As [`Recording::logged`], but what was logged under `target`, at each of these
     /// levels.
     pub fn logged_by(&self, target: &str) -> Vec<String> {
-        self.messages(|message| message.target == target)
+        self.messages(|metadata| metadata.target() == target)
     }
 
-    fn messages(&self, wanted: impl Fn(&Message) -> bool) -> Vec<String> {
-        let log = self.log();
-        let wanted = log.messages.iter().filter(|message| wanted(message));
-        wanted.map(|message| message.text.clone()).collect()
+    fn messages(&self, wanted: impl Fn(&Metadata<'_>) -> bool) -> Vec<String> {
+        let log = lock(&self.log);
+        let wanted = log.messages.iter().filter(|(metadata, _)| wanted(metadata));
+        wanted.map(|(_, text)| text.clone()).collect()
     }
 
     /// Fails unless an event of exactly `level` contains `part`, in its message or
@@ -113,11 +106,7 @@ impl Recording {
     }
 
     pub fn clear(&self) {
-        *self.log() = Log::default();
-    }
-
-    fn log(&self) -> MutexGuard<'_, Log> {
-        lock(&self.log)
+        *lock(&self.log) = Log::default();
     }
 }
 
@@ -145,17 +134,14 @@ pub fn equal_runs(
     ensure(same, asked, expected, format_args!("{got}{shown}"))
 }
 
+/// The texts, each on one line.
 fn sorted(run: &[Statement]) -> Vec<String> {
-    let mut texts: Vec<_> = run
-        .iter()
-        .map(|statement| on_one_line(&statement.sql))
+    let words = run.iter().map(|statement| statement.sql.split_whitespace());
+    let mut texts: Vec<_> = words
+        .map(|words| words.collect::<Vec<_>>().join(" "))
         .collect();
     texts.sort_unstable();
     texts
-}
-
-fn on_one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A paragraph for one run: how many statements, then each text once.
@@ -172,30 +158,21 @@ fn shown(label: &str, run: &[Statement]) -> String {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        let mut active = ACTIVE.write().unwrap_or_else(PoisonError::into_inner);
-        if active
-            .as_ref()
-            .is_some_and(|log| Arc::ptr_eq(log, &self.log))
-        {
-            *active = None;
-        }
+        lock(&ACTIVE).take_if(|log| Arc::ptr_eq(log, &self.log));
     }
 }
 
 pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        tracing::subscriber::set_global_default(Recorder::default()).expect(
+        tracing::subscriber::set_global_default(Recorder).expect(
             "the check harness reads SQL from tracing events, but other code has already \
              installed a global tracing subscriber; install yours in main, not in the library",
         );
     });
 }
 
-#[derive(Default)]
-struct Recorder {
-    spans: AtomicU64,
-}
+struct Recorder;
 
 impl Recorder {
     /// Whether such an event could ever be recorded. sqlx asks this first, with a
@@ -207,13 +184,6 @@ impl Recorder {
     /// Whether a failure may have to show such an event, recording or not.
     fn is_kept(metadata: &Metadata<'_>) -> bool {
         metadata.target() != SQLX && *metadata.level() <= Level::WARN
-    }
-
-    fn is_recording() -> bool {
-        ACTIVE
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
     }
 }
 
@@ -229,57 +199,47 @@ impl Subscriber for Recorder {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        Self::wants(metadata) && (Self::is_kept(metadata) || Self::is_recording())
+        Self::wants(metadata) && (Self::is_kept(metadata) || lock(&ACTIVE).is_some())
     }
 
     fn event(&self, event: &Event<'_>) {
-        // Cloned, so that no lock is held while the fields format themselves,
-        // which may log events themselves.
-        let active = ACTIVE.read().unwrap_or_else(PoisonError::into_inner);
-        let active = active.clone();
         let metadata = event.metadata();
-        let level = *metadata.level();
-
         let mut fields = Fields::default();
         event.record(&mut fields);
+        // Cloned, so that the lock is held for a moment only.
+        let active = lock(&ACTIVE).clone();
         if metadata.target() != SQLX {
-            let message = fields.message();
+            let text = fields.message();
             if Self::is_kept(metadata) {
-                trail::keep_log_line(level, metadata.target(), &message);
+                trail::keep_log_line(*metadata.level(), metadata.target(), &text);
             }
             if let Some(log) = active {
-                let mut log = lock(&log);
-                log.messages.push(Message {
-                    level,
-                    target: metadata.target(),
-                    text: message,
-                });
+                lock(&log).messages.push((metadata, text));
             }
             return;
         }
         let Some(log) = active else { return };
-        let mut log = lock(&log);
         // sqlx reports a statement of up to four words in `summary` alone.
-        let sql = match fields.sql.trim() {
-            "" => fields.summary,
-            sql => sql.to_owned(),
+        let sql = match fields.get("db.statement").trim() {
+            "" => fields.get("summary"),
+            sql => sql,
         };
         // The first statement of sqlx on a new connection: all its settings in one
         // text, each with a semicolon at its end.
         if sql.starts_with("PRAGMA") && sql.contains("PRAGMA foreign_keys") && sql.ends_with(';') {
-            log.connections_opened += 1;
+            lock(&log).connections_opened += 1;
             return;
         }
-        log.statements.push(Statement {
-            level,
-            sql,
-            rows_returned: fields.rows_returned,
+        lock(&log).statements.push(Statement {
+            level: *metadata.level(),
+            sql: sql.to_owned(),
+            rows_returned: fields.get("rows_returned").parse().unwrap_or(0),
         });
     }
 
-    // Spans are never enabled, but tracing needs an id for each.
+    // Spans are never enabled, so that no id is ever used.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed) + 1)
+        Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -288,49 +248,33 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
+/// The fields of an event as text; the message is one of them.
 #[derive(Default)]
-struct Fields {
-    summary: String,
-    sql: String,
-    rows_returned: u64,
-    text: String,
-    others: String,
-}
+struct Fields(Vec<(&'static str, String)>);
 
 impl Fields {
-    fn message(self) -> String {
-        format!("{}{}", self.text, self.others)
-            .trim_start()
-            .to_owned()
+    fn get(&self, name: &str) -> &str {
+        let field = self.0.iter().find(|(other, _)| *other == name);
+        field.map_or("", |(_, value)| value)
     }
 
-    fn other(&mut self, name: &str, value: fmt::Arguments<'_>) {
-        // Writing to a String does not fail.
-        let _ = write!(self.others, " {name}={value}");
+    fn message(&self) -> String {
+        let others = self.0.iter().filter(|(name, _)| *name != "message");
+        let mut text = self.get("message").to_owned();
+        for (name, value) in others {
+            // Writing to a String does not fail.
+            let _ = write!(text, " {name}={value}");
+        }
+        text.trim_start().to_owned()
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "summary" => value.clone_into(&mut self.summary),
-            "db.statement" => value.clone_into(&mut self.sql),
-            "message" => value.clone_into(&mut self.text),
-            name => self.other(name, format_args!("{value}")),
-        }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        match field.name() {
-            "rows_returned" => self.rows_returned = value,
-            name => self.other(name, format_args!("{value}")),
-        }
+        self.0.push((field.name(), value.to_owned()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.text = format!("{value:?}"),
-            name => self.other(name, format_args!("{value:?}")),
-        }
+        self.0.push((field.name(), format!("{value:?}")));
     }
 }

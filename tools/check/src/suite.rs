@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use course::{NOT_RUN, Status, Task, Verdict, ids};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, shortened};
 use crate::source::Source;
-use crate::{database, memory, panics, service, starved, statements};
+use crate::{database, panics, service, starved, statements};
 
 /// How long a check may take, unless [`Suite::limit`] says otherwise.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -85,12 +84,18 @@ impl Suite {
     /// sentence "the check proves that ...". The future need not be `Send`.
     #[must_use]
     pub fn check(
-        self,
+        mut self,
         todo: &'static str,
         what: &'static str,
         check: impl AsyncFnOnce() -> Outcome + Send + 'static,
     ) -> Self {
-        self.add(todo, what, false, check)
+        self.checks.push(Check {
+            todo,
+            what,
+            paused: false,
+            start: Box::new(move || Box::pin(async move { check().await })),
+        });
+        self
     }
 
     /// As [`Suite::check`], on a runtime of one thread with tokio's paused clock:
@@ -99,27 +104,15 @@ impl Suite {
     /// while a task waits for one of those.
     #[must_use]
     pub fn paused_check(
-        self,
-        todo: &'static str,
-        what: &'static str,
-        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
-    ) -> Self {
-        self.add(todo, what, true, check)
-    }
-
-    fn add(
         mut self,
         todo: &'static str,
         what: &'static str,
-        paused: bool,
         check: impl AsyncFnOnce() -> Outcome + Send + 'static,
     ) -> Self {
-        self.checks.push(Check {
-            todo,
-            what,
-            paused,
-            start: Box::new(move || Box::pin(async move { check().await })),
-        });
+        self = self.check(todo, what, check);
+        if let Some(check) = self.checks.last_mut() {
+            check.paused = true;
+        }
         self
     }
 
@@ -149,9 +142,12 @@ impl Suite {
     /// before `main` calls this.
     pub fn run(mut self) -> ExitCode {
         let arguments = Arguments::parse(std::env::args().skip(1));
-        self.checks
-            .retain(|check| arguments.selects(&format!("{} {}", check.todo, check.what)));
-        if arguments.output == Output::List {
+        self.checks.retain(|check| {
+            let name = format!("{} {}", check.todo, check.what);
+            let filters = &arguments.filters;
+            filters.is_empty() || filters.iter().any(|filter| name.contains(filter))
+        });
+        if arguments.flags.contains("--list") {
             for check in &self.checks {
                 println!("{} {}: test", check.todo, check.what);
             }
@@ -165,21 +161,19 @@ impl Suite {
         statements::install();
         panics::install_panic_hook();
         let source = Source::new(&self.manifest_dir);
-        let checks = std::mem::take(&mut self.checks);
-        let mut results = Vec::with_capacity(checks.len());
+        let mut results = Vec::with_capacity(self.checks.len());
         let mut hung = HashSet::new();
-        for (number, check) in checks.into_iter().enumerate() {
+        for (number, check) in self.checks.into_iter().enumerate() {
             let (todo, what) = (check.todo, check.what);
-            let result = if ids(todo).any(|id| hung.contains(id)) {
-                CheckResult::NotRun
-            } else {
-                run_check(check, number, self.limit, &source)
-            };
-            if matches!(result, CheckResult::Hung(_)) {
+            let not_run = ids(todo).any(|id| hung.contains(id));
+            let outcome = (!not_run).then(|| run_check(check, number, self.limit, &source));
+            if let Some(Err(failure)) = &outcome
+                && failure.hung
+            {
                 hung.extend(ids(todo));
             }
-            let result = result.checked(todo, what, &source);
-            let stop = arguments.fail_fast && result.failed();
+            let result = checked(todo, what, outcome, &source);
+            let stop = arguments.flags.contains("--fail-fast") && result.failed();
             results.push(result);
             if stop {
                 break;
@@ -193,17 +187,15 @@ impl Suite {
             verdict.advise(&text, &source.relative(&chapter));
         }
         let json = serde_json::to_string(&verdict).expect("a verdict is only text and numbers");
-        if arguments.output == Output::Json {
+        if arguments.flags.contains("--json") {
             println!("{json}");
         } else {
             // Set by a program that passes this output on to a terminal.
             let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
             let colour = (forced || std::io::stdout().is_terminal())
                 && std::env::var_os("NO_COLOR").is_none();
-            print!(
-                "{}",
-                verdict.text(colour, arguments.output == Output::Brief)
-            );
+            let brief = arguments.flags.contains("--brief");
+            print!("{}", verdict.text(colour, brief));
         }
         if let Some(file) = &arguments.report
             && let Err(error) = std::fs::write(file, format!("{json}\n"))
@@ -219,22 +211,9 @@ impl Suite {
 /// to every test binary, so those are accepted and ignored.
 #[derive(Default)]
 struct Arguments {
-    output: Output,
-    exact: bool,
-    /// libtest's `--ignored`. It selects no check, since none is ignored.
-    ignored: bool,
-    fail_fast: bool,
+    flags: HashSet<String>,
     report: Option<PathBuf>,
     filters: Vec<String>,
-}
-
-#[derive(Default, PartialEq)]
-enum Output {
-    #[default]
-    Text,
-    Brief,
-    Json,
-    List,
 }
 
 impl Arguments {
@@ -242,26 +221,13 @@ impl Arguments {
         let mut arguments = Self::default();
         while let Some(word) = words.next() {
             match word.as_str() {
-                "--json" => arguments.output = Output::Json,
-                "--list" => arguments.output = Output::List,
-                "--exact" => arguments.exact = true,
-                "--ignored" => arguments.ignored = true,
-                "--fail-fast" => arguments.fail_fast = true,
-                "--brief" => arguments.output = Output::Brief,
                 "--report" => arguments.report = words.next().map(PathBuf::from),
-                "--test-threads" | "--format" | "--skip" | "--color" => {
-                    words.next();
-                }
-                word if word.starts_with('-') => {}
+                "--test-threads" | "--format" | "--skip" | "--color" => drop(words.next()),
+                flag if flag.starts_with('-') => drop(arguments.flags.insert(word)),
                 _ => arguments.filters.push(word),
             }
         }
         arguments
-    }
-
-    fn selects(&self, name: &str) -> bool {
-        let wanted = |filter: &String| name == filter || !self.exact && name.contains(filter);
-        !self.ignored && (self.filters.is_empty() || self.filters.iter().any(wanted))
     }
 }
 
@@ -271,55 +237,45 @@ fn thread_name(number: usize) -> String {
     format!("check-{number}")
 }
 
-enum CheckResult {
-    Passed,
-    Failed(Failure),
-    /// It failed since something did not end within its limit.
-    Hung(Failure),
-    /// An earlier check of its task hung.
-    NotRun,
-}
-
-impl CheckResult {
-    fn checked(self, todo: &str, what: &str, source: &Source) -> course::Check {
-        let (status, failure) = match self {
-            Self::Passed => (Status::Passed, None),
-            Self::Failed(failure) | Self::Hung(failure) => (Status::Failed, Some(failure)),
-            Self::NotRun => (Status::NotRun, None),
-        };
-        let mut regions = match status {
-            Status::Passed => Vec::new(),
-            _ => source.regions(todo),
-        };
-        // The region is more likely in the file where the code panicked.
-        if let Some(failure) = &failure {
-            regions.sort_by_key(|task| !failure.got.contains(&task.file));
-        }
-        let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
-        let (asked, expected, got) = match failure {
-            Some(it) => (Some(it.asked), Some(it.expected), Some(it.got)),
-            None => (None, None, not_run),
-        };
-        course::Check {
-            todo: todo.to_owned(),
-            name: what.to_owned(),
-            status,
-            asked,
-            expected,
-            got,
-            file: regions.first().map(|task| task.file.clone()),
-            line: regions.first().map(|task| task.line),
-            regions: regions.iter().map(Task::location).collect(),
-            reread: None,
-            hint: None,
-        }
+/// `outcome` is `None` when the check was not run.
+fn checked(todo: &str, what: &str, outcome: Option<Outcome>, source: &Source) -> course::Check {
+    let (status, failure) = match outcome {
+        Some(Ok(())) => (Status::Passed, None),
+        Some(Err(failure)) => (Status::Failed, Some(failure)),
+        None => (Status::NotRun, None),
+    };
+    let mut regions = match status {
+        Status::Passed => Vec::new(),
+        _ => course::tasks(&source.root, &source.manifest_dir),
+    };
+    regions.retain(|task| task.id == todo);
+    // The region is more likely in the file where the code panicked.
+    if let Some(failure) = &failure {
+        regions.sort_by_key(|task| !failure.got.contains(&task.file));
+    }
+    let not_run = (status == Status::NotRun).then(|| NOT_RUN.to_owned());
+    let (asked, expected, got) = match failure {
+        Some(it) => (Some(it.asked), Some(it.expected), Some(it.got)),
+        None => (None, None, not_run),
+    };
+    course::Check {
+        todo: todo.to_owned(),
+        name: what.to_owned(),
+        status,
+        asked,
+        expected,
+        got,
+        file: regions.first().map(|task| task.file.clone()),
+        line: regions.first().map(|task| task.line),
+        regions: regions.iter().map(Task::location).collect(),
+        reread: None,
+        hint: None,
     }
 }
 
-fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> CheckResult {
+fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> Outcome {
     panics::take();
     service::take_last_asked();
-    service::take_timed_out();
     let (what, paused, start) = (check.what, check.paused, check.start);
     let (stop, stopped) = oneshot::channel();
     let (send, receive) = channel();
@@ -337,96 +293,71 @@ fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> C
             })
         }));
         // An error would mean that the suite does not wait any more.
-        let _ = send.send(Event::Outcome(outcome));
+        let _ = send.send(outcome);
         // Ends the tasks that the check has left, and with them their servers
         // and connections, so that the next check starts with a quiet process.
         drop(runtime);
         RUNNING.send_modify(|checks| *checks -= 1);
-        let _ = send.send(Event::Ended);
+        drop(send);
     });
-    let result = match thread {
-        Ok(_detached) => wait_for_result(&receive, stop, limit, what),
-        Err(error) => CheckResult::Failed(Failure::new(what, "a thread for the check", error)),
+    let outcome = match thread {
+        Ok(_detached) => wait_for_outcome(&receive, stop, limit, what),
+        Err(error) => Err(Failure::new(what, "a thread for the check", error)),
     };
-    explained(result, number, source)
-}
-
-/// A panic of the check's threads is the cause of its failure, so it replaces
-/// what the check itself has observed.
-fn explained(mut result: CheckResult, number: usize, source: &Source) -> CheckResult {
+    // A panic of the check's threads is the cause of its failure, so it replaces
+    // what the check itself has observed.
     let of_this_check = |panic: &panics::Panic| {
         panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
     };
     let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
-    if let CheckResult::Failed(failure) | CheckResult::Hung(failure) = &mut result
-        && let Some(explanation) = panics::explain(&panics, source, failure.asked())
-    {
-        failure.set_got(&explanation);
-    }
-    result
+    outcome.map_err(|mut failure| {
+        if let Some(explanation) = panics::explain(&panics, source) {
+            failure.got = shortened(&explanation);
+        }
+        failure
+    })
 }
 
-enum Event {
-    /// `None` when the check was stopped at its limit.
-    Outcome(Result<Option<Outcome>, Box<dyn Any + Send>>),
-    Ended,
-}
+/// `None` when the check was stopped at its limit, an error when it has panicked.
+type Ended = Result<Option<Outcome>, Box<dyn Any + Send>>;
 
-fn wait_for_result(
-    receive: &Receiver<Event>,
+fn wait_for_outcome(
+    receive: &Receiver<Ended>,
     stop: oneshot::Sender<()>,
     limit: Duration,
     what: &str,
-) -> CheckResult {
+) -> Outcome {
     let mut event = starved::receive_within(receive, limit, starved::Processor::read);
     if matches!(event, Err(RecvTimeoutError::Timeout)) {
         // An error would mean that it has ended just now.
         let _ = stop.send(());
         event = receive.recv_timeout(GRACE);
     }
-    let result = match event {
-        Ok(Event::Outcome(Ok(Some(Ok(()))))) => CheckResult::Passed,
-        Ok(Event::Outcome(Ok(Some(Err(failure))))) if service::take_timed_out() => {
-            CheckResult::Hung(failure)
-        }
-        Ok(Event::Outcome(Ok(Some(Err(failure))))) => CheckResult::Failed(failure),
-        Ok(Event::Outcome(Ok(None))) => hung(
-            what,
-            limit,
-            "no end: an await that never completes, or a loop that does not stop",
-        ),
-        Ok(Event::Outcome(Err(_))) => {
-            CheckResult::Failed(Failure::new(what, "no panic", "a panic"))
-        }
-        Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
-            hung(what, limit, "the check's thread ended without a result")
-        }
+    let hung = |got| Err(hung(what, limit, got));
+    let outcome = match event {
+        Ok(Ok(Some(outcome))) => outcome,
+        Ok(Ok(None)) => hung("no end: an await that never completes, or a loop that does not stop"),
+        Ok(Err(_)) => Err(Failure::new(what, "no panic", "a panic")),
+        Err(RecvTimeoutError::Disconnected) => hung("the check's thread ended without a result"),
         Err(RecvTimeoutError::Timeout) => {
             return hung(
-                what,
-                limit,
                 "no end, and the thread is never free for other tasks: a blocking call, or a \
                  loop without .await",
             );
         }
     };
-    // A thread whose tasks take longer to end is left behind.
+    // Its end closes the channel. A thread whose tasks take longer is left behind.
     let _ = starved::receive_within(receive, GRACE, starved::Processor::read);
-    result
+    outcome
 }
 
-fn hung(what: &str, limit: Duration, got: &str) -> CheckResult {
+fn hung(what: &str, limit: Duration, got: &str) -> Failure {
     let asked = match service::take_last_asked() {
         Some(request) => format!("{what}\nthe last request: {request}"),
         None => what.to_owned(),
     };
-    let got = if memory::WAITS.swap(false, Ordering::Relaxed) {
-        "no measurement of memory: tasks of an earlier check are still running"
-    } else {
-        got
-    };
     let expected = format!("an end within {} s", limit.as_secs_f32());
-    CheckResult::Hung(Failure::new(asked, expected, got))
+    Failure::new(asked, expected, got).hung()
 }
 
 fn build_runtime(number: usize, paused: bool) -> runtime::Runtime {

@@ -29,7 +29,7 @@ const LEARNERS: [(&str, &str); 7] = [
         "rejects everything",
         "asked     your tests in tests/own.rs, run against a service that is right\n\
          expected  all tests pass\n\
-         got       the test `it` fails at own.rs:12:\nno\n",
+         got       the test `it` fails:\nthread 'it' (1) panicked at own.rs:12:5:\nno\n",
     ),
     (
         "has none",

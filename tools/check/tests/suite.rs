@@ -113,12 +113,6 @@ fn faulty() -> Suite {
             (&mut once).await;
             Ok(())
         })
-        .check("99.9", "a panic names its request", || async {
-            let app =
-                Router::new().route("/it", get(|| async { fixture::unwritten().to_string() }));
-            let reply = Service::start(app).get("/it").await;
-            ensure(reply.is_ok(), "the service", "an answer", "none")
-        })
 }
 
 fn right() -> Suite {
@@ -178,7 +172,7 @@ fn text_report() {
     let output = run("faulty", &["--nocapture", "--test-threads", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let expected = "\
-99-fixture: 2 of 13 checks passed
+99-fixture: 2 of 12 checks passed
 
 FAILED  99.1  a wrong value is reported
   asked     the answer
@@ -195,7 +189,6 @@ also failed
   99.6  an await without end is reported under paused time
   99.8  a long value is cut
   99.9  a panic elsewhere is not the learner's
-  99.9  a panic names its request
 not run: an earlier check of this task did not end
   99.3  after one without end, nothing is run
 passed
@@ -211,7 +204,7 @@ fn json_report() {
     let report: Value = serde_json::from_str(&text(&output)).expect("one JSON object");
     assert_eq!(report["step"], "99-fixture");
     assert_eq!(report["passed"], 2);
-    assert_eq!(report["failed"], 11);
+    assert_eq!(report["failed"], 10);
     let got = |i: usize| report["checks"][i]["got"].as_str().unwrap_or_default();
 
     let first = json!({
@@ -279,8 +272,6 @@ fn json_report() {
         got(11)
     );
     assert!(got(11).contains("\nyour code has polled"), "{}", got(11));
-    let request = "tests/fixture/src/lib.rs:12, while it answered GET /it: not yet";
-    assert!(got(12).contains(request), "{}", got(12));
 }
 
 fn all_passed() {
@@ -304,7 +295,7 @@ fn brief() {
     let (failure, _) = whole.split_once("also failed\n").expect("two lists");
     assert_eq!(
         output,
-        format!("{failure}also failed: 9, not run: 1, passed: 2\n")
+        format!("{failure}also failed: 8, not run: 1, passed: 2\n")
     );
     // Without a failure there is room for all.
     assert_eq!(text(&run("right", &["--brief"])), text(&run("right", &[])));
@@ -330,10 +321,6 @@ fn selection() {
     let expected = "98.1 numbers are compared by value: test\n98.2 a task that goes on is ended: test\n\
          98.3 a check need not be Send: test\n";
     assert_eq!(text(&listed), expected);
-    let exact = run("right", &["--exact", "98.2 a task that goes on is ended"]);
-    assert!(text(&exact).starts_with("98-right: 1 of 1 check passed\n"));
-    let part = run("right", &["--exact", "98.2"]);
-    assert!(text(&part).starts_with("98-right: 0 of 0 checks passed\n"));
 }
 
 /// The object of `--json`, in a file, and stdout as without it.

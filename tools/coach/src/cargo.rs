@@ -1,20 +1,24 @@
-//! Cargo: what there is to build, and building a step's programs.
+//! Cargo: building a step's programs, and those of the service and the tools.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::{env, fs};
 
 use course::{Side, Step};
-use serde::Deserialize;
 
-use crate::messages::{CodeError, Message, Target, listen};
+use crate::errors::{self, CodeError};
+use crate::messages::{Message, listen};
 use crate::project::Project;
 use crate::prune;
 use crate::screen;
 use crate::trouble::Trouble;
+
+/// What to do about a file that sqlx cannot read.
+pub const ENV_FILE_ADVICE: &str = "write each of its lines as NAME=\"value\" or NAME=value \
+    without blanks, or move the project to a folder that is not below it";
 
 /// Which of a step's programs to build.
 pub enum Wanted<'a> {
@@ -30,35 +34,9 @@ pub enum Built {
         /// With a check, the step's test programs that it runs, each with the
         /// variable of the environment that says where it is.
         tests: BTreeMap<String, PathBuf>,
-        /// Cargo's target folder, where what is only for a moment may be put.
-        target: PathBuf,
     },
     /// The step's code does not compile. The errors are not shown yet.
     Broken(Vec<CodeError>),
-}
-
-/// The part of `cargo metadata` that we read.
-#[derive(Deserialize)]
-pub struct Metadata {
-    packages: Vec<Package>,
-    pub target_directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    manifest_path: PathBuf,
-}
-
-impl Package {
-    /// Whether the package is in this folder, whatever links lead to it.
-    fn is_below(&self, folder: &Path) -> bool {
-        match (self.manifest_path.canonicalize(), folder.canonicalize()) {
-            (Ok(manifest), Ok(folder)) => manifest.starts_with(folder),
-            _ => false,
-        }
-    }
 }
 
 /// Builds one of the step's programs. Warnings go to stderr as cargo shows them;
@@ -69,81 +47,69 @@ pub fn build(
     side: Side,
     wanted: &Wanted<'_>,
 ) -> Result<Built, Trouble> {
-    let metadata = metadata(project)?;
-    let folder = step.crate_folder(side);
-    let package = metadata
-        .packages
-        .iter()
-        .find(|package| package.is_below(&folder))
-        .ok_or_else(|| {
-            Trouble::environment(format!(
-                "{} is no package of the workspace",
-                project.short(&folder).display()
-            ))
-        })?;
+    let package = step.package(side);
     // The kind tells the program asked for from others that cargo builds for it.
     let (arguments, kind, name): (&[&str], _, _) = match wanted {
         Wanted::Check => (&["test", "--no-run", "--test", "check"], "test", "check"),
-        Wanted::Bin => (&["build", "--bin", &package.name], "bin", &*package.name),
+        Wanted::Bin => (&["build", "--bin", &package], "bin", &*package),
         Wanted::Example(name) => (&["build", "--example", name], "example", *name),
     };
     let mut command = cargo(project);
     command
         .args(arguments)
-        .args(["-p", &package.name])
         .arg(if screen::coloured(&io::stderr()) {
             "--message-format=json-diagnostic-rendered-ansi"
         } else {
             "--message-format=json"
         });
     if matches!(wanted, Wanted::Check) {
-        for test in course::test_programs(&folder) {
+        for test in course::test_programs(&step.crate_folder(side)) {
             command.args(["--test", &test]);
         }
     }
-    // The packages that are no steps are selected too, although they have no
-    // target of that name: the dependencies' features are then those of a build
-    // of the whole workspace, and nothing is built a second time.
-    let steps = project.root.join("steps");
-    for package in &metadata.packages {
-        if !package.is_below(&steps) {
-            command.args(["-p", &package.name]);
+    // All packages but the other steps, although only one has a target of that name:
+    // the dependencies' features are then those of a build of the whole workspace, and
+    // nothing is built a second time.
+    command.arg("--workspace");
+    for other in project.steps()? {
+        for side in [Side::Exercise, Side::Solution] {
+            let is_there = other.crate_folder(side).join("Cargo.toml").is_file();
+            if is_there && other.package(side) != package {
+                command.args(["--exclude", &other.package(side)]);
+            }
         }
     }
+    let manifest = Path::new(&step.crate_dir(side)).join("Cargo.toml");
     let mut program = None;
     let mut tests = BTreeMap::new();
     let mut errors = Vec::new();
     let mut warnings = String::new();
     let mut env_file = None;
     let success = messages(&mut command, |message| {
-        let ours = message.package_id.as_deref() == Some(&package.id);
-        match message.diagnostic {
-            Some(diagnostic) if message.reason == "compiler-message" => {
-                let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
-                if diagnostic.is_summary() {
-                } else if let Some(file) = diagnostic.env_file() {
-                    env_file = Some(file);
-                } else if !diagnostic.level.starts_with("error") {
-                    warnings.push_str(if ours { rendered } else { "" });
-                // A program that is missing on the machine is no mistake in the code.
-                } else if ours && !diagnostic.message.starts_with("linker `") {
-                    errors.push(diagnostic.code_error(project, step));
-                } else {
-                    eprint!("{rendered}");
-                }
+        let ours = message
+            .manifest_path
+            .is_some_and(|it| it.ends_with(&manifest));
+        if let Some(diagnostic) = message.diagnostic {
+            let rendered = diagnostic.rendered.as_deref().unwrap_or_default();
+            if diagnostic.is_summary() {
+            } else if let Some(file) = diagnostic.env_file() {
+                env_file = Some(file);
+            } else if !diagnostic.level.starts_with("error") {
+                warnings.push_str(if ours { rendered } else { "" });
+            // A program that is missing on the machine is no mistake in the code.
+            } else if ours && !diagnostic.message.starts_with("linker `") {
+                errors.push(diagnostic.code_error(project, step));
+            } else {
+                eprint!("{rendered}");
             }
-            _ => {
-                let is_wanted = |target: &Target| target.kind.iter().any(|it| it == kind);
-                if let (Some(target), Some(built)) = (message.target, message.executable)
-                    && ours
-                    && is_wanted(&target)
-                {
-                    if target.name == name {
-                        program = Some(built);
-                    } else {
-                        tests.insert(course::test_variable(&target.name), built);
-                    }
-                }
+        } else if let (Some(target), Some(built)) = (message.target, message.executable)
+            && ours
+            && target.kind.iter().any(|it| it == kind)
+        {
+            if target.name == name {
+                program = Some(built);
+            } else {
+                tests.insert(course::test_variable(&target.name), built);
             }
         }
     })?;
@@ -153,11 +119,7 @@ pub fn build(
             if let Some(debug) = program.parent().and_then(Path::parent) {
                 prune::prune(debug, &program, &tests);
             }
-            Ok(Built::Program {
-                program,
-                tests,
-                target: metadata.target_directory,
-            })
+            Ok(Built::Program { program, tests })
         }
         _ if env_file.is_some() => Err(Trouble::environment(format!(
             "sqlx reads every file called .env in the project's folder and in those above it, \
@@ -169,6 +131,22 @@ pub fn build(
             "the build failed, and not for the step's code: see cargo's message above \
              (a missing C compiler, no network for the first build, a changed Cargo.toml)",
         )),
+    }
+}
+
+/// Builds one of the step's programs; `None` if it does not compile, which is shown.
+pub fn program(
+    project: &Project,
+    step: &Step,
+    side: Side,
+    wanted: &Wanted<'_>,
+) -> Result<Option<PathBuf>, Trouble> {
+    match build(project, step, side, wanted)? {
+        Built::Program { program, .. } => Ok(Some(program)),
+        Built::Broken(errors) => {
+            errors::render(&errors, true);
+            Ok(None)
+        }
     }
 }
 
@@ -190,8 +168,7 @@ pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<Pa
     }
     let mut program = None;
     let success = messages(&mut command, |message| {
-        let is_first = |target: Target| bins.first() == Some(&&*target.name);
-        if message.target.is_some_and(is_first) && message.executable.is_some() {
+        if message.target.is_some_and(|it| it.name == bins[0]) && message.executable.is_some() {
             program = message.executable;
         }
     })?;
@@ -212,68 +189,20 @@ fn messages(command: &mut Command, mut hear: impl FnMut(Message)) -> Result<bool
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| no_cargo(&error))?;
+        .map_err(no_cargo)?;
     let stderr = child.stderr.take();
     let heard = thread::spawn(|| stderr.map(listen));
     let stdout = child.stdout.take().into_iter();
     for line in stdout.flat_map(|it| BufReader::new(it).lines()) {
         // Cargo may pass on lines of other programs: not for us.
-        if let Ok(message) = serde_json::from_str(&line.map_err(|error| no_cargo(&error))?) {
+        if let Ok(message) = serde_json::from_str(&line.map_err(no_cargo)?) {
             hear(message);
         }
     }
-    let status = child.wait().map_err(|error| no_cargo(&error))?;
+    let status = child.wait().map_err(no_cargo)?;
     // All that cargo says comes before what we say.
     let _ = heard.join();
     Ok(status.success())
-}
-
-/// What to do about a `.env` file that sqlx cannot read.
-pub const ENV_FILE_ADVICE: &str = "write each of its lines as NAME=\"value\" or NAME=value without blanks, \
-     or move the project to a folder that is not below it";
-
-/// Shows errors of the compiler: all of them, or the first in full and how many
-/// more there are.
-pub fn show_errors(errors: &[CodeError], all: bool) {
-    let shown = if all { errors.len() } else { 1 };
-    for error in errors.iter().take(shown) {
-        eprint!("{}", error.rendered);
-    }
-    match errors.len().saturating_sub(shown) {
-        0 => {}
-        1 => eprintln!("and 1 more error (--all shows it)"),
-        more => eprintln!("and {more} more errors (--all shows them)"),
-    }
-}
-
-pub fn examples(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder.join("examples"));
-    let mut names: Vec<String> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".rs").map(str::to_owned)
-        })
-        .collect();
-    names.sort();
-    names
-}
-
-pub fn metadata(project: &Project) -> Result<Metadata, Trouble> {
-    let output = cargo(project)
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| no_cargo(&error))?;
-    if !output.status.success() {
-        return Err(Trouble::environment(
-            "cargo cannot read the workspace: see its message above",
-        ));
-    }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| Trouble::environment(format!("cargo metadata: {error}")))
 }
 
 /// Cargo in the project's folder. Under `cargo coach` it is the cargo that
@@ -285,12 +214,12 @@ pub fn cargo(project: &Project) -> Command {
     command
 }
 
-pub fn no_cargo(error: &io::Error) -> Trouble {
+pub fn no_cargo(error: io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::NotFound {
         Trouble::environment(
             "cargo was not found: install Rust from https://rustup.rs, open a new terminal and try again",
         )
     } else {
-        Trouble::environment(format!("cargo: {error}"))
+        Trouble::at("cargo")(error)
     }
 }

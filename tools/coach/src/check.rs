@@ -18,7 +18,7 @@ use crate::ask;
 use crate::cargo::{self, Built};
 use crate::errors;
 use crate::last::Last;
-use crate::markers;
+use crate::markers::{self, Tasks};
 use crate::project::{Project, chosen};
 use crate::prose;
 use crate::screen;
@@ -106,31 +106,22 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         diff: format!("./run.sh diff {}", step.label()),
         ..Report::default()
     };
-    let mut last = Last::load(project, &step);
-    let gone = match side {
-        Side::Exercise => markers::lost(project, &step),
-        Side::Solution => Vec::new(),
+    let tasks = match side {
+        Side::Exercise => Tasks::of(project, &step),
+        Side::Solution => Tasks::default(),
     };
     match cargo::build(project, &step, side, &cargo::Wanted::Check)? {
         Built::Broken(mut errors) => {
             report.status = Status::DoesNotCompile;
             // What a task points to comes before what only follows from it.
-            errors.sort_by_key(|error| errors::task_of(project, error).is_none());
-            cargo::show_errors(&errors, request.all);
-            let changed = (side == Side::Exercise)
-                .then(|| last.notice(project, &step))
-                .flatten();
+            errors.sort_by_key(|error| error.task(project).is_none());
+            errors::render(&errors, request.all);
             let chapter = step.chapter_text();
-            report.errors = errors
-                .into_iter()
-                .map(|error| errors::lead(project, &step, &chapter, error, changed.as_ref(), &gone))
-                .collect();
+            let errors = errors.into_iter();
+            let lead = |error| errors::lead(project, &step, &chapter, error, &tasks);
+            report.errors = errors.map(lead).collect();
         }
-        Built::Program {
-            program,
-            tests,
-            target,
-        } => {
+        Built::Program { program, tests } => {
             let folder = step.crate_folder(side);
             if let Some(filter) = &filter {
                 require_match(&program, &folder, filter, &step)?;
@@ -138,7 +129,8 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             let mut command = Command::new(&program);
             // Where cargo would start it, so that relative paths mean the same.
             command.current_dir(&folder).envs(tests);
-            let (status, verdict) = run(command, &program, &target, filter.as_deref(), request)?;
+            let (status, verdict) =
+                run(command, filter.as_deref(), request).map_err(Trouble::at(&program))?;
             report.judge(&step, status, verdict);
         }
     }
@@ -148,22 +140,23 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     }
     if side == Side::Exercise {
         remember(project, &step, &report, whole);
-        last.notice(project, &step);
         let failed = report.checks.iter().filter(|check| check.failed());
-        last.failed = failed
-            .map(|check| (check.todo.clone(), check.name.clone()))
-            .collect();
+        let failed = failed.map(|check| (check.todo.clone(), check.name.clone()));
+        let last = Last {
+            step: step.slug.clone(),
+            failed: failed.collect(),
+        };
         last.store(project);
     }
     if request.json {
         let text = serde_json::to_string(&report)
-            .map_err(|error| Trouble::environment(format!("the report: {error}")))?;
+            .map_err(|error| Trouble::at("the report")(error.into()))?;
         screen::print(&(text + "\n"));
     } else {
-        report.show(&step, side, whole, &gone);
+        report.show(&step, side, whole, &tasks.lost);
     }
     if report.status != Status::Passed {
-        for task in &gone {
+        for task in &tasks.lost {
             eprintln!("\n{}", markers::advice(task));
         }
     }
@@ -173,12 +166,10 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
 /// A filter that selects no check would report "0 of 0 passed", which looks like
 /// success.
 fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Result<(), Trouble> {
-    let output = Command::new(program)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .args(["--list", filter])
-        .output()
-        .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
+    let mut list = Command::new(program);
+    list.current_dir(folder).stdin(Stdio::null());
+    let output = list.args(["--list", filter]).output();
+    let output = output.map_err(Trouble::at(program))?;
     if output.stdout.is_empty() {
         return Err(Trouble::usage(format!(
             "no check of {} has \"{filter}\" in its task or its text; \
@@ -195,17 +186,10 @@ fn require_match(program: &Path, folder: &Path, filter: &str, step: &Step) -> Re
 /// under test prints is mistaken for it. `None` if it has not reported.
 fn run(
     mut command: Command,
-    program: &Path,
-    target: &Path,
     filter: Option<&str>,
     request: &Request,
-) -> Result<(ExitStatus, Option<Verdict>), Trouble> {
-    let trouble =
-        |error: io::Error| Trouble::environment(format!("{}: {error}", program.display()));
-    let file = tempfile::Builder::new()
-        .prefix("coach-report-")
-        .tempfile_in(target)
-        .map_err(|error| Trouble::environment(format!("{}: {error}", target.display())))?;
+) -> io::Result<(ExitStatus, Option<Verdict>)> {
+    let file = tempfile::NamedTempFile::new()?;
     command
         .stdin(Stdio::null())
         .arg("--report")
@@ -217,8 +201,8 @@ fn run(
     if request.json {
         command.stdout(Stdio::null());
     }
-    let status = command.status().map_err(trouble)?;
-    let text = fs::read(file.path()).map_err(trouble)?;
+    let status = command.status()?;
+    let text = fs::read(file.path())?;
     Ok((status, serde_json::from_slice(&text).ok()))
 }
 
@@ -252,73 +236,57 @@ impl Report {
             Ok(address) => line.replace(ask::ADDRESS, &address),
             Err(_) => line,
         });
-        self.next = project
-            .steps()?
-            .into_iter()
-            .find(|other| other.slug > step.slug)
-            .map(|next| Next {
-                chapter: next.readme(),
-                checkout: format!("./run.sh checkout {}", next.label()),
-                step: next.slug,
-            });
+        self.next = project.next_step(step)?.map(|next| Next {
+            chapter: next.readme(),
+            checkout: format!("./run.sh checkout {}", next.label()),
+            step: next.slug,
+        });
         Ok(())
     }
 
     /// What is to be said besides what cargo and the check program have printed.
     fn show(&self, step: &Step, side: Side, whole: bool, lost: &[Task]) {
-        match self.status {
-            Status::Passed if whole => self.show_success(),
-            Status::DoesNotCompile => {
-                eprintln!(
-                    "\n{}: the {} does not compile; no check has run",
-                    self.step, self.side
-                );
-                errors::show(&self.errors, step, side, lost.is_empty());
-            }
-            _ => {}
+        if self.status == Status::DoesNotCompile {
+            eprintln!(
+                "\n{}: the {side} does not compile; no check has run",
+                step.slug
+            );
+            errors::show(&self.errors, step, side, lost.is_empty());
         }
         if let Some(message) = &self.message {
             eprintln!("{message}");
         }
-    }
-
-    fn show_success(&self) {
-        let colour = screen::coloured(&io::stdout());
-        let mut lines = vec![String::new()];
+        if self.status != Status::Passed || !whole {
+            return;
+        }
+        let say = |line: String| screen::print(&(line + "\n"));
+        say(String::new());
         if let Some(works) = &self.now_works {
-            lines.push(prose::hanging(&format!("Now works: {works}"), 0, colour));
+            say(prose::hanging(&format!("Now works: {works}"), 0));
         }
         // Not wrapped, since command lines are to be copied.
         if let Some(line) = &self.r#try {
-            lines.push(format!("Try by hand: {}", prose::coloured(line, colour)));
+            say(format!("Try by hand: {line}"));
         }
-        lines.push(match &self.next {
+        say(match &self.next {
             Some(next) => format!("Next: {} ({})", next.chapter, next.checkout),
             None => "That was the last step.".to_owned(),
         });
-        lines.push(format!("Compare with our solution: {}\n", self.diff));
-        screen::print(&lines.join("\n"));
+        say(format!("Compare with our solution: {}", self.diff));
     }
 }
 
 fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
-    let failed = match report.status {
-        Status::Passed => None,
-        Status::Failed => report
-            .checks
-            .iter()
-            .find(|check| check.failed())
-            .and_then(|check| task_number(ids(&check.todo).next()?)),
-        Status::DoesNotCompile => report
-            .errors
-            .iter()
-            .find_map(|error| task_number(error.todo.as_deref()?)),
-        Status::BrokeOff => return,
+    let mut failed = report.checks.iter().filter(|check| check.failed());
+    let id = match report.status {
+        Status::DoesNotCompile => report.errors.iter().find_map(|error| error.todo.as_deref()),
+        _ => failed.next().and_then(|check| ids(&check.todo).next()),
     };
+    let task = id.and_then(task_number);
     Progress::update(&project.root, |progress| {
         // One task that passes says nothing about which one fails first.
-        if whole || failed.is_some() {
-            progress.set_failed(step, failed);
+        if task.is_some() || (whole && report.status != Status::BrokeOff) {
+            progress.set_failed(step, task);
         }
         if whole && report.status == Status::Passed {
             progress.set_done(step, true);

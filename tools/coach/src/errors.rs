@@ -1,16 +1,13 @@
 //! Errors of the compiler: to which task each leads, and what to read about it.
 
 use std::fs;
+use std::path::PathBuf;
 
 use course::{Reread, Side, Step, Task, labelled, pages, regions, slashed};
 use serde::Serialize;
 
-use crate::messages::CodeError;
+use crate::markers::Tasks;
 use crate::project::Project;
-
-/// What sqlx says of a query that it has no file for. Its advice does not fit a
-/// project with several crates.
-const NO_CACHED_DATA: &str = "there is no cached data for this query";
 
 #[derive(Serialize)]
 pub struct Error {
@@ -26,34 +23,60 @@ pub struct Error {
     because: String,
 }
 
-/// The task in whose region an error or one of its notes is, and whether it is the
-/// error itself.
-pub fn task_of(project: &Project, error: &CodeError) -> Option<(Task, bool)> {
-    let mut places = error.places.iter().enumerate();
-    places.find_map(|(index, (file, line))| {
-        let text = fs::read_to_string(project.root.join(file)).ok()?;
-        let mut tasks = regions(&slashed(file), &text).into_iter();
-        let task = tasks.find(|task| (task.line..=task.end).contains(line))?;
-        Some((task, index == 0))
-    })
+/// An error of the compiler in the step's code.
+pub struct CodeError {
+    /// Its first line, without the word `error`.
+    pub message: String,
+    pub rendered: String,
+    /// The files in the step's folder that it points to, from the project's
+    /// folder, and the lines from 1: first where it is, then those of its notes.
+    pub places: Vec<(PathBuf, usize)>,
+}
+
+impl CodeError {
+    /// The task in whose region it or one of its notes is, and whether it is the error
+    /// itself.
+    pub fn task(&self, project: &Project) -> Option<(Task, bool)> {
+        let mut places = self.places.iter().enumerate();
+        places.find_map(|(index, (file, line))| {
+            let text = fs::read_to_string(project.root.join(file)).ok()?;
+            let mut tasks = regions(&slashed(file), &text).into_iter();
+            let task = tasks.find(|task| (task.line..=task.end).contains(line))?;
+            Some((task, index == 0))
+        })
+    }
+}
+
+/// Shows errors as the compiler does: all of them, or the first in full and how many
+/// more there are.
+pub fn render(errors: &[CodeError], all: bool) {
+    let shown = if all { errors.len() } else { 1 };
+    for error in errors.iter().take(shown) {
+        eprint!("{}", error.rendered);
+    }
+    match errors.len().saturating_sub(shown) {
+        0 => {}
+        1 => eprintln!("and 1 more error (--all shows it)"),
+        more => eprintln!("and {more} more errors (--all shows them)"),
+    }
 }
 
 /// Leads from an error to a task: the one in whose region it or one of its notes
-/// is, else the one in its file that has lost its markers, else the one that was
-/// changed last.
+/// is, else the one in its file that has lost its markers, else the last one that was
+/// changed.
 pub fn lead(
     project: &Project,
     step: &Step,
     chapter: &str,
     error: CodeError,
-    changed: Option<&Task>,
-    lost: &[Task],
+    tasks: &Tasks,
 ) -> Error {
-    let found = task_of(project, &error);
+    let found = error.task(project);
     let (file, line) = error.places.into_iter().next().unzip();
     let file = file.map(|file| slashed(&file));
-    let lost = lost.iter().filter(|lost| Some(&lost.file) == file.as_ref());
-    let (todo, because) = match (found, &lost.collect::<Vec<_>>()[..], changed) {
+    let lost = tasks.lost.iter();
+    let lost: Vec<&Task> = lost.filter(|it| Some(&it.file) == file.as_ref()).collect();
+    let (todo, because) = match (found, &lost[..], &tasks.changed) {
         (Some((task, is_there)), ..) => {
             let how = if is_there { "in" } else { "because of" };
             let because = format!(", {how} {}", task.title());
@@ -66,12 +89,7 @@ pub fn lead(
         (None, [_, ..], _) => (None, ", where markers of tasks are gone".to_owned()),
         (None, [], Some(task)) => (
             Some(task.id.clone()),
-            format!(
-                "; you changed {}:{} last, {}",
-                task.file,
-                task.line,
-                task.title()
-            ),
+            format!("; the last task that you changed is {}", task.location()),
         ),
         (None, [], None) => (None, ", in what the step gave you".to_owned()),
     };
@@ -104,7 +122,11 @@ pub fn show(errors: &[Error], step: &Step, side: Side, has_all_markers: bool) {
         let mut advice = Vec::from([("where", format!("{file}:{line}{}", error.because))]);
         advice.extend(error.reread.as_ref().map(|it| ("read", it.to_string())));
         advice.extend(error.hint.clone().map(|hint| ("hint", hint)));
-        if error.message.contains(NO_CACHED_DATA) {
+        // The advice of sqlx does not fit a project with several crates.
+        if error
+            .message
+            .contains("there is no cached data for this query")
+        {
             let command = format!(
                 "this query is new: let the macro ask a database once, and write down what it \
                  learns:\n\

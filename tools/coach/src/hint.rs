@@ -13,7 +13,7 @@ use course::pages::{self, LEVELS, Section};
 use course::{Progress, Side, Task, ids, task_number};
 
 use crate::last::Last;
-use crate::markers;
+use crate::markers::{self, Tasks};
 use crate::project::Project;
 use crate::prose;
 use crate::screen;
@@ -30,67 +30,46 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
         Some(target) => project.resolve_task(target)?,
         None => (project.current()?.0, None),
     };
-    let file = step.folder.join("hints.md");
-    let shown_file = format!("{}/hints.md", step.dir());
-    let text = match fs::read(&file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Trouble::usage(format!(
-                "{} has no hints: there is no {shown_file}",
-                step.slug
-            )));
+    let file = format!("{}/hints.md", step.dir());
+    let text = fs::read_to_string(step.folder.join("hints.md"));
+    let text = text.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Trouble::usage(format!("{} has no hints: there is no {file}", step.slug))
         }
-        Err(error) => return Err(Trouble::environment(format!("{shown_file}: {error}"))),
-    };
+        _ => Trouble::at(&file)(error),
+    })?;
     let hints = pages::hints(&text);
     let tasks = step.tasks(&project.root, Side::Exercise);
-    let gone = markers::lost(project, &step);
-    let numbers = tasks.iter().filter_map(Task::number);
-    let first = numbers.chain(gone.iter().filter_map(Task::number)).min();
-    let known = |number| hints.iter().any(|(task, _)| *task == number);
+    let gone = Tasks::of(project, &step).lost;
+    let first = hints.first().map_or(1, |(task, _)| *task);
     let progress = Progress::load(&project.root);
     let failed = progress.failed(&step);
     let (number, why) = match asked {
         Some(number) => (number, None),
         None if failed.is_none() && progress.is_done(&step) => {
-            let first = first.unwrap_or(1);
             let label = step.label();
             screen::print(&format!(
                 "All checks of {label} passed. For a certain task: ./run.sh hint {label}.{first}\n"
             ));
             return Ok(ExitCode::SUCCESS);
         }
-        None => match failed.filter(|number| known(*number)) {
+        None => match failed {
             Some(number) => (number, Some("failed first at the last check")),
-            None => (first.unwrap_or(1), Some("is the first task")),
+            None => (first, Some("is the first task")),
         },
     };
     let id = format!("{}.{number}", step.label());
-    let Some((_, parts)) = hints.iter().find(|(task, _)| *task == number) else {
-        let ids = hints
-            .iter()
-            .map(|(task, _)| format!("{}.{task}", step.label()));
-        let ids = ids.collect::<Vec<_>>().join(", ");
-        return Err(Trouble::usage(format!(
-            "{shown_file} has no hints for {id}; it has them for {}",
-            if ids.is_empty() { "no task" } else { &ids }
-        )));
-    };
+    let parts = hints.iter().find(|(task, _)| *task == number);
+    let parts = parts.map(|(_, parts)| &parts[..]).unwrap_or_default();
     let before = progress.hint_level(&step, number).min(3);
     let level = if more { before + 1 } else { before }.clamp(1, 3);
     let name = LEVELS[level as usize - 1];
-    let is_level = |part: &&Section| part.heading.eq_ignore_ascii_case(name);
-    let part = parts.iter().find(is_level);
-    let Some(body) = part
-        .map(|part| part.text)
-        .filter(|text| !text.trim().is_empty())
-    else {
-        return Err(Trouble::usage(format!(
-            "{shown_file} has no \"### {name}\" for {id}"
-        )));
-    };
+    let part = parts
+        .iter()
+        .find(|part| part.heading.eq_ignore_ascii_case(name));
+    let part =
+        part.ok_or_else(|| Trouble::usage(format!("{file} has no hint \"{name}\" for {id}")))?;
 
-    let colour = screen::coloured(&io::stdout());
     let mut out = String::new();
     if let Some(why) = why {
         let _ = writeln!(out, "{id} {why}.");
@@ -105,10 +84,10 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     let last = Last::load(project, &step);
     if let Some((name, body)) = for_the_mistake(parts, &last, number) {
         let _ = writeln!(out, "\"{name}\" failed.");
-        out.push_str(&prose::render(body, colour));
+        out.push_str(&prose::render(body));
         out.push('\n');
     }
-    out.push_str(&prose::render(body, colour));
+    out.push_str(&prose::render(part.text));
     let solution = format!("Our solution: ./run.sh diff {}", step.label());
     let _ = match (level, more && before == 3) {
         (1 | 2, _) => writeln!(out, "\nMore: ./run.sh hint {id} more"),
@@ -117,9 +96,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     };
     screen::print(&out);
     Progress::update(&project.root, |progress| {
-        if progress.hint_level(&step, number) < level {
-            progress.set_hint_level(&step, number, level);
-        }
+        progress.set_hint_level(&step, number, level);
     });
     Ok(ExitCode::SUCCESS)
 }

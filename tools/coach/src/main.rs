@@ -40,16 +40,19 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
+use clap::{CommandFactory, Parser};
 
+use ask::ask;
 use project::Project;
 use trouble::Trouble;
 use verbs::{Arguments, Verb};
 
+/// How long a stream of rows may take, and another answer, in seconds.
+const STREAM: u32 = 600;
+const SHORT: u32 = 30;
+
 fn main() -> ExitCode {
-    let matches = verbs::command().get_matches();
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match run(arguments) {
+    match run(Arguments::parse()) {
         Ok(code) => code,
         Err(trouble) => {
             eprintln!("{trouble}");
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
     let Some(verb) = arguments.verb else {
-        screen::print(&verbs::command().render_help().to_string());
+        screen::print(&Arguments::command().render_help().to_string());
         return Ok(ExitCode::SUCCESS);
     };
     let project = Project::find(arguments.root)?;
@@ -72,12 +75,25 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         } => return run::run(&project, release, solution, words),
         Verb::Seed { release, words } => return run::seed(&project, release, &words),
         Verb::Bench { words } => return run::bench(&project, &words),
-        Verb::Customers => return ask::customers(),
-        Verb::Custorders { customer } => return ask::custorders(&customer),
-        Verb::Ordertotal { order } => return ask::ordertotal(&order),
-        Verb::Orderstotal { orders } => return ask::orderstotal(&orders),
-        Verb::Ordersbet { before, after } => return ask::ordersbet(&before, &after),
-        Verb::Neworder { json } => return ask::neworder(&json),
+        Verb::Customers => return ask(STREAM, "/api/customers", &[]),
+        Verb::Custorders { customer } => {
+            return ask(STREAM, &format!("/api/orders/{customer}"), &[]);
+        }
+        Verb::Ordertotal { order } => {
+            return ask(SHORT, &format!("/api/order_total/{order}"), &[]);
+        }
+        Verb::Orderstotal { orders } => {
+            let path = format!("/api/orders_total?orders={}", ask::ids(&orders));
+            return ask(SHORT, &path, &[]);
+        }
+        Verb::Ordersbet { before, after } => {
+            let path = format!("/api/orders_between_dates/{before}/{after}");
+            return ask(STREAM, &path.replace(' ', "%20"), &[]);
+        }
+        Verb::Neworder { json } => {
+            let options = ["-H", "Content-Type: application/json", "-d", &json];
+            return ask(SHORT, "/api/add_new_order", &options);
+        }
         Verb::Test { parts } => return gate::test(&project, &parts),
         Verb::List => list::list(&project)?,
         Verb::Checkout { step } => checkout::checkout(&project, step.as_deref())?,
@@ -90,10 +106,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
             target => return hint::hint(&project, target, more.is_some()),
         },
         Verb::Diff { step, other } => diff::diff(&project, step.as_deref(), other.as_deref())?,
-        Verb::Reset { step } => reset::reset(&project, &step)?,
+        Verb::Reset { step } => reset::keeper(&project).reset(&step)?,
         Verb::Solve { step } => reset::keeper(&project).solve(&step)?,
-        Verb::Restore { name, to } => {
-            reset::restore(&project, name.as_deref(), to.as_deref())?;
+        Verb::Restore { name: None, .. } => screen::print(&reset::list(&project)),
+        Verb::Restore {
+            name: Some(name),
+            to,
+        } => {
+            reset::keeper(&project).restore(&name, to.as_deref())?;
         }
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,

@@ -2,20 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use course::{Step, tidy};
 use serde::Deserialize;
 
+use crate::errors::CodeError;
 use crate::project::Project;
 
 /// A line of cargo's `--message-format=json`, with the members that we read.
 #[derive(Deserialize)]
 pub struct Message {
-    pub reason: String,
-    pub package_id: Option<String>,
+    pub manifest_path: Option<PathBuf>,
     pub target: Option<Target>,
     pub executable: Option<PathBuf>,
     #[serde(rename = "message")]
@@ -53,16 +50,6 @@ struct Expansion {
     span: Span,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub struct CodeError {
-    /// Its first line, without the word `error`.
-    pub message: String,
-    pub rendered: String,
-    /// The files in the step's folder that it points to, from the project's
-    /// folder, and the lines from 1: first where it is, then those of its notes.
-    pub places: Vec<(PathBuf, usize)>,
-}
-
 impl Diagnostic {
     /// The file that sqlx cannot read, if that is the error.
     pub fn env_file(&self) -> Option<String> {
@@ -77,7 +64,7 @@ impl Diagnostic {
 
     /// What it says, and where in the step's folder. A span in a macro of somebody
     /// else stands for the line that calls the macro.
-    pub fn code_error(&self, project: &Project, step: &Step) -> CodeError {
+    pub fn code_error(self, project: &Project, step: &Step) -> CodeError {
         let mut spans: Vec<&Span> = self.spans.iter().collect();
         spans.sort_by_key(|span| !span.is_primary);
         spans.extend(self.children.iter().flat_map(|note| &note.spans));
@@ -93,39 +80,26 @@ impl Diagnostic {
             }
         };
         CodeError {
-            message: self.message.clone(),
-            rendered: self.rendered.clone().unwrap_or_default(),
             places: spans.into_iter().filter_map(place).collect(),
+            message: self.message,
+            rendered: self.rendered.unwrap_or_default(),
         }
     }
 }
-
-/// How long cargo may wait for another cargo before that is worth a word.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Passes on what cargo says besides its JSON: that it waits for another cargo,
 /// the progress of a long build, and what went wrong besides the code.
 pub fn listen(stderr: impl Read) {
     let mut compiled = 0;
-    let mut waits = None;
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        // Whatever comes next, the wait is over: the thread hears that this is gone.
-        drop(waits.take());
-        let status = line.trim_start().split(' ').next().unwrap_or_default();
-        match status {
-            "Blocking" => {
-                let (over, is_over) = mpsc::channel::<()>();
-                waits = Some(over);
-                thread::spawn(move || {
-                    if is_over.recv_timeout(SHORT_WAIT) == Err(RecvTimeoutError::Timeout) {
-                        eprintln!(
-                            "another cargo is building (an editor's, or one in a second \
-                             terminal): waiting for it"
-                        );
-                    }
-                });
-            }
+        match line.trim_start().split(' ').next().unwrap_or_default() {
+            // That lock is held for a moment only.
+            "Blocking" if line.contains("package cache") => {}
+            "Blocking" => eprintln!(
+                "another cargo is building (an editor's, or one in a second terminal): \
+                 waiting for it"
+            ),
             "Compiling" => {
                 compiled += 1;
                 if compiled == 3 {

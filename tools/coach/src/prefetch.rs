@@ -2,7 +2,6 @@
 //! none is needed afterwards.
 
 use std::process::Stdio;
-use std::time::Instant;
 
 use crate::cargo::{cargo, no_cargo};
 use crate::project::Project;
@@ -11,38 +10,34 @@ use crate::trouble::Trouble;
 
 /// What cargo does, the download first. Exercises are left out: what the learner
 /// writes need not compile, and all that they depend on is built for the solutions.
-const PARTS: [(&str, &str, &str); 3] = [
-    ("packages", "fetch --locked", "is there a network?"),
+const PARTS: [(&str, &str); 3] = [
+    ("packages", "fetch --locked"),
     (
         "the service, the steps and the tools",
         "build --workspace --bins --locked --exclude step*-exercise",
-        "./run.sh doctor may know more",
     ),
     (
         "the checks of the steps",
         "test --workspace --no-run --test check --locked --exclude step*-exercise",
-        "./run.sh doctor may know more",
     ),
 ];
 
 /// Downloads all packages and, unless told otherwise, builds what the other
 /// verbs need. Cargo's messages and progress go to stderr as always.
 pub fn prefetch(project: &Project, build: bool) -> Result<(), Trouble> {
-    for (what, words, advice) in &PARTS[..if build { 3 } else { 1 }] {
+    for (what, words) in &PARTS[..if build { 3 } else { 1 }] {
         screen::print(&format!("getting   {what}\n"));
-        let start = Instant::now();
         let status = cargo(project)
             .args(words.split(' '))
             .stdout(Stdio::null())
             .status()
-            .map_err(|error| no_cargo(&error))?;
+            .map_err(no_cargo)?;
         if !status.success() {
             return Err(Trouble::environment(format!(
-                "cargo {words} failed: see cargo's message above; {advice}"
+                "cargo {words} failed: see cargo's message above; is there a network? \
+                 ./run.sh doctor may know more"
             )));
         }
-        let seconds = start.elapsed().as_secs_f64();
-        screen::print(&format!("got       {what} ({seconds:.0} s)\n"));
     }
     screen::print("no network is needed from now on\n");
     Ok(())

@@ -15,28 +15,34 @@ impl Project {
     /// Takes the folder given, or looks for the project from the current
     /// folder upwards.
     pub fn find(given: Option<PathBuf>) -> Result<Self, Trouble> {
-        let here = env::current_dir()
-            .map_err(|error| Trouble::environment(format!("the current folder: {error}")))?;
+        let here = env::current_dir().map_err(Trouble::at("the current folder"))?;
         let start = given.unwrap_or(here);
-        start
+        let root = start
             .ancestors()
             .find(|folder| folder.join("steps").is_dir() && folder.join("Cargo.toml").is_file())
-            .map(|folder| Self {
-                root: folder.to_path_buf(),
-            })
             .ok_or_else(|| {
                 Trouble::environment(format!(
                     "no project here: neither {} nor a folder above it has steps/ and Cargo.toml",
                     start.display()
                 ))
-            })
+            })?;
+        Ok(Self { root: root.into() })
     }
 
     pub fn steps(&self) -> Result<Vec<Step>, Trouble> {
-        course::steps(&self.root).map_err(|error| {
-            let folder = self.root.join("steps");
-            Trouble::environment(format!("{}: {error}", folder.display()))
-        })
+        course::steps(&self.root).map_err(Trouble::at(self.root.join("steps")))
+    }
+
+    /// The step that follows this one, if one does.
+    pub fn next_step(&self, step: &Step) -> Result<Option<Step>, Trouble> {
+        let mut steps = self.steps()?.into_iter();
+        Ok(steps.find(|other| other.slug > step.slug))
+    }
+
+    /// Where cargo builds, unless a file with cargo's settings says otherwise.
+    pub fn target(&self) -> PathBuf {
+        let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        self.root.join(target)
     }
 
     /// The step that a learner means: see [`course::find`].
@@ -54,10 +60,7 @@ impl Project {
     /// The step that a learner means, and the number of the task where the text
     /// names one: `05.2`, `5.2`, `05-engine.2`, `TODO(05.2)`.
     pub fn resolve_task(&self, text: &str) -> Result<(Step, Option<u32>), Trouble> {
-        let bare = text
-            .strip_prefix("TODO(")
-            .and_then(|rest| rest.strip_suffix(')'))
-            .unwrap_or(text);
+        let bare = text.trim_start_matches("TODO(").trim_end_matches(')');
         if let Some((step, number)) = bare.rsplit_once('.')
             && let Ok(number) = number.parse()
         {
@@ -74,13 +77,10 @@ impl Project {
     /// The step to use when none is named: the one whose folder we are in, with
     /// the side, else the current one of the learner's progress.
     pub fn current(&self) -> Result<(Step, Option<Side>), Trouble> {
-        let here = env::current_dir()
-            .ok()
-            .and_then(|it| it.canonicalize().ok());
         let steps = self.steps()?;
+        let here = env::current_dir().and_then(|here| here.canonicalize());
         for step in &steps {
-            let folder = step.folder.canonicalize().ok();
-            if let (Some(here), Some(folder)) = (&here, folder)
+            if let (Ok(here), Ok(folder)) = (&here, step.folder.canonicalize())
                 && let Ok(inside) = here.strip_prefix(&folder)
             {
                 let side = inside.starts_with("solution").then_some(Side::Solution);

@@ -5,8 +5,7 @@ const WIDTH: usize = 80;
 
 /// Markdown as it is read in a terminal: each line a paragraph, wrapped; lines
 /// of a list hang; fenced code indented and left whole, without the fences.
-/// With `colour`, what stands in backquotes is coloured and loses them.
-pub fn render(markdown: &str, colour: bool) -> String {
+pub fn render(markdown: &str) -> String {
     let mut text = String::new();
     let mut fenced = false;
     for line in markdown.trim_matches('\n').lines() {
@@ -22,19 +21,13 @@ pub fn render(markdown: &str, colour: bool) -> String {
             }
         }
     }
-    if colour { spans(&text) } else { text }
+    text
 }
 
 /// One paragraph with `indent` blanks before each line but the first.
-pub fn hanging(paragraph: &str, indent: usize, colour: bool) -> String {
+pub fn hanging(paragraph: &str, indent: usize) -> String {
     let lines = wrap(paragraph, WIDTH.saturating_sub(indent));
-    let text = lines.join(&format!("\n{}", " ".repeat(indent)));
-    if colour { spans(&text) } else { text }
-}
-
-/// A line as it is, with what stands in backquotes coloured if `colour`.
-pub fn coloured(line: &str, colour: bool) -> String {
-    if colour { spans(line) } else { line.to_owned() }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
 /// Breaks a line at blanks; a word that is longer than a line has one of its
@@ -63,32 +56,6 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Colours what stands in backquotes outside of indented code, which has its own
-/// backquotes. A span may go over the end of a line.
-fn spans(text: &str) -> String {
-    let mut out = String::new();
-    for block in text.split_inclusive("\n\n") {
-        let quotes = block.matches('`').count();
-        if quotes == 0 || quotes % 2 == 1 || block.starts_with("    ") {
-            out.push_str(block);
-            continue;
-        }
-        for (index, part) in block.split('`').enumerate() {
-            if index % 2 == 1 {
-                // Each line on its own, so that a pager may cut between them.
-                let lines: Vec<String> = part
-                    .split('\n')
-                    .map(|line| format!("\x1b[36m{line}\x1b[0m"))
-                    .collect();
-                out.push_str(&lines.join("\n"));
-            } else {
-                out.push_str(part);
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +65,7 @@ mod tests {
         let long = "word ".repeat(20);
         let markdown =
             format!("\n{long}\n\n- {long}\n\n```rust\nlet `a` = \"{long}\";\n\nb\n```\n");
-        let text = render(&markdown, false);
+        let text = render(&markdown);
         let sixteen = "word ".repeat(16);
         assert_eq!(
             text,
@@ -112,22 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn colour_replaces_backquotes_only_in_prose() {
-        let markdown = "call `a` now\n\n```rust\nlet x = \"`\";\n```\n\nodd ` quote\n";
-        assert_eq!(
-            render(markdown, true),
-            "call \x1b[36ma\x1b[0m now\n\n    let x = \"`\";\n\nodd ` quote\n"
-        );
-        assert!(render(markdown, false).starts_with("call `a` now\n"));
-    }
-
-    #[test]
     fn a_hanging_paragraph_keeps_its_indent() {
-        let text = hanging(&"word ".repeat(20), 10, false);
+        let text = hanging(&"word ".repeat(20), 10);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("word") && lines[1].starts_with("          word"));
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
-        assert_eq!(hanging("", 4, false), "");
+        assert_eq!(hanging("", 4), "");
     }
 }

@@ -1,10 +1,9 @@
 //! `run`, `seed` and `bench`: programs that take the coach's place.
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::ask::quoted;
-use crate::cargo::{self, Built, Wanted};
+use crate::cargo::{self, Wanted};
 use crate::project::{Project, chosen};
 use crate::trouble::Trouble;
 
@@ -16,55 +15,30 @@ pub fn run(
     solution: bool,
     mut words: Vec<String>,
 ) -> Result<ExitCode, Trouble> {
-    if words.first().is_some_and(|word| !word.starts_with('-')) {
-        let step = words.remove(0);
-        return run_step(project, &step, release, solution, words);
+    if words.first().is_none_or(|word| word.starts_with('-')) {
+        if solution {
+            return Err(Trouble::usage(
+                "--solution needs a step: ./run.sh run 05 --solution",
+            ));
+        }
+        let program = cargo::build_tools(project, &["marketsvc"], release)?;
+        return hand_over(Command::new(program).args(words).current_dir(&project.root));
     }
-    if solution {
-        return Err(Trouble::usage(
-            "--solution needs a step: ./run.sh run 05 --solution",
-        ));
-    }
-    let program = cargo::build_tools(project, &["marketsvc"], release)?;
-    hand_over(Command::new(program).args(words).current_dir(&project.root))
-}
-
-fn run_step(
-    project: &Project,
-    step: &str,
-    release: bool,
-    mut solution: bool,
-    mut words: Vec<String>,
-) -> Result<ExitCode, Trouble> {
-    let (step, side) = project.resolve(step)?;
-    // Behind `--` nothing is ours.
-    let end = words.iter().position(|word| word == "--");
-    let (mut ours, theirs) = match end {
-        Some(end) => (words.drain(..end).collect(), words.split_off(1)),
-        None => (words, Vec::new()),
-    };
-    solution |= ours.iter().any(|word| word == "--solution");
-    ours.retain(|word: &String| word != "--solution");
-    ours.extend(theirs);
-    let side = chosen(solution, side);
     if release {
         return Err(Trouble::usage(
             "--release is for the finished service: ./run.sh run --release",
         ));
     }
-    let folder = step.crate_folder(side);
-    let examples = cargo::examples(&folder);
-    let example = ours.first().filter(|word| examples.contains(word)).cloned();
-    let wanted = match &example {
-        Some(name) => {
-            ours.remove(0);
-            Wanted::Example(name)
-        }
-        None => Wanted::Bin,
-    };
+    let (step, side) = project.resolve(&words.remove(0))?;
+    let side = chosen(solution || words.iter().any(|it| it == "--solution"), side);
+    words.retain(|word| word != "--solution");
+    let examples = course::programs(&step.crate_folder(side).join("examples"));
+    let named = words.first().is_some_and(|word| examples.contains(word));
+    let example = named.then(|| words.remove(0));
+    let wanted = example.as_deref().map_or(Wanted::Bin, Wanted::Example);
     // A step's service has no flags and would not look at any. A step without a
     // service has programs, whose names its own binary knows.
-    if let (Wanted::Bin, Some(word)) = (&wanted, ours.first())
+    if let (Wanted::Bin, Some(word)) = (&wanted, words.first())
         && step.folder.join("solution/src/server.rs").is_file()
     {
         let label = step.label();
@@ -80,14 +54,9 @@ fn run_step(
             quoted(word)
         )));
     }
-    match cargo::build(project, &step, side, &wanted)? {
-        Built::Program { program, .. } => {
-            hand_over(Command::new(program).args(ours).current_dir(&project.root))
-        }
-        Built::Broken(errors) => {
-            cargo::show_errors(&errors, true);
-            Ok(ExitCode::FAILURE)
-        }
+    match cargo::program(project, &step, side, &wanted)? {
+        Some(program) => hand_over(Command::new(program).args(words).current_dir(&project.root)),
+        None => Ok(ExitCode::FAILURE),
     }
 }
 
@@ -100,7 +69,13 @@ pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCo
 
 /// Measures; what takes part as a program of its own lies beside the bench.
 pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
-    let programs = ["bench", "marketsvc", "bench-hello", "bench-axum-rusqlite"];
+    let programs = [
+        "bench",
+        "marketsvc",
+        "step12-solution",
+        "bench-hello",
+        "bench-axum-rusqlite",
+    ];
     let program = cargo::build_tools(project, &programs, true)?;
     hand_over(Command::new(program).args(words))
 }
@@ -110,15 +85,16 @@ pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
 /// has to do with a child.
 fn hand_over(command: &mut Command) -> Result<ExitCode, Trouble> {
     #[cfg(unix)]
-    let error = std::os::unix::process::CommandExt::exec(command);
+    let result = Err(std::os::unix::process::CommandExt::exec(command));
     #[cfg(not(unix))]
-    let error = match command.status() {
-        Ok(status) => {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            return Ok(ExitCode::from(code.unwrap_or(1)));
-        }
-        Err(error) => error,
-    };
-    let program = Path::new(command.get_program()).display();
-    Err(Trouble::environment(format!("{program}: {error}")))
+    let result = command.status();
+    result
+        .map(exit_code)
+        .map_err(Trouble::at(command.get_program()))
+}
+
+/// A program's exit code as ours. Killed by a signal it has none of its own.
+pub fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    ExitCode::from(code.unwrap_or(1))
 }

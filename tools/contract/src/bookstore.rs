@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -11,8 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 /// The one thing that a bookstore does wrong.
@@ -130,7 +131,12 @@ impl Store {
     }
 
     /// Stores all values of the row `id`, unless they collide with other rows.
-    fn put<const K: usize>(&self, tables: &mut [Table; 2], id: i64, mut row: Row) -> Answer {
+    fn put<const K: usize>(
+        &self,
+        tables: &mut [Table; 2],
+        id: i64,
+        mut row: Row,
+    ) -> Result<Json<Row>, Problem> {
         let name = NAMES[K];
         let mut others = tables[K].rows.iter().filter(|(other, _)| **other != id);
         let may_repeat = K == BOOK && self.has(Fault::NameTwice);
@@ -144,74 +150,78 @@ impl Store {
         }
         row.insert("id".into(), id.into());
         tables[K].rows.insert(id, row.clone());
-        Ok(Json(row).into_response())
+        tables[K].last = tables[K].last.max(id);
+        Ok(Json(row))
+    }
+
+    /// Stores an author and a book of another client.
+    fn store_another(&self, tables: &mut [Table; 2]) -> Result<(), Problem> {
+        let author = tables[AUTHOR].last + 1;
+        let row = json!({"name": format!("another client's author {author}")});
+        let _stored = self.put::<AUTHOR>(tables, author, valid::<AUTHOR>(&row)?)?;
+        let book = tables[BOOK].last + 1;
+        let name = format!("another client's book {book}");
+        let row = json!({"book_name": name, "author_id": author, "price": 1});
+        self.put::<BOOK>(tables, book, valid::<BOOK>(&row)?)
+            .map(drop)
     }
 }
 
-#[derive(Deserialize, Serialize)]
-struct NewAuthor {
-    name: String,
+enum Column {
+    Text { longest: usize },
+    Whole(RangeInclusive<i64>),
+    Price,
 }
 
-#[derive(Deserialize, Serialize)]
-struct NewBook {
-    book_name: String,
-    author_id: i64,
-    price: f64,
-    description: Option<String>,
-    year_of_publication: Option<i64>,
-    genre: Option<String>,
-    language: Option<String>,
-    pages: Option<i64>,
-}
+/// The columns of both tables. Those up to the price must have a value.
+const COLUMNS: [&[(&str, Column)]; 2] = [
+    &[("name", Column::Text { longest: 200 })],
+    &[
+        ("book_name", Column::Text { longest: 200 }),
+        ("author_id", Column::Whole(i64::MIN..=i64::MAX)),
+        ("price", Column::Price),
+        ("description", Column::Text { longest: 10_000 }),
+        ("year_of_publication", Column::Whole(-3000..=3000)),
+        ("genre", Column::Text { longest: 100 }),
+        ("language", Column::Text { longest: 100 }),
+        ("pages", Column::Whole(1..=100_000)),
+    ],
+];
 
-/// Brings the members that a client sent into the form of a `T`.
-fn typed<T: DeserializeOwned + Serialize>(row: Row) -> Result<Row, Problem> {
-    let row: T = serde_json::from_value(Value::Object(row)).map_err(|_| MALFORMED)?;
-    match json!(row) {
-        Value::Object(row) => Ok(row),
-        _ => Err(MALFORMED),
-    }
-}
-
-/// Checks everything about a row that needs no other row.
-fn valid<const K: usize>(row: Row) -> Result<Row, Problem> {
-    let row = match K {
-        AUTHOR => typed::<NewAuthor>(row)?,
-        _ => typed::<NewBook>(row)?,
-    };
-    let text = |field: &str, longest: usize| {
-        let text = row.get(field).and_then(Value::as_str);
-        text.is_none_or(|it| !it.trim().is_empty() && it.chars().count() <= longest)
-    };
-    let number = |field: &str, least: f64, most: f64| {
-        let number = row.get(field).and_then(Value::as_f64);
-        number.is_none_or(|it| (least..=most).contains(&it))
-    };
-    let price = row.get("price").and_then(Value::as_f64).unwrap_or(0.0);
-    #[expect(clippy::float_cmp)] // two decimals give exactly this number
-    let whole = (price * 100.0).round() / 100.0 == price;
-    for (field, holds) in [
-        (NAMES[K], text(NAMES[K], 200)),
-        ("price", whole && number("price", 0.0, 1_000_000.0)),
-        ("description", text("description", 10_000)),
-        ("genre", text("genre", 100)),
-        ("language", text("language", 100)),
-        (
-            "year_of_publication",
-            number("year_of_publication", -3000.0, 3000.0),
-        ),
-        ("pages", number("pages", 1.0, 100_000.0)),
-    ] {
+/// The row that a client sent, with all of its columns and no others. It checks
+/// everything that needs no other row.
+fn valid<const K: usize>(sent: &Value) -> Result<Row, Problem> {
+    let mut row = Row::new();
+    for (number, (field, column)) in COLUMNS[K].iter().enumerate() {
+        let value = &sent[field];
+        let (value, holds) = match column {
+            _ if value.is_null() && number > 2 => (Value::Null, true),
+            Column::Text { longest } => {
+                let text = value.as_str().ok_or(MALFORMED)?;
+                let holds = !text.trim().is_empty() && text.chars().count() <= *longest;
+                (json!(text), holds)
+            }
+            Column::Whole(range) => {
+                let whole = value.as_i64().ok_or(MALFORMED)?;
+                (json!(whole), range.contains(&whole))
+            }
+            Column::Price => {
+                let price = value.as_f64().ok_or(MALFORMED)?;
+                #[expect(clippy::float_cmp)] // two decimals give exactly this number
+                let cents = (price * 100.0).round() / 100.0 == price;
+                (json!(price), cents && (0.0..=1_000_000.0).contains(&price))
+            }
+        };
         if !holds {
             return Err(Problem(422, Some(field), "the value is not acceptable"));
         }
+        row.insert((*field).to_owned(), value);
     }
     Ok(row)
 }
 
 /// The members of a JSON object, each of them once.
-struct Members(Row);
+struct Members(Value);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -230,7 +240,7 @@ impl<'de> Deserialize<'de> for Members {
                         return Err(A::Error::custom("a member that is given twice"));
                     }
                 }
-                Ok(Members(row))
+                Ok(Members(Value::Object(row)))
             }
         }
         from.deserialize_map(Object)
@@ -257,14 +267,12 @@ async fn list<const K: usize>(
     if !(1..=100).contains(&limit) {
         return Err(MALFORMED);
     }
-    let mut first = page.after.map_or(i64::MIN, |id| id.saturating_add(1));
     let has = |fault| K == BOOK && page.after.is_some() && store.has(fault);
-    if has(Fault::PageRepeats) {
-        first = first.saturating_sub(1);
-    }
-    if has(Fault::PageFromTheFirst) {
-        first = i64::MIN;
-    }
+    let first = match page.after {
+        Some(id) if has(Fault::PageRepeats) => id,
+        Some(id) if !has(Fault::PageFromTheFirst) => id.saturating_add(1),
+        _ => i64::MIN,
+    };
     let tables = store.tables();
     let rows = tables[K].rows.range(first..).map(|it| it.1);
     let rows: Vec<&Row> = if has(Fault::NewestFirst) {
@@ -287,46 +295,26 @@ async fn get_one<const K: usize>(State(store): Shared, id: Id) -> Answer {
 }
 
 async fn create<const K: usize>(State(store): Shared, body: Body) -> Answer {
-    let Json(Members(row)) = body.map_err(|_| MALFORMED)?;
-    let row = valid::<K>(row)?;
+    let row = valid::<K>(&body.map_err(|_| MALFORMED)?.0.0)?;
     let mut tables = store.tables();
     let id = tables[K].last + 1;
     let stored = store.put::<K>(&mut tables, id, row)?;
-    tables[K].last = id;
     if K == BOOK && store.shared {
-        store_another(&mut tables);
+        store.store_another(&mut tables)?;
     }
     let wrong = K == BOOK && store.has(Fault::WrongLocation);
     let path = format!("{}/{}", PATHS[K], id - i64::from(wrong));
     Ok((StatusCode::CREATED, [(header::LOCATION, path)], stored).into_response())
 }
 
-/// Stores an author and a book of another client.
-fn store_another(tables: &mut [Table; 2]) {
-    let author = tables[AUTHOR].last + 1;
-    for table in [AUTHOR, BOOK] {
-        let id = tables[table].last + 1;
-        let row = match table {
-            AUTHOR => json!({"id": id, "name": format!("another client's author {id}")}),
-            _ => json!({"id": id, "book_name": format!("another client's book {id}"),
-                "author_id": author, "price": 1.0, "description": null,
-                "year_of_publication": null, "genre": null, "language": null, "pages": null}),
-        };
-        if let Value::Object(row) = row {
-            tables[table].rows.insert(id, row);
-            tables[table].last = id;
-        }
-    }
-}
-
 async fn replace(State(store): Shared, id: Id, body: Body) -> Answer {
     let Path(id) = id.map_err(|_| MALFORMED)?;
-    let row = valid::<BOOK>(body.map_err(|_| MALFORMED)?.0.0)?;
+    let row = valid::<BOOK>(&body.map_err(|_| MALFORMED)?.0.0)?;
     let mut tables = store.tables();
     if !tables[BOOK].rows.contains_key(&id) {
         return Err(MISSING);
     }
-    store.put::<BOOK>(&mut tables, id, row)
+    Ok(store.put::<BOOK>(&mut tables, id, row)?.into_response())
 }
 
 async fn update(State(store): Shared, id: Id, body: Body) -> Answer {
@@ -341,7 +329,7 @@ async fn update(State(store): Shared, id: Id, body: Body) -> Answer {
         };
     };
     for (name, value) in &mut row {
-        let nullable = !["book_name", "author_id", "price"].contains(&&**name);
+        let nullable = !["id", "book_name", "author_id", "price"].contains(&&**name);
         match change.get(name) {
             None if nullable && store.has(Fault::PatchResets) => *value = Value::Null,
             Some(Value::Null) if nullable && store.has(Fault::NullKeeps) => {}
@@ -349,7 +337,8 @@ async fn update(State(store): Shared, id: Id, body: Body) -> Answer {
             None => {}
         }
     }
-    store.put::<BOOK>(&mut tables, id, valid::<BOOK>(row)?)
+    let row = valid::<BOOK>(&Value::Object(row))?;
+    Ok(store.put::<BOOK>(&mut tables, id, row)?.into_response())
 }
 
 async fn delete<const K: usize>(State(store): Shared, id: Id) -> Answer {

@@ -1,19 +1,18 @@
 //! An author together with a first book. The path is `/catalog`, where the two are stored
 //! together or not at all, or `/catalog/separately`, where an author may stay alone.
 
-use axum::http::Method;
 use check::{Outcome, Service, ensure, equal_json};
 use serde_json::{Value, json};
 
-use crate::{expect_content_type, expect_field, expect_problem, misread, new_book};
+use crate::books::{with, without};
+use crate::{
+    NULLABLE, ask, bodies_400, expect_content_type, expect_field, expect_location, misread,
+    new_book,
+};
 
 /// A body with a value in each field.
 pub fn new_entry(author: &str, book: &str) -> Value {
-    let mut book = new_book(book);
-    if let Some(book) = book.as_object_mut() {
-        book.remove("author_id");
-    }
-    json!({"author": {"name": author}, "book": book})
+    json!({"author": {"name": author}, "book": without(&new_book(book), "author_id")})
 }
 
 /// `POST {path}`: 201 with the author and the book, which is where `Location` says.
@@ -22,6 +21,10 @@ pub async fn catalog_stored(service: &Service, path: &str) -> Outcome {
         "author": {"name": "Zoë \"Z\" \\ O'Neil"},
         "book": {"book_name": "Only what is needed", "price": 0.29},
     });
+    let nulls: Value = NULLABLE
+        .iter()
+        .map(|field| ((*field).to_owned(), Value::Null))
+        .collect();
     for entry in [
         new_entry("Ada", "Notes"),
         few,
@@ -38,26 +41,17 @@ pub async fn catalog_stored(service: &Service, path: &str) -> Outcome {
             "an author and a book, each with an integer `id`",
             &both,
         )?;
-        let mut author = entry["author"].clone();
-        author["id"] = author_id.clone();
-        let mut book = json!({
-            "id": book_id, "author_id": author_id, "description": null,
-            "year_of_publication": null, "genre": null, "language": null, "pages": null,
-        });
-        for (field, value) in entry["book"].as_object().into_iter().flatten() {
-            book[field] = value.clone();
-        }
+        let author = with(&entry["author"], &json!({"id": author_id}));
+        let book = with(
+            &with(&nulls, &entry["book"]),
+            &json!({"id": book_id, "author_id": author_id}),
+        );
         let expected = json!({"author": author, "book": book});
         equal_json(reply.asked(), &expected, &both)?;
 
-        let location = reply.header("location").unwrap_or("none");
-        ensure(
-            location == format!("/book/{book_id}"),
-            reply.asked(),
-            format_args!("the header Location: /book/{book_id}"),
-            format_args!("Location: {location}"),
-        )?;
-        service.get(location).await?.expect_json(200, &book)?;
+        let location = format!("/book/{book_id}");
+        expect_location(&reply, &location)?;
+        service.get(&location).await?.expect_json(200, &book)?;
         let reply = service.get(&format!("/author/{author_id}")).await?;
         reply.expect_json(200, &author)?;
     }
@@ -67,30 +61,29 @@ pub async fn catalog_stored(service: &Service, path: &str) -> Outcome {
 /// `POST {path}` with an author that is refused, 409 or 422 with the field, and with a
 /// body that is not an author with a book, 400. Nothing is stored after each.
 pub async fn catalog_author_refused(service: &Service, path: &str) -> Outcome {
+    let post = format!("POST {path}");
     for (author, status) in [("Jules Verne", 409), ("", 422), (&"x".repeat(201), 422)] {
-        let reply = service.post_json(path, &new_entry(author, "Notes")).await?;
-        expect_field(&reply, status, "name")?;
+        let entry = new_entry(author, "Notes").to_string();
+        expect_field(&ask(service, &post, entry).await?, status, "name")?;
     }
     let good = new_entry("Ada", "Notes");
-    for body in [
-        json!({}),
-        json!([]),
-        json!({"author": good["author"]}),
-        json!({"book": good["book"]}),
-        json!({"author": {}, "book": good["book"]}),
-        json!({"author": good["author"], "book": {"price": 1}}),
-        json!({"author": good["author"], "book": {"book_name": "Notes", "price": "1"}}),
-        json!({"author": {"name": 5}, "book": good["book"]}),
-    ] {
-        expect_problem(&service.post_json(path, &body).await?, 400)?;
-    }
-    for body in ["", "no JSON"] {
-        let reply = service.post(path, "application/json", body).await?;
-        expect_problem(&reply, 400)?;
-    }
+    let bodies = json!([
+        {},
+        [],
+        without(&good, "book"),
+        without(&good, "author"),
+        with(&good, &json!({"author": {}})),
+        with(&good, &json!({"book": {"price": 1}})),
+        with(
+            &good,
+            &json!({"book": {"book_name": "Notes", "price": "1"}})
+        ),
+        with(&good, &json!({"author": {"name": 5}})),
+    ]);
+    bodies_400(service, &post, bodies).await?;
     let good = good.to_string();
     let twice = format!(r#"{},"author":{{"name":"Bea"}}}}"#, &good[..good.len() - 1]);
-    misread(service, (Method::POST, path), &good, &[(twice, "`author`")]).await
+    misread(service, &post, &good, &[(twice, "`author`")]).await
 }
 
 /// The names of the authors in [`catalog_book_refused`].

@@ -3,53 +3,46 @@
 use check::{Database, Outcome, Service};
 use serde_json::{Value, json};
 
-use crate::{Format, MORE_ITEMS, expect_list, expect_problem, malformed_ids_400};
+use crate::{Format, MALFORMED_IDS, MORE_ITEMS, expect_list, expect_problem, paths_400};
 
 /// `GET /api/customers`: a JSON array of `{id, name, address_id}`, by id.
 pub async fn customers_flat(service: &Service, database: &Database) -> Outcome {
-    customers(service, database, Shape::Flat, Format::Array).await
+    customers(service, database, flat, Format::Array).await
 }
 
 /// `GET /api/customers`: a JSON array of
 /// `{id, name, address: {flat_number, post_code}}`, by id.
 pub async fn customers_nested(service: &Service, database: &Database) -> Outcome {
-    customers(service, database, Shape::Nested, Format::Array).await
+    customers(service, database, nested, Format::Array).await
 }
 
 /// [`customers_flat`] as one object a line, asked for by `Accept`.
 pub async fn customers_flat_ndjson(service: &Service, database: &Database) -> Outcome {
-    customers(service, database, Shape::Flat, Format::Lines).await
+    customers(service, database, flat, Format::Lines).await
 }
 
 /// [`customers_nested`] as one object a line, asked for by `Accept`.
 pub async fn customers_nested_ndjson(service: &Service, database: &Database) -> Outcome {
-    customers(service, database, Shape::Nested, Format::Lines).await
+    customers(service, database, nested, Format::Lines).await
 }
 
-#[derive(Clone, Copy)]
-enum Shape {
-    Flat,
-    Nested,
+/// The customer with this id and name, and the id, flat number and post code of the address.
+type Row = fn(i64, &str, [i64; 3]) -> Value;
+
+fn flat(id: i64, name: &str, [address_id, ..]: [i64; 3]) -> Value {
+    json!({"id": id, "name": name, "address_id": address_id})
 }
 
-async fn customers(
-    service: &Service,
-    database: &Database,
-    shape: Shape,
-    format: Format,
-) -> Outcome {
-    let row = |id: i64, name: &str, address_id: i64, flat_number: i64, post_code: i64| match shape {
-        Shape::Flat => json!({"id": id, "name": name, "address_id": address_id}),
-        Shape::Nested => json!({
-            "id": id,
-            "name": name,
-            "address": {"flat_number": flat_number, "post_code": post_code},
-        }),
-    };
+fn nested(id: i64, name: &str, [_, flat_number, post_code]: [i64; 3]) -> Value {
+    let address = json!({"flat_number": flat_number, "post_code": post_code});
+    json!({"id": id, "name": name, "address": address})
+}
+
+async fn customers(service: &Service, database: &Database, row: Row, format: Format) -> Outcome {
     let mut expected = vec![
-        row(1, "Alex", 1, 101, 10001),
-        row(2, "Blake", 2, 201, 10002),
-        row(3, "Cam", 3, 301, 10003),
+        row(1, "Alex", [1, 101, 10001]),
+        row(2, "Blake", [2, 201, 10002]),
+        row(3, "Cam", [3, 301, 10003]),
     ];
     expect_list(service, "/api/customers", format, &expected).await?;
 
@@ -62,10 +55,10 @@ async fn customers(
                                          (0, 'Finn', 2), (-5, 'Eve', 2);",
         )
         .await?;
-    expected.insert(0, row(-5, "Eve", 2, 201, 10002));
-    expected.insert(1, row(0, "Finn", 2, 201, 10002));
-    expected.push(row(7, "Dana", 1, 101, 10001));
-    expected.push(row(8, "Zoë \"Z\" \\ O'Neil", 5, 404, 10404));
+    expected.insert(0, row(-5, "Eve", [2, 201, 10002]));
+    expected.insert(1, row(0, "Finn", [2, 201, 10002]));
+    expected.push(row(7, "Dana", [1, 101, 10001]));
+    expected.push(row(8, "Zoë \"Z\" \\ O'Neil", [5, 404, 10404]));
     expect_list(service, "/api/customers", format, &expected).await?;
 
     database
@@ -105,7 +98,7 @@ pub async fn orders_of_customer_flat(service: &Service, database: &Database) -> 
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
     expect_list(service, "/api/orders/3", Format::Array, &of_cam).await?;
     orders_of_unknown_customer_empty(service).await?;
-    malformed_ids_400(service, "/api/orders/").await
+    paths_400(service, "/api/orders/{}", MALFORMED_IDS).await
 }
 
 /// `GET /api/orders/{cust_id}`: the customer's orders by id, each
@@ -146,7 +139,7 @@ pub async fn orders_of_customer_nested(service: &Service, database: &Database) -
     expect_list(service, "/api/orders/1", Format::Array, &of_alex).await?;
     expect_list(service, "/api/orders/3", Format::Array, &of_cam).await?;
     expect_list(service, "/api/orders/4", Format::Array, &[]).await?;
-    malformed_ids_400(service, "/api/orders/").await
+    paths_400(service, "/api/orders/{}", MALFORMED_IDS).await
 }
 
 /// One placed later than order 1, though its time is earlier, with its items not

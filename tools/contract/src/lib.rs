@@ -16,7 +16,7 @@
 //! The checks of authors, books and the catalog take only the service. Each needs the authors and
 //! books of a fresh sample, and changes them.
 //!
-//! Prices and totals are JSON numbers and are compared exactly. The [`Failure`](check::Failure) of a
+//! Prices and totals are JSON numbers and are compared exactly. The [`Failure`] of a
 //! check says what was not as it should be.
 #![allow(clippy::missing_errors_doc)] // the sentence above is true of each
 
@@ -28,15 +28,14 @@ mod hostile;
 mod orders;
 mod totals;
 
-use axum::http::Method;
-use check::{Outcome, Reply, Service, ensure, equal_json, parse_json};
+use check::{Failure, OrFail, Outcome, Reply, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
 pub use self::books::*;
 pub use self::catalog::*;
 pub use self::customers::*;
 use self::hostile::expect_no_leak;
-pub use self::hostile::{Surface, hostile_input};
+pub use self::hostile::hostile_input;
 pub use self::orders::*;
 pub use self::totals::*;
 
@@ -50,16 +49,30 @@ pub async fn welcome(service: &Service) -> Outcome {
 /// In the problem for a number such as 2.0 or 1e2.
 const WHOLE_NUMBER: &str = "without a point or exponent";
 
-/// Bodies that a client gets wrong without meaning to: each of `wrong`, and
-/// `good` in encodings that are not UTF-8 alone. Each answer is a 400 or 422
-/// that says why: it has the words that stand beside the body, or "once" for a
-/// key that is given twice.
+/// Sends `METHOD /path` with this body as JSON.
+async fn ask(service: &Service, request: &str, body: impl AsRef<[u8]>) -> Result<Reply, Failure> {
+    let body = body.as_ref().to_vec();
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    let json = [("content-type", "application/json")];
+    let without_body = body.is_empty() && ["GET", "DELETE"].contains(&method);
+    let headers = if without_body { &[][..] } else { &json };
+    let method = method.parse().or_fail(request)?;
+    service.send(method, path, headers, body).await
+}
+
+/// Bodies that a client gets wrong without meaning to: `good` cut off or in encodings
+/// that are not UTF-8 alone, without its content type, and each of `wrong`. The answer to
+/// these is a 400 or 422 that says why: it has the words that stand beside the body, or
+/// "once" for a key that is given twice.
 async fn misread(
     service: &Service,
-    (method, path): (Method, &str),
+    request: &str,
     good: &str,
     wrong: &[(impl AsRef<str>, &str)],
 ) -> Outcome {
+    for body in ["", "no JSON", &good[..good.len() - 1], &format!("{good}}}")] {
+        expect_problem(&ask(service, request, body).await?, 400)?;
+    }
     let mut bodies: Vec<(Vec<u8>, &str)> = wrong
         .iter()
         .map(|(body, words)| (body.as_ref().as_bytes().to_vec(), *words))
@@ -72,20 +85,60 @@ async fn misread(
         }
     }
     for (body, words) in bodies {
-        let json = [("content-type", "application/json")];
-        let reply = service.send(method.clone(), path, &json, body).await?;
-        let status = if reply.status == 422 { 422 } else { 400 };
-        expect_problem(&reply, status)?;
-        let text = reply.text();
-        let once = words.starts_with('`') && text.contains("once");
-        ensure(
-            text.contains(words) || once,
-            reply.asked(),
-            format_args!("a problem that says why, with the words: {words}"),
-            text,
-        )?;
+        let reply = ask(service, request, body).await?;
+        expect_400_or(422, &reply, words)?;
+    }
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    // A service may read the body of a GET without its type.
+    if method == "GET" {
+        return Ok(());
+    }
+    let text = [("content-type", "text/plain")];
+    let method = method.parse().or_fail(request)?;
+    let reply = service.send(method, path, &text, good.to_owned()).await?;
+    expect_400_or(415, &reply, "application/json")
+}
+
+/// Fails unless the answer is a problem with status 400 or the other one, which has
+/// these words.
+fn expect_400_or(other: u16, reply: &Reply, words: &str) -> Outcome {
+    expect_problem(reply, if reply.status == other { other } else { 400 })?;
+    let text = reply.text();
+    let once = words.starts_with('`') && text.contains("once");
+    ensure(
+        text.contains(words) || once,
+        reply.asked(),
+        format_args!("a problem that says why, with the words: {words}"),
+        text,
+    )
+}
+
+/// Fails unless each body of this list is a problem with status 400.
+async fn bodies_400(service: &Service, request: &str, bodies: Value) -> Outcome {
+    for body in bodies.as_array().into_iter().flatten() {
+        expect_problem(&ask(service, request, body.to_string()).await?, 400)?;
     }
     Ok(())
+}
+
+/// Fails unless `GET` is a problem with status 400 for each of these words in `path`,
+/// where `{}` is.
+async fn paths_400(service: &Service, path: &str, words: &str) -> Outcome {
+    for word in words.split_whitespace() {
+        expect_problem(&service.get(&path.replace("{}", word)).await?, 400)?;
+    }
+    Ok(())
+}
+
+/// Fails unless `Location` is this path.
+fn expect_location(reply: &Reply, path: &str) -> Outcome {
+    let location = reply.header("location").unwrap_or("none");
+    ensure(
+        location == path,
+        reply.asked(),
+        format_args!("the header Location: {path}"),
+        format_args!("Location: {location}, with the body {}", reply.text()),
+    )
 }
 
 /// Fails unless the answer is a problem document (RFC 9457) with this status,
@@ -104,7 +157,7 @@ pub fn expect_problem(reply: &Reply, status: u16) -> Outcome {
         format_args!("a problem: texts type, title and detail, and status {status}"),
         &problem,
     )?;
-    expect_no_leak(reply.asked(), &reply.text(), None)
+    expect_no_leak(reply.asked(), &reply.text(), "")
 }
 
 /// Fails unless the answer is a problem with this status that blames this one field.
@@ -132,7 +185,8 @@ fn expect_content_type(reply: &Reply, expected: &str) -> Outcome {
         format_args!("content type {got}"),
     )
 }
-#[derive(Clone, Copy)]
+
+#[derive(Clone, Copy, PartialEq)]
 enum Format {
     Array,
     Lines,
@@ -140,36 +194,28 @@ enum Format {
 
 /// Fails unless `GET path` answers these rows, in this order and this format.
 async fn expect_list(service: &Service, path: &str, format: Format, expected: &[Value]) -> Outcome {
-    match format {
-        Format::Array => {
-            let reply = service.get(path).await?;
-            reply.expect_json(200, &json!(expected))?;
-            expect_content_type(&reply, "application/json")
-        }
-        Format::Lines => {
-            let accept = [("accept", "application/x-ndjson")];
-            let reply = service.get_with(path, &accept).await?;
-            reply.expect_status(200)?;
-            expect_content_type(&reply, "application/x-ndjson")?;
-            let text = reply.text();
-            let rows = text
-                .split_terminator('\n')
-                .map(|line| {
-                    parse_json(
-                        format_args!("{}\nthe line {line:?}", reply.asked()),
-                        line.as_bytes(),
-                    )
-                })
-                .collect::<Result<Vec<Value>, _>>()?;
-            equal_json(reply.asked(), &json!(expected), &json!(rows))?;
-            ensure(
-                text.is_empty() || text.ends_with('\n'),
-                reply.asked(),
-                "a line feed after each line, the last one too",
-                format_args!("{text:?}"),
-            )
-        }
+    if format == Format::Array {
+        let reply = service.get(path).await?;
+        reply.expect_json(200, &json!(expected))?;
+        return expect_content_type(&reply, "application/json");
     }
+    let lines = "application/x-ndjson";
+    let reply = service.get_with(path, &[("accept", lines)]).await?;
+    reply.expect_status(200)?;
+    expect_content_type(&reply, lines)?;
+    let (asked, text) = (reply.asked(), reply.text());
+    let mut rows = Vec::new();
+    for line in text.split_terminator('\n') {
+        let asked = format!("{asked}\nthe line {line:?}");
+        rows.push(parse_json(asked, line.as_bytes())?);
+    }
+    equal_json(asked, &json!(expected), &json!(rows))?;
+    ensure(
+        text.is_empty() || text.ends_with('\n'),
+        asked,
+        "a line feed after each line, the last one too",
+        format_args!("{text:?}"),
+    )
 }
 
 /// `GET path` has the format that `Accept` prefers (RFC 9110, 12.5.1):
@@ -221,13 +267,17 @@ pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
         &["application/x-ndjson+json"],
         &[",;q="],
     ];
-    let lines = lines.map(|accept| (accept, "application/x-ndjson"));
-    let array = array.map(|accept| (accept, "application/json"));
-    for (accept, expected) in lines.into_iter().chain(array) {
-        let headers: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
-        let reply = service.get_with(path, &headers).await?;
-        reply.expect_status(200)?;
-        expect_content_type(&reply, expected)?;
+    let expected = [
+        ("application/x-ndjson", &lines[..]),
+        ("application/json", &array),
+    ];
+    for (expected, accept) in expected {
+        for values in accept {
+            let headers: Vec<_> = values.iter().map(|value| ("accept", *value)).collect();
+            let reply = service.get_with(path, &headers).await?;
+            reply.expect_status(200)?;
+            expect_content_type(&reply, expected)?;
+        }
     }
     Ok(())
 }
@@ -237,10 +287,5 @@ pub async fn format_by_accept(service: &Service, path: &str) -> Outcome {
 const MORE_ITEMS: &str = "INSERT INTO item (id, name, price_cents, description) VALUES
     (11, 'Salt', 10, NULL), (12, 'Mint', 20, 'a leaf of mint'), (13, 'Clove', 1, 'a clove');";
 
-/// What is no whole number of 64 bits after `path` is 400.
-async fn malformed_ids_400(service: &Service, path: &str) -> Outcome {
-    for id in ["abc", "1.5", "1x", "9223372036854775808"] {
-        expect_problem(&service.get(&format!("{path}{id}")).await?, 400)?;
-    }
-    Ok(())
-}
+/// After a path, not a whole number of 64 bits.
+const MALFORMED_IDS: &str = "abc 1.5 1x 9223372036854775808 -9223372036854775809";

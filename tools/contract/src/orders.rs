@@ -1,11 +1,11 @@
 //! Orders between two dates, and a new order.
 
-use axum::http::Method;
-use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal_json};
+use check::{Database, Failure, Outcome, Service, ensure, equal_json, parse_json};
 use serde_json::{Value, json};
 
 use crate::{
-    Format, WHOLE_NUMBER, expect_content_type, expect_field, expect_list, expect_problem, misread,
+    Format, WHOLE_NUMBER, expect_400_or, expect_content_type, expect_field, expect_list,
+    expect_location, expect_problem, misread, paths_400,
 };
 
 // ---- orders between dates
@@ -17,25 +17,11 @@ use crate::{
 /// else is 400.
 pub async fn orders_between_dates(service: &Service, database: &Database) -> Outcome {
     between_dates(service, database, Format::Array).await?;
-
-    for malformed in [
-        "yesterday",
-        "2024-3-1",
-        "2024-13-01",
-        "2024-02-30",
-        "2024-03-18T10:30:00",
-        "2024-03-18%2010:30",
-        "2024-03-18%2025:00:00",
-        "2024-03-18%2010:30:00Z",
-        "%202024-03-18",
-        "1710757800",
-    ] {
-        for path in [
-            format!("/api/orders_between_dates/{malformed}/2024-03-17"),
-            format!("/api/orders_between_dates/2024-03-22/{malformed}"),
-        ] {
-            expect_problem(&service.get(&path).await?, 400)?;
-        }
+    let malformed = "yesterday 2024-3-1 2024-13-01 2024-02-30 2024-03-18T10:30:00
+        2024-03-18%2010:30 2024-03-18%2025:00:00 2024-03-18%2010:30:00Z %202024-03-18 1710757800";
+    for path in ["{}/2024-03-17", "2024-03-22/{}"] {
+        let path = format!("/api/orders_between_dates/{path}");
+        paths_400(service, &path, malformed).await?;
     }
     Ok(())
 }
@@ -133,11 +119,8 @@ async fn place_order(
     items: &[(i64, i64)],
     total: f64,
 ) -> Outcome {
-    let wire_items: Value = items
-        .iter()
-        .map(|(id, quantity)| json!({"id": id, "quantity": quantity}))
-        .collect();
-    let body = json!({"customer_id": customer, "items": wire_items});
+    let lines: Value = items.iter().map(|item| line(item.0, item.1)).collect();
+    let body = json!({"customer_id": customer, "items": lines});
     let before = database.snapshot().await?;
     let highest: i64 = database.one("SELECT max(id) FROM orders").await?;
     let earliest: String = database.one("SELECT datetime('now', '-2 seconds')").await?;
@@ -150,50 +133,40 @@ async fn place_order(
     let id = id.filter(|id| answer == json!({ "order_id": id }));
     let id =
         id.ok_or_else(|| Failure::new(reply.asked(), "{\"order_id\": the order's id}", &answer))?;
-    let location = reply.header("location").unwrap_or("none").to_owned();
-    ensure(
-        location == format!("/api/order_total/{id}"),
-        reply.asked(),
-        format_args!("the header Location: /api/order_total/{id}"),
-        format_args!("{location}, with the body {answer}"),
-    )?;
+    let location = format!("/api/order_total/{id}");
+    expect_location(&reply, &location)?;
 
     let asked = |what: &str| format!("{}\nthen {what}", reply.asked());
-    let latest: String = database.one("SELECT datetime('now', '+2 seconds')").await?;
-    let stored = json_of(
-        database,
-        &format!(
-            "SELECT json_group_array(json_object('id', id, 'customer_id', customer_id))
-             FROM orders WHERE id > {highest}"
-        ),
-    )
-    .await?;
-    let expected = json!([{"id": id, "customer_id": customer}]);
-    equal_json(asked("the new rows of `orders`"), &expected, &stored)?;
-
-    let time: String = database
-        .one(&format!("SELECT order_time FROM orders WHERE id = {id}"))
+    let stored: String = database
+        .one(&format!(
+            "SELECT json_object(
+                 'orders', json((SELECT json_group_array(json_array(id, customer_id))
+                                 FROM orders WHERE id > {highest})),
+                 'items', json((SELECT json_group_array(json_array(item_id, quantity) ORDER BY rowid)
+                                FROM order_items WHERE order_id = {id})),
+                 'time', (SELECT order_time FROM orders WHERE id = {id}),
+                 'latest', datetime('now', '+2 seconds'))"
+        ))
         .await?;
+    let stored = parse_json("what is stored", stored.as_bytes())?;
+    equal_json(
+        asked("the new rows of `orders`: [id, customer_id]"),
+        &json!([[id, customer]]),
+        &stored["orders"],
+    )?;
+    let time = stored["time"].as_str().unwrap_or_default();
+    let latest = stored["latest"].as_str().unwrap_or_default();
     // Text of this form sorts as time does.
     ensure(
-        time.len() == earliest.len() && earliest <= time && time <= latest,
+        time.len() == earliest.len() && *earliest <= *time && time <= latest,
         asked("its order_time"),
         format_args!("now in UTC, YYYY-MM-DD HH:MM:SS: from {earliest} to {latest}"),
-        &time,
+        time,
     )?;
-
-    let lines = json_of(
-        database,
-        &format!(
-            "SELECT json_group_array(json_array(item_id, quantity) ORDER BY rowid)
-             FROM order_items WHERE order_id = {id}"
-        ),
-    )
-    .await?;
     equal_json(
         asked("its rows of `order_items`: [item_id, quantity] as they were inserted"),
         &json!(items),
-        &lines,
+        &stored["items"],
     )?;
 
     let changes = before.difference(&database.snapshot().await?);
@@ -209,30 +182,28 @@ async fn place_order(
     reply.expect_json(200, &json!({ "Order Total": total }))
 }
 
-async fn json_of(database: &Database, sql: &str) -> Result<Value, Failure> {
-    let text: String = database.one(sql).await?;
-    serde_json::from_str(&text).or_fail(sql)
-}
-
 /// `POST /api/add_new_order` refuses with a 422 that names the field: an unknown
 /// customer, an unknown item, no items, a quantity below 1, an item named twice.
 /// Malformed JSON is 400. After each nothing is stored.
 pub async fn new_order_refusals(service: &Service, database: &Database) -> Outcome {
-    let good = json!({"id": 2, "quantity": 4});
-    let item = |id: i64, quantity: i64| json!({"id": id, "quantity": quantity});
+    let good = line(2, 4);
     for (customer, items, field) in [
         (77, json!([good]), "customer_id"),
-        (2, json!([good, item(2222, 1)]), "items[1].id"),
-        (2, json!([item(2222, 1), good]), "items[0].id"),
+        (2, json!([good, line(2222, 1)]), "items[1].id"),
+        (2, json!([line(2222, 1), good]), "items[0].id"),
         (2, json!([]), "items"),
-        (2, json!([item(1, 0)]), "items[0].quantity"),
-        (2, json!([good, item(1, -4)]), "items[1].quantity"),
-        (2, json!([good, item(3, 1), good]), "items[2].id"),
+        (2, json!([line(1, 0)]), "items[0].quantity"),
+        (2, json!([good, line(1, -4)]), "items[1].quantity"),
+        (2, json!([good, line(3, 1), good]), "items[2].id"),
     ] {
         let body = json!({"customer_id": customer, "items": items});
         refused(service, database, &body, field).await?;
     }
     malformed_orders(service, database).await
+}
+
+fn line(id: i64, quantity: i64) -> Value {
+    json!({"id": id, "quantity": quantity})
 }
 
 /// The order is a 422 that names this one field, and nothing is stored.
@@ -249,26 +220,20 @@ async fn refused(service: &Service, database: &Database, body: &Value, field: &s
 /// order may stay behind without items; items do not, and without a customer
 /// nothing does.
 pub async fn new_order_refusals_400(service: &Service, database: &Database) -> Outcome {
-    let good = json!({"id": 2, "quantity": 4});
-    let item = |id: i64, quantity: i64| json!({"id": id, "quantity": quantity});
-    let before = database.snapshot().await?;
-    let body = json!({"customer_id": 77, "items": [good]});
-    let reply = service.post_json(NEW_ORDER, &body).await?;
-    database.expect_unchanged(reply.asked(), &before).await?;
-    expect_problem(&reply, 400)?;
-
-    for items in [
-        [&good, &item(2222, 1)],
-        [&good, &item(1, 0)],
-        [&good, &item(1, -4)],
-        [&good, &good],
+    let good = line(2, 4);
+    for (customer, items) in [
+        (77, json!([good])),
+        (2, json!([good, line(2222, 1)])),
+        (2, json!([good, line(1, 0)])),
+        (2, json!([good, line(1, -4)])),
+        (2, json!([good, good])),
     ] {
         let before = database.snapshot().await?;
-        let body = json!({"customer_id": 2, "items": items});
+        let body = json!({"customer_id": customer, "items": items});
         let reply = service.post_json(NEW_ORDER, &body).await?;
         expect_problem(&reply, 400)?;
         let changes = before.difference(&database.snapshot().await?);
-        let allowed = |line: &str| line.starts_with("new in orders:");
+        let allowed = |line: &str| customer == 2 && line.starts_with("new in orders:");
         ensure(
             changes.lines().all(allowed),
             reply.asked(),
@@ -281,70 +246,39 @@ pub async fn new_order_refusals_400(service: &Service, database: &Database) -> O
 
 async fn malformed_orders(service: &Service, database: &Database) -> Outcome {
     let before = database.snapshot().await?;
-    for body in [
-        "",
-        "not JSON",
-        "{\"customer_id\": 2, \"items\": [{\"id\": 2, \"quantity\": 4}",
-        "{\"customer_id\": 2, \"items\": [{\"id\": 2, \"quantity\": 4}]}}",
-    ] {
-        let reply = service.post(NEW_ORDER, "application/json", body).await?;
-        expect_problem(&reply, 400)?;
-        database.expect_unchanged(reply.asked(), &before).await?;
-    }
     // JSON, yet no order: a service may call it malformed or refuse the field.
     for body in [
-        json!({"items": [{"id": 2, "quantity": 4}]}),
+        json!({"items": [line(2, 4)]}),
         json!({"customer_id": 2}),
-        json!({"customer_id": "2", "items": [{"id": 2, "quantity": 4}]}),
+        json!({"customer_id": "2", "items": [line(2, 4)]}),
         json!({"customer_id": 2, "items": [{"id": 2, "quantity": 1.5}]}),
-        json!({"customer_id": 2, "items": {"id": 2, "quantity": 4}}),
+        json!({"customer_id": 2, "items": line(2, 4)}),
     ] {
         let reply = service.post_json(NEW_ORDER, &body).await?;
-        let status = if reply.status == 422 { 422 } else { 400 };
-        expect_problem(&reply, status)?;
-        database.expect_unchanged(reply.asked(), &before).await?;
+        expect_400_or(422, &reply, "")?;
     }
-
     let order = |customer, items| format!(r#"{{"customer_id":{customer},"items":[{items}]}}"#);
     let item = r#"{"id":2,"quantity":4}"#;
     let good = order("2", item);
     let two = |second: &str| format!("{},{second}", &good[..good.len() - 1]);
-    misread(
-        service,
-        (Method::POST, NEW_ORDER),
-        &good,
-        &[
-            (two(r#""customer_id":1}"#), "`customer_id`"),
-            (two(r#""items":[{"id":3,"quantity":4}]}"#), "`items`"),
-            (order("2", r#"{"id":3,"id":2,"quantity":4}"#), "`id`"),
-            (
-                order("2", r#"{"id":2,"quantity":1,"quantity":9}"#),
-                "`quantity`",
-            ),
-            (order("2.0", item), WHOLE_NUMBER),
-            (order("2", r#"{"id":2,"quantity":1e2}"#), WHOLE_NUMBER),
-            (order("2", r#"{"id":2E0,"quantity":4}"#), WHOLE_NUMBER),
-            // Python's writer makes these; they are not JSON.
-            (order("NaN", item), "JSON"),
-            (order("2", r#"{"id":2,"quantity":Infinity}"#), "JSON"),
-        ],
-    )
-    .await?;
-    database
-        .expect_unchanged("the bodies before, then all rows", &before)
-        .await?;
-
-    // A body that is an order, but is not said to be JSON.
-    let reply = service.post(NEW_ORDER, "text/plain", good).await?;
-    let status = if reply.status == 415 { 415 } else { 400 };
-    expect_problem(&reply, status)?;
-    ensure(
-        reply.text().contains("application/json"),
-        reply.asked(),
-        "a problem that names application/json",
-        reply.text(),
-    )?;
-    database.expect_unchanged(reply.asked(), &before).await
+    let wrong = [
+        (two(r#""customer_id":1}"#), "`customer_id`"),
+        (two(r#""items":[{"id":3,"quantity":4}]}"#), "`items`"),
+        (order("2", r#"{"id":3,"id":2,"quantity":4}"#), "`id`"),
+        (
+            order("2", r#"{"id":2,"quantity":1,"quantity":9}"#),
+            "`quantity`",
+        ),
+        (order("2.0", item), WHOLE_NUMBER),
+        (order("2", r#"{"id":2,"quantity":1e2}"#), WHOLE_NUMBER),
+        (order("2", r#"{"id":2E0,"quantity":4}"#), WHOLE_NUMBER),
+        // Python's writer makes these; they are not JSON.
+        (order("NaN", item), "JSON"),
+        (order("2", r#"{"id":2,"quantity":Infinity}"#), "JSON"),
+    ];
+    misread(service, &format!("POST {NEW_ORDER}"), &good, &wrong).await?;
+    let asked = "malformed orders, then all rows";
+    database.expect_unchanged(asked, &before).await
 }
 
 /// `POST /api/add_new_order` with a quantity whose total leaves the range of an

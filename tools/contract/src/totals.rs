@@ -1,11 +1,11 @@
 //! The totals of orders.
 
-use axum::http::Method;
 use check::{Database, Outcome, Service};
 use serde_json::{Value, json};
 
 use crate::{
-    MORE_ITEMS, WHOLE_NUMBER, expect_content_type, expect_problem, malformed_ids_400, misread,
+    MALFORMED_IDS, MORE_ITEMS, WHOLE_NUMBER, ask, bodies_400, expect_content_type, expect_problem,
+    misread, paths_400,
 };
 
 /// `GET /api/order_total/{order_id}`: `{"Order Total": 30}`, exact to the cent;
@@ -24,7 +24,7 @@ pub async fn order_total(service: &Service, database: &Database) -> Outcome {
         reply.expect_json(200, &json!({ "Order Total": total }))?;
         expect_content_type(&reply, "application/json")?;
     }
-    malformed_ids_400(service, "/api/order_total/").await
+    paths_400(service, "/api/order_total/{}", MALFORMED_IDS).await
 }
 
 /// `GET /api/order_total/{order_id}` of an unknown order is
@@ -44,16 +44,13 @@ pub async fn order_total_404_when_unknown(service: &Service) -> Outcome {
 /// empty, an id asked twice answered twice; 1,000 ids are answered, more are 400,
 /// as is everything that is no list of ids.
 pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
-    const PATH: &str = "/api/orders_total";
-
-    let ask = [
-        (vec![1, 2, 3], json!([30.0, 12.0, null])),
-        (vec![3, 2, 77, 1], json!([null, 12.0, null, 30.0])),
-        (vec![2, 1, 2, 2, 1], json!([12.0, 30.0, 12.0, 12.0, 30.0])),
-        (vec![2], json!([12.0])),
-    ];
-    for (ids, expected) in &ask {
-        expect_totals(service, ids, expected).await?;
+    for (ids, expected) in [
+        (&[1, 2, 3][..], json!([30.0, 12.0, null])),
+        (&[3, 2, 77, 1], json!([null, 12.0, null, 30.0])),
+        (&[2, 1, 2, 2, 1], json!([12.0, 30.0, 12.0, 12.0, 30.0])),
+        (&[2], json!([12.0])),
+    ] {
+        expect_totals(service, ids, &expected).await?;
     }
 
     // Many different totals, asked in neither the order of their ids nor its
@@ -77,38 +74,18 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
     expect_totals(service, &many, &totals).await?;
     let too_many = [&many[..], &[1]].concat();
     expect_problem(&service.get(&totals_query(&too_many)).await?, 400)?;
-    let body = json!({ "orders": too_many });
-    expect_problem(&service.get_json_body(PATH, &body).await?, 400)?;
 
-    for query in [
-        "orders=1,x",
-        "orders=1,,2",
-        "orders=1.5",
-        "orders=9223372036854775808",
-        "orders=1&orders=2",
-    ] {
-        expect_problem(&service.get(&format!("{PATH}?{query}")).await?, 400)?;
-    }
-    for body in [
-        json!({"orders": "1"}),
-        json!({"orders": [1, "x"]}),
-        json!({}),
-    ] {
-        expect_problem(&service.get_json_body(PATH, &body).await?, 400)?;
-    }
-    misread(
-        service,
-        (Method::GET, PATH),
-        r#"{"orders":[1]}"#,
-        &[
-            (r#"{"orders":[1],"orders":[2]}"#, "`orders`"),
-            (r#"{"orders":[1.0]}"#, WHOLE_NUMBER),
-            (r#"{"orders":[1e0]}"#, WHOLE_NUMBER),
-        ],
-    )
-    .await?;
-    // Neither a query nor a body.
-    expect_problem(&service.get(PATH).await?, 400)
+    let ids = "1,x 1,,2 1.5 9223372036854775808 1&orders=2";
+    paths_400(service, "/api/orders_total?orders={}", ids).await?;
+    let get = "GET /api/orders_total";
+    let bodies = json!([{"orders": too_many}, {"orders": "1"}, {"orders": [1, "x"]}, {}]);
+    bodies_400(service, get, bodies).await?;
+    let wrong = [
+        (r#"{"orders":[1],"orders":[2]}"#, "`orders`"),
+        (r#"{"orders":[1.0]}"#, WHOLE_NUMBER),
+        (r#"{"orders":[1e0]}"#, WHOLE_NUMBER),
+    ];
+    misread(service, get, r#"{"orders":[1]}"#, &wrong).await
 }
 
 fn totals_query(ids: &[i64]) -> String {
@@ -119,7 +96,7 @@ fn totals_query(ids: &[i64]) -> String {
 async fn expect_totals(service: &Service, ids: &[i64], expected: &Value) -> Outcome {
     let reply = service.get(&totals_query(ids)).await?;
     reply.expect_json(200, expected)?;
-    let body = json!({ "orders": ids });
-    let reply = service.get_json_body("/api/orders_total", &body).await?;
+    let body = json!({ "orders": ids }).to_string();
+    let reply = ask(service, "GET /api/orders_total", body).await?;
     reply.expect_json(200, expected)
 }

@@ -18,7 +18,7 @@ pub use pages::Chapter;
 pub use progress::Progress;
 pub use step::{Side, Step, find, steps};
 pub use task::{
-    Marker, Task, files, marker, regions, slashed, task_number, tasks, test_programs,
+    Marker, Task, files, marker, programs, regions, slashed, task_number, tasks, test_programs,
     test_variable, tidy,
 };
 pub use verdict::{Check, NOT_RUN, Reread, Status, Verdict, ids, labelled};

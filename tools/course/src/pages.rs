@@ -44,7 +44,7 @@ pub fn sections(page: &str) -> Vec<Section<'_>> {
 pub struct Chapter {
     pub title: Option<String>,
     pub goal: Option<String>,
-    /// As written: "30", "20 to 30".
+    /// As written: "about 30".
     pub minutes: Option<String>,
     /// What can be done with the service once the step is solved.
     pub now_works: Option<String>,

@@ -73,15 +73,12 @@ impl Progress {
 
     /// A reader meanwhile, or after a crash, finds the old text or the new one.
     fn write(&self, root: &Path) -> io::Result<()> {
-        // A link is followed, so that it stays one.
-        let path = root.join(NAME);
-        let path = path.canonicalize().unwrap_or(path);
         let mut file = tempfile::Builder::new()
             // Ignored by git, should we be killed before the rename.
             .prefix(".progress-")
-            .tempfile_in(path.parent().unwrap_or(root))?;
+            .tempfile_in(root)?;
         file.write_all(self.text().as_bytes())?;
-        file.persist(&path)?;
+        file.persist(root.join(NAME))?;
         Ok(())
     }
 

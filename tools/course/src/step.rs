@@ -103,10 +103,6 @@ impl Step {
         tasks(root, &self.crate_folder(side))
     }
 
-    pub fn chapter_file(&self) -> PathBuf {
-        self.folder.join("README.md")
-    }
-
     /// The chapter's title; without one, the words of the folder's name.
     pub fn title(&self, chapter: &Chapter) -> String {
         let title = chapter.title.clone();
@@ -119,7 +115,7 @@ impl Step {
 
     /// Empty where there is no chapter, and so is what it says.
     pub fn chapter_text(&self) -> String {
-        let bytes = fs::read(self.chapter_file()).unwrap_or_default();
+        let bytes = fs::read(self.folder.join("README.md")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -140,13 +140,17 @@ pub fn tasks(root: &Path, folder: &Path) -> Vec<Task> {
 /// beside the solution: `books` for `tests/books.rs`, if the solution has that file, too.
 /// The check of the step runs them.
 pub fn test_programs(folder: &Path) -> Vec<String> {
-    let solution = folder.with_file_name(Side::Solution.name()).join("tests");
-    let entries = fs::read_dir(solution).into_iter().flatten().flatten();
+    let mut names = programs(&folder.with_file_name(Side::Solution.name()).join("tests"));
+    names.retain(|name| folder.join(format!("tests/{name}.rs")).is_file());
+    names
+}
+
+/// The names of the programs whose sources are in this folder, as cargo gives them.
+pub fn programs(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut programs: Vec<String> = names
-        .filter(|name| folder.join("tests").join(name).is_file())
-        .filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
-        .collect();
+    let programs = names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned));
+    let mut programs: Vec<String> = programs.collect();
     programs.sort();
     programs
 }

@@ -4,7 +4,7 @@ use axum::http::header;
 use check::{Failure, Outcome, ensure};
 use serde_json::{Value, json};
 
-use crate::{Answer, Document};
+use crate::{Answer, Document, unfit};
 
 impl Document {
     /// Fails unless the document says of this answer's operation that it can be so:
@@ -23,19 +23,17 @@ impl Document {
         )?;
         self.expect_headers(&asked, response, answer)?;
         let Some(media) = &answer.media else {
+            let content = response["content"].as_object();
             return ensure(
-                response
-                    .get("content")
-                    .is_none_or(|content| content == &Value::Object(serde_json::Map::new())),
+                content.is_none_or(serde_json::Map::is_empty),
                 &asked,
                 format_args!("status {status} without content"),
                 &response["content"],
             );
         };
         let content = &response["content"][media];
-        let types = response["content"]
-            .as_object()
-            .map_or_else(Vec::new, |content| content.keys().collect::<Vec<_>>());
+        let types = response["content"].as_object().into_iter();
+        let types: Vec<_> = types.flat_map(serde_json::Map::keys).collect();
         ensure(
             content.is_object(),
             &asked,
@@ -73,18 +71,17 @@ impl Document {
         }
         for (name, header) in described() {
             let value = answer.headers.get(name.as_str());
-            let text = value.and_then(|value| value.to_str().ok()).ok_or_else(|| {
-                Failure::new(
-                    asked,
-                    format_args!("the header `{name}`, which the document describes"),
-                    "the service does not send it",
-                )
-            })?;
-            self.fits_text(&self.resolve(header)["schema"], text)
+            let unsent = || "the service does not send it".to_owned();
+            value
+                .and_then(|value| value.to_str().ok())
+                .ok_or_else(unsent)
+                .and_then(|text| self.fits_text(&self.resolve(header)["schema"], text))
                 .map_err(|reason| {
+                    let expected =
+                        "which the document describes, with a value that fits its schema";
                     Failure::new(
                         asked,
-                        format_args!("the header `{name}` with a value that fits its schema"),
+                        format_args!("the header `{name}`, {expected}"),
                         reason,
                     )
                 })?;
@@ -117,13 +114,8 @@ impl Document {
         own.map(|example| (schema, example))
             .chain(of_schemas)
             .try_for_each(|(schema, example)| {
-                self.describes(schema, example).map_err(|reason| {
-                    Failure::new(
-                        format_args!("{asked}, its example {example}"),
-                        "an example that fits its schema",
-                        reason,
-                    )
-                })
+                self.describes(schema, example)
+                    .map_err(|reason| unfit(asked, example, reason))
             })
     }
 

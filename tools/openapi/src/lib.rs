@@ -12,6 +12,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
+
 use axum::http::Method;
 use check::{Failure, Outcome, Reply, Service, ensure};
 use serde_json::Value;
@@ -100,17 +102,17 @@ impl Document {
             let Some(target) = value["$ref"].as_str() else {
                 break;
             };
-            value = target
-                .strip_prefix('#')
-                .and_then(|pointer| self.json.pointer(pointer))
-                .unwrap_or(&Value::Null);
+            value = self.target(target).unwrap_or(&Value::Null);
         }
         value
     }
 
+    fn target(&self, reference: &str) -> Option<&Value> {
+        self.json.pointer(reference.strip_prefix('#')?)
+    }
+
     /// Fails unless each `$ref` names something in the document, each operation has
-    /// responses with descriptions, each parameter of a path is described once, and
-    /// each schema is one.
+    /// responses with descriptions, and each parameter of a path is described once.
     pub fn expect_well_formed(&self) -> Outcome {
         self.expect_refs(&self.json)?;
         for operation in self.operations() {
@@ -129,18 +131,15 @@ impl Document {
                 )?;
             }
         }
-        schema::expect_schemas(&self.json, "")
+        Ok(())
     }
 
     fn expect_refs(&self, value: &Value) -> Outcome {
         match value {
             Value::Object(members) => {
                 if let Some(Value::String(target)) = members.get("$ref") {
-                    let found = target
-                        .strip_prefix('#')
-                        .and_then(|pointer| self.json.pointer(pointer));
                     ensure(
-                        found.is_some(),
+                        self.target(target).is_some(),
                         format_args!("{{\"$ref\":\"{target}\"}} in the document at {DOCUMENT}"),
                         "something that the document has",
                         "nothing is there",
@@ -164,21 +163,16 @@ impl Document {
         in_path.sort_unstable();
         let mut described = Vec::new();
         for parameter in self.parameters(operation) {
+            let of_path = parameter["in"] == "path";
             ensure(
-                parameter["name"].is_string() && parameter["schema"].is_object(),
+                parameter["name"].is_string()
+                    && parameter["schema"].is_object()
+                    && (!of_path || parameter["required"] == true),
                 operation.said(),
-                "a name and a schema for each parameter",
+                "a name and a schema for each parameter, and `required: true` for one of the path",
                 parameter,
             )?;
-            if parameter["in"] == "path" {
-                ensure(
-                    parameter["required"] == true,
-                    operation.said(),
-                    "`required: true` for a parameter of the path",
-                    parameter,
-                )?;
-                described.extend(parameter["name"].as_str());
-            }
+            described.extend(parameter["name"].as_str().filter(|_| of_path));
         }
         described.sort_unstable();
         ensure(
@@ -209,34 +203,27 @@ impl Document {
                 "an operationId",
                 id,
             )?;
-            if let Some(other) = operations[..index]
-                .iter()
-                .find(|other| other.json["operationId"] == *id)
-            {
-                return Err(Failure::new(
-                    operation.said(),
-                    "an operationId that no other operation has",
-                    format_args!("{id}, as {} {} has", other.method, other.path),
-                ));
-            }
+            let mut earlier = operations[..index].iter();
+            let same = earlier.find(|other| other.json["operationId"] == *id);
+            ensure(
+                same.is_none(),
+                operation.said(),
+                "an operationId that no other operation has",
+                format_args!(
+                    "{id}, as {} has",
+                    same.map_or_else(String::new, Operation::said)
+                ),
+            )?;
         }
         Ok(())
     }
 
     /// Returns the schema of the JSON body that the operation takes.
-    pub fn body_schema(&self, operation: &Operation<'_>) -> Result<&Value, Failure> {
-        let content = &self.resolve(&operation.json["requestBody"])["content"]["application/json"];
-        // The same content, with the life of the document.
-        let pointer = format!(
-            "/paths/{}/{}",
-            operation.path.replace('~', "~0").replace('/', "~1"),
-            operation.method.as_str().to_lowercase()
-        );
-        let schema = self.json.pointer(&pointer).map_or(&Value::Null, |json| {
-            &self.resolve(&json["requestBody"])["content"]["application/json"]["schema"]
-        });
+    pub fn body_schema<'a>(&'a self, operation: &Operation<'a>) -> Result<&'a Value, Failure> {
+        let body = self.resolve(&operation.json["requestBody"]);
+        let schema = &body["content"]["application/json"]["schema"];
         ensure(
-            content.is_object() && schema.is_object(),
+            schema.is_object(),
             operation.said(),
             "a requestBody of type application/json with a schema",
             &operation.json["requestBody"],
@@ -271,26 +258,17 @@ impl Document {
             path = format!("{path}?{}", query.join("&"));
         }
         let body = &self.resolve(&operation.json["requestBody"])["content"]["application/json"];
-        let body = if body.is_null() {
-            None
-        } else {
-            let example = self
-                .examples(body)
-                .next()
+        let example = self.examples(body).next();
+        if !body.is_null() {
+            let example = example
                 .ok_or_else(|| Failure::new(operation.said(), "an example for the body", body))?;
-            self.fits(&body["schema"], example).map_err(|reason| {
-                Failure::new(
-                    format_args!("{}, its example {example}", operation.said()),
-                    "an example that fits the schema of the body",
-                    reason,
-                )
-            })?;
-            Some(example.clone())
-        };
+            self.fits(&body["schema"], example)
+                .map_err(|reason| unfit(operation.said(), example, reason))?;
+        }
         Ok(Example {
             method: operation.method.clone(),
             path,
-            body,
+            body: example.cloned(),
         })
     }
 
@@ -335,6 +313,11 @@ impl Example {
             .send(self.method.clone(), &self.path, headers, body)
             .await
     }
+}
+
+fn unfit(asked: impl Display, example: &Value, reason: String) -> Failure {
+    let asked = format_args!("{asked}, its example {example}");
+    Failure::new(asked, "an example that fits its schema", reason)
 }
 
 /// Returns the path without the names of its parameters: `/book/{}`.

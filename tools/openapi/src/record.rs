@@ -1,7 +1,7 @@
 //! Keeps the answers of a router.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -25,11 +25,8 @@ pub struct Answer {
 
 impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {} with {}",
-            self.method, self.path, self.status
-        )?;
+        let (method, path, status) = (&self.method, &self.path, self.status);
+        write!(formatter, "{method} {path} with {status}")?;
         match &self.media {
             Some(media) => write!(formatter, " and a body of type {media}"),
             None => write!(formatter, " without a body"),
@@ -51,10 +48,11 @@ impl Recorder {
 
     /// Returns the answers so far.
     pub fn answers(&self) -> Vec<Answer> {
-        self.answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,33 +66,17 @@ async fn record(State(recorder): State<Recorder>, request: Request, next: Next) 
     };
     // HEAD is GET without its body, and no document names 405.
     if method != Method::HEAD && head.status != StatusCode::METHOD_NOT_ALLOWED {
-        let media = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .filter(|_| !body.is_empty())
-            .and_then(|media| {
-                Some(
-                    media
-                        .to_str()
-                        .ok()?
-                        .split(';')
-                        .next()?
-                        .trim()
-                        .to_lowercase(),
-                )
-            });
-        recorder
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Answer {
-                method,
-                path,
-                status: head.status.as_u16(),
-                media,
-                headers: head.headers.clone(),
-                body: body.clone(),
-            });
+        let media = head.headers.get(header::CONTENT_TYPE);
+        let media = media.and_then(|media| media.to_str().ok()?.split(';').next());
+        let media = media.map(|media| media.trim().to_lowercase());
+        recorder.lock().push(Answer {
+            method,
+            path,
+            status: head.status.as_u16(),
+            media: media.filter(|_| !body.is_empty()),
+            headers: head.headers.clone(),
+            body: body.clone(),
+        });
     }
     Response::from_parts(head, Body::from(body))
 }

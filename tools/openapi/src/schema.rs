@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use check::{Outcome, ensure};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::{DOCUMENT, Document};
+use crate::Document;
+
+/// A keyword with a limit, and how a number, or a length, compares with it.
+type Limit = (&'static str, fn(&f64, &f64) -> bool);
 
 impl Document {
     /// Returns why `value` does not fit `schema`.
@@ -37,42 +39,74 @@ impl Document {
         {
             return wrong(format!("it should be {constant}"));
         }
-        let fitting = |key: &str| {
-            schema[key].as_array().map(|schemas| {
-                let fits = |schema| self.fits(schema, value);
-                (
-                    schemas
-                        .iter()
-                        .filter_map(|schema| fits(schema).err())
-                        .collect::<Vec<_>>(),
-                    schemas.len(),
-                )
-            })
+        for key in ["allOf", "anyOf", "oneOf"] {
+            let schemas = schema[key].as_array().map_or(&[][..], Vec::as_slice);
+            let unfit = schemas.iter().map(|schema| self.fits(schema, value));
+            let reasons: Vec<_> = unfit.filter_map(Result::err).collect();
+            let fitting = schemas.len() - reasons.len();
+            if key == "oneOf" && fitting > 1 {
+                return wrong("it fits more than one of `oneOf`".to_owned());
+            }
+            if !reasons.is_empty() && (fitting == 0 || key == "allOf") {
+                return Err(reasons.join("; or "));
+            }
+        }
+        #[expect(clippy::cast_precision_loss)] // no document has so long values
+        let length = |length: usize| length as f64;
+        let (size, limits): (f64, &[Limit]) = match value {
+            Value::Number(number) => (
+                number.as_f64().unwrap_or_default(),
+                &[
+                    ("minimum", f64::ge),
+                    ("maximum", f64::le),
+                    ("exclusiveMinimum", f64::gt),
+                    ("exclusiveMaximum", f64::lt),
+                    ("multipleOf", is_multiple),
+                ],
+            ),
+            Value::String(text) => (
+                length(text.chars().count()),
+                &[("minLength", f64::ge), ("maxLength", f64::le)],
+            ),
+            Value::Array(values) => (
+                length(values.len()),
+                &[("minItems", f64::ge), ("maxItems", f64::le)],
+            ),
+            Value::Object(members) => (
+                length(members.len()),
+                &[("minProperties", f64::ge), ("maxProperties", f64::le)],
+            ),
+            _ => (0.0, &[]),
         };
-        if let Some((reasons, _)) = fitting("allOf")
-            && let Some(reason) = reasons.first()
-        {
-            return Err(reason.clone());
-        }
-        if let Some((reasons, of)) = fitting("anyOf")
-            && reasons.len() == of
-        {
-            return Err(reasons.join("; or "));
-        }
-        if let Some((reasons, of)) = fitting("oneOf")
-            && reasons.len() + 1 != of
-        {
-            return Err(if reasons.len() == of {
-                reasons.join("; or ")
-            } else {
-                format!("{value}: it fits more than one of `oneOf`")
-            });
+        for (key, holds) in limits {
+            if let Some(limit) = schema[key].as_f64()
+                && !holds(&size, &limit)
+            {
+                return Err(format!("{size} is not what `{key}` {limit} allows"));
+            }
         }
         match value {
-            Value::Number(_) => number(schema, value),
-            Value::String(text) => string(schema, text),
-            Value::Array(values) => self.array(schema, values),
-            Value::Object(_) => self.object(schema, value),
+            Value::String(text) => pattern(&schema["pattern"], text),
+            Value::Array(values) => match schema.get("items") {
+                Some(items) => values.iter().try_for_each(|value| self.fits(items, value)),
+                None => Ok(()),
+            },
+            Value::Object(members) => {
+                for name in schema["required"].as_array().into_iter().flatten() {
+                    if value.get(name.as_str().unwrap_or_default()).is_none() {
+                        return wrong(format!("{name} is missing"));
+                    }
+                }
+                let others = schema.get("additionalProperties");
+                members.iter().try_for_each(|(name, member)| {
+                    match schema["properties"].get(name).or(others) {
+                        Some(schema) => self
+                            .fits(schema, member)
+                            .map_err(|reason| format!("`{name}` is {reason}")),
+                        None => Ok(()),
+                    }
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -133,7 +167,7 @@ impl Document {
         parts
     }
 
-    /// Adds the schema and all schemas in it to `found`.
+    /// Adds the schema and all that is in it, but its examples, to `found`.
     pub(crate) fn inner_schemas<'a>(&'a self, schema: &'a Value, found: &mut Vec<&'a Value>) {
         // A schema can contain itself.
         if found.iter().any(|known| std::ptr::eq(*known, schema)) {
@@ -141,18 +175,12 @@ impl Document {
         }
         found.push(schema);
         let referred = schema.get("$ref").map(|_| self.resolve(schema));
-        let single = ["items", "additionalProperties"]
-            .into_iter()
-            .filter_map(|key| schema.get(key));
-        let several = ["allOf", "anyOf", "oneOf"]
-            .into_iter()
-            .filter_map(|key| schema[key].as_array())
-            .flatten();
-        let properties = schema["properties"].as_object();
-        let properties = properties.into_iter().flat_map(serde_json::Map::values);
-        let inner = referred.into_iter().chain(single).chain(several);
-        for schema in inner.chain(properties) {
-            self.inner_schemas(schema, found);
+        let members = schema.as_object().into_iter().flatten();
+        let members = members.filter(|(key, _)| !key.starts_with("example"));
+        let members = members.map(|(_, value)| value);
+        let values = schema.as_array().into_iter().flatten();
+        for inner in referred.into_iter().chain(members).chain(values) {
+            self.inner_schemas(inner, found);
         }
     }
 
@@ -167,119 +195,6 @@ impl Document {
             _ => string,
         }
     }
-
-    fn array(&self, schema: &Value, values: &[Value]) -> Result<(), String> {
-        let (least, most) = bounds(schema, "minItems", "maxItems");
-        if !(least..=most).contains(&values.len()) {
-            return Err(format!(
-                "{} items, not from {least} to {most}",
-                values.len()
-            ));
-        }
-        let items = schema.get("items");
-        values
-            .iter()
-            .try_for_each(|value| items.map_or(Ok(()), |items| self.fits(items, value)))
-    }
-
-    fn object(&self, schema: &Value, value: &Value) -> Result<(), String> {
-        for name in schema["required"].as_array().into_iter().flatten() {
-            if value.get(name.as_str().unwrap_or_default()).is_none() {
-                return Err(format!("{value}: {name} is missing"));
-            }
-        }
-        let members = value.as_object().map_or(0, serde_json::Map::len);
-        let (least, most) = bounds(schema, "minProperties", "maxProperties");
-        if !(least..=most).contains(&members) {
-            return Err(format!(
-                "{value}: {members} members, not from {least} to {most}"
-            ));
-        }
-        for (name, member) in value.as_object().into_iter().flatten() {
-            if let Some(schema) = schema["properties"].get(name) {
-                self.fits(schema, member)
-                    .map_err(|reason| format!("`{name}` is {reason}"))?;
-            } else if let Some(schema) = schema.get("additionalProperties") {
-                self.fits(schema, member)
-                    .map_err(|reason| format!("`{name}` is {reason}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Fails unless each `schema` below `value`, and each of `components`, is one: types
-/// have names that exist, and bounds are numbers.
-pub(crate) fn expect_schemas(value: &Value, path: &str) -> Outcome {
-    for (name, member) in value.as_object().into_iter().flatten() {
-        let path = format!("{path}/{name}");
-        match name.as_str() {
-            "schema" => expect_schema(member, &path)?,
-            "schemas" if path == "/components/schemas" => {
-                for (name, schema) in member.as_object().into_iter().flatten() {
-                    expect_schema(schema, &format!("{path}/{name}"))?;
-                }
-            }
-            // An example may have members of any name.
-            "example" | "examples" => {}
-            _ => expect_schemas(member, &path)?,
-        }
-    }
-    let values = value.as_array().into_iter().flatten();
-    values
-        .enumerate()
-        .try_for_each(|(index, value)| expect_schemas(value, &format!("{path}/{index}")))
-}
-
-fn expect_schema(schema: &Value, path: &str) -> Outcome {
-    const TYPES: [&str; 7] = [
-        "null", "boolean", "integer", "number", "string", "array", "object",
-    ];
-    let is_name = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
-    ensure(
-        schema.is_object() || schema.is_boolean(),
-        format_args!("{path} in the document at {DOCUMENT}"),
-        "a schema",
-        schema,
-    )?;
-    for (keyword, value) in schema.as_object().into_iter().flatten() {
-        let path = format!("{path}/{keyword}");
-        let several = value.as_array().map_or(&[][..], Vec::as_slice);
-        let good = match keyword.as_str() {
-            "type" => is_name(value) || !several.is_empty() && several.iter().all(is_name),
-            "minLength" | "maxLength" | "minItems" | "maxItems" => value.is_u64(),
-            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => value.is_number(),
-            "multipleOf" => value.as_f64().is_some_and(|of| of > 0.0),
-            "pattern" => value.as_str().is_some_and(|text| Regex::new(text).is_ok()),
-            "required" => several.iter().all(Value::is_string) && value.is_array(),
-            // OpenAPI 3.0 had it; 3.1 says `"type": ["string", "null"]`.
-            "nullable" => false,
-            "items" | "not" | "additionalProperties" => {
-                expect_schema(value, &path)?;
-                true
-            }
-            "allOf" | "anyOf" | "oneOf" => {
-                for (index, schema) in several.iter().enumerate() {
-                    expect_schema(schema, &format!("{path}/{index}"))?;
-                }
-                !several.is_empty()
-            }
-            "properties" => {
-                for (name, schema) in value.as_object().into_iter().flatten() {
-                    expect_schema(schema, &format!("{path}/{name}"))?;
-                }
-                value.is_object()
-            }
-            _ => true,
-        };
-        ensure(
-            good,
-            format_args!("{path} in the document at {DOCUMENT}"),
-            "a keyword of JSON Schema 2020-12 with a value of its kind",
-            value,
-        )?;
-    }
-    Ok(())
 }
 
 fn is_type(name: &str, value: &Value) -> bool {
@@ -295,43 +210,18 @@ fn is_type(name: &str, value: &Value) -> bool {
     }
 }
 
-fn number(schema: &Value, value: &Value) -> Result<(), String> {
-    let number = value.as_f64().unwrap_or_default();
-    let bound = |key: &str| schema[key].as_f64();
-    let too_small = bound("minimum").is_some_and(|least| number < least)
-        || bound("exclusiveMinimum").is_some_and(|limit| number <= limit);
-    let too_large = bound("maximum").is_some_and(|most| number > most)
-        || bound("exclusiveMaximum").is_some_and(|limit| number >= limit);
-    if too_small || too_large {
-        return Err(format!(
-            "{value}: it is too {}",
-            if too_small { "small" } else { "large" }
-        ));
-    }
+#[expect(clippy::trivially_copy_pass_by_ref)] // as those of f64
+fn is_multiple(number: &f64, of: &f64) -> bool {
     // 0.07 / 0.01 is not exactly 7.
-    let multiple = bound("multipleOf").is_none_or(|of| {
-        let quotient = number / of;
-        (quotient - quotient.round()).abs() < 1e-6
-    });
-    if multiple {
-        Ok(())
-    } else {
-        Err(format!(
-            "{value}: it is not a multiple of {}",
-            schema["multipleOf"]
-        ))
-    }
+    let quotient = number / of;
+    (quotient - quotient.round()).abs() < 1e-6
 }
 
 static PATTERNS: Mutex<BTreeMap<String, Option<Regex>>> = Mutex::new(BTreeMap::new());
 
-fn string(schema: &Value, text: &str) -> Result<(), String> {
-    let (least, most) = bounds(schema, "minLength", "maxLength");
-    let length = text.chars().count();
-    if !(least..=most).contains(&length) {
-        return Err(format!("{length} characters, not from {least} to {most}"));
-    }
-    let Some(pattern) = schema["pattern"].as_str() else {
+/// Returns why the text does not fit the pattern, if there is one.
+fn pattern(pattern: &Value, text: &str) -> Result<(), String> {
+    let Some(pattern) = pattern.as_str() else {
         return Ok(());
     };
     // Compiling a pattern takes longer than a request.
@@ -343,13 +233,4 @@ fn string(schema: &Value, text: &str) -> Result<(), String> {
         Some(regex) if regex.is_match(text) => Ok(()),
         _ => Err(format!("{text:?} does not fit the pattern {pattern}")),
     }
-}
-
-fn bounds(schema: &Value, least: &str, most: &str) -> (usize, usize) {
-    let bound = |key: &str| {
-        schema[key]
-            .as_u64()
-            .map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
-    };
-    (bound(least).unwrap_or(0), bound(most).unwrap_or(usize::MAX))
 }

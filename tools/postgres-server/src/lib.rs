@@ -53,10 +53,9 @@ impl Postgres {
     /// # Errors
     /// When a server cannot be made or started.
     pub fn find() -> io::Result<Option<Self>> {
-        let named = env::var("DATABASE_URL").ok();
-        let schemes = ["postgres://", "postgresql://"];
-        let named = named.filter(|url| schemes.iter().any(|scheme| url.starts_with(scheme)));
-        if let Some(url) = named {
+        if let Ok(url) = env::var("DATABASE_URL")
+            && (url.starts_with("postgres://") || url.starts_with("postgresql://"))
+        {
             return Ok(Some(Self { url, _server: None }));
         }
         let server = Server::start(&[])?;
@@ -122,10 +121,11 @@ impl Server {
             .spawn()?;
         let server = Self { shell, folder };
         let deadline = Instant::now() + START;
-        while !server.is_ready() {
-            if Instant::now() > deadline || server.has_failed() {
-                let log = fs::read_to_string(server.folder.path().join("log"));
-                let log = log.unwrap_or_default();
+        let said = |file| fs::read_to_string(server.folder.path().join(file)).unwrap_or_default();
+        // The server writes its state into the last line of this file, for `pg_ctl`.
+        while !said("data/postmaster.pid").contains("\nready") {
+            let log = said("log");
+            if Instant::now() > deadline || log.contains("FATAL") {
                 return Err(io::Error::other(format!("postgres does not start:\n{log}")));
             }
             thread::sleep(Duration::from_millis(10));
@@ -137,17 +137,6 @@ impl Server {
     pub fn url(&self, scheme: &str) -> String {
         let folder = self.folder.path().display();
         format!("{scheme}://market@localhost/postgres?host={folder}")
-    }
-
-    /// The server writes its state into the last line of this file, for `pg_ctl`.
-    fn is_ready(&self) -> bool {
-        let file = self.folder.path().join("data/postmaster.pid");
-        fs::read_to_string(file).is_ok_and(|text| text.contains("\nready"))
-    }
-
-    fn has_failed(&self) -> bool {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        log.contains("FATAL")
     }
 }
 
@@ -190,25 +179,23 @@ fn output(command: &mut Command) -> io::Result<Output> {
 /// of the newest version where Debian puts them.
 fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| {
-            let folder = entry.ok()?;
-            let version = folder.file_name().to_string_lossy().parse().ok()?;
-            Some((version, folder.path().join("bin")))
-        })
-        .collect();
-    versions.sort();
-    let debian = versions.into_iter().rev().map(|(_, folder)| folder);
     // A program on the PATH is often a link to where the others are.
     let links = env::split_paths(&path).filter_map(|folder| {
         let program = fs::canonicalize(folder.join("initdb")).ok()?;
         Some(program.parent()?.to_owned())
     });
-    let mut folders = links.chain(debian);
-    folders.find(|folder| has(folder, "initdb") && has(folder, "postgres"))
-}
-
-fn has(folder: &Path, program: &str) -> bool {
-    folder.join(program).is_file()
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .flatten()
+        .filter_map(|version| {
+            let number = version.file_name().to_str()?.parse().ok()?;
+            Some((number, version.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    let debian = versions.into_iter().rev().map(|(_, folder)| folder);
+    let has = |folder: &PathBuf, program: &str| folder.join(program).is_file();
+    links
+        .chain(debian)
+        .find(|folder| has(folder, "initdb") && has(folder, "postgres"))
 }

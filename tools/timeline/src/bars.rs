@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::svg::{END_ANCHOR, STYLE, block, escaped, word};
+use crate::svg::{END_ANCHOR, block, document, word};
 
 /// A number, drawn as a bar.
 #[derive(Clone, Debug)]
@@ -24,10 +24,7 @@ fn greatest(amounts: &[Amount]) -> f64 {
     let numbers = amounts
         .iter()
         .flat_map(|amount| [Some(amount.value), amount.limit]);
-    numbers
-        .flatten()
-        .filter(|number| number.is_finite())
-        .fold(f64::MIN_POSITIVE, f64::max)
+    numbers.flatten().fold(f64::MIN_POSITIVE, f64::max)
 }
 
 /// Bars for a terminal, 80 columns wide.
@@ -57,13 +54,8 @@ pub fn bars_as_svg(title: &str, amounts: &[Amount]) -> String {
         word(&mut body, (LEFT - 12.0, y + 11.0), END_ANCHOR, &amount.name);
         block(&mut body, "bar", (LEFT, y), pixels(amount.value), 14.0);
         if let Some(limit) = amount.limit {
-            block(
-                &mut body,
-                "poll",
-                (LEFT + pixels(limit), y - 2.0),
-                2.0,
-                18.0,
-            );
+            let at = (LEFT + pixels(limit), y - 2.0);
+            block(&mut body, "poll", at, 2.0, 18.0);
         }
         let end = LEFT + pixels(amount.value.max(amount.limit.unwrap_or(0.0)));
         let value = format!("{:.0}", amount.value);
@@ -74,14 +66,8 @@ pub fn bars_as_svg(title: &str, amounts: &[Amount]) -> String {
         word(&mut body, (12.0, y + 16.0), "", "A mark is the ceiling.");
         y += ROW;
     }
-    let (height, width, title) = (y + 10.0, LEFT + PIXELS + 80.0, escaped(title));
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         width=\"{width}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title\">\n\
-         <title id=\"title\">{title}</title>\n<style>{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n\
-         <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n{body}</svg>\n"
-    )
+    let (what, size) = ("A bar for each number.", (LEFT + PIXELS + 80.0, y + 10.0));
+    document(title, what, "", size, &body)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ pub struct Picture {
     pub lanes: Vec<Lane>,
     /// The connections to the database.
     pub connections: Vec<Lane>,
-    pub tracks: Vec<Track>,
+    pub tracks: Vec<Curve>,
+    /// The value that is as high as a track; its greatest where that is more.
+    pub full: u64,
     /// Everything in the order in which it happened, a line each, without times.
     pub order: Vec<String>,
     pub end: Duration,
@@ -38,7 +40,7 @@ impl Lane {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bar {
     pub from: Duration,
     /// `None` while it goes on.
@@ -50,58 +52,39 @@ pub struct Bar {
     pub label: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The recording ended first.
+    #[default]
     Open,
     Done,
     Dropped,
     Panicked,
 }
 
-/// A quantity over time: each value holds from its time to the next.
-#[derive(Debug, Default)]
-pub struct Track {
+/// A quantity over time: from which time on it had which value.
+#[derive(Debug, Clone)]
+pub struct Curve {
     pub name: String,
     pub values: Vec<(Duration, u64)>,
-    /// The value that is as high as the track; that is its greatest where it is less.
-    pub full: u64,
 }
 
-impl Track {
-    pub fn greatest(&self) -> u64 {
+impl Curve {
+    pub(crate) fn greatest(&self) -> u64 {
         let values = self.values.iter().map(|(_, value)| *value);
         values.max().unwrap_or(0)
     }
 
-    pub fn full(&self) -> u64 {
-        self.full.max(self.greatest()).max(1)
-    }
-
-    /// The same with at most one value for each of `count` parts of `0..=end`: the
-    /// greatest that it has in that part.
-    pub fn thinned(&self, end: Duration, count: u32) -> Self {
-        let mut rest = self.values.iter().peekable();
-        let mut values: Vec<(Duration, u64)> = Vec::new();
-        let mut last = 0;
-        for part in 0..count {
-            let until = end * (part + 1) / count;
-            let mut greatest = last;
-            while let Some((_, value)) = rest.next_if(|(at, _)| *at < until) {
-                greatest = greatest.max(*value);
-                last = *value;
-            }
-            if values.last().is_none_or(|(_, value)| *value != greatest) {
-                values.push((end * part / count, greatest));
+    /// Its greatest value in each column of the axis, which ends at `end`.
+    pub(crate) fn columns(&self, axis: &Axis, end: Duration) -> Vec<u64> {
+        let mut columns = vec![0; axis.column(end) + 1];
+        let ends = self.values.iter().skip(1).map(|(at, _)| *at);
+        for ((from, value), to) in self.values.iter().zip(ends.chain([end])) {
+            for column in &mut columns[axis.column(*from)..=axis.column(to)] {
+                *column = (*column).max(*value);
             }
         }
-        let last = rest.last().map_or(last, |(_, value)| *value);
-        values.push((end, last));
-        Self {
-            name: self.name.clone(),
-            values,
-            full: self.full,
-        }
+        columns
     }
 }
 
@@ -130,6 +113,12 @@ impl Axis {
     /// Where `at` lies, from 0 to `places`.
     pub fn place(&self, at: Duration) -> f64 {
         self.places * (at.as_secs_f64() * 1000.0 / self.end).clamp(0.0, 1.0)
+    }
+
+    /// The column that is nearest to that.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to `places`
+    pub fn column(&self, at: Duration) -> usize {
+        self.place(at).round() as usize
     }
 
     /// The numbers on the axis, as text in ms, and where each belongs.
@@ -176,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_track_has_its_greatest_value() {
+    fn a_column_of_a_track_has_its_greatest_value() {
         let ms = Duration::from_millis;
-        let track = Track {
+        let track = Curve {
+            name: String::new(),
             values: vec![(ms(0), 1), (ms(1), 9), (ms(2), 0), (ms(30), 5), (ms(40), 0)],
-            ..Track::default()
         };
-        let thin = track.thinned(ms(40), 4).values;
-        assert_eq!(thin, [(ms(0), 9), (ms(10), 0), (ms(30), 5), (ms(40), 0)]);
+        let axis = Axis::new(ms(40), 4.0, 4.0);
+        assert_eq!(track.columns(&axis, ms(40)), [9, 0, 0, 5, 5]);
     }
 
     #[test]

@@ -35,31 +35,25 @@ mod text;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 use std::{env, fs, io, process};
 
-use tracing::{Instrument, Span, info, info_span};
+use tracing::{Instrument, Span, dispatcher, info_span};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 
 pub use bars::{Amount, bars_as_svg, bars_as_text};
-use recorder::Recorder;
+pub use draw::Curve;
+use draw::{End, Picture};
+use recorder::{Piece, Recorder};
 
 /// The variable that asks for a drawing on stdout; any value that is not empty.
 pub const TEXT: &str = "MARKETSVC_TIMELINE_TEXT";
 
 /// The variable that asks for a picture; its value is the file to write.
 pub const SVG: &str = "MARKETSVC_TIMELINE_SVG";
-
-/// How many values of a curve a picture has room for: more lie on one pixel.
-const PARTS: u32 = 600;
-
-/// The target of the spans and events by which this crate talks to its layer.
-const LANE: &str = "timeline::lane";
-const END: &str = "timeline::end";
-const COUNT: &str = "timeline::count";
-const PAST: &str = "timeline::past";
 
 /// Ends the recording when dropped, and draws what was asked for.
 #[must_use = "what happens after it is dropped is not drawn"]
@@ -99,23 +93,20 @@ impl Drop for Timeline {
         let Some((title, recorder)) = self.0.take() else {
             return;
         };
-        let picture = recorder.finish(&title);
-        if asked(TEXT).is_some() {
-            print!("{}", text::draw(&picture));
-        }
-        if let Some(file) = asked(SVG)
-            && let Err(error) = fs::write(&file, svg::draw(&picture))
-        {
-            eprintln!("{}: {error}", file.display());
+        let file = asked(SVG).map(PathBuf::from);
+        if let Err(error) = draw(&recorder.finish(&title), file.as_deref()) {
+            eprintln!("{}: {error}", file.unwrap_or_default().display());
             process::exit(3);
         }
     }
 }
 
-/// A quantity that a program has recorded itself: from which time on it had which value.
-pub struct Curve {
-    pub name: String,
-    pub values: Vec<(Duration, u64)>,
+/// Prints the picture where [`TEXT`] asks for that, and writes it to the file.
+fn draw(picture: &Picture, file: Option<&Path>) -> io::Result<()> {
+    if asked(TEXT).is_some() {
+        print!("{}", text::draw(picture));
+    }
+    file.map_or(Ok(()), |file| fs::write(file, svg::draw(picture)))
 }
 
 /// Draws curves above one time axis, as high as the greatest value of all of them, where
@@ -129,39 +120,23 @@ pub fn draw_curves(
     curves: &[Curve],
     part: Option<&str>,
 ) -> io::Result<Option<PathBuf>> {
-    let last = |curve: &Curve| curve.values.last().map(|(at, _)| *at);
-    let end = curves.iter().filter_map(last).max().unwrap_or_default();
-    let greatest = |curve: &Curve| curve.values.iter().map(|(_, value)| *value).max();
-    let full = curves.iter().filter_map(greatest).max().unwrap_or_default();
-    let tracks = curves.iter().map(|curve| {
-        let track = draw::Track {
-            name: curve.name.clone(),
-            values: curve.values.clone(),
-            full,
-        };
-        track.thinned(end, PARTS)
-    });
-    let picture = draw::Picture {
+    let values = || curves.iter().flat_map(|curve| curve.values.iter().copied());
+    let end = values().map(|(at, _)| at).max().unwrap_or_default();
+    let full = values().map(|(_, value)| value).max().unwrap_or_default();
+    let picture = Picture {
         title: title.to_owned(),
-        tracks: tracks.collect(),
+        tracks: curves.to_vec(),
+        full,
         end,
-        ..draw::Picture::default()
+        ..Picture::default()
     };
-    if asked(TEXT).is_some() {
-        print!("{}", text::draw(&picture));
+    let mut file = asked(SVG).map(PathBuf::from);
+    if let (Some(file), Some(part)) = (&mut file, part) {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        file.set_file_name(format!("{stem}-{part}.svg"));
     }
-    let Some(file) = asked(SVG).map(PathBuf::from) else {
-        return Ok(None);
-    };
-    let file = match part {
-        Some(part) => {
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            file.with_file_name(format!("{stem}-{part}.svg"))
-        }
-        None => file,
-    };
-    fs::write(&file, svg::draw(&picture))?;
-    Ok(Some(file))
+    draw(&picture, file.as_deref())?;
+    Ok(file)
 }
 
 /// Does `work` in a lane called `name`. The lane begins when the future is
@@ -190,28 +165,41 @@ pub fn blocking_lane<T>(name: impl Display, work: impl FnOnce() -> T) -> T {
 
 /// Notes that the quantity `name` is `value` from now on.
 pub fn count(name: &str, value: u64) {
-    info!(target: COUNT, name, value);
+    with_recorder(|recorder| recorder.count(name, value));
 }
 
 /// Notes a piece of work that has ended already, in the lane called `name`. The picture
 /// shows its `label` where there is room. Clocks must not be paused.
 pub fn past(name: &str, label: &str, from: Instant, to: Instant) {
-    let ago = |at: Instant| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
-    info!(target: PAST, name, label, from = ago(from), to = ago(to));
+    with_recorder(|recorder| recorder.past(name, label, from, to));
 }
 
-/// A lane's piece of work. Its end is an event of its own and not the end of the
-/// span: others may keep a span, as sqlx's threads do.
+fn with_recorder(work: impl Fn(&Recorder)) {
+    dispatcher::get_default(|dispatch| dispatch.downcast_ref().map(&work));
+}
+
+/// A lane's piece of work. Its end is not the end of the span: others may keep a span,
+/// as sqlx's threads do.
 struct Open {
     span: Span,
+    piece: Option<Piece>,
     done: bool,
 }
 
 impl Open {
     fn new(name: &str, blocking: bool) -> Self {
+        // No parent: a lane within a lane is drawn as its neighbour.
+        let span = info_span!(parent: None, "lane", name);
+        let piece = span.with_subscriber(|(id, dispatch)| {
+            let piece = dispatch.downcast_ref::<Recorder>()?.begin(name, blocking)?;
+            let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
+            span.extensions_mut().insert(piece);
+            Some(piece)
+        });
+        let piece = piece.flatten();
         Self {
-            // No parent: a lane within a lane is drawn as its neighbour.
-            span: info_span!(target: LANE, parent: None, "lane", name, blocking),
+            span,
+            piece,
             done: false,
         }
     }
@@ -219,11 +207,13 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let how = match (self.done, std::thread::panicking()) {
-            (true, _) => "done",
-            (false, true) => "panicked",
-            (false, false) => "dropped",
+        let end = match (self.done, std::thread::panicking()) {
+            (true, _) => End::Done,
+            (false, true) => End::Panicked,
+            (false, false) => End::Dropped,
         };
-        info!(target: END, parent: &self.span, how);
+        if let Some(piece) = self.piece {
+            with_recorder(|recorder| recorder.end(piece, end));
+        }
     }
 }

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, ThreadId};
+use std::time::{self, Duration};
 
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
+use tracing::span::Id;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::draw::{Bar, End, Lane, Picture, Track};
-use crate::{COUNT, END, LANE, PAST};
+use crate::draw::{Bar, Curve, End, Lane, Picture};
 
 /// How sqlx names the thread of a connection to SQLite.
 const CONNECTION_THREAD: &str = "sqlx-sqlite-worker-";
@@ -37,18 +36,19 @@ pub struct Recorder {
 #[derive(Default)]
 struct State {
     picture: Picture,
-    /// Places in `picture.connections`, by thread.
+    /// Connections in `picture.connections`, by thread.
     threads: HashMap<String, usize>,
     /// When spans were entered, by thread: a span may be entered on two at once.
-    entered: HashMap<(u64, thread::ThreadId), Duration>,
+    entered: HashMap<(u64, ThreadId), Duration>,
     /// When something last happened. A poll alone is not something.
     last: Duration,
-    /// Nothing is reported any more.
+    /// Nothing is recorded any more.
     finished: bool,
 }
 
+/// A bar of a lane; the span of a lane has it as an extension.
 #[derive(Clone, Copy)]
-struct Piece {
+pub struct Piece {
     lane: usize,
     bar: usize,
 }
@@ -62,39 +62,101 @@ impl Recorder {
         }
     }
 
-    /// What was recorded so far. Nothing is reported from now on.
+    /// What was recorded so far. Nothing is recorded from now on.
     pub fn finish(&self, title: &str) -> Picture {
-        self.at(|state, _| {
+        let picture = self.at(|state, _| {
             state.finished = true;
-            // A connection may still be at work; it is in no picture any more.
-            state.threads.clear();
             Picture {
                 title: title.to_owned(),
                 end: state.last,
                 ..std::mem::take(&mut state.picture)
             }
-        })
+        });
+        picture.unwrap_or_default()
     }
 
-    fn at<T>(&self, work: impl FnOnce(&mut State, Duration) -> T) -> T {
+    /// `None` when the recording has ended.
+    fn at<T>(&self, work: impl FnOnce(&mut State, Duration) -> T) -> Option<T> {
         // The time is taken under the lock, so that the order of the records is
         // that of their times.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.start.elapsed();
-        work(&mut state, now)
+        (!state.finished).then(|| work(&mut state, now))
     }
 
-    fn say(&self, now: Duration, state: &mut State, lane: &str, text: &str) {
-        if !state.finished && self.narrates {
+    fn say(&self, state: &mut State, now: Duration, lane: usize, text: &str) {
+        state.last = now;
+        let lane = &state.picture.lanes[lane].name;
+        if self.narrates {
             println!("{:>5} ms  {lane:<12} {text}", now.as_millis());
-        } else if !state.finished {
+        } else {
             state.picture.order.push(format!("{lane}: {text}"));
         }
     }
+
+    /// Begins a piece of work in the first lane of that name which is free.
+    pub fn begin(&self, name: &str, blocking: bool) -> Option<Piece> {
+        self.at(|state, now| {
+            let free = |lane: &Lane| lane.bars.iter().all(|bar| bar.to.is_some());
+            let lanes = &mut state.picture.lanes;
+            let lane = find_or_add(lanes, name, |lane| lane.name == name && free(lane));
+            let bars = &mut lanes[lane].bars;
+            let bar = bars.len();
+            bars.push(Bar {
+                from: now,
+                blocking,
+                ..Bar::default()
+            });
+            self.say(state, now, lane, "begins");
+            Piece { lane, bar }
+        })
+    }
+
+    pub fn end(&self, piece: Piece, end: End) {
+        self.at(|state, now| {
+            let bar = &mut state.picture.lanes[piece.lane].bars[piece.bar];
+            (bar.to, bar.end) = (Some(now), end);
+            let text = match end {
+                End::Panicked => "panics",
+                End::Dropped => "is dropped",
+                End::Done | End::Open => "ends",
+            };
+            self.say(state, now, piece.lane, text);
+        });
+    }
+
+    pub fn past(&self, name: &str, label: &str, from: time::Instant, to: time::Instant) {
+        self.at(|state, now| {
+            state.last = now;
+            let lanes = &mut state.picture.lanes;
+            let lane = find_or_add(lanes, name, |lane| lane.name == name);
+            lanes[lane].bars.push(Bar {
+                from: now.saturating_sub(from.elapsed()),
+                to: Some(now.saturating_sub(to.elapsed())),
+                end: End::Done,
+                label: Some(label.to_owned()),
+                ..Bar::default()
+            });
+        });
+    }
+
+    pub fn count(&self, name: &str, value: u64) {
+        self.at(|state, now| {
+            state.last = now;
+            let tracks = &mut state.picture.tracks;
+            match tracks.iter_mut().find(|track| track.name == name) {
+                Some(track) => track.values.push((now, value)),
+                None => tracks.push(Curve {
+                    name: name.to_owned(),
+                    values: vec![(now, value)],
+                }),
+            }
+        });
+    }
 }
 
-/// The place of the first lane that `fits`; of a new one if none does.
-fn lane_place(lanes: &mut Vec<Lane>, name: &str, fits: impl Fn(&Lane) -> bool) -> usize {
+/// The index of the first lane that `fits`; of a new one if none does.
+fn find_or_add(lanes: &mut Vec<Lane>, name: &str, fits: impl Fn(&Lane) -> bool) -> usize {
     lanes.iter().position(fits).unwrap_or_else(|| {
         lanes.push(Lane {
             name: name.to_owned(),
@@ -105,66 +167,20 @@ fn lane_place(lanes: &mut Vec<Lane>, name: &str, fits: impl Fn(&Lane) -> bool) -
 }
 
 impl State {
-    /// Begins a piece of work in the first lane of that name which is free.
-    fn begin(&mut self, name: &str, blocking: bool, now: Duration) -> Piece {
-        let lanes = &mut self.picture.lanes;
-        let free = |lane: &Lane| lane.bars.iter().all(|bar| bar.to.is_some());
-        let lane = lane_place(lanes, name, |lane| lane.name == name && free(lane));
-        let bars = &mut lanes[lane].bars;
-        bars.push(Bar {
-            from: now,
-            to: None,
-            end: End::Open,
-            blocking,
-            label: None,
-        });
-        let bar = bars.len() - 1;
-        Piece { lane, bar }
-    }
-
-    fn past(&mut self, name: &str, label: &str, from: Duration, to: Duration) {
-        let lanes = &mut self.picture.lanes;
-        let lane = lane_place(lanes, name, |lane| lane.name == name);
-        lanes[lane].bars.push(Bar {
-            from,
-            to: Some(to),
-            end: End::Done,
-            blocking: false,
-            label: Some(label.to_owned()),
-        });
-    }
-
-    fn count(&mut self, name: &str, value: u64, now: Duration) {
-        let tracks = &mut self.picture.tracks;
-        match tracks.iter_mut().find(|track| track.name == name) {
-            Some(track) => track.values.push((now, value)),
-            None => tracks.push(Track {
-                name: name.to_owned(),
-                values: vec![(now, value)],
-                full: 0,
-            }),
-        }
-    }
-
-    /// The lane of the connection whose thread this is.
+    /// The lane of the connection whose thread this is. sqlx numbers its threads from 0
+    /// in the order of their start.
     fn connection(&mut self, thread: &str) -> &mut Lane {
-        // sqlx numbers its threads from 0 in the order of their start.
         let connections = &mut self.picture.connections;
-        let place = *self.threads.entry(thread.to_owned()).or_insert_with(|| {
+        let index = *self.threads.entry(thread.to_owned()).or_insert_with(|| {
             let name = format!("connection {}", connections.len() + 1);
-            lane_place(connections, &name, |_| false)
+            find_or_add(connections, &name, |_| false)
         });
-        &mut connections[place]
-    }
-
-    /// `None` for what is no longer recorded.
-    fn lane(&mut self, place: Option<Piece>) -> Option<&mut Lane> {
-        self.picture.lanes.get_mut(place?.lane)
+        &mut connections[index]
     }
 }
 
-/// The lane that a span stands for, or lies in.
-fn place<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Piece> {
+/// The piece of work that a span stands for, or lies in.
+fn piece<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<Piece> {
     span.scope()
         .find_map(|span| span.extensions().get::<Piece>().copied())
 }
@@ -178,72 +194,22 @@ where
         *metadata.level() <= Level::INFO && !metadata.target().starts_with("sqlx")
     }
 
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
-        if attributes.metadata().target() != LANE {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let piece = context.event_span(event).as_ref().and_then(piece);
+        // The log of a service that runs beside the lanes.
+        if piece.is_none() && event.metadata().target() == CALLS {
             return;
         }
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
-        let name = fields.text("name");
-        let place = self.at(|state, now| {
-            state.last = now;
-            self.say(now, state, name, "begins");
-            state.begin(name, fields.text("blocking") == "true", now)
-        });
-        span.extensions_mut().insert(place);
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let found = context.event_span(event).as_ref().and_then(place);
+        let mut message = Message::default();
+        event.record(&mut message);
         self.at(|state, now| {
-            state.last = now;
-            let name = state.lane(found).map(|lane| lane.name.clone());
-            let name = name.as_deref().unwrap_or(MAIN);
-            match event.metadata().target() {
-                END => {
-                    let (end, text) = match fields.text("how") {
-                        "done" => (End::Done, "ends"),
-                        "panicked" => (End::Panicked, "panics"),
-                        _ => (End::Dropped, "is dropped"),
-                    };
-                    if let Some((lane, place)) = state.lane(found).zip(found) {
-                        lane.bars[place.bar].to = Some(now);
-                        lane.bars[place.bar].end = end;
-                    }
-                    self.say(now, state, name, text);
-                }
-                COUNT => {
-                    let value = fields.text("value").parse().unwrap_or(0);
-                    state.count(fields.text("name"), value, now);
-                }
-                PAST => {
-                    let at = |field| {
-                        let ago = fields.text(field).parse().unwrap_or(0);
-                        now.saturating_sub(Duration::from_micros(ago))
-                    };
-                    state.past(
-                        fields.text("name"),
-                        fields.text("label"),
-                        at("from"),
-                        at("to"),
-                    );
-                }
-                // The log of a service that runs beside the lanes.
-                CALLS if found.is_none() => {}
-                _ => {
-                    let message = fields.text("message");
-                    let lanes = &mut state.picture.lanes;
-                    let lane = match found {
-                        Some(piece) if piece.lane < lanes.len() => piece.lane,
-                        _ => lane_place(lanes, MAIN, |lane| lane.name == MAIN),
-                    };
-                    lanes[lane].events.push((now, message.to_owned()));
-                    self.say(now, state, name, message);
-                }
-            }
+            let lanes = &mut state.picture.lanes;
+            let main = |lanes| find_or_add(lanes, MAIN, |lane| lane.name == MAIN);
+            let lane = piece.map_or_else(|| main(lanes), |piece| piece.lane);
+            state.picture.lanes[lane]
+                .events
+                .push((now, message.0.clone()));
+            self.say(state, now, lane, &message.0);
         });
     }
 
@@ -253,40 +219,29 @@ where
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        let place = context.span(id).as_ref().and_then(place);
+        let piece = context.span(id).as_ref().and_then(piece);
         let thread = thread::current();
         let key = (id.into_u64(), thread.id());
         self.at(|state, now| {
             let from = state.entered.remove(&key).unwrap_or(now);
             let name = thread.name().unwrap_or_default();
-            let lane = if name.starts_with(CONNECTION_THREAD) {
-                Some(state.connection(name))
-            } else {
-                state.lane(place)
-            };
-            if let Some(lane) = lane {
-                lane.note_busy(from, now);
+            if name.starts_with(CONNECTION_THREAD) {
+                state.connection(name).note_busy(from, now);
+            } else if let Some(piece) = piece {
+                state.picture.lanes[piece.lane].note_busy(from, now);
             }
         });
     }
 }
 
 #[derive(Default)]
-struct Fields(HashMap<&'static str, String>);
+struct Message(String);
 
-impl Fields {
-    fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-}
-
-impl Visit for Fields {
+impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
     }
 }
 
@@ -358,7 +313,7 @@ mod tests {
     fn work_that_has_ended_has_its_place() {
         let recorder = Recorder::new(false);
         let subscriber = Registry::default().with(recorder.clone());
-        let from = std::time::Instant::now();
+        let from = time::Instant::now();
         with_default(subscriber, || {
             for (label, start) in [("slow", 3), ("one", 8)] {
                 let at = |ms| from + ms * MS;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::draw::{Axis, Bar, End, Lane, Picture, Track};
+use crate::draw::{Axis, Bar, Curve, End, Lane, Picture};
 
 /// Pixels. The names are left of the time axis.
 const WIDTH: f64 = 760.0;
@@ -24,7 +24,7 @@ const LETTERS: usize = 118;
 const LETTER: f64 = 6.2;
 
 /// Light, and dark where the reader has chosen that.
-pub const STYLE: &str = "
+const STYLE: &str = "
   .ground { fill: #ffffff }
   .text { fill: #1f2328; font: 12px system-ui, sans-serif }
   .title { font-weight: 600; font-size: 14px }
@@ -52,68 +52,65 @@ pub const STYLE: &str = "
   }
 ";
 
-/// An SVG document. Its element `metadata` holds what happened, a line each, in order
-/// and without times: what has to agree between two runs of a program.
+/// A picture. Its element `metadata` holds what happened, a line each, in order and
+/// without times: what has to agree between two runs of a program.
 pub fn draw(picture: &Picture) -> String {
     let axis = Axis::new(picture.end, WIDTH - LEFT - RIGHT, 8.0);
-    let mut body = String::new();
+    let mut lanes = String::new();
     let mut y = HEAD;
     let mut all_said = true;
     for lane in &picture.lanes {
-        y += task(&mut body, lane, &axis, y, &mut all_said);
+        y += task(&mut lanes, lane, &axis, y, &mut all_said);
     }
     for (number, lane) in picture.connections.iter().enumerate() {
         y += if number == 0 { 8.0 } else { 0.0 };
-        connection(&mut body, lane, &axis, y);
+        connection(&mut lanes, lane, &axis, y);
         y += ROW;
     }
     for track in &picture.tracks {
         y += 8.0;
-        area(&mut body, track, &axis, picture.end, y);
+        area(&mut lanes, track, picture, &axis, y);
         y += TRACK;
     }
-    let legend = legend(picture, all_said);
-    let height = legend.iter().fold(y + 50.0, |y, _| y + LINE);
-
-    let mut out = String::new();
-    let title = escaped(&picture.title);
+    let mut body = String::new();
+    grid(&mut body, &axis, y);
+    body += &lanes;
+    y += 50.0;
+    for line in legend(picture, all_said) {
+        word(&mut body, (12.0, y), "", &line);
+        y += LINE;
+    }
     let end = picture.end.as_millis();
-    let order = escaped(&picture.order.join("\n"));
-    let described = order.replace('\n', "; ");
     let what = if picture.lanes.is_empty() {
         format!("Quantities over {end} ms.")
     } else {
         format!("Lanes over {end} ms, one for each piece of work.")
     };
-    let _ = write!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title what\">\n\
-         <title id=\"title\">{title}</title>\n\
-         <desc id=\"what\">{what} {described}</desc>\n\
-         <metadata>\n{order}\n</metadata>\n\
-         <style>{STYLE}</style>\n\
-         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n",
-    );
-    grid(&mut out, &axis, y);
-    out += &body;
-    let mut y = y + 50.0;
-    for line in legend {
-        word(&mut out, (12.0, y), "", &line);
-        y += LINE;
-    }
-    out += "</svg>\n";
-    out
+    let order = picture.order.join("\n");
+    let what = format!("{what} {}", order.replace('\n', "; "));
+    document(&picture.title, &what, &order, (WIDTH, y), &body)
 }
 
-fn how(end: End) -> &'static str {
-    match end {
-        End::Open => "goes on",
-        End::Done => "done",
-        End::Dropped => "dropped before its end",
-        End::Panicked => "panicked",
-    }
+/// An SVG document of this width and height, with a description and what happened.
+pub fn document(
+    title: &str,
+    what: &str,
+    order: &str,
+    (width, height): (f64, f64),
+    body: &str,
+) -> String {
+    let [title, what, order] = [title, what, order].map(escaped);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         width=\"{width}\" height=\"{height}\" role=\"img\" aria-labelledby=\"title what\">\n\
+         <title id=\"title\">{title}</title>\n\
+         <desc id=\"what\">{what}</desc>\n\
+         <metadata>\n{order}\n</metadata>\n\
+         <style>{STYLE}</style>\n\
+         <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n\
+         <text class=\"text title\" x=\"12\" y=\"24\">{title}</text>\n\
+         {body}</svg>\n"
+    )
 }
 
 fn grid(out: &mut String, axis: &Axis, bottom: f64) {
@@ -132,8 +129,8 @@ fn grid(out: &mut String, axis: &Axis, bottom: f64) {
 pub const END_ANCHOR: &str = " text-anchor=\"end\"";
 const MIDDLE: &str = " text-anchor=\"middle\"";
 
-pub fn word(out: &mut String, place: (f64, f64), anchor: &str, word: &str) {
-    text(out, "text word", place, anchor, word);
+pub fn word(out: &mut String, at: (f64, f64), anchor: &str, word: &str) {
+    text(out, "text word", at, anchor, word);
 }
 
 fn text(out: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
@@ -144,12 +141,32 @@ fn text(out: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, text: &
     );
 }
 
+/// About as wide as these words.
+fn width(words: &str) -> f64 {
+    LETTER * f64::from(u16::try_from(words.chars().count()).unwrap_or(u16::MAX))
+}
+
 pub fn block(out: &mut String, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
     let width = width.max(1.5);
     let _ = writeln!(
         out,
         "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
     );
+}
+
+/// A block for each piece of time, `inset` lower than a bar at both edges.
+fn blocks<'a>(
+    out: &mut String,
+    class: &str,
+    pieces: impl Iterator<Item = &'a (Duration, Duration)>,
+    axis: &Axis,
+    (y, inset): (f64, f64),
+) {
+    for (from, to) in pieces {
+        let x = LEFT + axis.place(*from);
+        let width = LEFT + axis.place(*to) - x;
+        block(out, class, (x, y + inset), width, BAR - 2.0 * inset);
+    }
 }
 
 fn name(out: &mut String, name: &str, y: f64) {
@@ -175,7 +192,7 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool)
         );
         // Of several things said at one moment the last has the words.
         let last = lane.events.get(index + 1).is_none_or(|next| next.0 != *at);
-        let width = LETTER * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
+        let width = width(text);
         let from = (x - 3.0).min(WIDTH - 8.0 - width);
         // Words that do not fit stay in the element `title`.
         if last && from >= free {
@@ -192,37 +209,41 @@ fn task(out: &mut String, lane: &Lane, axis: &Axis, y: f64, all_said: &mut bool)
 fn piece(out: &mut String, lane: &Lane, bar: &Bar, axis: &Axis, y: f64) {
     let from = LEFT + axis.place(bar.from);
     let to = LEFT + axis.place(bar.to.unwrap_or(Duration::MAX));
-    let (bar_class, poll_class) = match bar.end {
-        End::Dropped | End::Panicked => ("stopped", "stopped-poll"),
-        End::Open | End::Done => ("bar", "poll"),
+    let (class, poll_class, how, sign) = match bar.end {
+        End::Open => ("bar", "poll", "goes on", None),
+        End::Done => ("bar", "poll", "done", None),
+        End::Dropped => (
+            "stopped",
+            "stopped-poll",
+            "dropped before its end",
+            Some("×"),
+        ),
+        End::Panicked => ("stopped", "stopped-poll", "panicked", Some("!")),
     };
     let _ = writeln!(
         out,
-        "<rect class=\"{bar_class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\">\
+        "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\">\
          <title>{}: {}</title></rect>",
         (to - from).max(2.0),
         escaped(&lane.name),
-        escaped(bar.label.as_deref().unwrap_or(how(bar.end))),
+        escaped(bar.label.as_deref().unwrap_or(how)),
     );
-    if let Some(label) = &bar.label
-        && LETTER * f64::from(u16::try_from(label.chars().count()).unwrap_or(u16::MAX)) < to - from
-    {
+    if let Some(label) = bar.label.as_ref().filter(|label| width(label) < to - from) {
         word(out, (f64::midpoint(from, to), y + BAR - 3.0), MIDDLE, label);
     }
     let within = |(start, end): &&(Duration, Duration)| {
         *start >= bar.from && bar.to.is_none_or(|to| *end <= to)
     };
-    for (start, end) in lane.busy.iter().filter(within) {
-        let x = LEFT + axis.place(*start);
-        let width = LEFT + axis.place(*end) - x;
-        block(out, poll_class, (x, y + 3.0), width, BAR - 6.0);
+    blocks(
+        out,
+        poll_class,
+        lane.busy.iter().filter(within),
+        axis,
+        (y, 3.0),
+    );
+    if let Some(sign) = sign {
+        text(out, "sign", (to, y + BAR - 1.0), MIDDLE, sign);
     }
-    let sign = match bar.end {
-        End::Dropped => "×",
-        End::Panicked => "!",
-        End::Open | End::Done => return,
-    };
-    text(out, "sign", (to, y + BAR - 1.0), MIDDLE, sign);
 }
 
 fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
@@ -236,35 +257,32 @@ fn connection(out: &mut String, lane: &Lane, axis: &Axis, y: f64) {
             LEFT + axis.place(last.1),
         );
     }
-    for (start, end) in &lane.busy {
-        let x = LEFT + axis.place(*start);
-        let width = LEFT + axis.place(*end) - x;
-        block(out, "work", (x, y + 2.0), width, BAR - 4.0);
-    }
+    blocks(out, "work", lane.busy.iter(), axis, (y, 2.0));
 }
 
-fn area(out: &mut String, track: &Track, axis: &Axis, end: Duration, y: f64) {
+fn area(out: &mut String, track: &Curve, picture: &Picture, axis: &Axis, y: f64) {
     name(out, &track.name, y + 20.0);
     let floor = y + TRACK - 12.0;
-    #[allow(clippy::cast_precision_loss)] // a place in a picture
-    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / track.full() as f64;
-    let mut path = String::new();
-    for (index, (at, value)) in track.values.iter().enumerate() {
-        let until = track.values.get(index + 1).map_or(end, |next| next.0);
-        let [from, to] = [*at, until].map(|at| LEFT + axis.place(at));
-        let (start, level) = (if index == 0 { 'M' } else { 'L' }, top(*value));
-        let floor = if index == 0 { floor } else { level };
-        let _ = write!(
-            path,
-            "{start}{from:.1} {floor:.1} L{from:.1} {level:.1} L{to:.1} {level:.1} "
-        );
+    let greatest = track.greatest();
+    let full = greatest.max(picture.full).max(1);
+    #[allow(clippy::cast_precision_loss)] // a height in a picture
+    let top = |value: u64| floor - (TRACK - 24.0) * value as f64 / full as f64;
+    let (mut path, mut level) = (format!("M{LEFT:.1} {floor:.1}"), floor);
+    let mut x = LEFT;
+    for value in track.columns(axis, picture.end) {
+        let next = top(value);
+        if (next - level).abs() > 0.05 {
+            let _ = write!(path, " L{x:.1} {level:.1} L{x:.1} {next:.1}");
+            level = next;
+        }
+        x += 1.0;
     }
-    let end = LEFT + axis.place(end);
+    x -= 1.0;
     let _ = writeln!(
         out,
-        "<path class=\"track\" d=\"{path}L{end:.1} {floor:.1} Z\"/>"
+        "<path class=\"track\" d=\"{path} L{x:.1} {level:.1} L{x:.1} {floor:.1} Z\"/>"
     );
-    let most = format!("at most {}", track.greatest());
+    let most = format!("at most {greatest}");
     word(out, (LEFT - 12.0, y + 46.0), END_ANCHOR, &most);
 }
 
@@ -311,7 +329,7 @@ fn legend(picture: &Picture, all_said: bool) -> Vec<String> {
     lines
 }
 
-pub fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

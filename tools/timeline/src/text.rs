@@ -1,9 +1,8 @@
 //! The picture for a terminal: a line per lane, 80 columns wide.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use crate::draw::{Axis, End, Lane, Picture, Track};
+use crate::draw::{Axis, Curve, End, Lane, Picture};
 
 /// Columns of the names, and of the time axis after its first column.
 const NAME: usize = 14;
@@ -28,7 +27,7 @@ pub fn draw(picture: &Picture) -> String {
     }
     scale(&mut out, &axis);
     for track in &picture.tracks {
-        row(&mut out, &track.name, &heights(track, &axis, picture.end));
+        row(&mut out, &track.name, &heights(track, picture, &axis));
         let _ = writeln!(out, "{:NAME$}at most {}", "", track.greatest());
     }
     let meanings = [
@@ -53,16 +52,11 @@ fn row(out: &mut String, name: &str, cells: &[char]) {
     let _ = writeln!(out, "{name:<NAME$}{}", cells.trim_end());
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 60
-fn column(axis: &Axis, at: Duration) -> usize {
-    axis.place(at).round() as usize
-}
-
 fn task(lane: &Lane, axis: &Axis) -> Vec<char> {
     let mut cells = vec![' '; TIME + 1];
     for bar in &lane.bars {
-        let from = column(axis, bar.from);
-        let to = bar.to.map_or(TIME, |to| column(axis, to));
+        let from = axis.column(bar.from);
+        let to = bar.to.map_or(TIME, |to| axis.column(to));
         let end = match bar.end {
             End::Open => '>',
             End::Done if from == to => '|',
@@ -86,7 +80,7 @@ fn task(lane: &Lane, axis: &Axis) -> Vec<char> {
         cells[to] = end;
     }
     for (at, _) in &lane.events {
-        let cell = &mut cells[column(axis, *at)];
+        let cell = &mut cells[axis.column(*at)];
         // How a piece of work ends matters more than what it says.
         if matches!(cell, ' ' | '-') {
             *cell = '*';
@@ -98,10 +92,10 @@ fn task(lane: &Lane, axis: &Axis) -> Vec<char> {
 fn connection(lane: &Lane, axis: &Axis) -> Vec<char> {
     let mut cells = vec![' '; TIME + 1];
     if let (Some(first), Some(last)) = (lane.busy.first(), lane.busy.last()) {
-        cells[column(axis, first.0)..=column(axis, last.1)].fill('-');
+        cells[axis.column(first.0)..=axis.column(last.1)].fill('-');
     }
     for (from, to) in &lane.busy {
-        cells[column(axis, *from)..=column(axis, *to)].fill('#');
+        cells[axis.column(*from)..=axis.column(*to)].fill('#');
     }
     cells
 }
@@ -120,25 +114,19 @@ fn scale(out: &mut String, axis: &Axis) {
 }
 
 /// The greatest value in each column, as a height.
-fn heights(track: &Track, axis: &Axis, end: Duration) -> Vec<char> {
-    let full = u128::from(track.full());
-    let mut levels = vec![0; TIME + 1];
-    for (index, (at, value)) in track.values.iter().enumerate() {
-        let until = track.values.get(index + 1).map_or(end, |next| next.0);
-        for level in &mut levels[column(axis, *at)..=column(axis, until)] {
-            *level = (*value).max(*level);
-        }
-    }
+fn heights(track: &Curve, picture: &Picture, axis: &Axis) -> Vec<char> {
+    let full = u128::from(track.greatest().max(picture.full).max(1));
+    let columns = track.columns(axis, picture.end).into_iter();
     // A little is not nothing.
-    let eighths = levels
-        .into_iter()
-        .map(|level| (u128::from(level) * 8).div_ceil(full));
+    let eighths = columns.map(|value| (u128::from(value) * 8).div_ceil(full));
     let heights = eighths.map(|eighths| HEIGHTS[usize::try_from(eighths).unwrap_or(8)]);
     heights.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::draw::Bar;
 
@@ -207,11 +195,11 @@ mod tests {
                 busy: vec![(ms(10), ms(12)), (ms(20), ms(20))],
                 ..Lane::default()
             }],
-            tracks: vec![Track {
+            tracks: vec![Curve {
                 name: "rows".to_owned(),
                 values: vec![(ms(0), 0), (ms(30), 1), (ms(40), 100)],
-                full: 0,
             }],
+            full: 0,
             order: Vec::new(),
             end: ms(60),
         };

@@ -1,5 +1,5 @@
 // Opens the page /docs of a service in a browser and tries `POST /book` out there. Prints a
-// line for each thing that is wrong. Arguments: the service's URL, and the folder for the
+// line for each thing that is wrong, and then ends with 1. Arguments: the service's URL, and the folder for the
 // screenshots docs.png and post-book.png.
 import { execSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
@@ -9,7 +9,10 @@ const [, url, folder] = process.argv;
 // A page from 127.0.0.1 leaves out a request that it makes elsewhere: the one to swagger.io's
 // validator. So the browser knows the service by a name.
 const service = url.replace("127.0.0.1", "market.test");
-const wrong = (what) => console.log(stripVTControlCharacters(what));
+const wrong = (what) => {
+  process.exitCode = 1;
+  console.log(stripVTControlCharacters(what));
+};
 let browser;
 try {
   browser = await chromium.launch({

@@ -10,7 +10,7 @@ use course::{Side, Step, program};
 
 use crate::cargo::BUILD_LIMIT;
 use crate::console::free_port;
-use crate::process::{self, Judged, Server};
+use crate::process::{self, Running};
 use crate::report::{Outcome, Report};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
@@ -25,40 +25,48 @@ const VALIDATOR: &str = "venv/bin/openapi-spec-validator";
 const SCHEMATHESIS: &str = "venv/bin/schemathesis";
 /// For a program that hangs: the slowest takes half a minute.
 const LIMIT: Duration = Duration::from_mins(5);
-/// What is shown of a program's complaint.
-const LINES: usize = 40;
-const COLUMNS: usize = 400;
 
 /// Proves the last of the steps whose solution has a document. Each of them continues the
 /// one before, so this service has the endpoints of the others, too.
 pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
-    let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
+    let (tree, memory) = (proof.tree, proof.memory);
     let mut steps = proof.steps.iter().rev();
     let Some(step) = steps.find(|step| has_document(tree, step)) else {
         return Ok(());
     };
     let item = format!("api/{}", step.slug);
-    let key = memory.solution_with(step, SETTINGS);
-    if report.recall(memory, &item, &key) {
+    let key = memory.side(step, Side::Solution, SETTINGS);
+    report.keep(memory, &item, &key, |report| {
+        prove_step(proof, step, report)
+    })
+}
+
+fn prove_step(proof: &Proof, step: &Step, report: &mut Report) -> Env<()> {
+    let sandbox = proof.sandbox;
+    let name = step.package(Side::Solution);
+    let mut cargo = sandbox.command("cargo");
+    // With the features of the whole workspace, so that nothing is built again.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", &name]);
+    let built = process::run(&mut cargo, BUILD_LIMIT, true)?;
+    if !built.succeeded() {
+        report.prove(&format!("{} is built", step.slug), || Err(built.stdout));
         return Ok(());
     }
-    let program = match build(sandbox, step) {
-        Ok(program) => program,
-        Err(failure) => {
-            report.prove(&format!("{} is built", step.slug), || Err(failure));
-            return Ok(());
-        }
-    };
-    let before = report.so_far();
-    let folder = sandbox.home().join("api");
+    let program = sandbox.build.join("debug").join(name);
+    let folder = sandbox.home.join("api");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let installed = tree.root.join(INSTALLED);
+    let installed = proof.tree.root.join(INSTALLED);
     let command = |name: &str| sandbox.command(&installed.join(name).to_string_lossy());
     let mut prove = |name, what, needed: &[&str], judge: &dyn Fn(&Service) -> Outcome| {
         let what = format!("{} {what}", step.slug);
-        if let Some(lacking) = needed.iter().find(|name| lacks(&installed, name)) {
+        // A program is below `installed` or on the PATH.
+        let lacks = |name: &&&str| {
+            let path = name.contains('/');
+            path && !installed.join(name).exists() || !path && program::lacks(name)
+        };
+        if let Some(lacking) = needed.iter().find(lacks) {
             let name = lacking.rsplit('/').next().unwrap_or(lacking);
             report.not_run(name, &format!("{what}; .ci/run installs it"));
         } else {
@@ -91,10 +99,7 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
                 .arg(&service.url)
                 .arg(&service.folder)
                 .current_dir(&installed);
-            match output(&mut node)? {
-                (true, said) if said.is_empty() => Ok(()),
-                (_, said) => Err(said),
-            }
+            passes(&mut node)
         },
     );
     prove(
@@ -116,7 +121,6 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
             passes(&mut schemathesis)
         },
     );
-    report.keep(memory, &item, &key, before);
     Ok(())
 }
 
@@ -126,53 +130,27 @@ fn has_document(tree: &Tree, step: &Step) -> bool {
     manifest.lines().any(|line| line.starts_with("utoipa."))
 }
 
-/// Whether a program is not on the PATH, or not where it belongs below `installed`.
-fn lacks(installed: &Path, program: &str) -> bool {
-    if program.contains('/') {
-        return !installed.join(program).exists();
-    }
-    program::lacks(program)
-}
-
-/// Builds the solution's program with the features of the whole workspace, so that nothing
-/// is built again.
-fn build(sandbox: &Sandbox, step: &Step) -> Result<PathBuf, String> {
-    let name = step.package(Side::Solution);
-    let mut cargo = sandbox.command("cargo");
-    cargo.args(["build", "--quiet", "--workspace", "--bin", &name]);
-    let built = process::run(&mut cargo, BUILD_LIMIT, true)?;
-    match built.status {
-        Some(status) if status.success() => Ok(sandbox.build.join("debug").join(name)),
-        _ => Err(built.stdout),
-    }
-}
-
 /// A service with a new database, which ends when this is dropped.
 struct Service {
     url: String,
     /// For the database and what a proof leaves.
     folder: PathBuf,
-    _server: Server,
+    _server: Running,
 }
 
 impl Service {
-    fn start(sandbox: &Sandbox, program: &Path, folder: PathBuf) -> Result<Self, String> {
-        let error = |error| format!("{}: {error}", folder.display());
-        fs::create_dir_all(&folder).map_err(error)?;
+    fn start(sandbox: &Sandbox, program: &Path, folder: PathBuf) -> Env<Self> {
+        fs::create_dir_all(&folder)?;
         let database = folder.join("market.sqlite");
         let addr = format!("127.0.0.1:{}", free_port()?);
         let mut command = sandbox.command(&program.to_string_lossy());
         command
             .env("MARKETSVC_ADDR", &addr)
             .env("DATABASE_URL", format!("sqlite://{}", database.display()));
-        let mut server = Server::start(&mut command)?;
+        let mut server = Running::start(&mut command, true)?;
         server
             .expect(Duration::from_mins(1), |text| {
-                if text.contains("listening on") {
-                    Judged::Accepted
-                } else {
-                    Judged::Open
-                }
+                text.contains("listening on").then_some(true)
             })
             .map_err(|printed| format!("the service does not start; it printed\n{printed}"))?;
         Ok(Self {
@@ -188,55 +166,14 @@ impl Service {
 }
 
 fn passes(command: &mut Command) -> Outcome {
-    match output(command)? {
-        (true, _) => Ok(()),
-        (false, said) => Err(said),
-    }
-}
-
-/// Whether `command` succeeds, and what it says.
-fn output(command: &mut Command) -> Result<(bool, String), String> {
     let finished = process::run(command, LIMIT, true)?;
-    let Some(status) = finished.status else {
-        return Err(format!(
-            "{} did not end in time",
-            command.get_program().display()
-        ));
-    };
-    Ok((status.success(), shortened(&finished.stdout)))
-}
-
-/// The beginning of a complaint. That of schemathesis lies between progress and figures.
-fn shortened(said: &str) -> String {
-    let is_title = |line: &str| line.contains("== FAILURES ==") || line.contains("== ERRORS ==");
-    let skipped = said.lines().position(is_title).map_or(0, |title| title + 1);
-    let mut lines: Vec<String> = said
-        .lines()
-        .skip(skipped)
-        .take_while(|line| !line.contains("== WARNINGS ==") && !line.contains("== SUMMARY =="))
-        .map(|line| line.chars().take(COLUMNS).collect())
-        .collect();
-    let more = lines.len().saturating_sub(LINES);
-    lines.truncate(LINES);
-    if more > 0 {
-        lines.push(format!("… and {more} lines more"));
+    if finished.succeeded() {
+        return Ok(());
     }
-    lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_complaint_the_part_that_says_what_is_wrong_stays() {
-        let said = "progress\n=== FAILURES ===\nPOST /book\n=== WARNINGS ===\nsome\n";
-        assert_eq!(shortened(said), "POST /book");
-        let long = shortened(&format!("{}\n", "é".repeat(COLUMNS + 1)).repeat(LINES + 2));
-        assert!(long.ends_with("é\n… and 2 lines more"), "{long}");
-        assert_eq!(
-            long.lines().next().map(|it| it.chars().count()),
-            Some(COLUMNS)
-        );
-    }
+    let limit = LIMIT.as_secs();
+    let late = finished
+        .status
+        .is_none()
+        .then(|| format!("not ended within {limit} s\n"));
+    Err(late.unwrap_or_default() + &finished.stdout)
 }

@@ -1,16 +1,18 @@
 //! Builds check binaries and reads their verdicts.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use course::{Side, Step, Verdict};
+use serde_json::Value;
 
+use crate::Env;
 use crate::process::{self, Finished};
-use crate::report::Outcome;
+use crate::report::{Outcome, all_of};
 use crate::sandbox::Sandbox;
-use crate::{Env, Environment};
 
 /// A cold build of everything on a small machine.
 pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
@@ -19,222 +21,173 @@ pub const BUILD_LIMIT: Duration = Duration::from_mins(30);
 const CHECK_LIMIT: Duration = Duration::from_mins(2);
 
 /// The programs that a verdict needs.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Check {
     pub program: PathBuf,
     /// The step's test programs that it runs, each with the variable of the
     /// environment that says where it is.
-    pub tests: BTreeMap<String, PathBuf>,
+    tests: BTreeMap<String, PathBuf>,
+}
+
+impl Check {
+    /// Moves the programs to names that begin with `own`. One that cannot be moved does
+    /// not run either.
+    pub fn moved(mut self, own: &Path) -> Self {
+        let programs = self.tests.values_mut().chain([&mut self.program]);
+        for (index, program) in programs.enumerate() {
+            let to = own.with_extension(index.to_string());
+            let _ = fs::rename(&*program, &to);
+            *program = to;
+        }
+        self
+    }
 }
 
 /// What the compiler made of one side of a step.
 #[derive(Default)]
 pub struct Compiled {
-    /// The check binary, when it was built.
-    pub check: Option<PathBuf>,
-    tests: BTreeMap<String, PathBuf>,
-    pub errors: Vec<String>,
-    pub warnings: Vec<String>,
+    check: Check,
+    /// What the compiler said: errors where there is no check, else warnings.
+    pub said: Vec<String>,
 }
 
 impl Compiled {
+    fn is_built(&self) -> bool {
+        !self.check.program.as_os_str().is_empty()
+    }
+
     /// The check, or what the compiler said instead.
     pub fn check(&self) -> Result<Check, String> {
-        if !self.errors.is_empty() {
-            return Err(self.errors.join("\n"));
+        if self.is_built() {
+            return Ok(self.check.clone());
         }
-        let program = self.check.clone().ok_or_else(|| {
-            "no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".to_owned()
-        })?;
-        Ok(Check {
-            program,
-            tests: self.tests.clone(),
-        })
+        if self.said.is_empty() {
+            return Err("no check was built: Cargo.toml needs a [[test]] with name = \"check\", path = \"../check.rs\", harness = false".into());
+        }
+        Err(format!("it does not compile:\n{}", self.said.join("\n")))
     }
 }
 
-/// The checks that have not passed, in full.
-pub fn failures(verdict: &Verdict) -> String {
+/// No check has failed; otherwise those that have, in full.
+pub fn green(verdict: &Verdict) -> Outcome {
     let failures = verdict.failures();
     let texts = failures.map(|check| format!("FAILED  {}  {}\n{check}", check.todo, check.name));
-    texts.collect()
+    all_of(texts)
 }
 
-/// A crate of the copy that has a check.
-#[derive(Clone)]
-pub struct Package {
-    /// Relative to the root.
-    pub folder: String,
-    pub name: String,
-}
-
-impl Package {
-    pub fn side(step: &Step, side: Side) -> Self {
-        Self {
-            folder: step.crate_dir(side),
-            name: step.package(side),
-        }
-    }
-}
-
-/// Builds the checks of `packages` in the sandbox, the test programs that they run,
-/// and what these depend on.
-/// The result has an entry for each of them, keyed by its folder.
-pub fn build_checks(sandbox: &Sandbox, packages: &[Package]) -> Env<BTreeMap<String, Compiled>> {
+/// Builds the checks of these sides of steps in the sandbox, the test programs that they
+/// run, and what these depend on. The result has an entry for each, keyed by its folder.
+pub fn build_checks(sandbox: &Sandbox, sides: &[(&Step, Side)]) -> Env<BTreeMap<String, Compiled>> {
     let mut compiled: BTreeMap<String, Compiled> = BTreeMap::new();
     let mut command = sandbox.command("cargo");
-    command.args([
-        "build",
-        "--keep-going",
-        "--message-format=json",
-        "--test",
-        "check",
-    ]);
-    for package in packages {
-        compiled.insert(package.folder.clone(), Compiled::default());
-        if sandbox.tree.join(&package.folder).exists() {
-            command.args(["-p", &package.name]);
-        }
-        for test in course::test_programs(&sandbox.tree.join(&package.folder)) {
+    command.args(["build", "--keep-going", "--message-format=json"]);
+    command.args(["--test", "check"]);
+    for (step, side) in sides {
+        let folder = step.crate_dir(*side);
+        command.args(["-p", &step.package(*side)]);
+        for test in course::test_programs(&sandbox.tree.join(&folder)) {
             command.args(["--test", &test]);
         }
+        compiled.insert(folder, Compiled::default());
     }
-    if packages.is_empty() {
+    if sides.is_empty() {
         return Ok(compiled);
     }
     let output = process::run(&mut command, BUILD_LIMIT, false)?;
 
     let mut elsewhere = Vec::new();
     for line in output.stdout.lines() {
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
             continue;
         };
-        let folder = message["manifest_path"]
-            .as_str()
-            .and_then(|manifest| Path::new(manifest).parent())
-            .and_then(|folder| folder.strip_prefix(&sandbox.tree).ok())
-            .map(|folder| folder.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let entry = compiled.get_mut(&folder);
-        match message["reason"].as_str() {
-            Some("compiler-artifact") if message["target"]["kind"][0] == "test" => {
-                let name = message["target"]["name"].as_str().unwrap_or_default();
-                let executable = message["executable"].as_str().map(PathBuf::from);
-                match (entry, executable) {
-                    (Some(entry), executable) if name == "check" => entry.check = executable,
-                    (Some(entry), Some(test)) => {
-                        entry.tests.insert(course::test_variable(name), test);
-                    }
-                    _ => {}
-                }
+        let string = |place: &str| message.pointer(place).and_then(Value::as_str);
+        let manifest = Path::new(string("/manifest_path").unwrap_or_default());
+        let folder = manifest
+            .strip_prefix(&sandbox.tree)
+            .ok()
+            .and_then(Path::parent);
+        let folder = folder.and_then(Path::to_str).unwrap_or_default();
+        let text = string("/message/rendered").unwrap_or_default().to_owned();
+        let error = string("/message/level").is_some_and(|it| it.starts_with("error"));
+        let program = string("/executable").filter(|_| string("/target/kind/0") == Some("test"));
+        match (compiled.get_mut(folder), program, string("/target/name")) {
+            (Some(entry), Some(program), Some("check")) => entry.check.program = program.into(),
+            (Some(entry), Some(program), Some(name)) => {
+                entry
+                    .check
+                    .tests
+                    .insert(course::test_variable(name), program.into());
             }
-            Some("compiler-message") => {
-                let message = &message["message"];
-                // "1 warning emitted" and the like carry no place.
-                let sum = message["spans"].as_array().is_none_or(Vec::is_empty)
-                    && message["code"].is_null()
-                    && message["children"].as_array().is_none_or(Vec::is_empty);
-                let text = message["rendered"].as_str().unwrap_or_default().to_owned();
-                let error = message["level"]
-                    .as_str()
-                    .is_some_and(|level| level.starts_with("error"));
-                match entry {
-                    Some(entry) if error => entry.errors.push(text),
-                    Some(entry) if !sum => entry.warnings.push(text),
-                    None if error => elsewhere.push(text),
-                    _ => {}
-                }
+            // "1 warning emitted" and the like carry no place.
+            (Some(entry), ..) if error || message.pointer("/message/spans/0").is_some() => {
+                entry.said.push(text);
             }
+            (None, ..) if error => elsewhere.push(text),
             _ => {}
         }
     }
-    let explained = compiled.values().any(|entry| !entry.errors.is_empty())
+    let broken = |entry: &Compiled| !entry.is_built() && !entry.said.is_empty();
+    let explained = compiled.values().any(broken)
         // Where nothing else is built, cargo takes that for an error; see `Compiled::check`.
         || output.stderr.contains("no test target named `check`");
-    if !elsewhere.is_empty() {
-        return Err(Environment(elsewhere.join("\n")));
-    }
-    if output.status.is_none_or(|status| !status.success()) && !explained {
-        return Err(Environment(format!(
-            "cargo build failed:\n{}",
-            output.stderr
-        )));
+    if !elsewhere.is_empty() || !(output.succeeded() || explained) {
+        let said = elsewhere.join("\n");
+        return Err(format!("cargo build failed:\n{said}{}", output.stderr).into());
     }
     Ok(compiled)
 }
 
+/// Runs a check for its verdict in its package's `folder`.
 pub fn run_check(
     sandbox: &Sandbox,
-    step: &Step,
-    side: Side,
+    folder: &str,
     check: &Check,
     arguments: &[&str],
 ) -> Result<Verdict, String> {
-    let mut command = check_command(sandbox, check, &step.crate_dir(side));
-    read_verdict(&process::run(command.args(arguments), CHECK_LIMIT, false)?)
+    let mut command = check_command(sandbox, check, folder);
+    command.arg("--json").args(arguments);
+    read_verdict(&process::run(&mut command, CHECK_LIMIT, false)?)
 }
 
-/// Runs a check for its verdict as cargo would, in its package's `folder`.
+/// As cargo would run a check.
 pub fn check_command(sandbox: &Sandbox, check: &Check, folder: &str) -> Command {
     let folder = sandbox.tree.join(folder);
     let mut command = sandbox.command(&check.program.to_string_lossy());
     command
-        .arg("--json")
         .envs(&check.tests)
         .env("CARGO_MANIFEST_DIR", &folder)
         .current_dir(folder);
     command
 }
 
-/// No check has failed.
-pub fn green(verdict: &Verdict) -> Outcome {
-    match verdict.failed {
-        0 => Ok(()),
-        _ => Err(failures(verdict)),
-    }
-}
-
 /// Reads what a check binary printed with `--json`, or says what it did instead of
 /// giving a verdict that agrees with itself.
-pub fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
-    let printed = || format!("{}{}", finished.stdout, finished.stderr);
+fn read_verdict(finished: &Finished) -> Result<Verdict, String> {
+    let Finished { stdout, stderr, .. } = finished;
     let Some(status) = finished.status else {
         return Err(format!(
-            "the check did not end in time; it printed\n{}",
-            printed()
+            "the check did not end in time; it printed\n{stdout}{stderr}"
         ));
     };
-    let stdout = finished.stdout.trim();
     // A service may print lines of its own before the verdict.
-    let verdict: Verdict = serde_json::from_str(stdout)
-        .ok()
-        .or_else(|| {
-            stdout
-                .lines()
-                .rev()
-                .find_map(|line| serde_json::from_str(line).ok())
-        })
-        .ok_or_else(|| format!("no verdict, {status}; it printed\n{}", printed()))?;
-    let failed = verdict.checks.iter().filter(|check| check.failed()).count();
+    let mut lines = stdout.lines().rev();
+    let verdict: Verdict = lines
+        .find_map(|line| serde_json::from_str(line).ok())
+        .ok_or_else(|| format!("no verdict, {status}; it printed\n{stdout}{stderr}"))?;
+    let all = verdict.checks.len();
+    let failed = verdict.failures().count();
     let consistent = verdict.failed == failed
-        && verdict.passed + failed == verdict.checks.len()
+        && verdict.passed + failed == all
         && status.code() == Some(i32::from(failed > 0));
-    if !consistent {
+    if !consistent || all == 0 {
         return Err(format!(
-            "the verdict contradicts itself: {} passed, {} failed, {} checks of which {failed} failed, {status}",
-            verdict.passed,
-            verdict.failed,
-            verdict.checks.len(),
+            "the verdict contradicts itself: {} passed, {} failed, {all} checks of which {failed} failed, {status}",
+            verdict.passed, verdict.failed
         ));
-    }
-    if verdict.checks.is_empty() {
-        return Err("there are no checks".into());
     }
     if !finished.left.is_empty() {
-        return Err(format!(
-            "the check left processes running:\n{}",
-            finished.left.join("\n")
-        ));
+        let left = finished.left.join("\n");
+        return Err(format!("the check left processes running:\n{left}"));
     }
     Ok(verdict)
 }
@@ -261,15 +214,14 @@ mod tests {
 
     #[test]
     fn a_verdict_is_read() {
-        let Ok(verdict) = read_verdict(&finished(RED, 1)) else {
-            panic!("no verdict");
-        };
+        let red = RED.replace('\n', "");
+        let verdict = read_verdict(&finished(&red, 1)).expect("a verdict");
         assert_eq!(
             verdict.failures().next().map(|check| check.todo.as_str()),
             Some("05.2")
         );
-        assert!(failures(&verdict).contains("got       z"));
-        let noisy = format!("served\n{}\n", RED.replace('\n', ""));
+        assert!(green(&verdict).is_err_and(|it| it.contains("got       z")));
+        let noisy = format!("served\n{red}\n");
         assert!(read_verdict(&finished(&noisy, 1)).is_ok());
     }
 

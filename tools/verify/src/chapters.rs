@@ -1,12 +1,12 @@
 //! What the chapters and the top README show is true.
 
-use course::{Side, Step};
+use course::{Chapter, Side, Step};
 
-use crate::cargo::{self, Package};
+use crate::cargo;
 use crate::console;
-use crate::document::{Block, Document, TRY, in_order};
+use crate::document::{Block, Document, in_order};
 use crate::exercises::todo_ids;
-use crate::minutes::{Estimate, FILES, LABEL};
+use crate::minutes::{self, FILES, LABEL};
 use crate::parity::CHANGED;
 use crate::process;
 use crate::questions;
@@ -14,7 +14,7 @@ use crate::regions::{self, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::tree::Tree;
-use crate::{Env, Environment, Proof};
+use crate::{Env, Proof};
 
 /// The `##` headings of a chapter, all and in this order.
 const SECTIONS: [&str; 9] = [
@@ -29,12 +29,6 @@ const SECTIONS: [&str; 9] = [
     CHANGED,
 ];
 
-/// Packages whose programs no page shows; one that does would only wait for it.
-const NOT_SHOWN: [&str; 2] = ["tools/bench", "tools/verify"];
-
-/// Begins the line that says what the learner has made work.
-const NOW: &str = "Now works: ";
-
 /// Proves the chapters of `steps`, and the top README when `whole`.
 pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let Proof { tree, memory, .. } = *proof;
@@ -42,12 +36,8 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let chapters = proof.steps.iter().map(|step| (Some(step), step.readme()));
     let mut open = Vec::new();
     for (step, path) in chapters.chain(top) {
-        let document = match Document::read(tree, &path) {
-            Ok(document) => document,
-            Err(failure) => {
-                report.prove(&path, || Err(failure));
-                continue;
-            }
+        let Ok(document) = Document::read(tree, &path) else {
+            continue; // The missing chapter is reported by `texts`.
         };
         for block in document.blocks("rust") {
             let file = named_file(block).unwrap_or("a rust block without a file");
@@ -55,50 +45,39 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
                 occurs(tree, step, block)
             });
         }
+        let console = document.blocks("console").count();
+        report.totals.count("console blocks run", console);
         let key = memory.page(&document, step);
-        report
-            .totals
-            .count("console blocks run", document.blocks("console").count());
         if !report.recall(memory, &format!("chapters/{path}"), &key) {
             open.push((document, step, key));
         }
     }
-    if !open.is_empty() {
-        let steps: Vec<&Step> = open.iter().filter_map(|(_, step, _)| *step).collect();
-        warm_up(proof.sandbox, &steps)?;
-    }
+    let steps: Vec<&Step> = open.iter().filter_map(|(_, step, _)| *step).collect();
+    warm_up(proof.sandbox, &steps)?;
     for (document, step, key) in open {
-        let before = report.so_far();
-        console::run(proof, &document, step, report)?;
-        report.keep(memory, &format!("chapters/{}", document.path), &key, before);
+        report.keep(
+            memory,
+            &format!("chapters/{}", document.path),
+            &key,
+            |report| console::run(proof, &document, step, report),
+        )?;
     }
     Ok(())
 }
 
-/// Builds what the commands will ask for, so that none of them waits for it.
+/// Builds what most commands ask for, so that none of them waits for it, nor says so.
 /// What does not compile is reported where it is used.
 fn warm_up(sandbox: &Sandbox, steps: &[&Step]) -> Env<()> {
     let mut command = sandbox.command("cargo");
     command.args(["build", "--quiet", "--keep-going", "--workspace"]);
-    for (folder, name) in sandbox.programs() {
-        let wanted = match folder.strip_prefix("steps/") {
-            Some(below) => steps.iter().any(|step| below.starts_with(&step.slug)),
-            None => !NOT_SHOWN.contains(&folder.as_str()),
-        };
-        if wanted {
-            command.args(["--bin", &name]);
-        }
+    command.args(["--bin", "coach", "--bin", "marketsvc"]);
+    let mut sides = Vec::new();
+    for step in steps {
+        sides.extend([(*step, Side::Exercise), (*step, Side::Solution)]);
+        command.args(["--bin", &step.package(Side::Exercise)]);
     }
-    let built = process::run(&mut command, cargo::BUILD_LIMIT, true)?;
-    if built.status.is_none() {
-        return Err(Environment("cargo build does not end".into()));
-    }
-    let sides: Vec<Package> = steps
-        .iter()
-        .flat_map(|step| [Side::Exercise, Side::Solution].map(|side| Package::side(step, side)))
-        .collect();
-    cargo::build_checks(sandbox, &sides)?;
-    Ok(())
+    process::run(&mut command, cargo::BUILD_LIMIT, true)?;
+    cargo::build_checks(sandbox, &sides).map(drop)
 }
 
 /// Title, goal, minutes, files, sections and questions of a chapter.
@@ -108,33 +87,36 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     if !chapter.text.starts_with(&title) {
         failures.push(format!("line 1: must begin with `{title}`"));
     }
-    let mut sections = chapter.sections();
-    let head = sections.first().map_or("", |first| first.text);
-    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-    sections.retain(|section| section.level == 2);
-    match field("Goal: ") {
-        Some(goal) if !goal.trim().is_empty() => {}
-        _ => failures.push("a line `Goal: …` is missing below the title".into()),
+    let said = Chapter::parse(&chapter.text);
+    if said.goal.unwrap_or_default().is_empty() {
+        failures.push("a line `Goal: …` is missing below the title".into());
     }
-    let wanted = Estimate::of(tree, chapter, step)?.stated();
-    match field(LABEL).and_then(|line| line.split_once(FILES)) {
-        Some((stated, files)) => {
-            if stated != wanted {
-                failures.push(format!(
-                    "`{LABEL}{stated}` must be `{LABEL}{wanted}`: cargo run -p verify -- minutes {} --write",
-                    step.label()
-                ));
-            }
-            failures.extend(touched_files(tree, step, files).err());
-        }
-        None => failures.push(format!(
-            "a line `{LABEL}{wanted}{FILES}`exercise/src/…`, …` is missing below the title"
-        )),
+    let [_, _, minutes] = minutes::estimate(tree, chapter, step)?;
+    let wanted = minutes::stated(minutes);
+    let mut lines = chapter.text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(LABEL)?.split_once(FILES));
+    let (stated, files) = line.unwrap_or_default();
+    if stated != wanted {
+        failures.push(format!(
+            "`{LABEL}{stated}` must be `{LABEL}{wanted}` and go on{FILES}…: cargo run -p verify -- minutes {} --write",
+            step.label()
+        ));
     }
+    failures.extend(touched_files(tree, step, files).err());
 
+    let mut sections = chapter.sections();
+    sections.retain(|section| section.level == 2);
     let wanted = SECTIONS.map(|section| format!("## {section}"));
     failures.extend(in_order(&sections, &wanted).err());
-    failures.extend(last_lines(chapter).err());
+    if !said.now_works.is_some_and(|it| it.ends_with('.')) {
+        failures.push("`## Done when` needs a sentence `Now works: …`".into());
+    }
+    if said
+        .try_by_hand
+        .is_none_or(|it| it.matches('`').count() < 2)
+    {
+        failures.push("`## Done when` needs `Try by hand: …` with a command in backquotes".into());
+    }
     let tasks = chapter.section("Tasks").unwrap_or_default();
     for id in todo_ids(tree, step)? {
         if !tasks.contains(&format!("TODO({id})")) {
@@ -143,67 +125,24 @@ pub fn form(tree: &Tree, chapter: &Document, step: &Step) -> Outcome {
     }
     failures.extend(questions::form(chapter, "Predict", 2, true).err());
     failures.extend(questions::form(chapter, "Test your understanding", 3, false).err());
-    all_of(&failures)
+    all_of(failures)
 }
 
-/// After the passing check: `Now works: …` and `Try by hand: …`, which the coach
-/// prints, each a paragraph of one line.
-fn last_lines(chapter: &Document) -> Outcome {
-    let range = chapter.lines_of("Done when").unwrap_or(0..0);
-    let check = chapter
-        .blocks_between(range.start, range.end)
-        .find(|block| block.text.starts_with("$ ./run.sh check "));
-    let lines: Vec<&str> = chapter.text.lines().collect();
-    let end = range.end.min(lines.len() + 1);
-    let mut failures = Vec::new();
-    for start in [NOW, TRY] {
-        let found: Vec<usize> = (range.start..end)
-            .filter(|line| lines[line - 1].starts_with(start))
-            .collect();
-        let [line] = found.as_slice() else {
-            failures.push(format!(
-                "`## Done when` has {} lines `{start}…`, it needs one",
-                found.len()
-            ));
-            continue;
-        };
-        let blank = |number: usize| lines.get(number - 1).is_none_or(|line| line.is_empty());
-        let text = lines[line - 1];
-        let paragraph = blank(line - 1) && blank(line + 1);
-        let follows = check.is_some_and(|check| check.line < *line);
-        let sentence = text.ends_with('.') && text.len() > NOW.len() + 1;
-        let commands = text.matches('`').count() > 1;
-        for (broken, rule) in [
-            (!paragraph, "be a paragraph of one line"),
-            (!follows, "follow the passing check"),
-            (start == NOW && !sentence, "be a sentence"),
-            (start == TRY && !commands, "name a command in backquotes"),
-        ] {
-            if broken {
-                failures.push(format!("line {line}: `{start}…` must {rule}"));
-            }
-        }
-    }
-    all_of(&failures)
-}
-
-/// The files named as those to touch exist, and are those that hold a TODO.
+/// The files named as those to touch are those that hold a TODO, and others that exist.
 fn touched_files(tree: &Tree, step: &Step, named: &str) -> Outcome {
     let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
-    let mut failures = Vec::new();
-    for file in &named {
-        if !tree.has(&format!("{}/{file}", step.dir())) {
-            failures.push(format!("Files: there is no `{file}` in {}", step.dir()));
-        }
-    }
+    let gone = named
+        .iter()
+        .filter(|file| !tree.has(&format!("{}/{file}", step.dir())));
+    let gone = gone.map(|file| format!("Files: there is no `{file}` in {}", step.dir()));
+    let mut failures: Vec<String> = gone.collect();
     for region in regions::of_side(tree, step, Side::Exercise)? {
         let shown = format!("exercise/{}", region.file);
         if !named.contains(&shown.as_str()) {
             failures.push(format!("Files: `{shown}` has a TODO and is not named"));
         }
     }
-    failures.dedup();
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// The file that the first line of a rust block names.
@@ -217,10 +156,9 @@ fn named_file(block: &Block) -> Option<&str> {
 fn occurs(tree: &Tree, step: Option<&Step>, block: &Block) -> Outcome {
     let file = named_file(block)
         .ok_or("its first line must name the file: `// solution/src/…`, or a path from the root")?;
-    let text = step
-        .map(|step| format!("{}/{file}", step.dir()))
-        .filter(|path| tree.has(path))
-        .map_or_else(|| tree.read(file), |path| tree.read(&path))?;
+    let below = step.map(|step| format!("{}/{file}", step.dir()));
+    let path = below.filter(|path| tree.has(path));
+    let text = tree.read(path.as_deref().unwrap_or(file))?;
     let number = step.map_or("", |step| step.label());
     let code: Vec<&str> = block.text.lines().skip(1).collect();
     code_occurs(&code, &text, number).map_err(|line| {
@@ -229,7 +167,7 @@ fn occurs(tree: &Tree, step: Option<&Step>, block: &Block) -> Outcome {
 }
 
 /// Whether the parts of `code`, cut at lines `// …`, follow one another in
-/// `text`. Otherwise the part that does not.
+/// `text`, with any indentation. Otherwise the part that does not.
 fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
     // Code is shown as it is read: with the markers of tasks or without.
     let marked = code.iter().any(|line| line.contains("TODO("));
@@ -237,41 +175,25 @@ fn code_occurs(code: &[&str], text: &str, number: &str) -> Outcome {
         Ok(source) if !marked => source.plain(),
         _ => text.lines().collect(),
     };
-    let mut rest = whole.as_slice();
+    let trimmed = |lines: &[&str]| {
+        let lines = lines.iter().map(|line| line.trim());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let whole = format!("\n{}\n", trimmed(&whole));
+    let mut rest = whole.as_str();
     let mut parts = 0;
     for part in code.split(|line| matches!(line.trim(), "// …" | "// ...")) {
-        let part = dedent(part);
-        let start = part.iter().position(|line| !line.is_empty());
-        let end = part.iter().rposition(|line| !line.is_empty());
-        let (Some(start), Some(end)) = (start, end) else {
-            continue;
-        };
-        let part = &part[start..=end];
-        parts += 1;
-        let place = rest
-            .windows(part.len())
-            .position(|window| dedent(window) == part)
-            .ok_or_else(|| part.join("\n"))?;
-        rest = &rest[place + part.len()..];
+        let part = trimmed(part).trim().to_owned();
+        if !part.is_empty() {
+            parts += 1;
+            let at = rest.find(&format!("\n{part}\n"));
+            rest = &rest[at.ok_or_else(|| part.clone())? + part.len() + 1..];
+        }
     }
     if parts == 0 {
         return Err("(no code)".into());
     }
     Ok(())
-}
-
-/// `lines` without the indentation that they have in common.
-fn dedent<'a>(lines: &[&'a str]) -> Vec<&'a str> {
-    let indent = lines
-        .iter()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| line.len() - line.trim_start().len())
-        .min()
-        .unwrap_or_default();
-    lines
-        .iter()
-        .map(|line| line.get(indent..).unwrap_or_default().trim_end())
-        .collect()
 }
 
 #[cfg(test)]
@@ -317,7 +239,7 @@ impl A {
         for (code, part) in [
             ("one();\ntwo();", "one();\ntwo();"),
             ("three();\n// …\none();", "one();"),
-            ("fn f() {\n        three();", "fn f() {\n        three();"),
+            ("fn f() {\n        three();", "fn f() {\nthree();"),
             ("// …", "(no code)"),
             ("// TODO(05.2): write f", "// TODO(05.2): write f"),
         ] {

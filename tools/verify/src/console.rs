@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use course::{Side, Step, program};
 
 use crate::document::{Block, Document, Item};
 use crate::matching::{difference, matches, may_match};
-use crate::process::{self, Judged, Server};
+use crate::process::{self, Running};
 use crate::report::{Outcome, Report, all_of};
 use crate::sandbox::Sandbox;
 use crate::{Env, Environment, Proof};
 
-/// A command may include a cold release build.
+/// A command may include a cold release build, and a server may have to be built before
+/// its first line.
 const COMMAND_LIMIT: Duration = Duration::from_mins(10);
-
-/// A server may have to be built before its first line.
-const START_LIMIT: Duration = Duration::from_mins(5);
 
 /// What a server prints about a request that has been answered.
 const SERVER_LIMIT: Duration = Duration::from_secs(10);
@@ -26,20 +25,11 @@ const SERVER_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The port that the text names.
-const SHOWN_PORT: &str = "9090";
+const SHOWN_PORT: &str = ":9090";
 
-/// A console block, read.
-#[derive(Debug, PartialEq)]
-enum Console {
-    /// Commands, and the exit code that the last of them must have, if the
-    /// block says one.
-    Script {
-        exit: Option<i32>,
-        commands: Vec<Shown>,
-    },
-    /// What the server has printed since the last such block.
-    Server { expected: String },
-}
+/// What a line of `Try by hand` that starts a server shows, and any other.
+const LISTENS: &str = "...\n[..]listening on http://[..]\n...\n";
+const ANYTHING: &str = "...\n";
 
 /// A command and the output that the text shows below it.
 #[derive(Debug, PartialEq)]
@@ -63,7 +53,7 @@ pub fn run(
         proof,
         document,
         step,
-        port: free_port()?,
+        port: format!(":{}", free_port()?),
         server: None,
         lacks: None,
         report,
@@ -71,10 +61,10 @@ pub fn run(
     for item in &document.items {
         match item {
             Item::Directive(text, line) => {
-                let started = Instant::now();
-                if let Err(failure) = session.obey(text) {
+                let outcome = session.obey(text);
+                if outcome.is_err() {
                     let what = format!("{}:{line} <!-- verify: {text} -->", document.path);
-                    session.report.item(&what, started, Err(failure));
+                    session.report.prove(&what, || outcome);
                 }
             }
             Item::Block(block) if block.language() == "console" => session.run(block),
@@ -83,10 +73,8 @@ pub fn run(
         }
     }
     session.stop_server();
-    if !document.items.is_empty() {
-        let what = format!("{} leaves the tree as it was", document.path);
-        session.report.prove(&what, || clean(sandbox));
-    }
+    let what = format!("{} leaves the tree as it was", document.path);
+    session.report.prove(&what, || clean(sandbox));
     sandbox.restore()
 }
 
@@ -94,9 +82,9 @@ struct Session<'a> {
     proof: &'a Proof<'a>,
     document: &'a Document,
     step: Option<&'a Step>,
-    port: u16,
-    /// The server that runs, and the line that started it.
-    server: Option<(Server, usize)>,
+    /// With a colon before it.
+    port: String,
+    server: Option<Running>,
     /// The program for want of which a command of this page was not run.
     lacks: Option<&'static str>,
     report: &'a mut Report,
@@ -104,22 +92,17 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(&mut self, block: &Block) {
+        let at = format!("{}:{}", self.document.path, block.line);
+        if block.info == "console server" {
+            let started = Instant::now();
+            let outcome = self.expect_from_server(&block.text, SERVER_LIMIT);
+            return self.settle(&format!("{at} server prints"), started, outcome);
+        }
         match parse(block) {
-            Err(failure) => {
-                let what = format!("{}:{} console block", self.document.path, block.line);
-                self.report.prove(&what, || Err(failure));
-            }
-            Ok(Console::Server { expected }) => {
-                let what = format!("{}:{} server prints", self.document.path, block.line);
-                let started = Instant::now();
-                let outcome = self.expect_from_server(&expected, SERVER_LIMIT);
-                self.settle(&what, started, outcome);
-            }
-            Ok(Console::Script { exit, commands }) => {
-                let last = commands.len() - 1;
+            Err(failure) => self.report.prove(&at, || Err(failure)),
+            Ok((exit, commands)) => {
                 for (index, shown) in commands.iter().enumerate() {
-                    let exit = if index == last { exit } else { None };
-                    self.run_command(shown, exit);
+                    self.run_command(shown, exit.filter(|_| index + 1 == commands.len()));
                 }
             }
         }
@@ -157,34 +140,37 @@ impl Session<'_> {
     /// What a reader is told to try works; it says itself what there is to see.
     fn try_by_hand(&mut self, commands: &[String], line: usize) {
         for command in commands {
-            let shown = Shown {
-                line,
-                command: command.clone(),
-                expected: if is_server(command) {
-                    "...\n[..]listening on http://[..]\n...\n".into()
-                } else {
-                    "...\n".into()
-                },
+            let expected = if is_server(command) {
+                LISTENS
+            } else {
+                ANYTHING
             };
-            self.run_command(&shown, None);
+            let (command, expected) = (command.clone(), expected.to_owned());
+            self.run_command(
+                &Shown {
+                    line,
+                    command,
+                    expected,
+                },
+                None,
+            );
         }
         if commands.iter().any(|command| is_server(command)) {
             self.stop_server();
         }
     }
 
-    fn command(&self, text: &str) -> std::process::Command {
-        let port = self.port.to_string();
+    fn command(&self, text: &str) -> Command {
         let mut command = self.proof.sandbox.command("bash");
         command
-            .args(["-c", &replace_number(text, SHOWN_PORT, &port)])
-            .env("MARKETSVC_ADDR", format!("127.0.0.1:{port}"));
+            .args(["-c", &text.replace(SHOWN_PORT, &self.port)])
+            .env("MARKETSVC_ADDR", format!("127.0.0.1{}", self.port));
         command
     }
 
     /// Output as it would be with the port that the text names.
     fn as_shown(&self, output: &str) -> String {
-        without_cargo(&replace_number(output, &self.port.to_string(), SHOWN_PORT))
+        without_cargo(&output.replace(&self.port, SHOWN_PORT))
     }
 
     fn run_to_end(&self, shown: &Shown, exit: i32) -> Outcome {
@@ -192,9 +178,9 @@ impl Session<'_> {
         let finished = process::run(&mut command, COMMAND_LIMIT, true)?;
         let output = self.as_shown(&finished.stdout);
         let Some(status) = finished.status else {
+            let limit = COMMAND_LIMIT.as_secs();
             return Err(format!(
-                "did not end within {} s; it printed\n{output}",
-                COMMAND_LIMIT.as_secs()
+                "did not end within {limit} s; it printed\n{output}"
             ));
         };
         let mut failures = Vec::new();
@@ -210,92 +196,64 @@ impl Session<'_> {
         if !finished.left.is_empty() {
             failures.push(format!("it left running:\n{}", finished.left.join("\n")));
         }
-        all_of(&failures)
+        all_of(failures)
     }
 
     fn start_server(&mut self, shown: &Shown) -> Outcome {
         if shown.expected.trim().is_empty() {
             return Err("show at least the line that says that it listens".into());
         }
-        let server = Server::start(&mut self.command(&shown.command))?;
-        self.server = Some((server, shown.line));
-        self.expect_from_server(&shown.expected, START_LIMIT)
+        let server = Running::start(&mut self.command(&shown.command), true)?;
+        self.server = Some(server);
+        self.expect_from_server(&shown.expected, COMMAND_LIMIT)
     }
 
     fn expect_from_server(&mut self, expected: &str, limit: Duration) -> Outcome {
-        let Some((mut server, line)) = self.server.take() else {
+        let Some(mut server) = self.server.take() else {
             return Err("no server runs here".into());
         };
         let expected = without_cargo(expected);
         let outcome = server
             .expect(limit, |output| {
                 let output = self.as_shown(output);
-                if matches(&expected, &output) {
-                    Judged::Accepted
-                } else if may_match(&expected, &output) {
-                    Judged::Open
-                } else {
-                    Judged::Refused
-                }
+                let open = !matches(&expected, &output) && may_match(&expected, &output);
+                (!open).then(|| matches(&expected, &output))
             })
             .map_err(|output| difference(&expected, &self.as_shown(&output)));
-        self.server = Some((server, line));
+        self.server = Some(server);
         outcome
     }
 
     fn stop_server(&mut self) {
-        if let Some((server, line)) = self.server.take() {
-            let what = format!("{}:{line} server stops", self.document.path);
+        if let Some(server) = self.server.take() {
+            let what = format!("{} server stops", self.document.path);
             self.report.prove(&what, || server.stop(STOP_LIMIT));
         }
     }
 
     fn obey(&mut self, directive: &str) -> Outcome {
-        let mut words = directive.split_whitespace();
-        let verb = words.next().unwrap_or_default();
-        let argument = words.next();
-        if words.next().is_some() {
-            return Err("too many words".into());
-        }
-        match (verb, argument) {
-            ("stop", None) => {
-                if self.server.is_none() {
-                    return Err("no server runs here".into());
-                }
-                self.stop_server();
-                Ok(())
-            }
+        let sandbox = self.proof.sandbox;
+        let step = self.step.ok_or("only a chapter has an exercise");
+        let words: Vec<&str> = directive.split_whitespace().collect();
+        match words[..] {
+            ["stop"] => self.stop_server(),
             // Read by parity.
-            ("new", Some("start")) | ("continues:", Some(_)) => Ok(()),
-            ("solved", step) => Ok(self.proof.sandbox.solve(&self.step(step)?)?),
-            ("untouched", step) => Ok(self.proof.sandbox.unsolve(&self.step(step)?)?),
-            ("patch", Some(patch)) => {
-                let slug = patch.split('/').nth(1).unwrap_or_default();
-                let step = self.step(Some(slug))?;
+            ["new", "start"] | ["continues:", _] => {}
+            ["solved"] => sandbox.solve(step?)?,
+            ["untouched"] => sandbox.put_back(&step?.crate_dir(Side::Exercise))?,
+            ["patch", patch] => {
+                let step = step?;
+                sandbox.solve(step)?;
                 let text = self.proof.tree.read(&format!("tools/verify/{patch}"))?;
-                self.proof.sandbox.solve(&step)?;
-                let text = step.as_exercise(&text).replace(
-                    &format!("{}/", step.crate_dir(Side::Solution)),
-                    &format!("{}/", step.crate_dir(Side::Exercise)),
-                );
-                self.proof
-                    .sandbox
-                    .apply(&text)
-                    .map_err(|Environment(git)| format!("it no longer applies:\n{git}"))
+                let [exercise, solution] = [Side::Exercise, Side::Solution]
+                    .map(|side| format!("/{}/", step.crate_dir(side)));
+                let text = step.as_exercise(&text).replace(&solution, &exercise);
+                let applied = sandbox.apply(&text, &[]);
+                applied.map_err(|Environment(git)| format!("it no longer applies:\n{git}"))?;
             }
-            _ => Err("unknown directive: there are solved, untouched, patch PATH, stop".into()),
+            _ => return Err("there are solved, untouched, patch PATH and stop".into()),
         }
-    }
-
-    /// The step named, or the one whose chapter this is.
-    fn step(&self, wanted: Option<&str>) -> Result<Step, String> {
-        match (wanted, self.step) {
-            (None, Some(step)) => Ok(step.clone()),
-            (None, None) => Err("outside a chapter it needs the number of a step".into()),
-            (Some(wanted), _) => course::find(&self.proof.tree.steps(), wanted)
-                .map(|(step, _)| step.clone())
-                .ok_or_else(|| format!("there is no step `{wanted}`")),
-        }
+        Ok(())
     }
 }
 
@@ -303,133 +261,63 @@ impl Session<'_> {
 /// learner's to change.
 fn clean(sandbox: &Sandbox) -> Outcome {
     let status = sandbox.git(&["status", "--porcelain", "--untracked-files=all"])?;
-    let foreign: Vec<&str> = status
-        .lines()
-        .filter(|line| {
-            let path = line.get(3..).unwrap_or_default();
-            !(path.starts_with("steps/") && path.contains("/exercise/"))
-        })
-        .collect();
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "its commands change files that git would show:\n{}",
-        foreign.join("\n")
-    ))
+    let foreign = status.lines().filter(|line| !line.contains("/exercise/"));
+    all_of(foreign.map(str::to_owned))
+        .map_err(|files| format!("its commands change files that git would show:\n{files}"))
 }
 
-/// Reads a console block.
-fn parse(block: &Block) -> Result<Console, String> {
+/// Reads a console block: the exit code that the last of its commands must have, if it
+/// says one, and the commands.
+fn parse(block: &Block) -> Result<(Option<i32>, Vec<Shown>), String> {
     let mut exit = None;
-    let mut server = false;
-    for word in block.info.split_whitespace().skip(1) {
-        match word.strip_prefix("exit=").map(str::parse) {
-            Some(Ok(code)) => exit = Some(code),
-            None if word == "server" => server = true,
-            _ => return Err(format!("`{word}`: there are `exit=N` and `server`")),
-        }
-    }
-    if server {
-        if block.text.lines().any(|line| line.starts_with("$ ")) {
-            return Err("a server block holds output only".into());
-        }
-        return Ok(Console::Server {
-            expected: block.text.clone(),
-        });
+    if let Some((_, setting)) = block.info.split_once(' ') {
+        let code = setting.strip_prefix("exit=").and_then(|it| it.parse().ok());
+        let rule = || format!("`{setting}`: there are `exit=N` and `server`");
+        exit = Some(code.ok_or_else(rule)?);
     }
     let mut commands: Vec<Shown> = Vec::new();
     let mut continued = false;
     for (index, line) in block.text.lines().enumerate() {
-        if let Some(command) = line.strip_prefix("$ ")
-            && !continued
-        {
-            commands.push(Shown {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (_, Some(last)) if continued => last.command.extend(["\n", line]),
+            (Some(command), _) => commands.push(Shown {
                 line: block.line + 1 + index,
                 command: command.to_owned(),
                 expected: String::new(),
-            });
-            continued = line.ends_with('\\');
-            continue;
+            }),
+            (None, Some(last)) => {
+                last.expected.extend([line, "\n"]);
+                continue;
+            }
+            (None, None) => return Err("the first line must be a command: `$ …`".into()),
         }
-        let Some(last) = commands.last_mut() else {
-            return Err("the first line must be a command: `$ …`".into());
-        };
-        if continued {
-            last.command += "\n";
-            last.command += line;
-            continued = line.ends_with('\\');
-        } else {
-            last.expected += line;
-            last.expected += "\n";
-        }
+        continued = line.ends_with('\\');
     }
-    if commands.is_empty() {
-        return Err("there is no command in it".into());
-    }
-    Ok(Console::Script { exit, commands })
+    Ok((exit, commands))
 }
 
-/// The numbers of the steps that the commands and directives of `page` name, or
-/// `None` when one of them depends on all steps.
+/// The numbers of the steps that the commands and directives of `page` may be about, or
+/// `None` when one of them may be about all steps.
 pub fn depends_on(page: &Document) -> Option<BTreeSet<String>> {
     let mut numbers = BTreeSet::new();
     for item in &page.items {
-        let commands = match item {
-            Item::Directive(text, _) => vec![text.clone()],
-            Item::Try(commands, _) => commands.clone(),
-            Item::Block(block) if block.language() == "console" => match parse(block) {
-                Ok(Console::Script { commands, .. }) => {
-                    commands.into_iter().map(|shown| shown.command).collect()
-                }
-                _ => continue,
-            },
-            Item::Block(_) => continue,
+        let lines: Vec<&str> = match item {
+            Item::Block(block) if block.language() == "console" => block.text.lines().collect(),
+            Item::Block(_) | Item::Directive(..) => continue,
+            Item::Try(commands, _) => commands.iter().map(String::as_str).collect(),
         };
-        for command in commands {
-            numbers.extend(named_steps(&command)?);
+        for line in lines {
+            let runs = line.split(|letter: char| !letter.is_ascii_digit());
+            let mut runs = runs.filter(|run| (1..=2).contains(&run.len())).peekable();
+            // `./run.sh list` may be about all steps. A number that is not a step's does
+            // no harm.
+            if runs.peek().is_none() && (line.contains("run.sh") || line.contains("cargo")) {
+                return None;
+            }
+            numbers.extend(runs.map(|run| format!("{run:0>2}")));
         }
     }
     Some(numbers)
-}
-
-fn named_steps(command: &str) -> Option<BTreeSet<String>> {
-    /// They ask the service that runs, whichever it is.
-    const ASK: [&str; 7] = [
-        "customers",
-        "custorders",
-        "ordertotal",
-        "orderstotal",
-        "ordersbet",
-        "neworder",
-        "seed",
-    ];
-    let numbers = |text: &str, least: usize| -> Vec<String> {
-        let runs = text.split(|letter: char| !letter.is_ascii_digit());
-        let short = runs.filter(|run| (least..=2).contains(&run.len()));
-        short.map(|run| format!("{run:0>2}")).collect()
-    };
-    // `step08-exercise`, `wrong/08-…`. One that is no step's does no harm.
-    let mut named = BTreeSet::from_iter(numbers(command, 2));
-    let mut words = command.split_whitespace();
-    if words.any(|word| word.ends_with("cargo")) && named.is_empty() {
-        return None;
-    }
-    for rest in command.split("./run.sh").skip(1) {
-        let mut words = rest.split_whitespace();
-        let verb = words.next().unwrap_or_default();
-        let verb = verb.trim_matches(['\'', '"', '`']);
-        if ASK.contains(&verb) {
-            continue;
-        }
-        let own = words.take_while(|word| !word.contains(['|', '>', ';']));
-        let own: Vec<String> = own.flat_map(|word| numbers(word, 1)).collect();
-        if own.is_empty() && verb != "run" {
-            return None;
-        }
-        named.extend(own);
-    }
-    Some(named)
 }
 
 /// Whether `command` starts a service that stays: `./run.sh run …`, with or
@@ -450,32 +338,14 @@ fn is_server(command: &str) -> bool {
     !program
 }
 
-/// Replaces `from` where it is a whole number.
-fn replace_number(text: &str, from: &str, to: &str) -> String {
-    let mut replaced = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(from) {
-        let (before, found) = rest.split_at(start);
-        let after = &found[from.len()..];
-        let is_digit = |letter: Option<char>| letter.is_some_and(|c| c.is_ascii_digit());
-        let part = is_digit(before.chars().next_back()) || is_digit(after.chars().next());
-        replaced += before;
-        replaced += if part { from } else { to };
-        rest = after;
-    }
-    replaced + rest
-}
-
 /// Leaves out cargo's own progress, which depends on what was built before.
 fn without_cargo(text: &str) -> String {
     const PROGRESS: &str = "Adding Blocking Compiling Downloaded Downloading Finished Locking \
                             Running Updating";
     text.lines()
         .filter(|line| {
-            // Cargo aligns the verb to the right of twelve columns.
             let verb = line.trim_start().split(' ').next().unwrap_or_default();
-            let width = line.len() - line.trim_start().len() + verb.len();
-            !(width == 12 && PROGRESS.split(' ').any(|it| it == verb))
+            !(line.starts_with(' ') && PROGRESS.split(' ').any(|it| it == verb))
         })
         .flat_map(|line| [line, "\n"])
         .collect()
@@ -487,7 +357,7 @@ pub fn free_port() -> Env<u16> {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
     (first..first + 1_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .ok_or_else(|| Environment("no free port".into()))
+        .ok_or_else(|| "no free port".into())
 }
 
 #[cfg(test)]
@@ -505,10 +375,7 @@ mod tests {
     #[test]
     fn an_end_may_be_announced_as_good() {
         for (info, announced) in [("console", None), ("console exit=0", Some(0))] {
-            let Ok(Console::Script { exit, .. }) = parse(&block(info, "$ ./run.sh run 01 a\n"))
-            else {
-                panic!("refused");
-            };
+            let (exit, _) = parse(&block(info, "$ ./run.sh run 01 a\n")).expect(info);
             assert_eq!(exit, announced, "{info}");
         }
     }
@@ -516,9 +383,7 @@ mod tests {
     #[test]
     fn a_console_block_is_read() {
         let text = "$ one\nout\n\n$ two \\\n  $ more\nlast\n";
-        let Ok(Console::Script { exit, commands }) = parse(&block("console exit=1", text)) else {
-            panic!("refused");
-        };
+        let (exit, commands) = parse(&block("console exit=1", text)).expect("read");
         assert_eq!(exit, Some(1));
         assert_eq!(
             commands,
@@ -535,22 +400,14 @@ mod tests {
                 }
             ]
         );
-        assert_eq!(
-            parse(&block("console server", "GET /\n")),
-            Ok(Console::Server {
-                expected: "GET /\n".into()
-            })
-        );
     }
 
     #[test]
     fn a_malformed_console_block_is_refused() {
         for (info, text, reason) in [
             ("console", "out\n$ one\n", "must be a command"),
-            ("console", "", "no command"),
             ("console exit=x", "$ one\n", "`exit=x`"),
             ("console quiet", "$ one\n", "`quiet`"),
-            ("console server", "$ one\n", "output only"),
         ] {
             let failure = parse(&block(info, text)).expect_err(info);
             assert!(failure.contains(reason), "{failure}");
@@ -583,39 +440,24 @@ mod tests {
 
     #[test]
     fn the_steps_that_a_command_depends_on_are_known() {
+        let named = |command: &str| {
+            let text = format!("```console\n$ {command}\n```\n");
+            let numbers = depends_on(&Document::parse("a.md", text));
+            numbers.map(|named| Vec::from_iter(named).join(" "))
+        };
         for (command, steps) in [
             ("./run.sh check 05 'a name'", "05"),
-            (
-                "RUST_LOG=debug ./run.sh run 3 --solution 2>&1 | grep 100",
-                "03",
-            ),
-            ("./run.sh run --solution 03", "03"),
+            ("./run.sh run 3 --solution 2>&1 | grep 100", "01 02 03"),
             ("./run.sh diff 04 05", "04 05"),
-            ("./run.sh run", ""),
-            ("./run.sh custorders 7; curl -sS http://127.0.0.1:9090/", ""),
-            (
-                "sqlite3 x '.shell ./run.sh ordertotal 1' '.shell ./run.sh neworder'",
-                "",
-            ),
+            ("curl -sS http://127.0.0.1:9090/", "00 01"),
             ("cargo run -q -p step07-exercise --example slow", "07"),
-            ("patch wrong/06-transactions/1.patch", "06"),
-            ("solved 05", "05"),
-            ("solved", ""),
+            ("ls", ""),
         ] {
-            let named = named_steps(command).map(|named| Vec::from_iter(named).join(" "));
-            assert_eq!(named.as_deref(), Some(steps), "{command}");
+            assert_eq!(named(command).as_deref(), Some(steps), "{command}");
         }
         for all in ["./run.sh list", "./run.sh check", "cargo build --workspace"] {
-            assert_eq!(named_steps(all), None, "{all}");
+            assert_eq!(named(all), None, "{all}");
         }
-    }
-
-    #[test]
-    fn only_whole_numbers_are_replaced() {
-        assert_eq!(
-            replace_number("http://h:9090/ 19090 90901 9090", "9090", "20001"),
-            "http://h:20001/ 19090 90901 20001"
-        );
     }
 
     #[test]

@@ -17,16 +17,13 @@ pub struct Document {
     pub text: String,
     /// Code blocks and directives in the order of the text.
     pub items: Vec<Item>,
-    /// Targets of links and pictures, and addresses in the text, with their lines.
+    /// Targets of links and pictures with their lines. Of `[text][name]`, if nothing
+    /// defines it, the name.
     pub links: Vec<(String, usize)>,
-    /// Names of `[text][name]` that nothing defines, with their lines.
-    pub undefined: Vec<(String, usize)>,
     /// Names of HTML elements, with their lines.
     pub elements: Vec<(String, usize)>,
-    /// Lines at which tables begin.
-    pub tables: Vec<usize>,
-    /// Inline code, with its line.
-    codes: Vec<(String, usize)>,
+    /// Inline code.
+    pub codes: Vec<String>,
     /// What a `#fragment` may name.
     pub anchors: Vec<String>,
 }
@@ -74,16 +71,13 @@ impl Document {
         let mut slugs: BTreeMap<String, usize> = BTreeMap::new();
         let mut heading: Option<String> = None;
         let mut block: Option<Block> = None;
-        let mut undefined = Vec::new();
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
         // `[..]` alone is a word here; only `[text][name]` must mean a link.
-        let mut note = |link: BrokenLink| {
-            if matches!(link.link_type, LinkType::Reference | LinkType::Collapsed) {
-                undefined.push((link.reference.to_string(), line_of(link.span.start)));
-            }
-            None
+        let mut undefined = |link: BrokenLink| {
+            matches!(link.link_type, LinkType::Reference | LinkType::Collapsed)
+                .then(|| (link.reference.into_string().into(), "".into()))
         };
-        let parser = Parser::new_with_broken_link_callback(&text, options, Some(&mut note));
+        let parser = Parser::new_with_broken_link_callback(&text, options, Some(&mut undefined));
         for (event, range) in parser.into_offset_iter() {
             let line = line_of(range.start);
             match event {
@@ -104,7 +98,6 @@ impl Document {
                     });
                     *count += 1;
                 }
-                Event::Start(Tag::Table(_)) => document.tables.push(line),
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                     block = Some(Block {
                         info: info.trim().to_owned(),
@@ -121,12 +114,7 @@ impl Document {
                 Event::Text(text) => {
                     if let Some(block) = &mut block {
                         block.text.push_str(&text);
-                        continue;
-                    }
-                    document
-                        .links
-                        .extend(addresses(&text).map(|address| (address.to_owned(), line)));
-                    if let Some(heading) = &mut heading {
+                    } else if let Some(heading) = &mut heading {
                         heading.push_str(&text);
                     }
                 }
@@ -134,26 +122,20 @@ impl Document {
                     if let Some(heading) = &mut heading {
                         heading.push_str(&code);
                     }
-                    document.codes.push((code.into_string(), line));
+                    document.codes.push(code.into_string());
                 }
-                Event::Html(html) | Event::InlineHtml(html) => document.add_html(&html, line),
+                Event::Html(html) | Event::InlineHtml(html) => {
+                    let directives = directives(&html).into_iter();
+                    let directives = directives.map(|text| Item::Directive(text, line));
+                    document.items.extend(directives);
+                    let elements = elements(&html).map(|name| (name.to_owned(), line));
+                    document.elements.extend(elements);
+                }
                 _ => {}
             }
         }
-        document.undefined = undefined;
         document.text = text;
         document
-    }
-
-    fn add_html(&mut self, html: &str, line: usize) {
-        let directives = directives(html).into_iter();
-        self.items
-            .extend(directives.map(|text| Item::Directive(text, line)));
-        self.anchors.extend(attributes(html, ["id", "name"]));
-        let targets = attributes(html, ["href", "src"]).into_iter();
-        self.links.extend(targets.map(|target| (target, line)));
-        self.elements
-            .extend(elements(html).map(|name| (name.to_owned(), line)));
     }
 
     /// Its headings up to the third level, with the text below each.
@@ -161,60 +143,29 @@ impl Document {
         pages::sections(&self.text)
     }
 
-    /// The lines, numbered from 1, of section `## title`, its heading left out.
-    pub fn lines_of(&self, title: &str) -> Option<std::ops::Range<usize>> {
-        let sections = self.sections().into_iter();
-        let mut rest = sections.skip_while(|it| it.level != 2 || it.heading != title);
-        let start = rest.next()?.line + 1;
-        let next = rest.find(|section| section.level <= 2);
-        Some(start..next.map_or(usize::MAX, |next| next.line))
-    }
-
-    /// The lines from `from` up to and without `to`, counted from 1.
-    pub fn lines_between(&self, from: usize, to: usize) -> Vec<&str> {
-        self.text
-            .lines()
-            .skip(from - 1)
-            .take(to.saturating_sub(from))
-            .collect()
-    }
-
-    /// Code blocks that begin in the lines from `from` up to and without `to`.
-    pub fn blocks_between(&self, from: usize, to: usize) -> impl Iterator<Item = &Block> {
-        self.items.iter().filter_map(move |item| match item {
-            Item::Block(block) if (from..to).contains(&block.line) => Some(block),
-            _ => None,
-        })
-    }
-
     /// The text of section `## title`.
     pub fn section(&self, title: &str) -> Option<String> {
-        let range = self.lines_of(title)?;
-        Some(self.lines_between(range.start, range.end).join("\n"))
+        let sections = self.sections().into_iter();
+        let mut rest = sections.skip_while(|it| it.level != 2 || it.heading != title);
+        let start = rest.next()?.line;
+        let next = rest.find(|section| section.level <= 2);
+        let end = next.map_or(usize::MAX, |next| next.line - 1);
+        let lines = self.text.lines().skip(start).take(end - start);
+        Some(lines.collect::<Vec<_>>().join("\n"))
     }
 
-    /// Inline code in section `## title`, with its line.
-    pub fn codes_in(&self, title: &str) -> impl Iterator<Item = (&str, usize)> {
-        let range = self.lines_of(title).unwrap_or(0..0);
-        self.codes
-            .iter()
-            .filter(move |(_, line)| range.contains(line))
-            .map(|(code, line)| (code.as_str(), *line))
-    }
-
-    /// Directives in section `## title`.
-    pub fn directives_in(&self, title: &str) -> impl Iterator<Item = &str> {
-        let range = self.lines_of(title).unwrap_or(0..0);
-        self.items.iter().filter_map(move |item| match item {
-            Item::Directive(text, line) if range.contains(line) => Some(text.as_str()),
+    /// All code blocks.
+    pub fn all_blocks(&self) -> impl Iterator<Item = &Block> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Block(block) => Some(block),
             _ => None,
         })
     }
 
     /// Code blocks whose language is `language`.
     pub fn blocks(&self, language: &str) -> impl Iterator<Item = &Block> {
-        let all = self.blocks_between(0, usize::MAX);
-        all.filter(move |block| block.language() == language)
+        self.all_blocks()
+            .filter(move |block| block.language() == language)
     }
 }
 
@@ -246,30 +197,11 @@ pub fn in_order(sections: &[Section], expected: &[String]) -> Outcome {
 /// The directives in a piece of HTML, without `verify:`. What only resembles
 /// one is returned as it stands, so that it is refused, not passed over.
 fn directives(html: &str) -> Vec<String> {
-    html.split("<!--")
-        .skip(1)
-        .map(|rest| match rest.split_once("-->") {
-            Some((comment, _)) => comment.trim(),
-            None => rest.trim(),
-        })
-        .filter(|comment| comment.starts_with("verify"))
-        .map(|comment| match comment.strip_prefix("verify:") {
-            Some(text) => text.trim().to_owned(),
-            None => comment.to_owned(),
-        })
-        .collect()
-}
-
-/// Values of two attributes in a piece of HTML.
-fn attributes(html: &str, names: [&str; 2]) -> Vec<String> {
-    let values = |name: &str| -> Vec<String> {
-        html.split(&format!(" {name}=\""))
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-            .map(str::to_owned)
-            .collect()
-    };
-    names.iter().flat_map(|name| values(name)).collect()
+    let comments = html.split("<!--").skip(1);
+    let comments = comments.map(|rest| rest.split("-->").next().unwrap_or(rest).trim());
+    let directives = comments.filter(|comment| comment.starts_with("verify"));
+    let text = |it: &str| it.strip_prefix("verify:").unwrap_or(it).trim().to_owned();
+    directives.map(text).collect()
 }
 
 /// Names of the elements that a piece of HTML opens or closes.
@@ -281,13 +213,6 @@ fn elements(html: &str) -> impl Iterator<Item = &str> {
             .unwrap_or(rest.len());
         (end > 0).then(|| &rest[..end])
     })
-}
-
-/// Web addresses that a reader would see as links.
-fn addresses(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| letter.is_whitespace() || "()<>\"'“”".contains(letter))
-        .filter(|word| word.starts_with("https://") || word.starts_with("http://"))
-        .map(|word| word.trim_end_matches(['.', ',', ';', ':', '!', '?']))
 }
 
 /// The anchor that GitHub gives to a heading.
@@ -350,7 +275,7 @@ fn main() {}
     #[test]
     fn what_a_reader_can_follow_is_a_link() {
         let text = "\
-A [link](a.md), ![a picture](b.svg), <https://a.org>, https://b.org/c, and\n\
+A [link](a.md), ![a picture](b.svg), <https://a.org>, and\n\
 <a href=\"c.md\">html</a>, `https://not.this`, [..], [no][where], [there][x].\n\n[x]: d.md\n";
         let document = Document::parse("a.md", text.to_owned());
         let mut links: Vec<_> = document
@@ -365,13 +290,11 @@ A [link](a.md), ![a picture](b.svg), <https://a.org>, https://b.org/c, and\n\
             [
                 ("a.md", 1),
                 ("b.svg", 1),
-                ("c.md", 2),
                 ("d.md", 2),
                 ("https://a.org", 1),
-                ("https://b.org/c", 1),
+                ("where", 2),
             ]
         );
-        assert_eq!(document.undefined, [("where".to_owned(), 2)]);
         let elements: Vec<_> = document.elements.iter().map(|(name, _)| name).collect();
         assert_eq!(elements, ["a", "a"]);
     }
@@ -415,14 +338,10 @@ A [link](a.md), ![a picture](b.svg), <https://a.org>, https://b.org/c, and\n\
             [("exercise/src/db/base.rs#L3".to_owned(), 16)]
         );
         let changed = "What changed in the starter";
-        assert_eq!(
-            document.codes_in(changed).collect::<Vec<_>>(),
-            [("src/server.rs", 27)]
-        );
-        assert_eq!(
-            document.directives_in(changed).collect::<Vec<_>>(),
-            ["new start"]
-        );
+        let section = document.section(changed).expect("a section");
+        let section = Document::parse("a.md", section);
+        assert_eq!(section.codes, ["src/server.rs"]);
+        assert_eq!(section.items, [Item::Directive("new start".into(), 2)]);
         assert_eq!(
             document
                 .section("Start")

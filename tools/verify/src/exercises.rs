@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use course::{Side, Step, Verdict, ids};
+use course::{Check, Side, Step, Verdict, ids};
 
-use crate::cargo::{self, Package};
+use crate::cargo;
 use crate::document::Document;
 use crate::hints;
 use crate::regions;
@@ -15,46 +15,41 @@ use crate::{Env, Proof};
 
 pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     let (tree, sandbox, memory) = (proof.tree, proof.sandbox, proof.memory);
-    let item = |step: &Step, side: Side| format!("exercises/{}-{}", step.slug, side.name());
+    let record = |step: &Step, side: Side| {
+        let item = format!("exercises/{}-{side}", step.slug);
+        (item, memory.side(step, side, ""))
+    };
     let mut sides = Vec::new();
     for step in proof.steps {
         for side in [Side::Exercise, Side::Solution] {
-            if !report.recall(memory, &item(step, side), &memory.side(step, side)) {
+            let (item, key) = record(step, side);
+            if !report.recall(memory, &item, &key) {
                 sides.push((step, side));
             }
         }
     }
-    if sides.is_empty() {
-        return Ok(());
-    }
-    let packages: Vec<Package> = sides
-        .iter()
-        .map(|(step, side)| Package::side(step, *side))
-        .collect();
-    let compiled = cargo::build_checks(sandbox, &packages)?;
+    let compiled = cargo::build_checks(sandbox, &sides)?;
     for (step, side) in sides {
         let compiled = &compiled[&step.crate_dir(side)];
-        let before = report.so_far();
-        report.prove(
-            &format!("{} {} compiles without warnings", step.slug, side.name()),
-            || {
-                compiled.check()?;
-                all_of(&compiled.warnings)
-            },
-        );
-        if compiled.check.is_none() {
-            continue;
-        }
-        let verdict = compiled
-            .check()
-            .and_then(|check| cargo::run_check(sandbox, step, side, &check, &[]));
-        match side {
-            Side::Exercise => prove_red(tree, step, verdict, report),
-            Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {
-                cargo::green(&verdict?)
-            }),
-        }
-        report.keep(memory, &item(step, side), &memory.side(step, side), before);
+        let (item, key) = record(step, side);
+        report.keep(memory, &item, &key, |report| {
+            let check = compiled.check();
+            let what = format!("{} {side} compiles without warnings", step.slug);
+            report.prove(&what, || {
+                all_of(compiled.said.clone()).and(check.clone().map(drop))
+            });
+            let Ok(check) = check else {
+                return Ok(());
+            };
+            let verdict = cargo::run_check(sandbox, &step.crate_dir(side), &check, &[]);
+            match side {
+                Side::Exercise => prove_red(tree, step, verdict, report),
+                Side::Solution => report.prove(&format!("{} solution is green", step.slug), || {
+                    cargo::green(&verdict?)
+                }),
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -66,10 +61,10 @@ fn prove_red(tree: &Tree, step: &Step, verdict: Result<Verdict, String>, report:
         Err(failure) => return report.prove(&what, || Err(failure)),
     };
     report.prove(&what, || red_for_all(tree, step, &verdict));
-    report.prove(
-        &format!("{} exercise fails as its chapter announces", step.slug),
-        || as_announced(&Document::read(tree, &step.readme())?, &verdict),
-    );
+    let what = format!("{} exercise fails as its chapter announces", step.slug);
+    report.prove(&what, || {
+        as_announced(&Document::read(tree, &step.readme())?, &verdict)
+    });
     if let Ok(hints) = Document::read(tree, &hints::path(step))
         && hints.sections().iter().any(hints::is_condition)
     {
@@ -86,37 +81,19 @@ pub fn todo_ids(tree: &Tree, step: &Step) -> Result<BTreeSet<String>, String> {
 }
 
 fn red_for_all(tree: &Tree, step: &Step, verdict: &Verdict) -> Outcome {
-    let in_source = todo_ids(tree, step)?;
-    let mut checked = BTreeSet::new();
-    let mut failed = BTreeSet::new();
-    for check in &verdict.checks {
-        for id in ids(&check.todo) {
-            checked.insert(id.to_owned());
-            if check.failed() {
-                failed.insert(id.to_owned());
-            }
-        }
-    }
-    let mut failures = Vec::new();
-    if in_source.is_empty() {
-        failures.push("the exercise has no TODO".to_owned());
-    }
-    for id in in_source.difference(&checked) {
-        failures.push(format!("no check names TODO({id})"));
-    }
-    for id in checked.difference(&in_source) {
-        failures.push(format!(
-            "a check names TODO({id}), which the exercise does not have"
-        ));
-    }
-    for id in in_source.intersection(&checked) {
-        if !failed.contains(id) {
-            failures.push(format!(
-                "every check of TODO({id}) passes although nothing is done"
-            ));
-        }
-    }
-    all_of(&failures)
+    let tasks = todo_ids(tree, step)?;
+    let named = |check: &Check| ids(&check.todo).map(str::to_owned).collect::<Vec<_>>();
+    let checked: BTreeSet<String> = verdict.checks.iter().flat_map(named).collect();
+    let failed: BTreeSet<String> = verdict.failures().flat_map(named).collect();
+    let unchecked = tasks.difference(&checked);
+    let unchecked = unchecked.map(|id| format!("no check names TODO({id})"));
+    let unknown = checked
+        .difference(&tasks)
+        .map(|id| format!("a check names TODO({id}), which the exercise does not have"));
+    let passed = checked
+        .difference(&failed)
+        .map(|id| format!("every check of TODO({id}) passes although nothing is done"));
+    all_of(unchecked.chain(unknown).chain(passed))
 }
 
 /// The first failed check is the one in the chapter's first console block.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use course::Side;
 
-use crate::cargo::{self, BUILD_LIMIT, Package};
+use crate::cargo::{self, BUILD_LIMIT};
 use crate::process;
 use crate::report::{Outcome, Report, all_of};
-use crate::{Env, Environment, Proof};
+use crate::{Env, Only, Proof};
 
 /// How long one run may take; the longest take some 20 s on a quiet machine.
 const RUN_LIMIT: Duration = Duration::from_mins(5);
@@ -27,8 +28,8 @@ const TESTED: [&str; 3] = ["marketsvc", "tools/check", "tools/contract"];
 
 #[derive(Args)]
 pub struct Settings {
-    /// One step only: 5, 05 or 05-engine
-    pub step: Option<String>,
+    #[command(flatten)]
+    pub only: Only,
     /// How often each program runs
     #[arg(long, value_name = "N", default_value = "100")]
     times: NonZero<usize>,
@@ -41,8 +42,6 @@ pub struct Settings {
 struct Program {
     name: String,
     command: Command,
-    /// It prints a verdict; otherwise it is cargo's `test`.
-    check: bool,
     seconds: Vec<f64>,
     /// What came of the runs that failed.
     failures: Vec<String>,
@@ -55,9 +54,6 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
     // Where databases and the like of all runs go, so that what they leave is seen.
     let scratch = std::env::temp_dir().join(format!("marketsvc-flaky-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
-    for program in &mut programs {
-        program.command.env("TMPDIR", &scratch);
-    }
     let started = Instant::now();
     let done = AtomicBool::new(!settings.load);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -72,22 +68,32 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
         // In rounds, so that an early end has seen all of them.
         for round in 1..=settings.times.get() {
             for program in &mut programs {
-                if program.failures.len() < PATIENCE {
-                    program.run(round);
+                if program.failures.len() < PATIENCE
+                    && let Err(failure) = program.run(&scratch)
+                {
+                    program.failures.push(format!("run {round}: {failure}"));
                 }
             }
         }
         done.store(true, Ordering::Relaxed);
     });
-    for program in &mut programs {
-        program.report(started, report);
+    for mut program in programs {
+        program.seconds.sort_by(f64::total_cmp);
+        let runs = program.seconds.len();
+        let [median, worst] = [runs / 2, runs - 1].map(|index| program.seconds[index]);
+        let name = program.name;
+        let what = format!("{name}: {runs} runs, median {median:.1} s, worst {worst:.1} s");
+        let failed = program.failures.len();
+        let outcome = all_of(program.failures)
+            .map_err(|failures| format!("{failed} of {runs} runs failed\n{failures}"));
+        report.item(&what, started, outcome);
     }
     report.prove("no file is left", || {
-        let left = fs::read_dir(&scratch).map_err(|error| error.to_string())?;
-        let left = left
-            .flatten()
-            .map(|entry| entry.path().display().to_string());
-        all_of(&left.collect::<Vec<_>>())
+        let left = fs::read_dir(&scratch)
+            .map_err(|error| error.to_string())?
+            .flatten();
+        let left = left.map(|entry| entry.path().display().to_string());
+        all_of(left)
     });
     Ok(fs::remove_dir_all(&scratch)?)
 }
@@ -95,27 +101,23 @@ pub fn prove(proof: &Proof, settings: &Settings, report: &mut Report) -> Env<()>
 /// Builds what is to be repeated; a check that does not compile is a failure.
 fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
     let sandbox = proof.sandbox;
-    let program = |name: String, command: Command, check: bool| Program {
+    let program = |name: String, command: Command| Program {
         name,
         command,
-        check,
         seconds: Vec::new(),
         failures: Vec::new(),
     };
     let mut programs = Vec::new();
-    let solutions = proof
-        .steps
-        .iter()
-        .map(|step| Package::side(step, Side::Solution));
-    let solutions: Vec<Package> = solutions.collect();
-    let compiled = cargo::build_checks(sandbox, &solutions)?;
-    for (step, solution) in proof.steps.iter().zip(solutions) {
+    let solutions = proof.steps.iter().map(|step| (step, Side::Solution));
+    let compiled = cargo::build_checks(sandbox, &solutions.collect::<Vec<_>>())?;
+    for step in proof.steps {
         let name = format!("{} check", step.slug);
-        match compiled[&solution.folder].check() {
+        let folder = step.crate_dir(Side::Solution);
+        match compiled[&folder].check() {
             Err(failure) => report.prove(&name, || Err(failure)),
             Ok(check) => {
-                let command = cargo::check_command(sandbox, &check, &solution.folder);
-                programs.push(program(name, command, true));
+                let command = cargo::check_command(sandbox, &check, &folder);
+                programs.push(program(name, command));
             }
         }
     }
@@ -131,48 +133,29 @@ fn build(proof: &Proof, report: &mut Report) -> Env<Vec<Program>> {
             command
         };
         let built = process::run(&mut tests(&["--no-run"]), BUILD_LIMIT, true)?;
-        if built.status.is_none_or(|status| !status.success()) {
-            return Err(Environment(built.stdout));
+        if !built.succeeded() {
+            return Err(built.stdout.into());
         }
         let name = format!("tests of {}", packages.join(", "));
-        programs.push(program(name, tests(&[]), false));
+        programs.push(program(name, tests(&[])));
     }
     Ok(programs)
 }
 
 impl Program {
-    fn run(&mut self, round: usize) {
-        if let Err(failure) = self.try_once() {
-            self.failures.push(format!("run {round}: {failure}"));
+    fn run(&mut self, scratch: &Path) -> Outcome {
+        let command = self.command.env("TMPDIR", scratch);
+        let started = Instant::now();
+        let finished = process::run(command, RUN_LIMIT, true);
+        self.seconds.push(started.elapsed().as_secs_f64());
+        let finished = finished?;
+        if finished.succeeded() && finished.left.is_empty() {
+            return Ok(());
         }
-    }
-
-    fn try_once(&mut self) -> Outcome {
-        let finished = process::run(&mut self.command, RUN_LIMIT, false)?;
-        self.seconds.push(finished.took.as_secs_f64());
-        if self.check {
-            let verdict = cargo::read_verdict(&finished)?;
-            return cargo::green(&verdict).map_err(|failures| failures + &finished.stderr);
-        }
-        match finished.status {
-            Some(status) if status.success() && finished.left.is_empty() => Ok(()),
-            status => Err(format!(
-                "{status:?}, left running: {:?}\n{}{}",
-                finished.left, finished.stdout, finished.stderr
-            )),
-        }
-    }
-
-    fn report(&mut self, started: Instant, report: &mut Report) {
-        self.seconds.sort_by(f64::total_cmp);
-        let runs = self.seconds.len();
-        let median = self.seconds.get(runs / 2).copied().unwrap_or_default();
-        let worst = self.seconds.last().copied().unwrap_or_default();
-        let name = &self.name;
-        let what = format!("{name}: {runs} runs, median {median:.1} s, worst {worst:.1} s");
-        let failed = self.failures.len();
-        let outcome = all_of(&self.failures)
-            .map_err(|failures| format!("{failed} of {runs} runs failed\n{failures}"));
-        report.item(&what, started, outcome);
+        let (status, left) = (finished.status, finished.left.join("\n"));
+        Err(format!(
+            "{status:?}, left running: {left}\n{}",
+            finished.stdout
+        ))
     }
 }

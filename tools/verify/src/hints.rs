@@ -2,88 +2,80 @@
 //! solution away.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use course::pages::{self, LEVELS, Section};
 use course::{Check, Side, Step, Verdict, ids};
-use proc_macro2::TokenStream;
 
-use crate::document::{Block, Document, in_order};
+use crate::document::{Document, in_order};
 use crate::exercises::todo_ids;
 use crate::regions;
 use crate::report::{Outcome, all_of};
 use crate::tree::Tree;
 
-/// Where the hints of `step` are.
 pub fn path(step: &Step) -> String {
     format!("{}/hints.md", step.dir())
 }
 
-/// Proves the hints of `step`.
 pub fn prove(tree: &Tree, step: &Step) -> Outcome {
     let hints = Document::read(tree, &path(step))?;
     let mut failures: Vec<String> = form(tree, step, &hints).err().into_iter().collect();
-    let mut regions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut regions: BTreeMap<String, String> = BTreeMap::new();
     for region in regions::of_side(tree, step, Side::Solution)? {
-        let code = lines_of_code(region.text.lines());
-        regions.entry(region.id).or_default().extend(code);
+        *regions.entry(region.id).or_default() += &region.text;
     }
-    let sections = hints.sections();
-    let mut id = "";
-    for (index, section) in sections.iter().enumerate() {
-        if section.level == 2 {
-            id = section.heading;
-        }
-        if section.level < 3 {
-            continue;
-        }
-        let end = sections.get(index + 1).map_or(usize::MAX, |next| next.line);
+    for (id, section) in with_ids(&hints) {
         let at = format!("line {}: {id} {}", section.line, section.heading);
         if section.text.trim().is_empty() {
             failures.push(format!("{at} is empty"));
         }
-        let blocks: Vec<&Block> = hints.blocks_between(section.line, end).collect();
-        failures.extend(blocks.iter().filter_map(|block| code(block).err()));
         if section.heading == LEVELS[2]
             && let Some(region) = regions.get(id)
-            && let Err(failure) = not_the_solution(&blocks, region)
+            && let Err(failure) = not_the_solution(section.text, region)
         {
             failures.push(format!("{at} {failure}"));
         }
+    }
+    for block in hints.all_blocks().filter(|block| block.info.is_empty()) {
+        failures.push(format!("line {}: the block names no language", block.line));
     }
     for (name, line) in hints.elements.iter().chain(&hints.links) {
         failures.push(format!(
             "line {line}: `{name}`: a terminal shows neither links nor HTML"
         ));
     }
-    for line in &hints.tables {
-        failures.push(format!("line {line}: a terminal does not show tables"));
+    all_of(failures)
+}
+
+/// The sections of the third level, each with the id above it.
+fn with_ids(hints: &Document) -> Vec<(&str, Section<'_>)> {
+    let mut id = "";
+    let mut found = Vec::new();
+    for section in hints.sections() {
+        match section.level {
+            3 => found.push((id, section)),
+            _ => id = section.heading,
+        }
     }
-    all_of(&failures)
+    found
 }
 
 /// Each `### If "…" fails` names a check of its task.
 pub fn conditions(hints: &Document, verdict: &Verdict) -> Outcome {
     let mut failures = Vec::new();
-    let mut id = "";
-    for section in hints.sections() {
-        if section.level == 2 {
-            id = section.heading;
-        }
-        let words = pages::condition(section.heading);
-        let Some(words) = words.filter(|_| is_condition(&section)) else {
+    for (id, section) in with_ids(hints) {
+        let Some(words) = pages::condition(section.heading) else {
             continue;
         };
         let of_the_task = |todo: &str| ids(todo).any(|it| it == id);
-        let named = |check: &&Check| of_the_task(&check.todo) && check.name.contains(words);
-        if !verdict.checks.iter().any(|check| named(&check)) {
+        let named = |check: &Check| of_the_task(&check.todo) && check.name.contains(words);
+        if !verdict.checks.iter().any(named) {
             failures.push(format!(
                 "{}:{}: no check of {id} has \"{words}\" in its name",
                 hints.path, section.line
             ));
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 /// Whether it is `### If "…" fails`, which may stand before the levels of a task.
@@ -100,80 +92,46 @@ fn form(tree: &Tree, step: &Step, hints: &Document) -> Outcome {
     }
     let mut sections = hints.sections();
     let mut level = 0;
-    for section in &sections {
-        if !is_condition(section) {
-            level = section.level;
-        } else if level != 2 {
-            return Err(format!(
-                "line {}: it must stand before the levels of a task",
-                section.line
-            ));
-        }
-    }
-    sections.retain(|section| !is_condition(section));
+    // Above the levels of a task, as many as there are mistakes.
+    sections.retain(|section| {
+        let is_free = level == 2 && is_condition(section);
+        level = if is_free { 2 } else { section.level };
+        !is_free
+    });
     in_order(&sections, &expected)
 }
 
-/// Lines that hold more than blanks and a comment, trimmed.
-fn lines_of_code<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let code = lines.map(str::trim).filter(|line| {
-        let comment = line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
-        !line.is_empty() && !comment
-    });
-    code.map(str::to_owned).collect()
-}
-
-/// A block says its language, and Rust consists of Rust's tokens.
-fn code(block: &Block) -> Outcome {
-    match block.language() {
-        "rust" => TokenStream::from_str(&block.text)
-            .map(drop)
-            .map_err(|error| format!("line {}: no Rust: {error}", block.line)),
-        "" => Err(format!("line {}: the block names no language", block.line)),
-        _ => Ok(()),
-    }
+/// The lines that hold more than blanks and a comment, without their blanks.
+fn code(text: &str) -> Vec<String> {
+    let lines = text
+        .lines()
+        .map(|line| line.replace(char::is_whitespace, ""));
+    let comment =
+        |line: &String| line.starts_with("//") || line.starts_with("/*") && line.ends_with("*/");
+    lines
+        .filter(|line| !line.is_empty() && !comment(line))
+        .collect()
 }
 
 /// The code of a near-answer is shorter than the solution's, or as long, and
 /// does not hold all of it.
-fn not_the_solution(blocks: &[&Block], region: &[String]) -> Outcome {
-    let answer = lines_of_code(blocks.iter().flat_map(|block| block.text.lines()));
-    if answer.len() > region.len() {
-        return Err(format!(
-            "has {} lines of code, the solution {}",
-            answer.len(),
-            region.len()
-        ));
+fn not_the_solution(hint: &str, region: &str) -> Outcome {
+    let hint = Document::parse("", hint.to_owned());
+    let blocks: String = hint.all_blocks().map(|block| block.text.as_str()).collect();
+    let (answer, region) = (code(&blocks), code(region));
+    let (lines, most) = (answer.len(), region.len());
+    if lines > most {
+        return Err(format!("has {lines} lines of code, the solution {most}"));
     }
-    let whole = tokens(&region.join("\n"));
-    let text: String = blocks.iter().map(|block| block.text.as_str()).collect();
-    if !region.is_empty() && tokens(&text).contains(&whole) {
+    if most > 0 && answer.concat().contains(&region.concat()) {
         return Err("is the solution, word for word".into());
     }
     Ok(())
 }
 
-/// The code without its comments, one blank around each token. What is no Rust
-/// stays as it is.
-fn tokens(code: &str) -> String {
-    let tokens = TokenStream::from_str(code);
-    format!(
-        " {} ",
-        tokens.map_or(code.to_owned(), |tokens| tokens.to_string())
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn block(info: &str, text: &str) -> Block {
-        Block {
-            info: info.into(),
-            text: text.into(),
-            line: 7,
-        }
-    }
 
     #[test]
     fn a_condition_names_a_check_of_its_task() {
@@ -201,27 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn code_is_made_of_tokens() {
-        for good in [
-            "let x: &'static str = \"a { b\"; // the end }",
-            "Ok(done?./* the id */)",
-            "for a in b {\n    // …\n}",
-            "r#\"a \" b\"#.len()",
-        ] {
-            assert_eq!(code(&block("rust", good)), Ok(()), "{good}");
-        }
-        for bad in ["fn f() {", "f(a]", "let x = …;", "\"open", "/* open"] {
-            let failure = code(&block("rust", bad)).expect_err(bad);
-            assert!(failure.starts_with("line 7: no Rust"), "{failure}");
-        }
-        assert_eq!(code(&block("text", "…")), Ok(()));
-        assert!(code(&block("", "x")).is_err());
-    }
-
-    #[test]
     fn a_near_answer_leaves_something_to_do() {
-        let region = ["let a = 1;", "f(a)"].map(str::to_owned);
-        let judge = |text: &str| not_the_solution(&[&block("rust", text)], &region);
+        let judge = |text: &str| {
+            not_the_solution(
+                &format!("1\n2\n3\n\n```rust\n{text}\n```\n"),
+                "let a = 1;\nf(a)",
+            )
+        };
         for good in [
             "let a = /* one */;\nf(a)\n",
             "// first\nlet a = 1;\n\n/* then */\n// call f",
@@ -231,7 +175,7 @@ mod tests {
         }
         for (bad, reason) in [
             ("  let a = 1;\n\n  // then\n  f(a)\n", "word for word"),
-            ("let a = 1; /* one */ f( a )", "word for word"),
+            ("let a = 1; f( a )", "word for word"),
             (
                 "let a = 1;\nlet b = a;\nf(b)",
                 "3 lines of code, the solution 2",

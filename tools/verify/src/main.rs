@@ -53,15 +53,9 @@ const ACTIVE: &str = "MARKETSVC_VERIFY_ACTIVE";
 #[derive(Debug)]
 pub struct Environment(pub String);
 
-impl From<std::io::Error> for Environment {
-    fn from(error: std::io::Error) -> Self {
+impl<E: std::fmt::Display> From<E> for Environment {
+    fn from(error: E) -> Self {
         Self(error.to_string())
-    }
-}
-
-impl From<String> for Environment {
-    fn from(message: String) -> Self {
-        Self(message)
     }
 }
 
@@ -87,12 +81,9 @@ pub struct Proof<'a> {
 #[derive(Parser)]
 #[command(about = "Proves the tutorial", version)]
 struct Cli {
-    /// The workspace to prove [default: the one around the current folder]
-    #[arg(long, global = true, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Repeat the proofs that an earlier run remembered
-    #[arg(long, global = true)]
-    again: bool,
+    /// The workspace to prove, or a folder in it
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    root: PathBuf,
     #[command(subcommand)]
     part: Part,
 }
@@ -132,23 +123,24 @@ enum Part {
 }
 
 impl Part {
-    /// The step that is asked for, all if none.
-    fn step(&self) -> Option<&str> {
-        match self {
-            Self::All(only)
-            | Self::Exercises(only)
-            | Self::Parity(only)
-            | Self::Api(only)
-            | Self::Chapters(only)
-            | Self::Queries(only)
-            | Self::Texts(only)
-            | Self::Starters(only) => only.step.as_deref(),
-            Self::New(_) | Self::Promote | Self::Tests => None,
-            Self::Wrong(settings) => settings.step.as_deref(),
-            Self::Minutes(settings) => settings.step.as_deref(),
-            Self::Flaky(settings) => settings.step.as_deref(),
-            Self::Speed(settings) => settings.step.as_deref(),
-        }
+    /// Its name, and the step that is asked for, all if none.
+    fn asked(&self) -> (&'static str, Option<&str>) {
+        let (name, only) = match self {
+            Self::All(only) => ("all", only),
+            Self::Exercises(only) => ("exercises", only),
+            Self::Parity(only) => ("parity", only),
+            Self::Wrong(settings) => ("wrong", &settings.only),
+            Self::Chapters(only) => ("chapters", only),
+            Self::Queries(only) => ("queries", only),
+            Self::Api(only) => ("api", only),
+            Self::Texts(only) => ("texts", only),
+            Self::Starters(only) => ("starters", only),
+            Self::Minutes(settings) => ("minutes", &settings.only),
+            Self::Flaky(settings) => ("flaky", &settings.only),
+            Self::Speed(settings) => ("speed", &settings.only),
+            Self::New(_) | Self::Promote | Self::Tests => return ("", None),
+        };
+        (name, only.step.as_deref())
     }
 }
 
@@ -171,44 +163,47 @@ fn main() -> ExitCode {
 
 fn verify(cli: &Cli) -> Env<ExitCode> {
     if std::env::var_os(ACTIVE).is_some() {
-        return Err(Environment(
-            "a chapter runs verify, which would run the chapter again: show that command in a ```text block".into(),
-        ));
+        return Err("a chapter runs verify, which would run the chapter again: show that command in a ```text block".into());
     }
-    let tree = Tree::open(&workspace_root(cli.root.as_deref())?)?;
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--show-toplevel"]);
+    let root = process::output(git.current_dir(&cli.root))?;
+    let tree = Tree::open(Path::new(root.trim_end()))?;
+    let (asked, wanted) = cli.part.asked();
+    let Some(steps) = select(&tree, wanted) else {
+        return Ok(ExitCode::from(2));
+    };
     match &cli.part {
         Part::New(settings) => return scaffold::new(&tree, settings),
         Part::Promote => return scaffold::promote(&tree),
+        Part::Starters(_) => return starters::write(&tree, &steps),
+        Part::Minutes(settings) => return minutes::print(&tree, &steps, settings.write),
         _ => {}
     }
-    let Some(steps) = select(&tree, cli.part.step()) else {
-        return Ok(ExitCode::from(2));
-    };
-    let whole = cli.part.step().is_none();
-    if matches!(cli.part, Part::Starters(_)) {
-        return starters::write(&tree, &steps);
-    }
-    if let Part::Minutes(settings) = &cli.part {
-        return minutes::print(&tree, &steps, settings.write);
-    }
 
+    let whole = wanted.is_none();
+    let all = asked == "all";
     let mut totals = Totals::default();
-    let all = matches!(cli.part, Part::All(_));
-    if all || matches!(cli.part, Part::Parity(_)) {
-        let mut report = Report::new("parity");
-        parity::prove(&tree, &steps, &mut report);
-        starters::prove(&tree, &steps, &mut report);
-        totals.add(report.finish());
-    }
-    if all || matches!(cli.part, Part::Texts(_)) {
-        let mut report = Report::new("texts");
-        texts::prove(&tree, &steps, whole, &mut report);
-        totals.add(report.finish());
-    }
-    if !matches!(cli.part, Part::Parity(_) | Part::Texts(_)) {
-        process::check_programs()?;
+    let mut part = |name, prove: &dyn Fn(&mut Report) -> Env<()>| -> Env<()> {
+        if all || asked == name {
+            let mut report = Report::new(name);
+            prove(&mut report)?;
+            totals.add(report.finish());
+        }
+        Ok(())
+    };
+    part("parity", &|report| {
+        parity::prove(&tree, &steps, report);
+        starters::prove(&tree, &steps, report);
+        Ok(())
+    })?;
+    part("texts", &|report| {
+        texts::prove(&tree, &steps, whole, report);
+        Ok(())
+    })?;
+    if !["parity", "texts"].contains(&asked) {
         let sandbox = Sandbox::open(&tree)?;
-        let memory = Memory::open(&tree, &sandbox.metadata, sandbox.home(), cli.again)?;
+        let memory = Memory::open(&tree, &sandbox.home)?;
         let proof = Proof {
             tree: &tree,
             sandbox: &sandbox,
@@ -216,37 +211,19 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
             steps: &steps,
             whole,
         };
-        let mut part = |name, prove: &dyn Fn(&mut Report) -> Env<()>| -> Env<()> {
-            let mut report = Report::new(name);
-            prove(&mut report)?;
-            totals.add(report.finish());
-            Ok(())
-        };
+        let mut every = false;
         match &cli.part {
             Part::Tests => return tested::run(&tree, &memory),
             Part::Speed(settings) => return speed::print(&proof, settings),
             Part::Flaky(settings) => part("flaky", &|it| flaky::prove(&proof, settings, it))?,
+            Part::Wrong(settings) => every = settings.all,
             _ => {}
         }
-        if all || matches!(cli.part, Part::Exercises(_)) {
-            part("exercises", &|it| exercises::prove(&proof, it))?;
-        }
-        if all || matches!(cli.part, Part::Api(_)) {
-            part("api", &|it| api::prove(&proof, it))?;
-        }
-        if all || matches!(cli.part, Part::Wrong(_)) {
-            let settings = match &cli.part {
-                Part::Wrong(settings) => settings,
-                _ => &wrong::Settings::default(),
-            };
-            part("wrong", &|it| wrong::prove(&proof, settings, it))?;
-        }
-        if all || matches!(cli.part, Part::Chapters(_)) {
-            part("chapters", &|it| chapters::prove(&proof, it))?;
-        }
-        if all || matches!(cli.part, Part::Queries(_)) {
-            part("queries", &|it| queries::prove(&proof, it))?;
-        }
+        part("exercises", &|it| exercises::prove(&proof, it))?;
+        part("api", &|it| api::prove(&proof, it))?;
+        part("wrong", &|it| wrong::prove(&proof, every, it))?;
+        part("chapters", &|it| chapters::prove(&proof, it))?;
+        part("queries", &|it| queries::prove(&proof, it))?;
     }
     if all {
         totals.count("learner-safety properties", safety_properties(&tree));
@@ -266,35 +243,24 @@ fn safety_properties(tree: &Tree) -> usize {
         .args(["--", "--list", "--format", "terse"])
         .current_dir(&tree.root);
     let listed = process::output(&mut cargo).unwrap_or_default();
-    let tests = listed
-        .lines()
-        .filter_map(|line| line.strip_suffix(": test"));
+    let tests = listed.lines().filter_map(|it| it.strip_suffix(": test"));
     // Of the program's own tests those of one module.
-    tests
-        .filter(|name| !name.contains("::") || name.starts_with("backup::"))
-        .count()
+    let counted = tests.filter(|it| !it.contains("::") || it.starts_with("backup::"));
+    counted.count()
 }
 
-/// The steps asked for, or `None` after naming those that exist.
 fn select(tree: &Tree, wanted: Option<&str>) -> Option<Vec<Step>> {
     let steps = tree.steps();
     let Some(wanted) = wanted else {
         return Some(steps);
     };
-    if let Some((step, _)) = course::find(&steps, wanted) {
-        return Some(vec![step.clone()]);
+    let found = course::find(&steps, wanted).map(|(step, _)| vec![step.clone()]);
+    if found.is_none() {
+        let slugs: Vec<&str> = steps.iter().map(|step| step.slug.as_str()).collect();
+        eprintln!(
+            "verify: there is no step `{wanted}`; there are {}",
+            slugs.join(", ")
+        );
     }
-    eprintln!("verify: there is no step `{wanted}`; there are:");
-    for step in steps {
-        eprintln!("  {}", step.slug);
-    }
-    None
-}
-
-fn workspace_root(given: Option<&Path>) -> Env<PathBuf> {
-    let start = given.map_or_else(std::env::current_dir, Path::canonicalize)?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["locate-project", "--workspace", "--message-format=plain"]);
-    let manifest = PathBuf::from(process::output(cargo.current_dir(&start))?.trim_end());
-    Ok(manifest.parent().unwrap_or(&start).canonicalize()?)
+    found
 }

@@ -10,67 +10,38 @@ use snapbox::filter::NormalizeToExpected;
 
 /// Whether `actual` is what `expected` shows.
 pub fn matches(expected: &str, actual: &str) -> bool {
-    let expected = tidy(expected);
-    let actual = tidy(actual);
-    let expected: Vec<&str> = expected.lines().collect();
-    let actual: Vec<&str> = actual.lines().collect();
-    glob(
-        &expected,
-        &actual,
-        |line| *line == "...",
-        |shown, came| line_matches(shown, came),
-    )
+    let (expected, actual) = (tidy(expected), tidy(actual));
+    let [expected, actual] = [&expected, &actual].map(|it| it.lines().collect::<Vec<_>>());
+    covers(&expected, &actual)
+}
+
+fn covers(expected: &[&str], actual: &[&str]) -> bool {
+    let Some((line, rest)) = expected.split_first() else {
+        return actual.is_empty();
+    };
+    if *line == "..." {
+        return (0..=actual.len()).any(|skipped| covers(rest, &actual[skipped..]));
+    }
+    let came = actual.split_first();
+    came.is_some_and(|(came, more)| line_matches(line, came) && covers(rest, more))
+}
+
+fn line_matches(expected: &str, actual: &str) -> bool {
+    let parts: Vec<&str> = expected.split("[..]").collect();
+    let [first, ref middle @ .., last] = parts[..] else {
+        return expected == actual;
+    };
+    let mut rest = actual.strip_prefix(first);
+    for part in middle {
+        rest = rest.and_then(|rest| Some(rest.split_once(part)?.1));
+    }
+    rest.is_some_and(|rest| rest.ends_with(last))
 }
 
 /// Whether `actual` can still become what `expected` shows, by more lines.
 pub fn may_match(expected: &str, actual: &str) -> bool {
     let lines: Vec<&str> = expected.lines().collect();
     (0..=lines.len()).any(|count| matches(&lines[..count].join("\n"), actual))
-}
-
-fn line_matches(expected: &str, actual: &str) -> bool {
-    const ANY: char = '\u{0}';
-    let expected: Vec<char> = expected.replace("[..]", "\u{0}").chars().collect();
-    let actual: Vec<char> = actual.chars().collect();
-    glob(
-        &expected,
-        &actual,
-        |letter| *letter == ANY,
-        |shown, came| shown == came,
-    )
-}
-
-/// Whether `pattern` covers all of `text`, where an element that `is_any`
-/// accepts covers any number of elements.
-fn glob<T, U>(
-    pattern: &[T],
-    text: &[U],
-    is_any: impl Fn(&T) -> bool,
-    equal: impl Fn(&T, &U) -> bool,
-) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where to go on after a mismatch: behind the last wildcard, with one more
-    // element of the text given to it.
-    let mut retry = None;
-    loop {
-        if p < pattern.len() && is_any(&pattern[p]) {
-            p += 1;
-            retry = Some((p, t));
-        } else if p < pattern.len() && t < text.len() && equal(&pattern[p], &text[t]) {
-            p += 1;
-            t += 1;
-        } else if p == pattern.len() && t == text.len() {
-            return true;
-        } else if let Some((after, given)) = retry
-            && given < text.len()
-        {
-            p = after;
-            t = given + 1;
-            retry = Some((after, t));
-        } else {
-            return false;
-        }
-    }
 }
 
 /// A unified diff from `expected` to `actual` in which lines that the wildcards
@@ -90,11 +61,8 @@ pub fn difference(expected: &str, actual: &str) -> String {
 }
 
 fn tidy(text: &str) -> String {
-    let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    while lines.last().is_some_and(|line| line.is_empty()) {
-        lines.pop();
-    }
-    lines.iter().flat_map(|line| [*line, "\n"]).collect()
+    let lines = text.trim_end().lines().map(str::trim_end);
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[cfg(test)]

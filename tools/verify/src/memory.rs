@@ -4,35 +4,31 @@
 //! It holds a hash of everything that the proof depends on and what the proof
 //! found. Under CI nothing is read or written, so the gate proves everything.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use course::{Side, Step};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::Env;
-use crate::console;
 use crate::document::{Document, Item};
-use crate::hints;
-use crate::process::{self, lock};
-use crate::sandbox::{files_below, list};
-use crate::tree::Tree;
+use crate::tree::{Tree, has_extension};
+use crate::{Env, console, process};
 
-/// What every proof depends on, beside the manifests of all crates that are not
-/// steps: they decide which features dependencies are built with.
-const COMMON: [&str; 7] = [
-    "Cargo.toml",
+/// What every proof depends on, beside all manifests: they decide which features
+/// dependencies are built with.
+const COMMON: [&str; 5] = [
     "Cargo.lock",
-    ".cargo",
+    ".cargo/",
     "rust-toolchain.toml",
-    "data",
-    "tools/verify/Cargo.toml",
-    "tools/verify/src",
+    "data/",
+    "tools/",
 ];
+
+/// Of these, crates that no step is built from.
+const APART: [&str; 3] = ["tools/bench/", "tools/coach/", "tools/verify/"];
 
 /// What the commands of a page depend on, beside steps.
 const VERBS: [&str; 3] = ["run.sh", "tools/coach", "marketsvc"];
@@ -41,50 +37,46 @@ pub struct Memory<'a> {
     tree: &'a Tree,
     /// Where the records are; under CI there is no such place.
     folder: Option<PathBuf>,
-    /// Whether records are only written.
-    again: bool,
-    /// The compiler and the settings of the environment that change a build.
-    toolchain: String,
-    /// Folder of each package to the files and folders outside it that it is
-    /// built from.
-    outside: BTreeMap<String, BTreeSet<String>>,
+    /// The hash of what every proof depends on, the compiler included.
+    common: String,
     /// Of each file or folder, the hash of its content.
-    hashed: Mutex<BTreeMap<String, String>>,
+    hashed: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'a> Memory<'a> {
     /// `home` is the folder of everything that verify writes.
-    pub fn open(tree: &'a Tree, metadata: &Value, home: &Path, again: bool) -> Env<Self> {
+    pub fn open(tree: &'a Tree, home: &Path) -> Env<Self> {
         let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
         let mut rustc = Command::new("rustc");
-        let mut toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
-        let mut settings: Vec<_> = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                let name = name.to_str()?.to_owned();
-                let starts = ["RUSTC", "RUSTFLAGS", "CARGO_ENCODED", "CARGO_PROFILE"];
-                let starts = starts.iter().chain(&["CARGO_BUILD", "CARGO_TARGET_"]);
-                let changes = starts.into_iter().any(|start| name.starts_with(start));
-                (changes && name != "CARGO_TARGET_DIR")
-                    .then(|| format!("{name}={}", value.display()))
-            })
-            .collect();
-        settings.sort();
-        toolchain += &settings.join("\n");
-        Ok(Self {
+        let toolchain = process::output(rustc.arg("-vV").current_dir(&tree.root))?;
+        let builds = |name: &str| {
+            let starts = [
+                "RUST",
+                "CARGO_ENCODED",
+                "CARGO_PROFILE",
+                "CARGO_BUILD",
+                "CARGO_TARGET_",
+            ];
+            starts.iter().any(|start| name.starts_with(start)) && name != "CARGO_TARGET_DIR"
+        };
+        let settings = std::env::vars().filter(|(name, _)| builds(name));
+        let settings: BTreeMap<String, String> = settings.collect();
+        let mut memory = Self {
             tree,
             folder: (!ci).then(|| home.join("proved")),
-            again,
-            toolchain,
-            outside: outside(&tree.root, metadata),
-            hashed: Mutex::default(),
-        })
+            common: format!("{toolchain}{settings:?}"),
+            hashed: RefCell::default(),
+        };
+        let common = tree.files().filter(|file| is_common(file));
+        memory.common = memory.key(common.map(str::to_owned));
+        Ok(memory)
     }
 
     /// What the proof of `item` found when it last passed, if `key` is the same.
     pub fn recall(&self, item: &str, key: &str) -> Option<String> {
         let record = fs::read_to_string(self.folder.as_ref()?.join(item)).ok()?;
         let (old, found) = record.split_once('\n')?;
-        (!self.again && old == key).then(|| found.to_owned())
+        (old == key).then(|| found.to_owned())
     }
 
     /// Keeps that the proof of `item` passed. A record that cannot be written
@@ -97,132 +89,84 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Removes the records of answers that are gone.
-    pub fn forget_gone(&self) -> std::io::Result<()> {
-        let Some(folder) = self.folder.as_ref().map(|it| it.join("answers")) else {
-            return Ok(());
+    /// The key of one side of a step and one more input, if there is one: a patch on it,
+    /// or the folder of what judges it.
+    pub fn side(&self, step: &Step, side: Side, input: &str) -> String {
+        let files = match side {
+            // How it fails is compared with the two pages.
+            Side::Exercise => ["check.rs", "README.md", "hints.md"].as_slice(),
+            Side::Solution => &["check.rs", "check_solution.rs"],
         };
-        for answer in files_below(&folder)? {
-            if !self.tree.has(&format!("tools/verify/{}", answer.display())) {
-                fs::remove_file(folder.join(answer))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The key of one side of a step.
-    pub fn side(&self, step: &Step, side: Side) -> String {
-        let mut inputs = self.crate_in(&step.crate_dir(side));
-        if side == Side::Exercise {
-            // How it fails is compared with these two.
-            inputs.extend([step.readme(), hints::path(step)]);
-        }
-        self.key(inputs)
-    }
-
-    /// The key of the solution of `step` and one more input: a patch on it, or the
-    /// folder of what judges it.
-    pub fn solution_with(&self, step: &Step, input: &str) -> String {
-        let mut inputs = self.crate_in(&step.crate_dir(Side::Solution));
-        inputs.insert(input.to_owned());
-        self.key(inputs)
-    }
-
-    /// The key of the queries of the crate in `folder`.
-    pub fn queries(&self, folder: &str) -> String {
-        self.key(self.crate_in(folder))
+        let files = files.iter().map(|file| format!("{}/{file}", step.dir()));
+        self.key(files.chain([step.crate_dir(side), input.to_owned()]))
     }
 
     /// The key of what depends on any file, but only on the names of the steps.
     pub fn all_but_steps(&self) -> String {
-        let mut inputs: BTreeSet<String> = self.tree.files().map(str::to_owned).collect();
-        inputs.retain(|file| {
-            let patches = ["wrong", "right", "shown"];
-            let patches = patches.map(|kind| format!("tools/verify/{kind}/"));
-            !file.starts_with("steps/") && !patches.iter().any(|it| file.starts_with(it))
-        });
+        let of_step = |file: &&str| file.starts_with("steps/") || has_extension(file, "patch");
+        let files = self.tree.files().filter(|file| !of_step(file));
         // A folder that is not there has no content, and its name counts.
         let steps = self.tree.steps().into_iter();
-        inputs.extend(steps.map(|step| format!("step {}", step.slug)));
-        self.key(inputs)
+        let steps = steps.map(|step| format!("step {}", step.slug));
+        self.key(files.map(str::to_owned).chain(steps))
     }
 
     /// The key of the console blocks of a page.
     pub fn page(&self, page: &Document, step: Option<&Step>) -> String {
-        let mut inputs = BTreeSet::from([page.path.clone()]);
-        for folder in VERBS {
-            inputs.extend(self.crate_in(folder));
-        }
-        let named = console::depends_on(page);
+        let mut inputs = vec![page.path.clone()];
+        inputs.extend(VERBS.map(str::to_owned));
         inputs.extend(page.items.iter().filter_map(|item| match item {
             Item::Directive(text, _) => {
                 Some(format!("tools/verify/{}", text.strip_prefix("patch ")?))
             }
             _ => None,
         }));
-        for other in self.tree.steps() {
+        let named = console::depends_on(page);
+        let steps = self.tree.steps().into_iter().filter(|other| {
             let named = named.as_ref();
-            if step == Some(&other) || named.is_none_or(|named| named.contains(other.label())) {
-                inputs.insert(other.dir());
-                for side in [Side::Exercise, Side::Solution] {
-                    inputs.extend(self.crate_in(&other.crate_dir(side)));
-                }
-            }
-        }
-        // Cargo reads the manifests of all steps before it builds one.
-        let manifests = self
-            .tree
-            .files()
-            .filter(|file| file.ends_with("/Cargo.toml"));
-        inputs.extend(manifests.map(str::to_owned));
+            step == Some(other) || named.is_none_or(|named| named.contains(other.label()))
+        });
+        inputs.extend(steps.map(|step| step.dir()));
         self.key(inputs)
     }
 
-    /// A crate's folder and what else it is built from.
-    fn crate_in(&self, folder: &str) -> BTreeSet<String> {
-        let mut inputs = BTreeSet::from([folder.to_owned()]);
-        inputs.extend(self.outside.get(folder).into_iter().flatten().cloned());
-        inputs
-    }
-
-    fn key(&self, mut inputs: BTreeSet<String>) -> String {
-        inputs.extend(COMMON.map(str::to_owned));
-        let manifests = self
-            .tree
-            .files()
-            .filter(|file| file.ends_with("/Cargo.toml") && !file.starts_with("steps/"));
-        inputs.extend(manifests.map(str::to_owned));
+    /// The key of what depends on these files and folders.
+    pub fn key(&self, inputs: impl IntoIterator<Item = String>) -> String {
         let mut hasher = Sha256::new();
-        feed(&mut hasher, self.toolchain.as_bytes());
-        for input in inputs {
-            let hash = self.hash(&input);
+        feed(&mut hasher, self.common.as_bytes());
+        for input in BTreeSet::from_iter(inputs) {
             feed(&mut hasher, input.as_bytes());
-            feed(&mut hasher, hash.as_bytes());
+            feed(&mut hasher, self.hash(&input).as_bytes());
         }
         format!("{:x}", hasher.finalize())
     }
 
     /// The hash of a file, or of all files in a folder with their names.
     fn hash(&self, input: &str) -> String {
-        let mut known = lock(&self.hashed);
-        if let Some(hash) = known.get(input) {
+        if let Some(hash) = self.hashed.borrow().get(input) {
             return hash.clone();
         }
         let mut hasher = Sha256::new();
-        let mut files = self.tree.below(input);
-        files.push("");
-        for file in files {
-            let path = self.tree.root.join(input).join(file);
+        for file in self.tree.below(input).into_iter().chain([""]) {
             feed(&mut hasher, file.as_bytes());
-            // The folder itself cannot be read, nor can a file that is missing.
-            if let Ok(content) = fs::read(path.components().collect::<PathBuf>()) {
+            let path = [input, file].join("/");
+            // Neither a folder can be read, nor a file that is missing.
+            if let Ok(content) = fs::read(self.tree.root.join(path.trim_end_matches('/'))) {
                 feed(&mut hasher, &content);
             }
         }
         let hash = format!("{:x}", hasher.finalize());
-        known.insert(input.to_owned(), hash.clone());
+        self.hashed
+            .borrow_mut()
+            .insert(input.to_owned(), hash.clone());
         hash
     }
+}
+
+fn is_common(file: &str) -> bool {
+    let is_in = |places: &[&str]| places.iter().any(|place| file.starts_with(place));
+    let source = file.starts_with("tools/verify/src/") || !is_in(&APART);
+    file.ends_with("Cargo.toml") || is_in(&COMMON) && source
 }
 
 /// Hashes `bytes` so that what follows cannot be taken for a part of them.
@@ -231,49 +175,9 @@ fn feed(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Of each package, by its folder: the folders of the packages in the workspace
-/// that it depends on, also through others, and its targets that lie elsewhere.
-fn outside(root: &Path, metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let relative = |path: &str| {
-        // `exercise/../check.rs`
-        let path = Path::new(path).canonicalize().ok()?;
-        Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
-    };
-    let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for package in list(&metadata["packages"]) {
-        let Some(manifest) = package["manifest_path"].as_str().and_then(relative) else {
-            continue;
-        };
-        let folder = manifest.trim_end_matches("/Cargo.toml").to_owned();
-        let paths = list(&package["dependencies"]).iter().map(|it| &it["path"]);
-        let targets = list(&package["targets"]).iter().map(|it| &it["src_path"]);
-        let mut inputs = BTreeSet::new();
-        for path in paths.chain(targets).filter_map(Value::as_str) {
-            inputs.extend(relative(path));
-            // `check_solution.rs` has `check.rs` beside it as a module.
-            inputs.extend(relative(&path.replace("_solution.rs", ".rs")));
-        }
-        inputs.retain(|path| !path.starts_with(&format!("{folder}/")));
-        direct.insert(folder, inputs);
-    }
-    let mut all = direct.clone();
-    for inputs in all.values_mut() {
-        let mut open: Vec<String> = inputs.iter().cloned().collect();
-        while let Some(next) = open.pop() {
-            for input in direct.get(&next).into_iter().flatten() {
-                if inputs.insert(input.clone()) {
-                    open.push(input.clone());
-                }
-            }
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::has_extension;
 
     /// A workspace with a harness, a crate that the harness is built from, and
     /// two steps.
@@ -355,29 +259,16 @@ mod tests {
         }
 
         /// Calls `look` with the memory of this moment, as a run without CI has it.
-        fn with<T>(&self, again: bool, look: impl FnOnce(&Memory) -> T) -> T {
+        fn with<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
             let tree = Tree::open(&self.root).expect("a tree");
-            let output = Command::new("cargo")
-                .args([
-                    "metadata",
-                    "--no-deps",
-                    "--offline",
-                    "--format-version",
-                    "1",
-                ])
-                .current_dir(&self.root)
-                .output()
-                .expect("cargo");
-            let metadata = serde_json::from_slice(&output.stdout).expect("metadata");
-            let mut memory =
-                Memory::open(&tree, &metadata, &self.root.join("target"), again).expect("a memory");
+            let mut memory = Memory::open(&tree, &self.root.join("target")).expect("a memory");
             memory.folder = Some(self.root.join("target/proved"));
             look(&memory)
         }
 
         /// The keys of what is proved of step 01, in the order of `PROOFS`.
         fn keys(&self) -> Vec<String> {
-            self.with(false, keys)
+            self.with(keys)
         }
     }
 
@@ -392,14 +283,14 @@ mod tests {
         };
         let read = |path: &str| Document::read(memory.tree, path).expect("a page");
         vec![
-            memory.side(step, Side::Exercise),
-            memory.side(step, Side::Solution),
-            memory.solution_with(step, "tools/verify/wrong/01-one/1.patch"),
+            memory.side(step, Side::Exercise, ""),
+            memory.side(step, Side::Solution, ""),
+            memory.side(step, Side::Solution, "tools/verify/wrong/01-one/1.patch"),
             memory.page(&read(&step.readme()), Some(step)),
             // Its commands name step 01 as well.
             memory.page(&read(&next.readme()), Some(next)),
             memory.page(&read("README.md"), None),
-            memory.queries(&step.crate_dir(Side::Solution)),
+            memory.key([step.crate_dir(Side::Solution)]),
             memory.all_but_steps(),
         ]
     }
@@ -424,10 +315,13 @@ mod tests {
             ("tools/bench/Cargo.toml", &all),
             ("tools/verify/src/main.rs", &all),
             // The step.
-            ("steps/01-one/check.rs", all.trim_end_matches(" tests")),
+            (
+                "steps/01-one/check.rs",
+                "exercise solution answer chapter next page",
+            ),
             (
                 "steps/01-one/check_solution.rs",
-                "solution answer chapter next page queries",
+                "solution answer chapter next page",
             ),
             (
                 "steps/01-one/solution/src/lib.rs",
@@ -479,14 +373,12 @@ mod tests {
             }
         }
         assert_eq!(before, workspace.keys(), "all is as it was");
-        let other = workspace.with(false, |memory| {
-            let toolchain = format!("{}rustc 9.9.9", memory.toolchain);
+        let other = workspace.with(|memory| {
+            let common = format!("{}rustc 9.9.9", memory.common);
             keys(&Memory {
-                toolchain,
-                outside: memory.outside.clone(),
+                common,
                 folder: None,
-                again: false,
-                hashed: Mutex::default(),
+                hashed: RefCell::default(),
                 ..*memory
             })
         });
@@ -494,9 +386,31 @@ mod tests {
     }
 
     #[test]
+    fn no_step_is_built_from_what_stands_apart() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let tree = Tree::open(&root.canonicalize().expect("a path")).expect("a tree");
+        for file in tree.files().filter(|file| is_common(file)) {
+            let built = !file.starts_with("tools/bench/");
+            if built
+                && file.ends_with("/Cargo.toml")
+                && !APART.iter().any(|it| file.starts_with(it))
+            {
+                let manifest = tree.read(file).expect("text");
+                for apart in APART {
+                    let path = format!(
+                        "{}\"",
+                        apart.trim_end_matches('/').trim_start_matches("tools")
+                    );
+                    assert!(!manifest.contains(&path), "{file} names {apart}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_passed_is_remembered_until_it_changes() {
         let workspace = Workspace::new();
-        workspace.with(false, |memory| {
+        workspace.with(|memory| {
             assert_eq!(memory.recall("answers/01/a", "key"), None);
             memory.keep("answers/01/a", "key", "two\nlines");
             assert_eq!(
@@ -505,10 +419,7 @@ mod tests {
             );
             assert_eq!(memory.recall("answers/01/a", "another"), None);
         });
-        workspace.with(true, |memory| {
-            assert_eq!(memory.recall("answers/01/a", "key"), None);
-        });
-        workspace.with(false, |memory| {
+        workspace.with(|memory| {
             assert!(memory.recall("answers/01/a", "key").is_some());
         });
     }

@@ -1,13 +1,14 @@
 //! Diagrams can be drawn: Mermaid itself parses them, in Node.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::fs::{self, File};
+use std::process::Command;
 
 use course::program;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::document::Document;
-use crate::report::{Outcome, Report, all_of};
+use crate::process;
+use crate::report::{Report, all_of};
 use crate::tree::Tree;
 
 const SCRIPT: &str = include_str!("../mermaid.mjs");
@@ -21,46 +22,28 @@ pub fn prove(tree: &Tree, pages: &[Document], report: &mut Report) {
         .flat_map(|page| page.blocks("mermaid").map(move |block| (page, block)))
         .map(|(page, block)| json!({"at": format!("{}:{}", page.path, block.line), "text": block.text}))
         .collect();
-    let count = diagrams.len();
-    if count == 0 {
+    if diagrams.is_empty() {
         return;
     }
-    let what = format!("{count} diagrams");
+    let what = format!("{} diagrams", diagrams.len());
+    let folder = tree.root.join(FOLDER);
     if program::lacks("node") {
         report.not_run("node", &what);
-    } else if !tree.root.join(FOLDER).join("node_modules").exists() {
+    } else if !folder.join("node_modules").exists() {
         report.not_run("mermaid", &format!("{what}; .ci/run installs it"));
     } else {
         report.prove(&what, || {
-            parse(tree, &serde_json::Value::from(diagrams).to_string())
+            let file = folder.join(format!("diagrams-{}.json", std::process::id()));
+            let written = fs::write(&file, Value::from(diagrams).to_string());
+            let input = written.and_then(|()| File::open(&file));
+            let mut node = Command::new("node");
+            node.args(["--input-type=module", "--eval", SCRIPT])
+                .current_dir(folder)
+                .stdin(input.map_err(|error| error.to_string())?);
+            let faults = process::output(&mut node);
+            let _ = fs::remove_file(file);
+            let faults = faults?;
+            all_of(faults.lines().map(str::to_owned))
         });
     }
-}
-
-fn parse(tree: &Tree, diagrams: &str) -> Outcome {
-    let run = || -> std::io::Result<_> {
-        let mut node = Command::new("node")
-            .args(["--input-type=module", "--eval", SCRIPT])
-            .current_dir(tree.root.join(FOLDER))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        // Dropped at once, which ends the input.
-        node.stdin
-            .take()
-            .map_or(Ok(()), |mut input| input.write_all(diagrams.as_bytes()))?;
-        node.wait_with_output()
-    };
-    let output = run().map_err(|error| format!("cannot run node: {error}"))?;
-    let text = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    if !output.status.success() {
-        return Err(text(&output.stderr).join("\n"));
-    }
-    all_of(&text(&output.stdout))
 }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use course::Step;
 
-use crate::Env;
 use crate::document::Document;
 use crate::exercises::todo_ids;
 use crate::tree::Tree;
+use crate::{Env, Only};
 
 /// Fitted to the minutes that readers needed: see the README.
 const PER_THOUSAND_WORDS: usize = 15;
@@ -21,41 +21,31 @@ pub const FILES: &str = " · Files: ";
 
 #[derive(Args)]
 pub struct Settings {
-    /// One step only: 5, 05 or 05-engine
-    pub step: Option<String>,
+    #[command(flatten)]
+    pub only: Only,
     /// Set the line `Minutes: …` of the chapters
     #[arg(long)]
     pub write: bool,
 }
 
-pub struct Estimate {
-    words: usize,
-    tasks: usize,
+/// The words of a chapter, its tasks, and the minutes that they take.
+pub fn estimate(tree: &Tree, chapter: &Document, step: &Step) -> Result<[usize; 3], String> {
+    let count = |text: &str| text.split_whitespace().count();
+    // The estimate must not depend on itself.
+    let lines = chapter.text.lines().filter(|line| !line.starts_with(LABEL));
+    // The fences are words too.
+    let code = chapter
+        .all_blocks()
+        .map(|block| count(&block.text) + count(&block.info).max(1) + 1);
+    let words = lines.map(count).sum::<usize>() - code.sum::<usize>();
+    let tasks = todo_ids(tree, step)?.len();
+    let exact = words * PER_THOUSAND_WORDS + tasks * PER_TASK * 1000;
+    Ok([words, tasks, (exact + 2500) / 5000 * 5])
 }
 
-impl Estimate {
-    pub fn of(tree: &Tree, chapter: &Document, step: &Step) -> Result<Self, String> {
-        let count = |text: &str| text.split_whitespace().count();
-        // The estimate must not depend on itself.
-        let lines = chapter.text.lines().filter(|line| !line.starts_with(LABEL));
-        let code = chapter.blocks_between(0, usize::MAX);
-        // The fences are words too.
-        let code = code.map(|block| count(&block.text) + count(&block.info).max(1) + 1);
-        Ok(Self {
-            words: lines.map(count).sum::<usize>() - code.sum::<usize>(),
-            tasks: todo_ids(tree, step)?.len(),
-        })
-    }
-
-    fn minutes(&self) -> usize {
-        let exact = self.words * PER_THOUSAND_WORDS + self.tasks * PER_TASK * 1000;
-        (exact + 2500) / 5000 * 5
-    }
-
-    /// What the chapter says.
-    pub fn stated(&self) -> String {
-        format!("about {} (an estimate)", self.minutes())
-    }
+/// What the chapter says.
+pub fn stated(minutes: usize) -> String {
+    format!("about {minutes} (an estimate)")
 }
 
 /// Prints the estimates, and writes them into the chapters.
@@ -64,15 +54,13 @@ pub fn print(tree: &Tree, steps: &[Step], write: bool) -> Env<ExitCode> {
     for step in steps {
         let path = step.readme();
         let chapter = Document::read(tree, &path)?;
-        let estimate = Estimate::of(tree, &chapter, step)?;
-        let Estimate { words, tasks } = estimate;
-        let minutes = estimate.minutes();
+        let [words, tasks, minutes] = estimate(tree, &chapter, step)?;
         println!("{:4}  {words:5}  {tasks:5}  {minutes:7}", step.label());
         if write
             && let Some((head, rest)) = chapter.text.split_once(LABEL)
             && let Some((_, rest)) = rest.split_once(FILES)
         {
-            let text = format!("{head}{LABEL}{}{FILES}{rest}", estimate.stated());
+            let text = format!("{head}{LABEL}{}{FILES}{rest}", stated(minutes));
             fs::write(tree.root.join(path), text)?;
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use course::{Side, Step};
 
-use crate::document::Document;
+use crate::document::{Document, Item};
 use crate::regions::{Kind, Line, Source};
 use crate::report::{Outcome, Report, all_of};
 use crate::scaffold;
@@ -14,16 +14,6 @@ use crate::tree::Tree;
 /// The section of a chapter that names what an exercise does not take over
 /// from the solution before it.
 pub const CHANGED: &str = "What changed in the starter";
-
-/// Directive in that section: this step does not continue the one before it.
-const NEW_START: &str = "new start";
-
-/// Directive in that section, before a number: the step continues that step's
-/// solution, not that of the step before it.
-const CONTINUES: &str = "continues: ";
-
-/// Words that tell the reader of a new start, too.
-const AFRESH: &str = "starts afresh";
 
 /// Proves parity for `steps`.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
@@ -35,57 +25,53 @@ pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     }
     for step in steps {
         let slug = &step.slug;
-        report.prove(
-            &format!("{slug} exercise and solution differ in TODO regions only"),
-            || with_solution(tree, step),
-        );
-        let index = all.iter().position(|other| other == step).unwrap_or(0);
-        let Some(mut before) = all[..index].last() else {
+        let what = format!("{slug} exercise and solution differ in TODO regions only");
+        report.prove(&what, || with_solution(tree, step));
+        let mut before = all.iter().take_while(|other| *other != step);
+        let Some(last) = before.clone().last() else {
             continue;
         };
-        let chapter = Document::read(tree, &step.readme());
-        if let Some(number) = chapter.as_ref().ok().and_then(continues_other) {
-            let named = all[..index].iter().find(|it| it.label() == number);
-            let Some(named) = named else {
-                report.prove(&format!("{slug} continues {number}"), || {
-                    Err("there is no such step before it".into())
-                });
-                continue;
-            };
-            before = named;
-        }
-        if let Ok(chapter) = &chapter
-            && chapter.directives_in(CHANGED).any(|text| text == NEW_START)
-        {
-            report.prove(
-                &format!("{slug} starts afresh, as its chapter says"),
-                || starts_afresh(tree, before, step, chapter),
-            );
-            continue;
-        }
-        report.prove(
-            &format!("{slug} exercise continues solution {}", before.slug),
-            || continues(tree, before, step, &chapter?),
-        );
+        let section = changes(tree, step);
+        let mut items = section.iter().flat_map(|section| &section.items);
+        let directive = items.find_map(|item| match item {
+            Item::Directive(it, _) if it == "new start" || it.starts_with("continues: ") => {
+                Some(it.as_str())
+            }
+            _ => None,
+        });
+        // What the section tells its reader, too.
+        let (number, words) = match directive {
+            None => (last.label(), String::new()),
+            Some("new start") => ("", "starts afresh".to_owned()),
+            Some(other) => {
+                let number = other.trim_start_matches("continues: ");
+                (number, format!("continues step {number}"))
+            }
+        };
+        let what = match number {
+            "" => format!("{slug} starts afresh, as its chapter says"),
+            number => format!("{slug} exercise continues solution {number}"),
+        };
+        report.prove(&what, || {
+            let section = section.as_ref()?;
+            if !number.is_empty() {
+                let before = before.find(|it| it.label() == number);
+                let before = before.ok_or("there is no such step before it")?;
+                continues(tree, before, step, section)?;
+            }
+            let fault = format!("the section \"{CHANGED}\" does not say \"This step {words}\"");
+            section.text.contains(&words).then_some(()).ok_or(fault)
+        });
     }
 }
 
-/// The number of the step that a chapter says it continues.
-fn continues_other(chapter: &Document) -> Option<&str> {
-    let mut directives = chapter.directives_in(CHANGED);
-    directives.find_map(|text| text.strip_prefix(CONTINUES))
-}
-
-/// The section of changes tells the reader so, too.
-fn told(chapter: &Document, words: &str) -> Outcome {
-    let text = chapter.section(CHANGED).unwrap_or_default();
-    if text.contains(words) {
-        return Ok(());
-    }
-    let path = &chapter.path;
-    Err(format!(
-        "{path}: the section \"{CHANGED}\" does not say \"This step {words}\""
-    ))
+/// The section of a chapter that names what has changed. Its directives say that the step
+/// does not continue the one before it: `new start`, or `continues: 12`.
+fn changes(tree: &Tree, step: &Step) -> Result<Document, String> {
+    let chapter = Document::read(tree, &step.readme())?;
+    let section = chapter.section(CHANGED);
+    let missing = format!("{}: there is no `## {CHANGED}`", chapter.path);
+    Ok(Document::parse(&chapter.path, section.ok_or(missing)?))
 }
 
 /// The files of one side that take part, relative to it.
@@ -100,89 +86,81 @@ fn with_solution(tree: &Tree, step: &Step) -> Outcome {
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, step, Side::Solution);
     let mut failures = Vec::new();
-    for (side, only) in [
-        ("exercise", exercise.difference(&solution)),
-        ("solution", solution.difference(&exercise)),
-    ] {
-        failures.extend(only.map(|file| format!("{file}: only in the {side}")));
+    for file in exercise.symmetric_difference(&solution) {
+        let side = if exercise.contains(file) {
+            Side::Exercise
+        } else {
+            Side::Solution
+        };
+        failures.push(format!("{file}: only in the {side}"));
     }
     let both = exercise.intersection(&solution);
     failures.extend(both.filter_map(|file| equal_outside(tree, step, file).err()));
     if exercise.is_empty() || solution.is_empty() {
         failures.push("the step needs an exercise and a solution".into());
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
 fn equal_outside(tree: &Tree, step: &Step, file: &str) -> Outcome {
-    let exercise_path = format!("{}/{file}", step.crate_dir(Side::Exercise));
-    let solution_path = format!("{}/{file}", step.crate_dir(Side::Solution));
-    let exercise_text = tree.read(&exercise_path)?;
-    let solution_text = step.as_exercise(&tree.read(&solution_path)?);
-    let exercise = parse(&exercise_path, &exercise_text, step)?;
-    let solution = parse(&solution_path, &solution_text, step)?;
+    let [exercise, solution] =
+        [Side::Exercise, Side::Solution].map(|side| format!("{}/{file}", step.crate_dir(side)));
+    let one = tree.read(&exercise)?;
+    let other = step.as_exercise(&tree.read(&solution)?);
     let compared = [Kind::Outside, Kind::Begin];
-    let (one, other) = (exercise.counted(compared), solution.counted(compared));
-    first_difference(&exercise_path, &one, &solution_path, &other)
+    let (one, other) = (
+        parse(&exercise, &one, step)?,
+        parse(&solution, &other, step)?,
+    );
+    let (one, other) = (one.counted(compared), other.counted(compared));
+    let same = prefix(&one, &other);
+    if same == one.len() && same == other.len() {
+        return Ok(());
+    }
+    let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
+        Some(line) => format!("\n  {path}:{}: {}", line.number, line.text),
+        None => format!("\n  {path}: nothing more"),
+    };
+    let (one, other) = (shown(&exercise, &one), shown(&solution, &other));
+    Err(format!(
+        "a difference outside the TODO regions:{one}{other}"
+    ))
 }
 
 fn parse<'a>(path: &str, text: &'a str, step: &Step) -> Result<Source<'a>, String> {
     Source::parse(text, step.label()).map_err(|failure| format!("{path}: {failure}"))
 }
 
-fn first_difference(one_path: &str, one: &[&Line], other_path: &str, other: &[&Line]) -> Outcome {
-    let pairs = one.iter().zip(other);
-    let same = pairs.take_while(|(one, other)| equal(one, other)).count();
-    if same == one.len() && same == other.len() {
-        return Ok(());
-    }
-    let shown = |path: &str, lines: &[&Line]| match lines.get(same) {
-        Some(line) => format!("{path}:{}: {}", line.number, line.text),
-        None => format!("{path}: nothing more"),
-    };
-    Err(format!(
-        "a difference outside the TODO regions:\n  {}\n  {}",
-        shown(one_path, one),
-        shown(other_path, other)
-    ))
+/// How many lines of both are equal from the beginning on.
+fn prefix<'a, 'b: 'a>(
+    one: impl IntoIterator<Item = &'a &'a Line<'b>>,
+    other: impl IntoIterator<Item = &'a &'a Line<'b>>,
+) -> usize {
+    let pairs = one.into_iter().zip(other);
+    let equal = |pair: &(&&Line, &&Line)| pair.0.text.trim_end() == pair.1.text.trim_end();
+    pairs.take_while(equal).count()
 }
 
-fn equal(one: &Line, other: &Line) -> bool {
-    one.text.trim_end() == other.text.trim_end()
-}
-
-/// How a file of exercise N compares with the same file of solution N−1.
-enum Compared {
-    /// Equal, `use` declarations and blank lines included.
-    Same,
-    /// Nothing differs but TODO regions, `use` declarations, blank lines.
-    Regions,
-    /// Something else differs; the first such place.
-    Differs(String),
-}
-
-fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
+/// The section of changes names each file of the exercise that differs from that of the
+/// solution before it outside TODO regions, and none that is the same.
+fn continues(tree: &Tree, before: &Step, step: &Step, section: &Document) -> Outcome {
     let exercise = files(tree, step, Side::Exercise);
     let solution = files(tree, before, Side::Solution);
-    let named = named_files(tree, step, &exercise, &solution, chapter)?;
-
+    let is_named = |file: &str| {
+        section.codes.iter().any(|code| {
+            let code = code.strip_prefix("exercise/").unwrap_or(code);
+            // `examples/` stands for all files below it.
+            code == file || code.ends_with('/') && code.len() > 1 && file.starts_with(code)
+        })
+    };
     let mut failures = Vec::new();
-    if continues_other(chapter).is_some() {
-        let words = format!("continues step {}", before.label());
-        failures.extend(told(chapter, &words).err());
-    }
     for file in exercise.union(&solution) {
         let compared = match (exercise.contains(file), solution.contains(file)) {
             (true, true) => compare(tree, before, step, file)?,
-            (true, false) => {
-                Compared::Differs(format!("{}/{file} is new", step.crate_dir(Side::Exercise)))
-            }
-            _ => Compared::Differs(format!(
-                "{}/{file} is gone",
-                before.crate_dir(Side::Solution)
-            )),
+            (true, false) => Compared::Differs("is new".into()),
+            _ => Compared::Differs("is gone".into()),
         };
-        match (compared, named.contains(*file)) {
+        match (compared, is_named(file)) {
             (Compared::Differs(difference), false) => failures.push(format!(
                 "`{file}` is not named under \"{CHANGED}\", but {difference}"
             )),
@@ -193,86 +171,17 @@ fn continues(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Out
             _ => {}
         }
     }
-    all_of(&failures)
+    all_of(failures)
 }
 
-/// A step that does not continue the one before it says so to its reader, and
-/// takes no file over: otherwise it is a continuation that nobody compares.
-fn starts_afresh(tree: &Tree, before: &Step, step: &Step, chapter: &Document) -> Outcome {
-    let mut failures: Vec<String> = told(chapter, AFRESH).err().into_iter().collect();
-    let exercise = files(tree, step, Side::Exercise);
-    let solution = files(tree, before, Side::Solution);
-    for file in exercise.intersection(&solution) {
-        let empty = tree
-            .read(&format!("{}/{file}", step.crate_dir(Side::Exercise)))
-            .is_ok_and(|text| text.trim().is_empty());
-        // Manifests resemble each other without one being taken from the other.
-        if *file == "Cargo.toml" || empty {
-            continue;
-        }
-        if matches!(compare(tree, before, step, file)?, Compared::Same) {
-            failures.push(format!(
-                "`{file}` equals that of {}, so the step does not start afresh",
-                before.crate_dir(Side::Solution)
-            ));
-        }
-    }
-    all_of(&failures)
-}
-
-/// The files of the exercise or of the solution before it that the section
-/// names in backticks.
-fn named_files(
-    tree: &Tree,
-    step: &Step,
-    exercise: &BTreeSet<&str>,
-    solution: &BTreeSet<&str>,
-    chapter: &Document,
-) -> Result<BTreeSet<String>, String> {
-    if chapter.section(CHANGED).is_none() {
-        return Err(format!("{}: there is no `## {CHANGED}`", step.readme()));
-    }
-    let mut named = BTreeSet::new();
-    for (code, line) in chapter.codes_in(CHANGED) {
-        if is_folder_name(code) {
-            let below = exercise
-                .union(solution)
-                .filter(|file| file.starts_with(code));
-            named.extend(below.map(|file| (*file).to_owned()));
-            continue;
-        }
-        if !is_file_name(code) {
-            continue;
-        }
-        let file = code.strip_prefix("exercise/").unwrap_or(code);
-        if exercise.contains(file) || solution.contains(file) {
-            named.insert(file.to_owned());
-        } else if !tree.has(code) && !tree.has(&format!("{}/{code}", step.dir())) {
-            return Err(format!(
-                "{}:{line}: `{code}` is in neither the exercise nor the solution before it",
-                step.readme()
-            ));
-        }
-    }
-    Ok(named)
-}
-
-/// `examples/` stands for all files below it.
-fn is_folder_name(code: &str) -> bool {
-    is_plain(code) && code.len() > 1 && code.ends_with('/') && !code.starts_with('/')
-}
-
-fn is_plain(code: &str) -> bool {
-    code.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
-}
-
-fn is_file_name(code: &str) -> bool {
-    let plain = is_plain(code);
-    let file = [".rs", ".toml", ".sql", ".md", ".json", ".sh", ".txt"]
-        .iter()
-        .any(|end| code.len() > end.len() && code.ends_with(end));
-    plain && file && !code.starts_with('/')
+/// How a file of exercise N compares with the same file of solution N−1.
+enum Compared {
+    /// Equal, `use` declarations and blank lines included.
+    Same,
+    /// Nothing differs but TODO regions, `use` declarations, blank lines.
+    Regions,
+    /// Something else differs; the first such place.
+    Differs(String),
 }
 
 /// What one step is called in its files, and another one in its own.
@@ -295,8 +204,7 @@ fn compare(tree: &Tree, before: &Step, step: &Step, file: &str) -> Result<Compar
     }
     let exercise = parse(&exercise_path, &exercise_text, step)?;
     // Its markers carry the number of its own step.
-    let solution = Source::parse(&solution_text, before.label())
-        .map_err(|failure| format!("{solution_path}: {failure}"))?;
+    let solution = parse(&solution_path, &solution_text, before)?;
 
     let tasks = exercise.lines.iter().any(|line| line.kind == Kind::Begin);
     if !tasks && exercise.plain() == solution.plain() {
@@ -323,12 +231,6 @@ fn first_gap<'a, 'b>(
     parts: &'b [Vec<&'b Line<'a>>],
     text: &'b [&'b Line<'a>],
 ) -> Option<(Side, &'b Line<'a>)> {
-    let prefix = |part: &[&Line], text: &[&Line]| {
-        part.iter()
-            .zip(text)
-            .take_while(|(one, other)| equal(one, other))
-            .count()
-    };
     let (first, rest) = parts.split_first()?;
     let same = prefix(first, text);
     if same < first.len() {
@@ -339,18 +241,14 @@ fn first_gap<'a, 'b>(
         return text.first().map(|line| (Side::Solution, *line));
     };
     for part in middle {
-        let place = (0..=text.len()).find(|start| prefix(part, &text[*start..]) == part.len());
-        let Some(start) = place else {
+        let mut starts = 0..=text.len();
+        let start = starts.find(|it| prefix(part, &text[*it..]) == part.len());
+        let Some(start) = start else {
             return part.first().map(|line| (Side::Exercise, *line));
         };
         text = &text[start + part.len()..];
     }
-    let same = last
-        .iter()
-        .rev()
-        .zip(text.iter().rev())
-        .take_while(|(one, other)| equal(one, other))
-        .count();
+    let same = prefix(last.iter().rev(), text.iter().rev());
     let rest = &last[..last.len() - same];
     rest.last().map(|line| (Side::Exercise, *line))
 }
@@ -396,26 +294,5 @@ mod tests {
         }
         assert_eq!(gap("a\nb\n", "a\nb\nc\n").as_deref(), Some("c"));
         assert_eq!(gap("a\nuse x;\n\nb\n", "a\nb\nuse y;\n"), None);
-    }
-
-    #[test]
-    fn file_names_are_told_from_other_code() {
-        for name in ["src/db/base.rs", "Cargo.toml", "exercise/src/main.rs"] {
-            assert!(is_file_name(name), "{name}");
-        }
-        for other in [
-            "conn.stream()",
-            "/api/x.rs",
-            "sqlx::Pool",
-            ".rs",
-            "a b.rs",
-            "axum.workspace",
-        ] {
-            assert!(!is_file_name(other), "{other}");
-        }
-        assert!(is_folder_name(".sqlx/"));
-        for other in ["/", "/api/", "a b/", "src"] {
-            assert!(!is_folder_name(other), "{other}");
-        }
     }
 }

@@ -2,11 +2,11 @@
 //! interrupt ends them with everything they started.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{PipeWriter, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,6 +18,14 @@ use crate::{Env, Environment};
 /// How long output may keep coming after the process that we started has ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a process that is about to end may take.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Lines that belong together are written within this time.
+const SETTLE: Duration = Duration::from_millis(100);
+
+const POLL: Duration = Duration::from_millis(5);
+
 /// Groups to end when verify itself is interrupted: they do not get the
 /// terminal's Ctrl-C.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -27,7 +35,7 @@ pub fn stop_children_on_interrupt() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
         return;
     };
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         if signals.forever().next().is_some() {
             for group in lock(&RUNNING).iter() {
                 signal_group(*group, Signal::KILL);
@@ -37,19 +45,9 @@ pub fn stop_children_on_interrupt() {
     });
 }
 
-/// Refuses to begin without `ps`: no process that is left over would be noticed.
-pub fn check_programs() -> Env<()> {
-    let needed = |_| Environment("`ps` is needed; on Debian: apt install procps".into());
-    output(Command::new("ps").arg("-A"))
-        .map(drop)
-        .map_err(needed)
-}
-
 /// What `command` prints; what it says when it fails is the environment's fault.
 pub fn output(command: &mut Command) -> Env<String> {
-    let output = command
-        .output()
-        .map_err(|error| cannot_run(command, &error))?;
+    let output = command.output().map_err(|it| cannot_run(command, &it))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(text(&output.stdout))
@@ -58,103 +56,33 @@ pub fn output(command: &mut Command) -> Env<String> {
     }
 }
 
-pub fn cannot_run(command: &Command, error: &std::io::Error) -> Environment {
-    Environment(format!(
-        "cannot run {}: {error}",
-        command.get_program().display()
-    ))
+fn cannot_run(command: &Command, error: &std::io::Error) -> Environment {
+    format!("cannot run {}: {error}", command.get_program().display()).into()
 }
 
-/// Output that is read as it comes.
-struct Output {
-    chunks: Receiver<Vec<u8>>,
-    bytes: Vec<u8>,
-    closed: bool,
-}
+/// Output that a thread reads as it comes. At its end the thread lets go of it.
+struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
-    fn read_from(mut source: impl Read + Send + 'static) -> Self {
-        let (sender, chunks) = channel();
-        std::thread::spawn(move || {
+    fn pipe() -> std::io::Result<(Self, PipeWriter)> {
+        let (mut source, writer) = std::io::pipe()?;
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let output = Self(Arc::clone(&bytes));
+        thread::spawn(move || {
             let mut buffer = [0; 8192];
-            while let Ok(read @ 1..) = source.read(&mut buffer)
-                && sender.send(buffer[..read].to_vec()).is_ok()
-            {}
+            while let Ok(length @ 1..) = source.read(&mut buffer) {
+                lock(&bytes).extend(&buffer[..length]);
+            }
         });
-        Self {
-            chunks,
-            bytes: Vec::new(),
-            closed: false,
-        }
+        Ok((output, writer))
     }
 
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+    fn closed(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
-    /// Waits for more bytes or the end. Whether that came before `deadline`.
-    fn more(&mut self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.chunks.recv_timeout(left) {
-            _ if left.is_zero() => return false,
-            Ok(chunk) => self.bytes.extend(chunk),
-            Err(RecvTimeoutError::Timeout) => return false,
-            Err(RecvTimeoutError::Disconnected) => self.closed = true,
-        }
-        true
-    }
-
-    fn wait_closed(&mut self, deadline: Instant) {
-        while !self.closed && self.more(deadline) {}
-    }
-}
-
-/// A child that leads its own process group; the group is killed on drop.
-struct Group {
-    id: u32,
-    ended: Receiver<std::io::Result<ExitStatus>>,
-    status: Option<ExitStatus>,
-}
-
-impl Group {
-    fn spawn(command: &mut Command) -> Env<Self> {
-        command.process_group(0).stdin(Stdio::null());
-        let spawned = command.spawn();
-        // It holds the write ends of the pipes too, and would keep them open.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = spawned.map_err(|error| cannot_run(command, &error))?;
-        let id = child.id();
-        lock(&RUNNING).insert(id);
-        let (sender, ended) = channel();
-        std::thread::spawn(move || {
-            let _ = sender.send(child.wait());
-        });
-        Ok(Self {
-            id,
-            ended,
-            status: None,
-        })
-    }
-
-    /// Waits for the leader's end, at most `limit`.
-    fn wait(&mut self, limit: Duration) -> Env<Option<ExitStatus>> {
-        if self.status.is_none()
-            && let Ok(status) = self.ended.recv_timeout(limit)
-        {
-            self.status = Some(status?);
-        }
-        Ok(self.status)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // After the leader has been waited for, its id stays taken as long as
-        // the group has members, so this cannot hit anybody else's group.
-        if self.status.is_none() || !members(self.id).is_empty() {
-            signal_group(self.id, Signal::KILL);
-        }
-        lock(&RUNNING).remove(&self.id);
+    fn text(&self, from: usize) -> String {
+        String::from_utf8_lossy(&lock(&self.0)[from..]).into_owned()
     }
 }
 
@@ -172,131 +100,156 @@ pub struct Finished {
     pub took: Duration,
 }
 
-/// Runs `command` to its end, at most `limit`.
-///
-/// With `merged` standard error goes where standard output goes, in the order
-/// of writing.
-pub fn run(command: &mut Command, limit: Duration, merged: bool) -> Env<Finished> {
-    let (out_reader, out_writer) = std::io::pipe()?;
-    let (err_reader, err_writer) = std::io::pipe()?;
-    command.stderr(if merged {
-        out_writer.try_clone()?
-    } else {
-        err_writer.try_clone()?
-    });
-    drop(err_writer);
-    command.stdout(out_writer);
-    let mut stdout = Output::read_from(out_reader);
-    let mut stderr = Output::read_from(err_reader);
-    let started = Instant::now();
-    let mut group = Group::spawn(command)?;
-    let status = group.wait(limit)?;
-    let took = started.elapsed();
-    let mut left = Vec::new();
-    if status.is_some() {
-        // A process that is ending holds the pipe for a moment longer.
-        stdout.wait_closed(Instant::now() + DRAIN);
-        left = left_of(group.id);
+impl Finished {
+    pub fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
     }
-    drop(group);
-    let deadline = Instant::now() + DRAIN;
-    stdout.wait_closed(deadline);
-    stderr.wait_closed(deadline);
-    Ok(Finished {
-        status,
-        stdout: stdout.text(),
-        stderr: stderr.text(),
-        left,
-        took,
-    })
 }
 
-/// What a comparison makes of the output so far.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Judged {
-    Accepted,
-    /// More output may make it acceptable.
-    Open,
-    /// No more output can.
-    Refused,
+/// Runs `command` to its end, at most `limit`. With `merged` standard error goes where
+/// standard output goes, in the order of writing.
+pub fn run(command: &mut Command, limit: Duration, merged: bool) -> Env<Finished> {
+    Ok(Running::start(command, merged)?.finish(limit))
 }
 
-/// A server in the background.
-pub struct Server {
-    group: Group,
-    output: Output,
+/// A child that leads its own process group; the group is killed on drop.
+pub struct Running {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+    started: Instant,
     /// Bytes of output that an earlier comparison has used up.
     used: usize,
 }
 
-impl Server {
-    /// Starts `command`, standard error merged into standard output.
-    pub fn start(command: &mut Command) -> Env<Self> {
-        let (reader, writer) = std::io::pipe()?;
-        command.stderr(writer.try_clone()?).stdout(writer);
+impl Running {
+    pub fn start(command: &mut Command, merged: bool) -> Env<Self> {
+        let (stdout, out) = Output::pipe()?;
+        let (stderr, mut err) = Output::pipe()?;
+        if merged {
+            err = out.try_clone()?;
+        }
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let spawned = command.process_group(0).spawn();
+        // It holds the write ends of the pipes too, and would keep them open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = spawned.map_err(|error| cannot_run(command, &error))?;
+        lock(&RUNNING).insert(child.id());
         Ok(Self {
-            group: Group::spawn(command)?,
-            output: Output::read_from(reader),
+            child,
+            stdout,
+            stderr,
+            started: Instant::now(),
             used: 0,
         })
     }
 
-    /// Waits until `judge` accepts what the server has printed since the last
-    /// such wait, and for a moment longer so that nothing follows unseen. Gives
-    /// what was printed when that is refused or not accepted in time.
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    fn finish(mut self, limit: Duration) -> Finished {
+        within(limit, || self.status().is_some());
+        let status = self.status();
+        let took = self.started.elapsed();
+        if status.is_some() {
+            // A process that is ending holds the pipe for a moment longer.
+            within(DRAIN, || self.stdout.closed());
+        }
+        let mut left = Vec::new();
+        within(status.map_or(Duration::ZERO, |_| ENDING), || {
+            left = members(self.child.id());
+            left.is_empty()
+        });
+        self.kill();
+        within(DRAIN, || self.stdout.closed() && self.stderr.closed());
+        Finished {
+            status,
+            stdout: self.stdout.text(0),
+            stderr: self.stderr.text(0),
+            left,
+            took,
+        }
+    }
+
+    /// Waits until `judge` accepts what has been printed since the last such wait, and
+    /// for a moment longer so that nothing follows unseen. `judge` returns `None` while
+    /// more output may make it acceptable.
+    ///
+    /// # Errors
+    /// What was printed, when that is refused or not accepted within `limit`.
     pub fn expect(
         &mut self,
         limit: Duration,
-        judge: impl Fn(&str) -> Judged,
+        judge: impl Fn(&str) -> Option<bool>,
     ) -> Result<(), String> {
-        /// Lines that belong together are written within this time.
-        const SETTLE: Duration = Duration::from_millis(100);
         let deadline = Instant::now() + limit;
+        let (mut seen, mut judged, mut until) = (None, None, deadline);
         loop {
-            let seen = self.output.bytes.len();
-            let text = String::from_utf8_lossy(&self.output.bytes[self.used..]).into_owned();
-            let closed = self.output.closed;
-            // Half a line is not compared: the rest may still be under way.
-            let whole = text.is_empty() || text.ends_with('\n') || closed;
-            let judged = if whole { judge(&text) } else { Judged::Open };
-            let until = match judged {
-                Judged::Accepted => Instant::now() + SETTLE,
-                Judged::Open => deadline,
-                Judged::Refused => Instant::now(),
-            };
-            if closed || !self.output.more(until) {
-                self.used = seen;
-                return match judged {
-                    Judged::Accepted => Ok(()),
-                    _ => Err(text),
+            let closed = self.stdout.closed();
+            let length = lock(&self.stdout.0).len();
+            if seen != Some(length) || closed {
+                seen = Some(length);
+                let text = self.stdout.text(self.used);
+                // Half a line is not compared: the rest may still be under way.
+                let whole = text.is_empty() || text.ends_with('\n') || closed;
+                judged = whole.then(|| judge(&text)).flatten();
+                until = match judged {
+                    Some(true) => Instant::now() + SETTLE,
+                    Some(false) => Instant::now(),
+                    None => deadline,
                 };
             }
+            if closed || Instant::now() >= until {
+                let text = self.stdout.text(self.used);
+                self.used = length;
+                return (judged == Some(true)).then_some(()).ok_or(text);
+            }
+            thread::sleep(POLL);
         }
     }
 
     /// Presses Ctrl-C and waits at most `limit`. What still runs then is killed.
     pub fn stop(mut self, limit: Duration) -> Result<(), String> {
-        let ended = self.group.wait(Duration::ZERO)?;
-        if let Some(status) = ended {
-            return Err(format!(
-                "the server had ended by itself ({status}); it printed\n{}",
-                self.output.text()
-            ));
+        if let Some(status) = self.status() {
+            let said = self.stdout.text(0);
+            return Err(format!("the server had ended by itself ({status}): {said}"));
         }
-        signal_group(self.group.id, Signal::INT);
-        let ended = self.group.wait(limit)?;
-        if ended.is_some() {
-            self.output.wait_closed(Instant::now() + DRAIN);
-        }
-        let left = left_of(self.group.id);
-        if ended.is_some() && left.is_empty() {
+        signal_group(self.child.id(), Signal::INT);
+        let finished = self.finish(limit);
+        if finished.status.is_some() && finished.left.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "{} s after Ctrl-C still running:\n{}",
-            limit.as_secs(),
-            left.join("\n")
-        ))
+        let (limit, left) = (limit.as_secs(), finished.left.join("\n"));
+        Err(format!("{limit} s after Ctrl-C still running:\n{left}"))
+    }
+
+    /// Ends what still runs, once.
+    fn kill(&mut self) {
+        let group = self.child.id();
+        if !lock(&RUNNING).remove(&group) {
+            return;
+        }
+        // After the leader has been waited for, its id stays taken as long as
+        // the group has members, so this cannot hit anybody else's group.
+        if self.status().is_none() || !members(group).is_empty() {
+            signal_group(group, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits at most `limit` until `done`.
+fn within(limit: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !done() && Instant::now() < deadline {
+        thread::sleep(POLL);
     }
 }
 
@@ -310,38 +263,23 @@ fn signal_group(group: u32, signal: Signal) {
 /// The processes of `group` that run, as `ps` shows them. Those that have
 /// ended and wait to be collected by their parent do not count.
 fn members(group: u32) -> Vec<String> {
-    let Ok(listed) = Command::new("ps")
-        .args(["-A", "-o", "pgid=,pid=,stat=,args="])
-        .output()
-    else {
-        return Vec::new();
+    let mut ps = Command::new("ps");
+    let listed = match output(ps.args(["-A", "-o", "pgid=,pid=,stat=,args="])) {
+        Ok(listed) => listed,
+        // Without it no process that is left would be noticed.
+        Err(Environment(error)) => return vec![format!("{error}; on Debian: apt install procps")],
     };
     let group = group.to_string();
-    String::from_utf8_lossy(&listed.stdout)
-        .lines()
-        .filter(|line| {
-            let mut fields = line.split_whitespace();
-            fields.next() == Some(&group)
-                && fields.nth(1).is_some_and(|state| !state.starts_with('Z'))
-        })
-        .map(|line| line.trim().to_owned())
-        .collect()
-}
-
-/// The members of `group` that do not end within a moment.
-fn left_of(group: u32) -> Vec<String> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        let left = members(group);
-        if left.is_empty() || Instant::now() > deadline {
-            return left;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let runs = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        fields.next() == Some(&group) && fields.nth(1).is_some_and(|it| !it.starts_with('Z'))
+    };
+    let running = listed.lines().filter(runs);
+    running.map(|line| line.trim().to_owned()).collect()
 }
 
 /// The data is whole even when a thread panicked while it held the lock.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -355,12 +293,12 @@ mod tests {
         command
     }
 
-    fn is_ready(text: &str) -> Judged {
-        match text {
-            "ready\n" => Judged::Accepted,
-            "" => Judged::Open,
-            _ => Judged::Refused,
-        }
+    fn start(script: &str) -> Running {
+        Running::start(&mut bash(script), true).expect("bash")
+    }
+
+    fn is_ready(text: &str) -> Option<bool> {
+        (!text.is_empty()).then_some(text == "ready\n")
     }
 
     #[test]
@@ -396,10 +334,8 @@ mod tests {
 
     #[test]
     fn a_server_shows_its_output_and_ends_on_interrupt() {
-        let mut server = Server::start(&mut bash(
-            "trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.1; done",
-        ))
-        .expect("bash");
+        let mut server =
+            start("trap 'echo bye; exit 0' INT; echo ready; while :; do sleep 0.1; done");
         server
             .expect(Duration::from_secs(20), is_ready)
             .expect("the line");
@@ -408,33 +344,26 @@ mod tests {
 
     #[test]
     fn a_server_that_ignores_the_interrupt_is_reported() {
-        let mut server = Server::start(&mut bash(
-            "trap '' INT; echo ready; while :; do sleep 0.1; done",
-        ))
-        .expect("bash");
+        let mut server = start("trap '' INT; echo ready; while :; do sleep 0.1; done");
         server
             .expect(Duration::from_secs(20), is_ready)
             .expect("the line");
-        let group = server.group.id;
+        let group = server.child.id();
         let failure = server.stop(Duration::from_millis(500)).expect_err("left");
         assert!(failure.contains("still running"), "{failure}");
-        // Killed on drop; the kernel needs a moment to remove it.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !members(group).is_empty() && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        // Killed; the kernel needs a moment to remove it.
+        within(Duration::from_secs(20), || members(group).is_empty());
         assert_eq!(members(group), Vec::<String>::new());
     }
 
     #[test]
     fn a_server_that_ended_early_is_not_a_clean_stop() {
-        let mut server = Server::start(&mut bash("echo no; exit 1")).expect("bash");
+        let mut server = start("echo no; exit 1");
         let printed = server
             .expect(Duration::from_secs(20), is_ready)
             .expect_err("not the line");
         assert_eq!(printed, "no\n");
-        server.output.wait_closed(Instant::now() + DRAIN);
-        server.group.wait(DRAIN).expect("ended");
+        within(DRAIN, || server.status().is_some());
         assert!(server.stop(DRAIN).is_err());
     }
 }

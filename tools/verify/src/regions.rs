@@ -34,6 +34,8 @@ pub struct Line<'a> {
     pub number: usize,
     pub text: &'a str,
     pub kind: Kind,
+    /// Whether it is neither blank nor a part of a `use` declaration.
+    counts: bool,
 }
 
 /// Where a line is.
@@ -43,9 +45,7 @@ pub enum Kind {
     Outside,
     /// Between the markers of a region.
     Inside,
-    /// The marker that begins a region.
     Begin,
-    /// The marker that ends a region.
     End,
 }
 
@@ -57,56 +57,42 @@ impl<'a> Source<'a> {
     /// another step's number, do not pair up or are nested.
     pub fn parse(text: &'a str, number: &str) -> Result<Self, String> {
         let mut lines = Vec::new();
-        let mut open: Option<(usize, &str)> = None;
-        for (index, text) in text.lines().enumerate() {
-            let line = index + 1;
-            let found = marker(text).map_err(|rule| format!("line {line}: {rule}"))?;
-            let kind = match (found, open) {
+        let (mut open, mut within_use) = (None, false);
+        for (number_of_line, text) in (1..).zip(text.lines()) {
+            let at = |rule: &str| format!("line {number_of_line}: {rule}");
+            let kind = match (marker(text).map_err(at)?, open) {
                 (None, None) => Kind::Outside,
                 (None, Some(_)) => Kind::Inside,
                 (Some(Marker::Begin { id, .. }), None) => {
-                    let task = id
-                        .strip_prefix(number)
-                        .and_then(|rest| rest.strip_prefix('.'))
-                        .is_some_and(|task| {
-                            !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_digit())
-                        });
-                    if !task {
-                        return Err(format!(
-                            "line {line}: TODO({id}) in step {number}: the id must be {number}.1, {number}.2, …"
-                        ));
+                    let rest = id.strip_prefix(number).and_then(|it| it.strip_prefix('.'));
+                    if rest.is_none_or(|task| task.parse::<u32>().is_err()) {
+                        return Err(at(&format!(
+                            "TODO({id}): the id must be {number}.1, {number}.2, …"
+                        )));
                     }
-                    open = Some((line, id));
+                    open = Some(id);
                     Kind::Begin
                 }
-                (Some(Marker::Begin { id, .. }), Some((start, outer))) => {
-                    return Err(format!(
-                        "line {line}: TODO({id}) begins inside TODO({outer}) of line {start}"
-                    ));
-                }
-                (Some(Marker::End { id }), Some((_, begun))) if id == begun => {
+                (Some(Marker::End { id }), Some(begun)) if id == begun => {
                     open = None;
                     Kind::End
                 }
-                (Some(Marker::End { id }), Some((start, begun))) => {
-                    return Err(format!(
-                        "line {line}: END TODO({id}) inside TODO({begun}) of line {start}"
-                    ));
+                (_, Some(begun)) => {
+                    return Err(at(&format!("`{}` inside TODO({begun})", text.trim())));
                 }
-                (Some(Marker::End { id }), None) => {
-                    return Err(format!(
-                        "line {line}: END TODO({id}) without its TODO({id})"
-                    ));
-                }
+                (_, None) => return Err(at(&format!("`{}` without its TODO", text.trim()))),
             };
+            let used = within_use || text.trim().starts_with("use ");
+            within_use = used && !text.contains(';');
             lines.push(Line {
-                number: line,
+                number: number_of_line,
                 text,
                 kind,
+                counts: !used && !text.trim().is_empty(),
             });
         }
         match open {
-            Some((line, id)) => Err(format!("line {line}: TODO({id}) has no END TODO({id})")),
+            Some(id) => Err(format!("TODO({id}) has no END TODO({id})")),
             None => Ok(Self { lines }),
         }
     }
@@ -117,14 +103,10 @@ impl<'a> Source<'a> {
         self.lines.iter().filter(plain).map(|it| it.text).collect()
     }
 
-    /// The lines of these kinds that count in a comparison: neither blank ones nor
-    /// `use` declarations.
+    /// The lines of these kinds that count in a comparison.
     pub fn counted(&self, kinds: [Kind; 2]) -> Vec<&Line<'a>> {
-        let lines = self.lines.iter().zip(self.use_lines());
-        let counted = lines.filter(|(line, used)| {
-            !used && kinds.contains(&line.kind) && !line.text.trim().is_empty()
-        });
-        counted.map(|(line, _)| line).collect()
+        let counted = |line: &&Line| line.counts && kinds.contains(&line.kind);
+        self.lines.iter().filter(counted).collect()
     }
 
     /// What counts outside the regions, cut at each region.
@@ -132,20 +114,6 @@ impl<'a> Source<'a> {
         let counted = self.counted([Kind::Outside, Kind::Begin]);
         let parts = counted.split(|line| line.kind == Kind::Begin);
         parts.map(<[_]>::to_vec).collect()
-    }
-
-    /// Which lines belong to a `use` declaration, of one line or several.
-    fn use_lines(&self) -> Vec<bool> {
-        let mut within = false;
-        self.lines
-            .iter()
-            .map(|line| {
-                let text = line.text.trim();
-                let used = within || text.starts_with("use ");
-                within = used && !text.contains(';');
-                used
-            })
-            .collect()
     }
 }
 
@@ -188,7 +156,7 @@ fn f() {
             ("// TODO(05.1): x", "has no END"),
             ("// END TODO(05.1)", "without its"),
             ("// TODO(05.1): x\n// END TODO(05.2)", "inside TODO(05.1)"),
-            ("// TODO(05.1): x\n// TODO(05.2): y", "begins inside"),
+            ("// TODO(05.1): x\n// TODO(05.2): y", "inside TODO(05.1)"),
             ("// TODO(05.1) x\n// END TODO(05.1)", "a marker reads"),
             ("// TODO(05.1):\n// END TODO(05.1)", "a marker reads"),
             ("// TODO(04.1): x\n// END TODO(04.1)", "must be 05.1"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::memory::Memory;
-use crate::scaffold;
+use crate::{Env, scaffold};
 
 /// What one item came to: `Err` holds the failure in full, of any number of lines.
 pub type Outcome = Result<(), String>;
@@ -120,18 +120,24 @@ impl Report {
         items.is_some()
     }
 
-    /// Keeps in `memory` that all of `item` passed, if nothing has failed since
-    /// `before`.
-    pub fn keep(&self, memory: &Memory, item: &str, key: &str, before: (usize, usize)) {
-        let (passed, failed) = self.so_far();
-        if failed == before.1 {
-            memory.keep(item, key, &(passed - before.0).to_string());
+    /// Runs `prove` unless `memory` knows that all of `item` passed, and keeps that it did.
+    pub fn keep(
+        &mut self,
+        memory: &Memory,
+        item: &str,
+        key: &str,
+        prove: impl FnOnce(&mut Self) -> Env<()>,
+    ) -> Env<()> {
+        if self.recall(memory, item, key) {
+            return Ok(());
         }
-    }
-
-    /// How many items have passed, and how many have not.
-    pub fn so_far(&self) -> (usize, usize) {
-        (self.totals.passed, self.totals.failed + self.not_run)
+        let so_far = |report: &Self| report.totals.failed + report.not_run;
+        let (passed, failed) = (self.totals.passed, so_far(self));
+        prove(self)?;
+        if so_far(self) == failed {
+            memory.keep(item, key, &(self.totals.passed - passed).to_string());
+        }
+        Ok(())
     }
 
     /// Ends the part with its sum.
@@ -142,10 +148,10 @@ impl Report {
 }
 
 /// `Ok` when there is no failure, else all of them, one after the other.
-pub fn all_of(failures: &[String]) -> Outcome {
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures.join("\n"))
-    }
+pub fn all_of(failures: impl IntoIterator<Item = String>) -> Outcome {
+    let failures = Vec::from_iter(failures);
+    failures
+        .is_empty()
+        .then_some(())
+        .ok_or_else(|| failures.join("\n"))
 }

@@ -17,7 +17,7 @@ use crate::tree::Tree;
 use crate::{Env, process};
 
 /// What a new step is made of, beside the solution that it continues.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 4] = [
     ("README.md", include_str!("../templates/chapter.txt")),
     ("hints.md", include_str!("../templates/hints.txt")),
     ("check.rs", include_str!("../templates/check.rs")),
@@ -25,11 +25,8 @@ const FILES: [(&str, &str); 5] = [
         "check_solution.rs",
         include_str!("../templates/check_solution.rs"),
     ),
-    (
-        "solution/src/placeholder.rs",
-        include_str!("../templates/placeholder.rs"),
-    ),
 ];
+const PLACEHOLDER: &str = include_str!("../templates/placeholder.rs");
 
 /// Stands in these files where an author has to write.
 const TO_WRITE: &str = concat!("TO ", "WRITE");
@@ -74,47 +71,31 @@ pub struct New {
     continues: Option<String>,
 }
 
-/// The text of a file without the markers of tasks, with the names of one package in
-/// place of another's.
-fn renamed(text: &str, step: &Step, names: &[(String, String)]) -> Result<String, String> {
-    let mut text: String = Source::parse(text, step.label())?
-        .plain()
-        .into_iter()
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    for (old, new) in names {
-        text = text.replace(old, new);
-    }
-    Ok(text)
-}
-
-/// All files of a solution, so changed.
+/// All files of a solution without the markers of tasks, with the names of one package
+/// in place of another's.
 fn solution(
     tree: &Tree,
     step: &Step,
     names: &[(String, String)],
 ) -> Result<BTreeMap<String, String>, String> {
     let folder = step.crate_dir(Side::Solution);
-    let files = tree.below(&folder).into_iter();
-    files
-        .map(|file| {
-            let path = format!("{folder}/{file}");
-            let text = renamed(&tree.read(&path)?, step, names);
-            Ok((
-                file.to_owned(),
-                text.map_err(|failure| format!("{path}: {failure}"))?,
-            ))
-        })
-        .collect()
-}
-
-/// The text of a step's `lib.rs` with the placeholder, and without what the first
-/// lines say of the step that it continues.
-fn declares_placeholder(lib: &str, number: &str) -> String {
-    let rest = lib.lines().skip_while(|line| line.starts_with("//! "));
-    let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
-    // rustfmt puts the module where it belongs.
-    format!("//! Step {number}: {TO_WRITE}: what it is about.\n{rest}pub mod placeholder;\n")
+    let mut files = BTreeMap::new();
+    for file in tree.below(&folder) {
+        let path = format!("{folder}/{file}");
+        let text = tree.read(&path)?;
+        let source = Source::parse(&text, step.label());
+        let source = source.map_err(|failure| format!("{path}: {failure}"))?;
+        let mut text: String = source
+            .plain()
+            .into_iter()
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        for (old, new) in names {
+            text = text.replace(old, new);
+        }
+        files.insert(file.to_owned(), text);
+    }
+    Ok(files)
 }
 
 fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
@@ -128,63 +109,54 @@ fn write(tree: &Tree, path: &str, text: &str) -> std::io::Result<()> {
 pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
     let number = format!("{:02}", settings.number);
     let slug = format!("{number}-{}", settings.slug);
-    let plain =
-        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    let plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     let steps = tree.steps();
     let taken = steps.iter().any(|step| step.label() == number);
-    if settings.slug.is_empty() || !settings.slug.chars().all(plain) || taken {
-        eprintln!("verify: {slug} is taken, or not a name in small letters");
-        return Ok(ExitCode::from(2));
-    }
     let mut before = steps.iter().filter(|step| step.label() < number.as_str());
     let base = match &settings.continues {
         Some(wanted) => course::find(&steps, wanted).map(|(step, _)| step),
         None => before.next_back(),
     };
-    let Some(base) = base else {
-        eprintln!("verify: there is no step that {slug} could continue");
+    let base = base.filter(|_| !taken && settings.slug.bytes().all(plain));
+    let step = Step::at(&tree.root.join("steps").join(&slug));
+    let (Some(base), Some(step)) = (base, step) else {
+        eprintln!("verify: {slug} is taken, not a name in small letters, or continues no step");
         return Ok(ExitCode::from(2));
     };
-    let step = Step {
-        folder: tree.root.join(format!("steps/{slug}")),
-        slug: slug.clone(),
-    };
-    let names = parity::names(base, &step);
-    let mut files = BTreeMap::new();
     let mut changed = String::new();
     if settings.continues.is_some() {
         let other = base.label();
-        changed =
-            format!("<!-- verify: continues: {other} -->\n\nThis step continues step {other}.\n\n");
+        let told = format!("This step continues step {other}.");
+        changed = format!("<!-- verify: continues: {other} -->\n\n{told}\n\n");
     }
-    for (file, text) in solution(tree, base, &names)? {
-        if !file.starts_with(EXAMPLES) {
-            files.insert(format!("solution/{file}"), text);
-        } else if !changed.ends_with(GONE) {
-            changed += GONE;
-        }
+    let mut files = solution(tree, base, &parity::names(base, &step))?;
+    let all = files.len();
+    files.retain(|file, _| !file.starts_with(EXAMPLES));
+    if files.len() < all {
+        changed += GONE;
     }
-    let lib = files.entry("solution/src/lib.rs".to_owned()).or_default();
-    *lib = declares_placeholder(lib, &number);
-    for (file, text) in FILES {
+    let fill = |text: &str| {
         let text = text.replace("NN", &number).replace("SLUG", &slug);
-        files.insert(file.to_owned(), text.replace("CHANGED", &changed));
+        text.replace("CHANGED", &changed)
+    };
+    // What the first lines say is about the step that it continues. rustfmt puts the
+    // module where it belongs.
+    let lib = files.entry("src/lib.rs".to_owned()).or_default();
+    let rest = lib.lines().skip_while(|line| line.starts_with("//! "));
+    let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
+    *lib =
+        format!("//! Step {number}: {TO_WRITE}: what it is about.\n{rest}pub mod placeholder;\n");
+    files.insert("src/placeholder.rs".to_owned(), fill(PLACEHOLDER));
+    for (file, text) in FILES {
+        write(tree, &format!("{}/{file}", step.dir()), &fill(text))?;
     }
-    let sides = files.clone().into_iter().filter_map(|(file, text)| {
-        let file = file.strip_prefix("solution/")?.to_owned();
-        let text = step.as_exercise(&text);
-        // The one task.
-        Some((
-            format!("exercise/{file}"),
-            match file.as_str() {
-                "src/placeholder.rs" => text.replace(DONE, TO_DO),
-                _ => text,
-            },
-        ))
-    });
-    files.extend(sides.collect::<Vec<_>>());
     for (file, text) in &files {
-        write(tree, &format!("steps/{slug}/{file}"), text)?;
+        let solution = format!("{}/{file}", step.crate_dir(Side::Solution));
+        write(tree, &solution, text)?;
+        // The one task.
+        let exercise = format!("{}/{file}", step.crate_dir(Side::Exercise));
+        let text = step.as_exercise(text).replace(DONE, TO_DO);
+        write(tree, &exercise, &text)?;
     }
     // The new crates into the lock file; what they need is in it already. Then their
     // modules and lines as rustfmt wants them under the new names.
@@ -214,18 +186,14 @@ pub fn new(tree: &Tree, settings: &New) -> Env<ExitCode> {
 /// What an author still has to write into `file`.
 pub fn written(tree: &Tree, file: &str) -> Outcome {
     let text = tree.read(file).unwrap_or_default();
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.contains(TO_WRITE));
-    let open: Vec<String> = lines
-        .map(|(index, line)| format!("{OPEN}line {}: {}", index + 1, line.trim()))
-        .collect();
-    all_of(&open)
+    let lines = (1..).zip(text.lines());
+    let open = lines.filter(|(_, line)| line.contains(TO_WRITE));
+    all_of(open.map(|(number, line)| format!("{OPEN}line {number}: {}", line.trim())))
 }
 
-/// The files of the finished service as the last step's solution has them.
-fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
+/// The files of the finished service that are not as the last step's solution has them,
+/// each with the text that it should have, or `None` if it should not be there.
+fn outdated(tree: &Tree) -> Result<BTreeMap<String, Option<String>>, String> {
     let steps = tree.steps();
     let last = steps.last().ok_or("there is no step")?;
     let names = [
@@ -236,31 +204,32 @@ fn promoted(tree: &Tree) -> Result<BTreeMap<String, String>, String> {
         // Two folders less above it.
         ("../../../../".into(), "../../".into()),
     ];
-    let mut files = solution(tree, last, &names)?;
-    files.retain(|file, _| !is_kept(file));
+    let there = tree.below(SERVICE).into_iter();
+    let mut files: BTreeMap<_, _> = there.map(|file| (file.to_owned(), None)).collect();
+    let wanted = solution(tree, last, &names)?.into_iter();
+    files.extend(wanted.map(|(file, text)| (file, Some(text))));
+    files.retain(|file, text| {
+        let kept = KEPT.iter().any(|kept| file.starts_with(kept));
+        !kept && tree.read(&format!("{SERVICE}/{file}")).ok() != *text
+    });
     Ok(files)
 }
 
-fn is_kept(file: &str) -> bool {
-    KEPT.iter().any(|kept| file.starts_with(kept))
-}
-
 pub fn promote(tree: &Tree) -> Env<ExitCode> {
-    let files = promoted(tree)?;
+    let files = outdated(tree)?;
     let manifest = format!("{SERVICE}/Cargo.toml");
     let packaging = tree.read(&manifest)?;
     if !packaging.starts_with(PROMOTED) {
         write(tree, &manifest, &format!("{PROMOTED}{packaging}"))?;
     }
-    for file in tree.below(SERVICE) {
-        if !files.contains_key(file) && !is_kept(file) {
-            fs::remove_file(tree.root.join(SERVICE).join(file))?;
+    for (file, text) in &files {
+        let path = format!("{SERVICE}/{file}");
+        match text {
+            Some(text) => write(tree, &path, text)?,
+            None => fs::remove_file(tree.root.join(path))?,
         }
     }
-    for (file, text) in &files {
-        write(tree, &format!("{SERVICE}/{file}"), text)?;
-    }
-    println!("wrote {} files of {SERVICE}", files.len());
+    println!("wrote or removed {} files of {SERVICE}", files.len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -272,16 +241,8 @@ pub fn is_promoted(tree: &Tree) -> bool {
 
 /// The finished service is the last step's solution.
 pub fn is_the_last_solution(tree: &Tree) -> Outcome {
-    let files = promoted(tree)?;
-    let mut failures = Vec::new();
-    for (file, text) in &files {
-        if tree.read(&format!("{SERVICE}/{file}")).ok().as_ref() != Some(text) {
-            failures.push(format!("{SERVICE}/{file} is not that of the last solution"));
-        }
-    }
-    let more = tree.below(SERVICE).into_iter();
-    let more = more.filter(|file| !files.contains_key(*file) && !is_kept(file));
-    failures.extend(more.map(|file| format!("{SERVICE}/{file} is not in the last solution")));
-    all_of(&failures)
+    let files = outdated(tree)?.into_keys();
+    let failures = files.map(|file| format!("{SERVICE}/{file} is not that of the last solution"));
+    all_of(failures)
         .map_err(|failures| format!("{failures}\nto write it anew: cargo run -p verify -- promote"))
 }

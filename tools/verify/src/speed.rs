@@ -1,5 +1,4 @@
-//! Measures how long a learner waits from saving a file to the verdict;
-//! `./run.sh bench learn` shows it.
+//! Measures how long a learner waits from saving a file to the verdict.
 //!
 //! Each step's exercise is solved in the copy. Then, again and again, a comment
 //! is put at the beginning of its first task, as if somebody had edited there,
@@ -16,13 +15,13 @@ use serde_json::{Value, json};
 use crate::cargo::BUILD_LIMIT;
 use crate::process;
 use crate::sandbox::Sandbox;
-use crate::{Env, Environment, Proof};
+use crate::{Env, Environment, Only, Proof};
 
 /// What the command line asks for.
 #[derive(Args)]
 pub struct Settings {
-    /// One step only: 5, 05 or 05-engine
-    pub step: Option<String>,
+    #[command(flatten)]
+    pub only: Only,
     /// How often each step is edited
     #[arg(long, value_name = "N", default_value = "5")]
     times: NonZero<usize>,
@@ -35,7 +34,7 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
     let mut measured = Vec::new();
     for step in steps {
         let figures = measure(sandbox, step, settings.times.get());
-        sandbox.unsolve(step)?;
+        sandbox.put_back(&step.crate_dir(Side::Exercise))?;
         match figures {
             Ok(figures) => measured.push(figures),
             Err(Environment(failure)) => eprintln!("{}: {failure}", step.slug),
@@ -49,11 +48,9 @@ pub fn print(proof: &Proof, settings: &Settings) -> Env<ExitCode> {
 /// Seconds of each edit, and of the verb after it, when nothing has changed.
 fn measure(sandbox: &Sandbox, step: &Step, times: usize) -> Env<Value> {
     sandbox.solve(step)?;
-    let tasks = course::tasks(
-        &sandbox.tree,
-        &sandbox.tree.join(step.crate_dir(Side::Exercise)),
-    );
-    let task = tasks.first().ok_or_else(|| "there is no task".to_owned())?;
+    let exercise = sandbox.tree.join(step.crate_dir(Side::Exercise));
+    let tasks = course::tasks(&sandbox.tree, &exercise);
+    let task = tasks.first().ok_or("there is no task")?;
     let file = sandbox.tree.join(&task.file);
     let original = fs::read_to_string(&file)?;
     // Builds what nobody waits for at each edit.
@@ -72,13 +69,12 @@ fn check(sandbox: &Sandbox, step: &Step) -> Result<f64, String> {
     let mut command = sandbox.command("./run.sh");
     command.args(["check", step.label()]);
     let finished = process::run(&mut command, BUILD_LIMIT, true)?;
-    if finished.status.is_some_and(|status| status.success()) {
+    if finished.succeeded() {
         return Ok(finished.took.as_secs_f64());
     }
+    let (label, said) = (step.label(), finished.stdout);
     Err(format!(
-        "./run.sh check {} of the solved exercise does not pass:\n{}",
-        step.label(),
-        finished.stdout
+        "./run.sh check {label} of the solved exercise does not pass:\n{said}"
     ))
 }
 

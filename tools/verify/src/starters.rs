@@ -7,54 +7,42 @@ use std::process::ExitCode;
 use course::starter::{self, FILE, Files, Starter};
 use course::{Side, Step};
 
+use crate::Env;
 use crate::report::{Outcome, Report};
 use crate::tree::Tree;
-use crate::{Env, Environment};
-
-/// How to bring a patch up to date.
-const REMEDY: &str = "to write it anew: cargo run -p verify -- starters";
 
 /// Proves that each step's patch gives its exercise, byte for byte.
 pub fn prove(tree: &Tree, steps: &[Step], report: &mut Report) {
     for step in steps {
-        report.prove(
-            &format!("{} {FILE} makes the exercise of the solution", step.slug),
-            || gives_the_exercise(tree, step).map_err(|failure| format!("{failure}\n{REMEDY}")),
-        );
+        let what = format!("{} {FILE} makes the exercise of the solution", step.slug);
+        let anew = "to write it anew: cargo run -p verify -- starters";
+        report.prove(&what, || {
+            gives_the_exercise(tree, step).map_err(|it| format!("{it}\n{anew}"))
+        });
     }
 }
 
 pub fn write(tree: &Tree, steps: &[Step]) -> Env<ExitCode> {
     for step in steps {
         let (exercise, solution) = sides(tree, step)?;
-        let file = path(step);
-        fs::write(tree.root.join(&file), starter::write(&exercise, &solution))
-            .map_err(|error| Environment(format!("{file}: {error}")))?;
+        let file = format!("{}/{FILE}", step.dir());
+        fs::write(tree.root.join(&file), starter::write(&exercise, &solution))?;
         println!("wrote {file}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// `steps/05-engine/starter.patch`
-fn path(step: &Step) -> String {
-    format!("{}/{FILE}", step.dir())
-}
-
 fn gives_the_exercise(tree: &Tree, step: &Step) -> Outcome {
     let (exercise, solution) = sides(tree, step)?;
-    let file = path(step);
+    let file = format!("{}/{FILE}", step.dir());
     let starter =
         Starter::parse(&tree.read(&file)?).map_err(|failure| format!("{file}: {failure}"))?;
     let made = starter
         .apply(&solution)
         .map_err(|files| format!("it does not fit the solution's {}", files.join(", ")))?;
-    for (name, text) in &exercise {
-        if made.get(name) != Some(text) {
-            return Err(format!("it does not give exercise/{name}"));
-        }
-    }
-    match made.keys().find(|name| !exercise.contains_key(*name)) {
-        Some(name) => Err(format!("it gives {name}, which the exercise does not have")),
+    let mut names = made.keys().chain(exercise.keys());
+    match names.find(|name| made.get(*name) != exercise.get(*name)) {
+        Some(name) => Err(format!("it does not give exercise/{name}")),
         None => Ok(()),
     }
 }

@@ -1,9 +1,11 @@
 //! What the project's pages say can be followed: links, chapters' forms, hints.
 
+use std::path::Path;
+
 use course::Step;
 
 use crate::chapters;
-use crate::document::{Document, Item};
+use crate::document::{Block, Document};
 use crate::hints;
 use crate::links;
 use crate::mermaid;
@@ -17,10 +19,8 @@ const TOP: &str = "README.md";
 /// Proves the pages of `steps`, and all others when `whole`.
 pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
     let pages = tree.files().filter(|file| {
-        let selected = whole
-            || steps
-                .iter()
-                .any(|step| file.starts_with(&format!("{}/", step.dir())));
+        let mut steps = steps.iter();
+        let selected = whole || steps.any(|step| Path::new(file).starts_with(step.dir()));
         selected && has_extension(file, "md")
     });
     let mut read = Vec::new();
@@ -31,17 +31,9 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
                 let links = document.links.len();
                 report.totals.count("links checked", links);
                 report.prove(&format!("{page} and its {links} links"), || {
-                    let outcomes = [
-                        links::resolve(tree, &document),
-                        links::shows_as_written(&document),
-                        blocks_are_proven(tree, &document),
-                    ];
-                    all_of(
-                        &outcomes
-                            .into_iter()
-                            .filter_map(Outcome::err)
-                            .collect::<Vec<_>>(),
-                    )
+                    links::resolve(tree, &document)
+                        .and(links::shows_as_written(&document))
+                        .and(blocks_are_proven(tree, &document))
                 });
                 read.push(document);
             }
@@ -57,32 +49,25 @@ pub fn prove(tree: &Tree, steps: &[Step], whole: bool, report: &mut Report) {
             }
         }
         report.prove(&format!("the table of {TOP} names {}", step.slug), || {
-            has_a_row(&tree.read(TOP)?, &path)
+            let (text, link) = (tree.read(TOP)?, format!("]({path})"));
+            let mut rows = text.lines().filter(|line| line.starts_with('|'));
+            let missing = format!("{OPEN}a row of the table that links {path}");
+            rows.any(|row| row.contains(&link))
+                .then_some(())
+                .ok_or(missing)
         });
         report.prove(&format!("{path} has the form of a chapter"), || {
             chapters::form(tree, &Document::read(tree, &path)?, step)
         });
         let path = hints::path(step);
         if let Ok(hints) = Document::read(tree, &path) {
-            let sections = hints.sections().into_iter();
-            report
-                .totals
-                .count("hints", sections.filter(|it| it.level == 3).count());
+            let levels = hints.sections().into_iter().filter(|it| it.level == 3);
+            report.totals.count("hints", levels.count());
         }
         report.prove(&format!("{path}: three levels for each TODO"), || {
             hints::prove(tree, step)
         });
     }
-}
-
-/// A row of a table of the top README, `text`, links the chapter.
-fn has_a_row(text: &str, chapter: &str) -> Outcome {
-    let link = format!("]({chapter})");
-    let mut rows = text.lines().filter(|line| line.starts_with('|'));
-    if rows.any(|row| row.contains(&link)) {
-        return Ok(());
-    }
-    Err(format!("{OPEN}a row of the table that links {chapter}"))
 }
 
 /// What looks like commands or code is proven by another part, or says by its
@@ -91,22 +76,15 @@ fn blocks_are_proven(tree: &Tree, document: &Document) -> Outcome {
     let steps = tree.steps();
     let executed = document.path == TOP || steps.iter().any(|step| step.readme() == document.path);
     let hints = steps.iter().any(|step| hints::path(step) == document.path);
-    let mut failures = Vec::new();
-    for item in &document.items {
-        let Item::Block(block) = item else { continue };
-        let proven = match block.language() {
-            "sh" | "bash" | "zsh" | "shell" => false,
-            "console" => executed,
-            "rust" => executed || hints,
-            _ => true,
-        };
-        if !proven {
-            failures.push(format!(
-                "line {}: a block of `{}` is not proven here: `console` in a chapter is, `text` need not be",
-                block.line,
-                block.language()
-            ));
-        }
-    }
-    all_of(&failures)
+    let unproven = |block: &&Block| match block.language() {
+        "sh" | "bash" | "zsh" | "shell" => true,
+        "console" => !executed,
+        "rust" => !executed && !hints,
+        _ => false,
+    };
+    let failures = document.all_blocks().filter(unproven).map(|block| {
+        let (line, language) = (block.line, block.language());
+        format!("line {line}: a block of `{language}` is not proven here: `console` in a chapter is, `text` need not be")
+    });
+    all_of(failures)
 }

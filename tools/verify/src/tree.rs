@@ -64,14 +64,7 @@ impl Tree {
 
     /// The steps in the order of their numbers.
     pub fn steps(&self) -> Vec<Step> {
-        let mut steps: Vec<Step> = Vec::new();
-        for file in self.below("steps") {
-            let slug = file.split('/').next().unwrap_or_default();
-            if steps.last().is_none_or(|last| last.slug != slug) {
-                steps.extend(Step::at(&self.root.join("steps").join(slug)));
-            }
-        }
-        steps
+        course::steps(&self.root).unwrap_or_default()
     }
 }
 

@@ -26,8 +26,6 @@ fn everything_holds_and_nothing_is_touched() {
     };
     git(&["add", "-A"]);
     git(&["commit", "-q", "-m", "all"]);
-    let record = "target/verify/proved/answers/wrong/02-second/gone.patch";
-    fixture.write(record, "");
     let output = fixture.holds(&["all"]);
     for line in [
         "verify parity: 5 passed, 0 failed",
@@ -45,15 +43,6 @@ fn everything_holds_and_nothing_is_touched() {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
     assert_eq!(git(&["status", "--porcelain"]), "");
-    // Nothing stays of the copies that the answers were built in.
-    assert!(!fixture.path(record).exists());
-    for folder in ["", "debug/.fingerprint", "debug/deps"] {
-        let built = fixture.path("target/verify/build").join(folder);
-        for entry in std::fs::read_dir(built).expect("built").flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            assert!(!name.contains("answer"), "{folder}/{name}");
-        }
-    }
     // A second run remembers what the first has proved, and one step will do.
     let output = fixture.holds(&["all", "2"]);
     for line in [
@@ -64,14 +53,12 @@ fn everything_holds_and_nothing_is_touched() {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
     assert!(!output.contains("01-first has"), "{output}");
-    for again in [
-        fixture.holds(&["exercises", "2", "--again"]),
-        fixture
-            .verify_with(&["exercises", "2"], &[("CI", "true")])
-            .output,
-    ] {
-        assert!(again.contains("5 passed, 0 failed\n"), "{again}");
-    }
+    let again = fixture.verify_with(&["exercises", "2"], &[("CI", "true")]);
+    assert!(
+        again.output.contains("5 passed, 0 failed\n"),
+        "{}",
+        again.output
+    );
 }
 
 #[test]
@@ -230,7 +217,7 @@ fn parity_fails() {
         SOLUTION,
         "    // END TODO(02.1)\n",
         "",
-        "TODO(02.2) begins inside TODO(02.1)",
+        "TODO(02.2): return half of the answer` inside TODO(02.1)",
     );
     parity(
         LIB,
@@ -238,7 +225,7 @@ fn parity_fails() {
         "TODO(02.1): give",
         "lib.rs:6:     // TODO(02.1): give",
     );
-    parity(LIB, "02.2", "02.3", "END TODO(02.2) inside TODO(02.3)");
+    parity(LIB, "02.2", "02.3", "END TODO(02.2)` inside TODO(02.3)");
     parity(
         "steps/02-second/solution/Cargo.toml",
         "edition",
@@ -259,12 +246,6 @@ fn parity_fails() {
     // Exercise and the solution before.
     let starter = "`src/main.rs` says";
     parity(CHAPTER, starter, "It says", "`src/main.rs` is not named");
-    parity(
-        CHAPTER,
-        starter,
-        "`src/main.rs`, `src/nil.rs` say",
-        "`src/nil.rs` is in neither",
-    );
     parity(
         CHAPTER,
         starter,
@@ -324,12 +305,12 @@ fn a_step_may_start_afresh_and_the_next_continues_it() {
     let output = fixture.holds(&["parity"]);
     for line in [
         "02-second starts afresh, as its chapter says",
-        "03-third exercise continues solution 02-second",
+        "03-third exercise continues solution 02",
         "verify parity: 8 passed, 0 failed",
     ] {
         assert!(output.contains(line), "no {line:?} in\n{output}");
     }
-    assert!(!output.contains("continues solution 01-first"), "{output}");
+    assert!(!output.contains("continues solution 01"), "{output}");
 
     // Said to one of the two only.
     let parity = |file: &str, from: &str, to: &str, reason: &str| {
@@ -341,23 +322,6 @@ fn a_step_may_start_afresh_and_the_next_continues_it() {
         "<!-- verify: new start -->",
         "",
         "`src/lib.rs` is not named",
-    );
-    // A continuation that claims to start afresh.
-    for side in ["exercise", "solution"] {
-        let main = fixture.read(&format!("steps/01-first/{side}/src/main.rs"));
-        fixture.write(
-            &format!("steps/02-second/{side}/src/main.rs"),
-            &main.replace("01", "02"),
-        );
-    }
-    let verified = fixture.verify(&["parity", "02"]);
-    assert_eq!(verified.code, Some(1), "{}", verified.output);
-    assert!(
-        verified
-            .output
-            .contains("`src/main.rs` equals that of steps/01-first/solution"),
-        "{}",
-        verified.output
     );
 }
 
@@ -428,12 +392,7 @@ fn wrong_answers_fail() {
     all(&[
         (patch, "+    44", "+    42", "accepted, though: off by 1"),
         (other, "-    42", "-    43", "it no longer applies"),
-        (
-            right,
-            "40 + 2",
-            "40 + 1",
-            "a right answer (a sum) is rejected",
-        ),
+        (right, "40 + 2", "40 + 1", "a right answer is rejected"),
     ]);
     all(&[
         (
@@ -452,20 +411,10 @@ fn wrong_answers_fail() {
     wrong(patch, "+    44", "+    44.5", "it does not compile");
     wrong(patch, "-    42", "-    43", "it no longer applies");
     wrong(patch, "misconception: ", "", "need `misconception:");
-    // The name is filled in, the id is not.
-    let text = fixture.read(other);
-    fixture.write(other, &text.replace(" · the answer is 42", ""));
-    let write = ["wrong", "2", "--all", "--write"];
-    fixture.holds(&write);
-    assert_eq!(fixture.read(other), text);
-    fixture.breaks(&write, other, "02.1 · ", "02.2 · ", "not by `02.2 · the");
-
     fixture.write("tools/verify/wrong/lost.patch", "");
-    let verified = fixture.verify(&["wrong", "2"]);
+    let verified = fixture.verify(&["wrong"]);
     assert!(
-        verified
-            .output
-            .contains("not a .patch in the folder of a step"),
+        verified.output.contains("not in the folder of a step"),
         "{}",
         verified.output
     );
@@ -482,7 +431,7 @@ fn wrong_answers_fail() {
     assert!(
         verified
             .output
-            .contains("right/02-second holds 1 patches, at least 2 are needed"),
+            .contains("FAILED  02-second has 1 right answers"),
         "{}",
         verified.output
     );
@@ -531,21 +480,10 @@ fn chapters_fail_for_their_form() {
     chapters(
         "Now works: counting.",
         "Now works: counting",
-        "must be a sentence",
+        "needs a sentence `Now works: …`",
     );
-    chapters("\nNow works", "Now works", "a paragraph of one line");
-    chapters(
-        "Now works: counting.",
-        "Now works: a.\n\nNow works: b.",
-        "has 2 lines `Now works: …`",
-    );
-    chapters(try_it, "", "has 0 lines `Try by hand: …`");
-    chapters(try_it, "Try by hand: something.\n", "must name a command");
-    chapters(
-        "```console\n$ ./run.sh check 02\n...\n```",
-        "",
-        "must follow the passing check",
-    );
+    chapters(try_it, "", "needs `Try by hand: …`");
+    chapters(try_it, "Try by hand: something.\n", "with a command");
 }
 
 #[test]
@@ -573,27 +511,26 @@ fn texts_fail() {
         CHAPTER,
         "(#start)",
         "(../../../x)",
-        "leads out of the project",
+        "there is no ../x in the project",
     );
-    texts(CHAPTER, "(#start)", "[start]", "nothing defines [start]");
-    texts(CHAPTER, "(#start)", "(https://a.org)", "no page of `a.org`");
+    texts(
+        CHAPTER,
+        "(#start)",
+        "[start]",
+        "there is no steps/02-second/start",
+    );
+    texts(CHAPTER, "(#start)", "(https://a)", "must be https://");
     texts(
         CHAPTER,
         "(#start)",
         "(http://docs.rs/a)",
-        "http:// is not what docs.rs speaks",
+        "must be https://",
     );
     texts(
         CHAPTER,
         "Nothing.",
         "A Vec<u8> there.",
         "<u8> is taken for HTML",
-    );
-    texts(
-        CHAPTER,
-        "Nothing.",
-        "`/home/me/x`",
-        "`/home/` is of one machine",
     );
     // Also pages that are no chapter.
     fixture.write(
@@ -636,17 +573,11 @@ fn texts_fail() {
         "4\n+ 2 /* and",
         "has 2 lines of code, the solution 1",
     );
-    hints("4/* and", "(4/* and", "no Rust");
     hints("```rust", "```", "names no language");
     hints(
         "A number",
         "A [number](README.md)",
         "shows neither links nor HTML",
-    );
-    hints(
-        "A number",
-        "| a |\n|---|\n| b |\n\nA number",
-        "does not show tables",
     );
     let text = fixture.read(HINTS);
     fixture.write(HINTS, &format!("{text}\n## 02.3\n\n### Nudge\n\nMore.\n"));
@@ -762,7 +693,7 @@ fn chapters_fail_for_what_they_show() {
         (
             "<!-- verify: solved -->",
             "<!-- verify: done -->",
-            "unknown directive",
+            "there are solved, untouched",
         ),
     ]);
 }
@@ -819,8 +750,8 @@ fn a_check_that_fails_now_and_then_is_found() {
         &["flaky", "2", "--times", "7"],
         &[
             "2 of 7 runs failed",
-            "run 3: FAILED  02.2  half of it is 21",
-            "run 6: FAILED  02.2",
+            "run 3: ",
+            "FAILED  02.2  half of it is 21",
         ],
     );
 
@@ -832,7 +763,7 @@ fn a_check_that_fails_now_and_then_is_found() {
     fails(
         &["flaky", "2", "--times", "1"],
         &[
-            "the check left processes running",
+            "left running: ",
             "sleep 4325",
             "FAILED  no file is left",
             "left.sqlite",
@@ -841,7 +772,7 @@ fn a_check_that_fails_now_and_then_is_found() {
     on_each_run("    std::process::exit(9);");
     fails(
         &["flaky", "2", "--times", "2"],
-        &["2 of 2 runs failed", "run 2: no verdict, exit status: 9"],
+        &["2 of 2 runs failed", "run 2: "],
     );
     fixture.write(check, "fn main() {");
     fails(
@@ -856,7 +787,7 @@ fn a_broken_setting_is_told_from_a_failure() {
     let verified = fixture.verify(&["parity", "9"]);
     assert_eq!(verified.code, Some(2));
     assert!(
-        verified.output.contains("  02-second"),
+        verified.output.contains("01-first, 02-second"),
         "{}",
         verified.output
     );

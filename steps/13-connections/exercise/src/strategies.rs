@@ -70,13 +70,14 @@ pub async fn all_at_once<F>(operations: &[Operation], perform: impl Fn(Operation
 where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    // TODO(13.4): start every operation before the first one has ended, and note each result
+    // TODO(13.4): start every operation without waiting for another one, and note each result
     let _ = (operations, perform); // remove this line and the next
-    todo!("start every operation before the first one has ended")
+    todo!("start every operation without waiting for another one")
     // END TODO(13.4)
 }
 
-/// `size` operations at the same time; the next ones when all of these have ended.
+/// `size` operations at the same time; the next ones when all of these have ended. The
+/// error that is kept is one of the first chunk in which an operation failed.
 ///
 /// # Panics
 /// When `size` is 0.
@@ -115,7 +116,7 @@ where
 }
 
 /// The writes one after another, and beside them the reads, of which `readers` are in
-/// flight. Both keep the order of the list when they start operations.
+/// flight.
 ///
 /// # Panics
 /// When `readers` is 0.

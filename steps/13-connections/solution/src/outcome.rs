@@ -9,7 +9,7 @@ pub struct Outcome {
     pub reads: usize,
     pub writes: usize,
     pub failures: usize,
-    /// Of the failure that was noted first.
+    /// The first error that was given to [`note`](Self::note).
     pub first_failure: Option<Error>,
 }
 
@@ -28,7 +28,8 @@ impl Outcome {
         // END TODO(13.3)
     }
 
-    /// Adds what has become of other operations.
+    /// Adds what has become of other operations. Their error is kept only if there is none
+    /// yet.
     pub fn add(&mut self, other: Self) {
         self.reads += other.reads;
         self.writes += other.writes;

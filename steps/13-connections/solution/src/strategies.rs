@@ -75,7 +75,7 @@ pub async fn all_at_once<F>(operations: &[Operation], perform: impl Fn(Operation
 where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    // TODO(13.4): start every operation before the first one has ended, and note each result
+    // TODO(13.4): start every operation without waiting for another one, and note each result
     let mut running: FuturesUnordered<_> = operations
         .iter()
         .map(|&operation| {
@@ -93,7 +93,8 @@ where
     // END TODO(13.4)
 }
 
-/// `size` operations at the same time; the next ones when all of these have ended.
+/// `size` operations at the same time; the next ones when all of these have ended. The
+/// error that is kept is one of the first chunk in which an operation failed.
 ///
 /// # Panics
 /// When `size` is 0.
@@ -144,7 +145,7 @@ where
 }
 
 /// The writes one after another, and beside them the reads, of which `readers` are in
-/// flight. Both keep the order of the list when they start operations.
+/// flight.
 ///
 /// # Panics
 /// When `readers` is 0.

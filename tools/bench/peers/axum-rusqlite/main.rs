@@ -3,7 +3,7 @@
 //! blocking work, and r2d2 as the pool.
 //!
 //! It answers the routes that the bench asks for with the same JSON as
-//! `marketsvc`, over the same database file, DATABASE, at the address ADDR.
+//! `marketsvc`, over the same database file, DATABASE, at a free port.
 //!
 //! Where the documentation of its parts leaves a choice, the faster one is taken:
 //! statements are prepared once for each connection, the pool does not test
@@ -29,16 +29,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 type Pool = r2d2::Pool<SqliteConnectionManager>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let addr = env::var("ADDR")?;
     let database = env::var_os("DATABASE").ok_or("DATABASE must name a market's database")?;
     let market = Market::open(Path::new(&database))?;
-    let listener = TcpListener::bind(addr).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(stdout(), "listening on http://{}", listener.local_addr()?)?;
     let listener = listener.tap_io(|socket| {
         let _ = socket.set_nodelay(true);
@@ -91,7 +90,9 @@ async fn with_connection<T: Send + 'static>(
     pool: Pool,
     work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    spawn_blocking(move || work(&mut *pool.get()?)).await?
+    spawn_blocking(move || work(&mut *pool.get()?))
+        .await
+        .map_err(Error::internal)?
 }
 
 // ---- customers
@@ -148,13 +149,13 @@ fn send_customers(pool: &Pool, sender: &mpsc::Sender<Result<Bytes, Error>>) -> R
         let customer = Customer {
             id: row.get(0)?,
             // Borrowed from SQLite until the next row.
-            name: row.get_ref(1)?.as_str()?,
+            name: row.get_ref(1)?.as_str().map_err(Error::internal)?,
             address: Address {
                 flat_number: row.get(2)?,
                 post_code: row.get(3)?,
             },
         };
-        serde_json::to_writer(&mut text, &customer)?;
+        serde_json::to_writer(&mut text, &customer).map_err(Error::internal)?;
         if text.len() >= CHUNK {
             let chunk = std::mem::replace(&mut text, Vec::with_capacity(CHUNK + 1024));
             if sender.blocking_send(Ok(chunk.into())).is_err() {
@@ -207,19 +208,15 @@ async fn orders(
     Tail(customer): Tail<i64>,
 ) -> Result<Json<Vec<Order>>, Error> {
     let orders = with_connection(market.readers, move |connection| {
-        orders_of(connection, customer)
+        Ok(orders_of(connection, customer)?)
     });
     Ok(Json(orders.await?))
 }
 
-fn orders_of(connection: &Connection, customer: i64) -> Result<Vec<Order>, Error> {
-    let name: Option<String> = connection
+fn orders_of(connection: &Connection, customer: i64) -> rusqlite::Result<Vec<Order>> {
+    let name: String = connection
         .prepare_cached("SELECT name FROM customer WHERE id = ?1")?
-        .query_row([customer], |row| row.get(0))
-        .optional()?;
-    let Some(name) = name else {
-        return Err(Error::NotFound(format!("there is no customer {customer}")));
-    };
+        .query_row([customer], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(
         "SELECT orders.id, orders.order_time, item.name, item.price_cents, order_items.quantity
          FROM orders
@@ -256,21 +253,17 @@ fn orders_of(connection: &Connection, customer: i64) -> Result<Vec<Order>, Error
 
 // ---- totals
 
-/// What the order costs, `None` without items; [`Error::NotFound`] for an unknown
-/// order.
-fn total(connection: &Connection, order: i64) -> Result<Option<f64>, Error> {
-    let cents: Option<i64> = connection
-        .prepare_cached(
-            "SELECT (SELECT sum(item.price_cents * order_items.quantity)
-                     FROM order_items
-                     JOIN item ON item.id = order_items.item_id
-                     WHERE order_items.order_id = orders.id)
-             FROM orders
-             WHERE orders.id = ?1",
-        )?
-        .query_row([order], |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| Error::NotFound(format!("there is no order {order}")))?;
+/// What the order costs, `None` without items.
+fn total(connection: &Connection, order: i64) -> rusqlite::Result<Option<f64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT (SELECT sum(item.price_cents * order_items.quantity)
+                 FROM order_items
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE order_items.order_id = orders.id)
+         FROM orders
+         WHERE orders.id = ?1",
+    )?;
+    let cents: Option<i64> = statement.query_row([order], |row| row.get(0))?;
     Ok(cents.map(money))
 }
 
@@ -278,7 +271,9 @@ async fn order_total(
     State(market): State<Market>,
     Tail(order): Tail<i64>,
 ) -> Result<Json<Value>, Error> {
-    let total = with_connection(market.readers, move |connection| total(connection, order));
+    let total = with_connection(market.readers, move |connection| {
+        Ok(total(connection, order)?)
+    });
     Ok(Json(json!({ "Order Total": total.await? })))
 }
 
@@ -297,13 +292,10 @@ async fn orders_total(
         .split(',')
         .map(str::parse)
         .collect::<Result<_, _>>()
-        .map_err(|_| Error::BadRequest("name the orders as in ?orders=1,2"))?;
+        .map_err(|error| Error(StatusCode::BAD_REQUEST, Box::new(error)))?;
     let totals = with_connection(market.readers, move |connection| {
         ids.into_iter()
-            .map(|order| match total(connection, order) {
-                Err(Error::NotFound(_)) => Ok(None),
-                known => known,
-            })
+            .map(|order| Ok(total(connection, order).optional()?.flatten()))
             .collect()
     });
     Ok(Json(totals.await?))
@@ -328,16 +320,13 @@ async fn add_new_order(
     Json(order): Json<NewOrder>,
 ) -> Result<Response, Error> {
     if order.items.is_empty() {
-        return Err(Error::Refused("an order has at least one item"));
+        let empty = "an order has at least one item";
+        return Err(Error(StatusCode::UNPROCESSABLE_ENTITY, empty.into()));
     }
     let id = with_connection(market.writer, move |connection| store(connection, &order)).await?;
     let location = [(header::LOCATION, format!("/api/order_total/{id}"))];
-    Ok((
-        StatusCode::CREATED,
-        location,
-        Json(json!({ "order_id": id })),
-    )
-        .into_response())
+    let created = Json(json!({ "order_id": id }));
+    Ok((StatusCode::CREATED, location, created).into_response())
 }
 
 /// The schema refuses what an order may not be: unknown customers and items,
@@ -351,59 +340,54 @@ fn store(connection: &mut Connection, order: &NewOrder) -> Result<i64, Error> {
         )?
         .execute([order.customer_id])?;
     let id = transaction.last_insert_rowid();
-    {
-        let mut insert = transaction.prepare_cached(
-            "INSERT INTO order_items (order_id, item_id, quantity) VALUES (?1, ?2, ?3)",
-        )?;
-        for item in &order.items {
-            insert.execute([id, item.id, item.quantity])?;
-        }
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO order_items (order_id, item_id, quantity) VALUES (?1, ?2, ?3)",
+    )?;
+    for item in &order.items {
+        insert.execute([id, item.id, item.quantity])?;
     }
+    drop(insert);
     transaction.commit()?;
     Ok(id)
 }
 
 // ---- errors
 
+/// The status of a failure, and what it says.
 #[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("{0}")]
-    BadRequest(&'static str),
-    #[error("{0}")]
-    NotFound(String),
-    #[error("{0}")]
-    Refused(&'static str),
-    #[error("no connection came free: {0}")]
-    Pool(#[from] r2d2::Error),
-    #[error("the database failed: {0}")]
-    Database(#[from] rusqlite::Error),
-    #[error("a value is not text: {0}")]
-    Text(#[from] rusqlite::types::FromSqlError),
-    #[error("a row cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("a request's work ended early: {0}")]
-    Panicked(#[from] JoinError),
+#[error("{1}")]
+struct Error(StatusCode, Box<dyn std::error::Error + Send + Sync>);
+
+impl Error {
+    fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, error.into())
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let status = match (&error, error.sqlite_error_code()) {
+            (rusqlite::Error::QueryReturnedNoRows, _) => StatusCode::NOT_FOUND,
+            (_, Some(ErrorCode::ConstraintViolation)) => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.into())
+    }
+}
+
+impl From<r2d2::Error> for Error {
+    fn from(error: r2d2::Error) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.into())
+    }
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = match &self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Database(error)
-                if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
-            {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            Self::Pool(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        if status.is_server_error() {
+        if self.0.is_server_error() {
             eprintln!("{self}");
         }
-        let problem = json!({ "status": status.as_u16(), "detail": self.to_string() });
-        (status, Json(problem)).into_response()
+        let problem = json!({ "status": self.0.as_u16(), "detail": self.to_string() });
+        (self.0, Json(problem)).into_response()
     }
 }
 

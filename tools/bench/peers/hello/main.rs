@@ -24,8 +24,7 @@ use tokio::sync::Semaphore;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:0".to_owned());
-    let listener = TcpListener::bind(addr).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(stdout(), "listening on http://{}", listener.local_addr()?)?;
     let listener = listener.tap_io(|socket| {
         let _ = socket.set_nodelay(true);

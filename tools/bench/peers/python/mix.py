@@ -1,11 +1,9 @@
 """The mix of reads and writes through SQLAlchemy, in one of three forms.
 
-    mix.py sync|tasks|chunks URL CONNECTIONS
+    mix.py sync|tasks|chunks URL CONNECTIONS OPERATIONS
 
-Standard input: a line with one letter for each operation, w or r, whereupon this
-program does the beginning of the list to warm up and writes `ready`; then a line when
-the tables are empty again, whereupon it does the list and writes how many seconds that
-took. A failure ends it.
+OPERATIONS has a letter for each, w or r. After a warm-up of reads, which opens the
+connections, it does the list and prints how many seconds that took. A failure ends it.
 """
 
 import asyncio
@@ -24,7 +22,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
-WARM_UP = 100
+WARM_UP = "r" * 100
 CHUNK = 40
 # A connection that wants to write to SQLite waits as long as it takes.
 BUSY_TIMEOUT_S = 3600
@@ -111,11 +109,10 @@ def run_sync(operations, url, options):
         for operation in operations:
             jobs[operation](session)
 
-    perform(operations[:WARM_UP])
-    wait_for_empty_tables()
+    perform(WARM_UP)
     start = time.perf_counter()
     perform(operations)
-    print(time.perf_counter() - start, flush=True)
+    print(time.perf_counter() - start)
 
 
 async def run_async(operations, url, options, size):
@@ -129,17 +126,11 @@ async def run_async(operations, url, options, size):
             chunk = operations[begin : begin + size]
             await asyncio.gather(*(jobs[operation](session) for operation in chunk))
 
-    await perform(operations[:WARM_UP], size)
-    wait_for_empty_tables()
+    await perform(WARM_UP, size)
     start = time.perf_counter()
     await perform(operations, size)
-    print(time.perf_counter() - start, flush=True)
+    print(time.perf_counter() - start)
     await engine.dispose()
-
-
-def wait_for_empty_tables():
-    print("ready", flush=True)
-    sys.stdin.readline()
 
 
 def on_connect(engine, url):
@@ -157,8 +148,7 @@ def on_connect(engine, url):
 
 
 def main():
-    form, url, connections = sys.argv[1:]
-    operations = sys.stdin.readline().strip()
+    form, url, connections, operations = sys.argv[1:]
     options = {
         "pool_size": int(connections),
         "max_overflow": 0,

@@ -1,66 +1,47 @@
 //! Thousands of small reads and writes on SQLite and on PostgreSQL: the strategies of
 //! step 13, beside SQLAlchemy.
 
-mod peers;
 mod together;
 
 use std::env;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use indicatif::HumanCount;
 use postgres_server::Server;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use sqlx_postgres::PgConnectOptions;
 use step13_solution::outcome::Outcome;
-use step13_solution::plan;
+use step13_solution::plan::{self, Operation};
 use step13_solution::strategies::Strategy;
 use step13_solution::tables::Tables;
 use tokio::runtime::Runtime;
 
-use crate::amount::thousands;
 use crate::error::{Error, Result};
 use crate::model::{Bench, Bound, Figure, Unit};
-use crate::program::Folder;
-use crate::{Settings, python, take_turns};
+use crate::{Settings, program, python, take_turns};
 use together::Together;
 
-/// How many operations a contender does before its tables are emptied again; as
-/// many as in `mix.py`.
-const WARM_UP: usize = 100;
+/// How many reads of the empty tables open the connections; as many as in `mix.py`.
+const WARM_UP: [Operation; 100] = [Operation::Read; 100];
 
-/// A contender and how much of the list it does: SQLAlchemy, and what does one operation
-/// after another, a tenth of it, which is its beginning.
-struct Contender {
-    name: String,
-    what: What,
-    operations: usize,
-}
-
-#[derive(Debug, Clone)]
-enum What {
+/// What does the operations.
+#[derive(Debug, Clone, Copy)]
+enum Way {
     /// A strategy of step 13, with so many connections.
     Step(Strategy, u32),
     /// So many readers, and one writer that commits together what is waiting.
     Together(u32),
-    SqlAlchemy {
-        form: &'static str,
-        connections: usize,
-    },
+    /// A form of `mix.py`, with so many connections.
+    SqlAlchemy(&'static str, u32),
 }
 
-/// One database.
-enum Database<'a> {
-    Sqlite,
-    Postgres(&'a Server),
-}
-
-impl Database<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Sqlite => "mix on SQLite",
-            Self::Postgres(_) => "mix on PostgreSQL",
-        }
-    }
+/// A way and how much of the list it does: SQLAlchemy, and what does one operation after
+/// another, a tenth of it, which is its beginning.
+struct Contender {
+    name: String,
+    way: Way,
+    operations: u32,
 }
 
 /// Measures the mix.
@@ -77,33 +58,30 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     );
     let operations = if settings.quick { 3_500 } else { 35_000 };
     let runtime = Runtime::new().map_err(Error::io("make a runtime"))?;
-    let folder = Folder::new()?;
+    let folder = program::temporary_folder()?;
     let python = available(&mut bench, python::prepare())?.is_some();
     let server = Server::start(&[]).map_err(Error::io("start PostgreSQL"))?;
     let server = server.ok_or_else(|| postgres_server::INSTALL.to_owned());
     let server = available(&mut bench, server)?;
-    let mut databases = vec![Database::Sqlite];
-    databases.extend(server.as_ref().map(Database::Postgres));
-    for database in &databases {
-        let case = database.name();
-        let mut contenders = contenders(database, operations, python);
+    for (case, server) in [
+        ("mix on SQLite", None),
+        ("mix on PostgreSQL", server.as_ref()),
+    ] {
+        if case == "mix on PostgreSQL" && server.is_none() {
+            continue;
+        }
+        let mut contenders = contenders(server.is_some(), operations, python);
         eprintln!("mix: {case}");
-        take_turns(settings.rounds, &mut contenders, |contender, _| {
-            let took = turn(&runtime, database, contender, folder.path())?;
-            let name = &contender.name;
-            let done = as_f64(contender.operations);
-            bench.record(
-                case,
-                name,
-                "rate",
-                Unit::PerSecond,
-                done / took.as_secs_f64(),
-            );
-            bench.record(case, name, "operations", Unit::Count, done);
+        take_turns(settings.rounds, &mut contenders, |contender| {
+            let took = runtime.block_on(turn(server, contender, folder.path()))?;
+            let count = f64::from(contender.operations);
+            let rate = count / took.as_secs_f64();
+            bench.record(case, &contender.name, "rate", Unit::PerSecond, rate);
+            bench.record(case, &contender.name, "operations", Unit::Count, count);
             Ok(())
         })?;
+        aim(&mut bench, case);
     }
-    aims(&mut bench);
     if let Some(server) = &server {
         bench.notes.push(runtime.block_on(facts(server))?);
     }
@@ -111,7 +89,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         "All did the beginning of one list of {} operations on new tables, to its end; none \
          failed, and afterwards the tables held exactly the rows of the writes. SQLite: WAL, \
          synchronous FULL, foreign keys on, for both sides.",
-        thousands(operations)
+        HumanCount(operations.into())
     ));
     Ok(bench)
 }
@@ -130,162 +108,122 @@ fn available<T>(bench: &mut Bench, found: std::result::Result<T, String>) -> Res
     }
 }
 
-fn contenders(database: &Database, all: usize, python: bool) -> Vec<Contender> {
-    let contender = |name: String, operations, what| Contender {
-        name,
-        what,
+fn contenders(postgres: bool, all: u32, python: bool) -> Vec<Contender> {
+    // On SQLite more connections only contend for its lock.
+    let [tasks, chunks] = if postgres { [90, 40] } else { [10, 10] };
+    let tenth = all / 10;
+    let contender = |name: &str, way, operations| Contender {
+        name: name.to_owned(),
+        way,
         operations,
     };
-    let ours = |name: &str, operations, what| contender(format!("sqlx, {name}"), operations, what);
     let mut contenders = vec![
-        ours(
-            "one after another",
-            all / 10,
-            What::Step(Strategy::OneAfterAnother, 1),
+        contender(
+            "sqlx, one after another",
+            Way::Step(Strategy::OneAfterAnother, 1),
+            tenth,
         ),
-        ours("8 in flight", all, What::Step(Strategy::InFlight(8), 8)),
-        ours(
-            "one writer that commits together, 8 readers",
+        contender(
+            "sqlx, 8 in flight",
+            Way::Step(Strategy::InFlight(8), 8),
             all,
-            What::Together(8),
+        ),
+        contender(
+            "sqlx, one writer that commits together, 8 readers",
+            Way::Together(8),
+            all,
         ),
     ];
-    // More connections than these only contend for SQLite's lock.
-    let most = match database {
-        Database::Sqlite => 10,
-        Database::Postgres(_) => 90,
-    };
     if python {
-        let forms = [("sync", 1), ("tasks", most), ("chunks", most.min(40))];
-        contenders.extend(forms.map(|(form, connections)| {
-            let name = format!("SQLAlchemy, {form}, {connections} connections");
-            let name = name.replace(" 1 connections", " 1 connection");
-            contender(name, all / 10, What::SqlAlchemy { form, connections })
-        }));
+        for (form, connections) in [("sync", 1), ("tasks", tasks), ("chunks", chunks)] {
+            let name = format!("SQLAlchemy, {form}, pool of {connections}");
+            contenders.push(contender(&name, Way::SqlAlchemy(form, connections), tenth));
+        }
     }
     contenders
 }
 
-/// One contender, on new tables; its rows are counted afterwards.
-fn turn(
-    runtime: &Runtime,
-    database: &Database,
-    contender: &Contender,
-    folder: &Path,
-) -> Result<Duration> {
-    runtime.block_on(async {
-        let tables = match database {
-            Database::Sqlite => Tables::on_sqlite_in(folder).await?,
-            Database::Postgres(server) => Tables::on_postgres(&server.url("postgres")).await?,
-        };
-        tables.create_index().await?;
-        let took = on_tables(contender, &tables, database).await?;
-        tables.remove().await?;
-        Ok(took)
-    })
-}
-
-async fn on_tables(
-    contender: &Contender,
-    tables: &Tables,
-    database: &Database<'_>,
-) -> Result<Duration> {
-    let operations = &plan::operations(contender.operations);
-    let warm_up = &operations[..operations.len().min(WARM_UP)];
-    let failed = |reason: String| Error::Failed {
-        contender: contender.name.clone(),
-        reason,
+/// One contender, on new tables, of a PostgreSQL server or else on SQLite; its rows are
+/// counted afterwards.
+async fn turn(server: Option<&Server>, contender: &Contender, folder: &Path) -> Result<Duration> {
+    let tables = match server {
+        None => Tables::on_sqlite_in(folder).await?,
+        Some(server) => Tables::on_postgres(&server.url("postgres")).await?,
     };
+    tables.create_index().await?;
+    let operations = plan::operations(contender.operations as usize);
+    let failed = |reason: String| Error::failed(&contender.name, reason);
     // Nothing is allowed to fail.
     let succeeded = |outcome: Outcome| match outcome.first_failure {
         Some(error) => Err(failed(error.to_string())),
         None => Ok(()),
     };
-    let took = match contender.what {
-        What::Step(strategy, connections) => {
+    let took = match contender.way {
+        Way::Step(strategy, connections) => {
             let pool = tables.open(connections);
             let run = |list| strategy.run(list, |operation| pool.perform(operation));
-            succeeded(run(warm_up).await)?;
-            empty(tables).await?;
+            succeeded(run(&WARM_UP).await)?;
             let start = Instant::now();
-            succeeded(run(operations).await)?;
+            succeeded(run(&operations).await)?;
             let took = start.elapsed();
             pool.close().await;
             took
         }
-        What::Together(readers) => {
-            let both = Together::new(tables, readers).await?;
+        Way::Together(readers) => {
+            let both = Together::new(&tables, readers).await?;
             let strategy = Strategy::InFlight(together::MOST);
             let run = |list| strategy.run(list, |operation| both.perform(operation));
-            succeeded(run(warm_up).await)?;
-            empty(tables).await?;
+            succeeded(run(&WARM_UP).await)?;
             let start = Instant::now();
-            succeeded(run(operations).await)?;
+            succeeded(run(&operations).await)?;
             let took = start.elapsed();
             both.close().await;
             took
         }
-        What::SqlAlchemy { form, connections } => {
-            let url = url(database, tables, form).await?;
-            let run = peers::Peer::start(form, &url, connections, operations)?;
-            empty(tables).await?;
-            run.go()?
+        Way::SqlAlchemy(form, connections) => {
+            let url = url(server, &tables, form).await?;
+            let letters = operations.iter().map(|operation| match operation {
+                Operation::Write => 'w',
+                Operation::Read => 'r',
+            });
+            let mut mix = python::script("mix.py")?;
+            mix.args([form, &url, &connections.to_string()]);
+            let output = program::output(mix.arg(letters.collect::<String>()))?;
+            let seconds = String::from_utf8_lossy(&output.stdout);
+            let parsed = seconds.trim().parse().ok();
+            Duration::from_secs_f64(parsed.ok_or_else(|| failed(seconds.into_owned()))?)
         }
     };
     let rows = tables.count().await?;
-    let writes = i64::try_from(plan::writes(operations)).unwrap_or(i64::MAX);
+    tables.remove().await?;
+    let writes = i64::try_from(plan::writes(&operations)).unwrap_or(i64::MAX);
     if rows == (writes * 3, writes * 5) {
-        Ok(took)
-    } else {
-        Err(failed(format!(
-            "after {writes} writes a and b have {rows:?} rows; 3 and 5 for each are right"
-        )))
+        return Ok(took);
     }
-}
-
-/// Empties the tables, and leaves the database nothing to do afterwards.
-async fn empty(tables: &Tables) -> Result<()> {
-    match tables {
-        Tables::Sqlite { options, .. } => {
-            let sql = "DELETE FROM b; DELETE FROM a; PRAGMA wal_checkpoint(TRUNCATE)";
-            let mut connection = options.connect().await?;
-            sqlx::raw_sql(sql).execute(&mut connection).await?;
-        }
-        Tables::Postgres { options, .. } => {
-            // A checkpoint is not allowed in the transaction that several statements are.
-            for sql in ["TRUNCATE a, b RESTART IDENTITY", "CHECKPOINT"] {
-                let mut connection = options.connect().await?;
-                sqlx::raw_sql(sql).execute(&mut connection).await?;
-            }
-        }
-    }
-    Ok(())
+    Err(failed(format!(
+        "after {writes} writes a and b have {rows:?} rows; 3 and 5 for each are right"
+    )))
 }
 
 /// How a form of SQLAlchemy connects to the tables.
-async fn url(database: &Database<'_>, tables: &Tables, form: &str) -> Result<String> {
-    Ok(match (database, tables) {
-        (Database::Postgres(server), Tables::Postgres { options, schema }) => {
+async fn url(server: Option<&Server>, tables: &Tables, form: &str) -> Result<String> {
+    let sync = form == "sync";
+    match (server, tables) {
+        (Some(server), Tables::Postgres { options, schema }) => {
             // The drivers have no common word for this in an URL.
             let sql = format!("ALTER ROLE CURRENT_USER SET search_path TO {schema}");
             let mut connection = options.connect().await?;
-            sqlx::query(AssertSqlSafe(sql))
-                .execute(&mut connection)
-                .await?;
-            server.url(match form {
-                "sync" => "postgresql+psycopg",
-                _ => "postgresql+asyncpg",
-            })
+            let sql = sqlx::query(AssertSqlSafe(sql));
+            sql.execute(&mut connection).await?;
+            let driver = if sync { "psycopg" } else { "asyncpg" };
+            Ok(server.url(&format!("postgresql+{driver}")))
         }
-        (_, Tables::Sqlite { options, .. }) => {
-            let driver = match form {
-                "sync" => "sqlite",
-                _ => "sqlite+aiosqlite",
-            };
-            format!("{driver}:///{}", options.get_filename().display())
+        (None, Tables::Sqlite { options, .. }) => {
+            let driver = if sync { "sqlite" } else { "sqlite+aiosqlite" };
+            Ok(format!("{driver}:///{}", options.get_filename().display()))
         }
-        (Database::Sqlite, Tables::Postgres { .. }) => unreachable!("`turn` makes them"),
-    })
+        _ => unreachable!("`turn` makes the tables"),
+    }
 }
 
 /// The server's version, and the settings that matter for durability.
@@ -298,54 +236,48 @@ async fn facts(server: &Server) -> sqlx::Result<String> {
     sqlx::query_scalar(facts).fetch_one(&mut connection).await
 }
 
-fn aims(bench: &mut Bench) {
-    for case in ["mix on SQLite", "mix on PostgreSQL"] {
-        let best = |who: &str| {
-            let figures = bench.figures.iter().filter(|figure| {
-                figure.case == case && figure.measure == "rate" && figure.contender.starts_with(who)
-            });
-            figures.map(Figure::median).reduce(f64::max)
-        };
-        let measured = best("sqlx").zip(best("SQLAlchemy"));
-        let measured = measured.map(|(ours, theirs)| ours / theirs);
-        let text = format!("{case}: the best of sqlx against the best of SQLAlchemy");
-        bench.aim(Unit::Ratio, &text, Bound::AtLeast(10.0), measured);
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "thousands of operations")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
+fn aim(bench: &mut Bench, case: &str) {
+    let best = |side: &str| {
+        let figures = bench.figures.iter().filter(|figure| {
+            figure.case == case && figure.measure == "rate" && figure.contender.starts_with(side)
+        });
+        figures.map(Figure::median).reduce(f64::max)
+    };
+    let measured = best("sqlx").zip(best("SQLAlchemy"));
+    let measured = measured.map(|(ours, theirs)| ours / theirs);
+    let text = format!("{case}: the best of sqlx against the best of SQLAlchemy");
+    bench.aim(Unit::Ratio, &text, Bound::AtLeast(10.0), measured);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use step13_solution::plan::Operation;
 
-    const WHAT: [What; 4] = [
-        What::Step(Strategy::OneAfterAnother, 1),
-        What::Step(Strategy::InFlight(20), 4),
-        What::Together(3),
-        What::Together(1),
+    const WAYS: [Way; 4] = [
+        Way::Step(Strategy::OneAfterAnother, 1),
+        Way::Step(Strategy::InFlight(20), 4),
+        Way::Together(3),
+        Way::Together(1),
     ];
 
     /// `turn` looks at results and rows itself, and fails when one is wrong.
-    fn all_work(runtime: &Runtime, database: &Database) {
+    fn all_work(server: Option<&Server>) {
         let folder = tempfile::tempdir().unwrap();
-        for what in WHAT {
+        let runtime = Runtime::new().unwrap();
+        for way in WAYS {
             let contender = Contender {
-                name: format!("{what:?}"),
-                what,
+                name: format!("{way:?}"),
+                way,
                 operations: 150,
             };
-            turn(runtime, database, &contender, folder.path()).unwrap();
+            let turn = turn(server, &contender, folder.path());
+            runtime.block_on(turn).unwrap();
         }
     }
 
     #[test]
     fn every_way_leaves_all_rows_on_sqlite() {
-        all_work(&Runtime::new().unwrap(), &Database::Sqlite);
+        all_work(None);
     }
 
     #[test]
@@ -355,7 +287,7 @@ mod tests {
             eprintln!("not run: {}", postgres_server::INSTALL);
             return;
         };
-        all_work(&Runtime::new().unwrap(), &Database::Postgres(&server));
+        all_work(Some(&server));
     }
 
     #[test]

@@ -11,19 +11,14 @@ use super::Database;
 use crate::failure::{Failure, OrFail};
 use crate::trail::lock;
 
-/// Files with the schema, made once per process and then copied, which is much
-/// cheaper than to run the migrations for each check.
-pub(super) struct Templates {
-    pub(super) empty: Vec<u8>,
-    pub(super) sample: Vec<u8>,
-}
-
 const SAMPLE_AND_BOOKS: &[&str] = &[
     include_str!("../../../../data/sample.sql"),
     include_str!("../../../../data/sample_books.sql"),
 ];
 
-static TEMPLATES: OnceCell<Templates> = OnceCell::const_new();
+/// The content of the file of [`sample`]: copying it is much cheaper than to run the
+/// migrations for each check.
+static SAMPLE: OnceCell<Vec<u8>> = OnceCell::const_new();
 
 /// The directories of all databases.
 static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -32,19 +27,13 @@ static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// created and deleted.
 const REMOVALS: u32 = 20;
 
-pub(super) async fn templates() -> Result<&'static Templates, Failure> {
-    TEMPLATES
-        .get_or_try_init(|| async {
-            let empty = template(&[]).await?;
-            let sample = template(SAMPLE_AND_BOOKS).await?;
-            Ok(Templates { empty, sample })
-        })
-        .await
+pub(super) async fn sample() -> Result<&'static [u8], Failure> {
+    let sample = SAMPLE.get_or_try_init(|| content(i64::MAX, SAMPLE_AND_BOOKS));
+    Ok(sample.await?)
 }
 
-/// The content of a database file with the schema and what `data` inserts.
-async fn template(data: &[&'static str]) -> Result<Vec<u8>, Failure> {
-    content(i64::MAX, data).await
+pub(super) async fn empty() -> Result<Vec<u8>, Failure> {
+    content(i64::MAX, &[]).await
 }
 
 /// The content of a database file with the schema of an older program: what the

@@ -1,7 +1,6 @@
 //! What comes back from a service.
 
 use std::fmt::Display;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{LIMIT, LONGEST_BODY, TIMED_OUT};
+use super::{LIMIT, LONGEST_BODY};
 use crate::failure::{Failure, Outcome, equal_json, json_error, with_causes};
 use crate::trail::Trail;
 
@@ -25,8 +24,6 @@ pub enum Then {
     /// Close the sending half, then read until the service closes. A service may
     /// take this for a client that is gone, and not answer.
     CloseWriting,
-    /// Close the connection without reading.
-    Disconnect,
 }
 
 #[derive(Debug, Clone)]
@@ -116,22 +113,6 @@ fn with_log_of_fault(failure: Failure, status: u16, trail: &Trail) -> Failure {
     failure.with_paragraph(&trail.log())
 }
 
-/// Why a client has not even received a status. `returned` is the status that the
-/// handler had returned.
-pub(super) fn closed_without_status(returned: Option<u16>, error: &hyper::Error) -> String {
-    let error = with_causes(error);
-    match returned {
-        Some(status) => format!(
-            "the handler had returned status {status}, but then the body failed before its \
-             first bytes and the status line were sent; the client got nothing ({error})"
-        ),
-        None => format!(
-            "the connection was closed before a status line was sent: the handler did not \
-             return a response ({error})"
-        ),
-    }
-}
-
 /// An answer whose body has not been read yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct StreamReply {
@@ -171,9 +152,8 @@ impl StreamReply {
     pub async fn next_chunk(&mut self) -> Option<Result<Bytes, Failure>> {
         loop {
             let Ok(frame) = timeout(LIMIT, self.body.frame()).await else {
-                TIMED_OUT.store(true, Ordering::Relaxed);
                 let what = format!("no further byte was received for {} s", LIMIT.as_secs());
-                return Some(Err(self.incomplete(&what)));
+                return Some(Err(self.incomplete(&what).hung()));
             };
             match frame? {
                 Ok(frame) => {

@@ -216,7 +216,7 @@ fn what_a_backup_cannot_hold_is_refused() {
         let before = all();
         let mut keeper = Keeper {
             project: &world.project,
-            disk: RealDisk,
+            before: Box::new(|_, _| Ok(())),
             date: "2026-11-21_225500".into(),
             say: Box::new(|text| panic!("{text}")),
         };
@@ -230,12 +230,12 @@ fn what_a_backup_cannot_hold_is_refused() {
     let link = exercise.join("src/link.rs");
     for target in ["lib.rs", "nowhere", ".."] {
         symlink(target, &link).unwrap();
-        refused("src/link.rs", "it is a link");
+        refused("src/link.rs", "such as a link");
         fs::remove_file(&link).unwrap();
     }
     let socket = exercise.join("src/socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    refused("src/socket", "neither a file nor a folder");
+    refused("src/socket", "move it away");
     drop(listener);
     fs::remove_file(socket).unwrap();
 
@@ -256,31 +256,15 @@ fn what_a_backup_cannot_hold_is_refused() {
     let elsewhere = world.folder.path().join("elsewhere");
     fs::rename(&exercise, &elsewhere).unwrap();
     symlink(&elsewhere, &exercise).unwrap();
-    refused("exercise", "it is not a folder");
+    refused("exercise", "move it away");
     fs::remove_file(&exercise).unwrap();
     fs::write(&exercise, "").unwrap();
-    refused("exercise", "it is not a folder");
+    refused("exercise", "move it away");
 }
 
 /// A file that an editor saves while the verb is at work is not overwritten.
 #[test]
 fn what_is_saved_in_the_meantime_stays() {
-    /// Writes to a file of the crate right before the first rename into it.
-    struct Editor(PathBuf);
-    impl Disk for Editor {
-        fn run(&mut self, op: &Op<'_>) -> io::Result<()> {
-            if let Op::SyncDir(_) = op {
-                return Ok(());
-            }
-            RealDisk.run(op)?;
-            match op {
-                // The backup has just been completed.
-                Op::Rename(from, _) if from.ends_with("copy") => fs::write(&self.0, "newer"),
-                _ => Ok(()),
-            }
-        }
-    }
-
     for (file, before) in [("src/lib.rs", "older"), ("src/main.rs", "")] {
         let world = World::new();
         World::write(&world.exercise().join("src/lib.rs"), b"older");
@@ -291,11 +275,16 @@ fn what_is_saved_in_the_meantime_stays() {
         }
         let mut keeper = Keeper {
             project: &world.project,
-            disk: Editor(path.clone()),
+            // An editor writes right before the first new file is moved into the crate.
+            before: Box::new(|name, to| match name {
+                "write" if to.ends_with(".work/new") => fs::write(&path, "newer"),
+                _ => Ok(()),
+            }),
             date: "2026-11-21_225500".into(),
             say: Box::new(|_| {}),
         };
         let text = keeper.reset("5").unwrap_err().to_string();
+        drop(keeper);
         assert!(text.contains("changed in the meantime"), "{text}");
         assert!(
             text.contains("./run.sh restore 2026-11-21_225500-05-engine-2"),

@@ -5,11 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use course::slashed;
 
@@ -18,55 +17,40 @@ use super::Event;
 /// How often the files are looked at. A save is over when a look finds nothing new:
 /// editors write a file in several goes, and save several files one after another.
 const PAUSE: Duration = Duration::from_millis(100);
-/// But a file that is written to without end does not keep the check waiting.
-const SAVE_AT_MOST: Duration = Duration::from_secs(1);
+
+/// The files that count, by their path from the crate's folder, and what they hold.
+type Files = BTreeMap<String, Vec<u8>>;
 
 /// Sends [`Event::Saved`] for what changes in this folder from now on, until what is
 /// returned is dropped.
-pub fn watch(folder: PathBuf, events: &SyncSender<Event>) -> Sender<()> {
+pub fn watch(folder: PathBuf, events: &Sender<Event>) -> Sender<()> {
     let (stop, stopped) = mpsc::channel();
     let events = events.clone();
     let mut told = look(&folder);
     thread::spawn(move || {
-        let mut pause = PAUSE;
         let mut seen = told.clone();
-        let mut saving: Option<Instant> = None;
-        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            let start = Instant::now();
+        while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
             let now = look(&folder);
-            // Slow disks are not kept busy.
-            pause = PAUSE.max(10 * start.elapsed());
-            let quiet = now == seen;
-            seen = now;
-            if !quiet && saving.get_or_insert(start).elapsed() < SAVE_AT_MOST {
-                continue;
-            }
-            saving = None;
-            let changed = changes(&told, &seen);
-            if !changed.is_empty() {
-                told = seen.clone();
-                let _ = events.send(Event::Saved(changed));
+            if now != seen {
+                seen = now;
+            } else if seen != told {
+                let _ = events.send(Event::Saved(changes(&told, &seen)));
+                told = now;
             }
         }
     });
     stop
 }
 
-/// The files that count, by their path from the crate's folder, with a hash of what
-/// they hold: their time and length may stay the same over a save. A folder that is not
-/// there holds nothing.
-fn look(folder: &Path) -> BTreeMap<String, u64> {
+/// A folder that is not there holds nothing.
+fn look(folder: &Path) -> Files {
     let files = course::files(folder).unwrap_or_default().into_iter();
     files
-        .filter_map(|file| {
-            let mut hasher = DefaultHasher::new();
-            fs::read(folder.join(&file)).ok()?.hash(&mut hasher);
-            Some((slashed(&file), hasher.finish()))
-        })
+        .filter_map(|file| Some((slashed(&file), fs::read(folder.join(&file)).ok()?)))
         .collect()
 }
 
-fn changes(old: &BTreeMap<String, u64>, new: &BTreeMap<String, u64>) -> Vec<String> {
+fn changes(old: &Files, new: &Files) -> Vec<String> {
     let files: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let changed = files
         .into_iter()

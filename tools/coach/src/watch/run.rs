@@ -1,17 +1,14 @@
 //! One run: a child that leads a process group of its own, so that a signal
-//! reaches all that it has started, and what it prints.
+//! reaches all that it has started.
 
-use std::io::{self, Read};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::io;
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
 use super::Event;
 
-/// How long output is waited for once the run has ended: a process that has left the
-/// group may hold the pipe.
-const DRAIN: Duration = Duration::from_secs(1);
 /// How long the system may take to end what was killed.
 const END: Duration = Duration::from_secs(5);
 
@@ -19,40 +16,24 @@ const END: Duration = Duration::from_secs(5);
 pub struct Run {
     pub id: u64,
     group: u32,
+    /// Disconnected once the child has ended.
     ended: Receiver<()>,
 }
 
 impl Run {
-    /// Starts `command`. What it prints, to stdout and stderr in the order of
-    /// writing, comes as [`Event::Output`], and then [`Event::Ended`].
-    pub fn start(id: u64, command: &mut Command, events: &SyncSender<Event>) -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        command
-            .stdin(Stdio::null())
-            .stderr(writer.try_clone()?)
-            .stdout(writer);
+    /// Starts `command`; its end comes as [`Event::Ended`].
+    pub fn start(id: u64, command: &mut Command, events: &Sender<Event>) -> io::Result<Self> {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
-        let child = command.spawn();
-        // The command holds the write ends too, and would keep the pipe open.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = child?;
+        let mut child = command.spawn()?;
         let group = child.id();
-        let (sender, read) = mpsc::channel::<()>();
-        let shown = events.clone();
-        thread::spawn(move || {
-            forward(id, reader, &shown);
-            drop(sender);
-        });
-        let (over, ended) = mpsc::channel();
+        let (over, ended) = mpsc::channel::<()>();
         let events = events.clone();
         thread::spawn(move || {
-            let status: Option<ExitStatus> = child.wait().ok();
+            let status = child.wait().ok();
             kill_group(group);
-            let _ = over.send(());
-            let _ = read.recv_timeout(DRAIN);
-            // An error means that the watch has ended: nobody is to be told.
             let _ = events.send(Event::Ended(id, status));
+            drop(over);
         });
         Ok(Self { id, group, ended })
     }
@@ -78,24 +59,8 @@ fn kill_group(group: u32) {
 
 #[cfg(not(unix))]
 fn kill_group(group: u32) {
-    let _ = Command::new("taskkill")
+    let mut taskkill = Command::new("taskkill");
+    let _ = taskkill
         .args(["/T", "/F", "/PID", &group.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-}
-
-/// Reads to the end, whatever is done with it: a pipe that nobody empties would stop
-/// the run.
-fn forward(id: u64, mut reader: impl Read, events: &SyncSender<Event>) {
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        match reader.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
-            Ok(read) => {
-                let _ = events.send(Event::Output(id, buffer[..read].to_vec()));
-            }
-        }
-    }
+        .output();
 }

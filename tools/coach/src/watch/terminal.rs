@@ -1,157 +1,102 @@
-//! The terminal: keys that work without Enter, and text of several origins that
-//! does not run together.
+//! What reaches the watch from its terminal: keys that work without Enter, and signals.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::SyncSender;
+use std::io::{self, IsTerminal, Read};
+use std::sync::mpsc::Sender;
 use std::thread;
 
-use crossterm::event::{self, Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+#[cfg(unix)]
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 use super::Event;
-use crate::screen;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
-    Hint,
-    Diff,
-    Next,
-    Again,
-    Help,
-}
-
-fn event_of(key: KeyEvent) -> Option<Event> {
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
-    match (key.code, key.modifiers) {
-        (KeyCode::Char('c'), KeyModifiers::CONTROL) => Some(Event::Quit(130)),
-        (KeyCode::Char('z'), KeyModifiers::CONTROL) => Some(Event::Suspend),
-        // Ctrl-D ends what reads from a terminal.
-        (KeyCode::Char('d'), KeyModifiers::CONTROL) => Some(Event::Quit(0)),
-        (KeyCode::Char(letter), KeyModifiers::NONE | KeyModifiers::SHIFT) => match letter {
-            'h' => Some(Event::Key(Key::Hint)),
-            'd' => Some(Event::Key(Key::Diff)),
-            'n' => Some(Event::Key(Key::Next)),
-            'r' => Some(Event::Key(Key::Again)),
-            '?' => Some(Event::Key(Key::Help)),
-            'q' => Some(Event::Quit(0)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Standard output, to which the watch and its runs write in turn, and the keys, in
-/// the mode in which each comes at once and is not shown. Dropping it gives back the
-/// mode that was found.
-pub struct Screen {
-    pub coloured: bool,
-    mid_line: bool,
+/// The terminal in the mode in which each key comes at once and is not shown. Ctrl-C and
+/// Ctrl-Z stay the system's. Dropping it gives back the mode that was found.
+pub struct Terminal {
     pub keys: bool,
+    #[cfg(unix)]
+    found: Option<Termios>,
 }
 
-impl Screen {
-    /// Begins to send [`Event::Key`], unless stdin or stdout is no terminal.
-    pub fn start(events: &SyncSender<Event>) -> Self {
-        let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        let screen = Self {
-            coloured: screen::coloured(&io::stdout()),
-            mid_line: false,
-            keys: terminal && enable_raw_mode().is_ok(),
+impl Terminal {
+    /// Begins to send [`Event::Key`], unless stdin or stdout is no terminal. Outside of
+    /// Unix a key needs Enter.
+    pub fn start(events: &Sender<Event>) -> Self {
+        let keys = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let terminal = Self {
+            keys,
+            #[cfg(unix)]
+            found: tcgetattr(io::stdin()).ok().filter(|_| keys),
         };
-        if screen.keys {
+        terminal.take();
+        if keys {
             let events = events.clone();
             thread::spawn(move || {
+                let mut typed = [0; 64];
                 // An error means that the terminal is gone; the signal for that comes too.
-                while let Ok(input) = event::read() {
-                    if let Input::Key(key) = input
-                        && let Some(event) = event_of(key)
-                    {
-                        let _ = events.send(event);
+                while let Ok(length @ 1..) = io::stdin().read(&mut typed) {
+                    let mut keys = typed[..length].iter();
+                    while let Some(key) = keys.next() {
+                        // An arrow and its like: an escape, `[` or `O`, and what ends with
+                        // a letter or `~`.
+                        if *key == 0x1b {
+                            keys.next();
+                            keys.find(|it| (0x40..0x7f).contains(*it));
+                        }
+                        // Ctrl-D is a key in this mode.
+                        let _ = events.send(match key {
+                            b'q' | 4 => Event::Quit(0),
+                            key => Event::Key(*key),
+                        });
                     }
                 }
             });
         }
-        screen
+        terminal
     }
 
-    /// Takes the terminal after a stop, when the shell has had it.
-    pub fn take_back(&self) {
-        self.give_back();
-        if self.keys {
-            let _ = enable_raw_mode();
+    /// Takes the terminal, again after a stop, when the shell has had it.
+    pub fn take(&self) {
+        #[cfg(unix)]
+        if let Some(mut mode) = self.found.clone() {
+            mode.local_modes
+                .remove(LocalModes::ICANON | LocalModes::ECHO);
+            mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+            mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &mode);
         }
-    }
-
-    pub fn give_back(&self) {
-        if self.keys {
-            let _ = disable_raw_mode();
-        }
-    }
-
-    /// Text that a run has printed, as it is.
-    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(last) = bytes.last() else {
-            return Ok(());
-        };
-        self.mid_line = *last != b'\n';
-        let mut out = io::stdout().lock();
-        if self.keys {
-            // In this mode a newline only goes down.
-            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                let (text, end) = line.split_at(line.len() - usize::from(line.ends_with(b"\n")));
-                out.write_all(text)?;
-                out.write_all(if end.is_empty() { b"" } else { b"\r\n" })?;
-            }
-        } else {
-            out.write_all(bytes)?;
-        }
-        out.flush()
-    }
-
-    /// A line of the watch itself, on a line of its own. `style` is the
-    /// parameter of an ANSI escape, "1" for bold.
-    pub fn line(&mut self, style: &str, text: &str) -> io::Result<()> {
-        let break_line = if self.mid_line { "\n" } else { "" };
-        let line = if self.coloured {
-            // The first reset is for a run that was cut off within a colour.
-            format!("\x1b[0m{break_line}\x1b[{style}m{text}\x1b[0m\n")
-        } else {
-            format!("{break_line}{text}\n")
-        };
-        self.raw(line.as_bytes())
     }
 }
 
-impl Drop for Screen {
+impl Drop for Terminal {
     fn drop(&mut self) {
-        self.give_back();
+        #[cfg(unix)]
+        if let Some(mode) = &self.found {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, mode);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_and_what_is_none() {
-        let key = |code, modifiers| event_of(KeyEvent::new(code, modifiers));
-        let plain = |code| key(code, KeyModifiers::NONE);
-        let hint = plain(KeyCode::Char('h'));
-        assert!(matches!(hint, Some(Event::Key(Key::Hint))));
-        let help = key(KeyCode::Char('?'), KeyModifiers::SHIFT);
-        assert!(matches!(help, Some(Event::Key(Key::Help))));
-        let end = key(KeyCode::Char('d'), KeyModifiers::CONTROL);
-        assert!(matches!(end, Some(Event::Quit(0))));
-        for none in [
-            KeyCode::Char('x'),
-            KeyCode::Down,
-            KeyCode::F(1),
-            KeyCode::Enter,
-        ] {
-            assert!(plain(none).is_none());
+#[cfg(unix)]
+pub fn pass_on_signals(events: &Sender<Event>) -> io::Result<()> {
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCONT])?;
+    let events = events.clone();
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let _ = events.send(match signal {
+                SIGCONT => Event::Resumed,
+                // As shells report a program that a signal has ended.
+                _ => Event::Quit(u8::try_from(128 + signal).unwrap_or(1)),
+            });
         }
-        assert!(key(KeyCode::Char('h'), KeyModifiers::ALT).is_none());
-    }
+    });
+    Ok(())
+}
+
+/// Ctrl-C ends us as the system does it.
+#[cfg(not(unix))]
+pub fn pass_on_signals(_: &Sender<Event>) -> io::Result<()> {
+    Ok(())
 }

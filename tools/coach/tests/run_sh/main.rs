@@ -142,7 +142,6 @@ fn a_step_is_started_by_any_of_its_names() {
         (&["run", "05", "--solutoin"][..], "--solutoin"),
         (&["run", "05", "--addr", "127.0.0.1:9292"], "--addr"),
         (&["run", "05", "--solution", "a b"], "'a b'"),
-        (&["run", "05", "--", "--solution"], "--solution"),
     ] {
         let (code, out, err) = run(&project, arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
@@ -222,17 +221,15 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
     for address in ["127.0.0.1:0", "9090"] {
-        let output = run_sh(&project, &["customers"])
-            .env("MARKETSVC_ADDR", address)
-            .output()
-            .unwrap();
+        let mut command = run_sh(&project, &["customers"]);
+        let output = command.env("MARKETSVC_ADDR", address).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(&format!("MARKETSVC_ADDR is {address}")));
     }
 }
 
 #[test]
-fn help_names_every_verb_with_an_example() {
+fn help_names_every_verb() {
     let project = Project::with_coach();
     let (code, help, err) = run(&project, &["help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -241,14 +238,6 @@ fn help_names_every_verb_with_an_example() {
         run(&project, &["--help"]),
         (Some(0), help.clone(), String::new())
     );
-    for heading in [
-        "The service\n",
-        "Ask the running service",
-        "The steps\n",
-        "The project\n",
-    ] {
-        assert!(help.contains(heading), "{help}");
-    }
     for verb in [
         "run",
         "test",
@@ -264,8 +253,6 @@ fn help_names_every_verb_with_an_example() {
             help.contains(&format!("\n  {verb}")),
             "{verb} is not listed"
         );
-        let example = format!("\n                 ./run.sh {verb}");
-        assert!(help.contains(&example), "{verb} has no example");
     }
     let (code, one, _) = run(&project, &["help", "ordertotal"]);
     assert_eq!(code, Some(0));
@@ -364,10 +351,6 @@ fn an_example_of_a_step_is_started_by_its_name() {
         (
             &["run", "05", "--solution", "two_writers", "1"],
             "solution [\"1\"]\n",
-        ),
-        (
-            &["run", "05", "two_writers", "--", "--solution"],
-            "exercise [\"--solution\"]\n",
         ),
         (&["run", "05/solution", "two_writers"], "solution []\n"),
     ] {

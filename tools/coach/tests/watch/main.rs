@@ -26,10 +26,6 @@ const LIB: &str = "steps/05-engine/exercise/src/lib.rs";
 /// word `build` in the step's source, building it does not end.
 const CARGO: &str = r#"#!/usr/bin/env bash
 case $1 in
-metadata)
-    printf '{"packages":[{"id":"step","name":"step05-exercise","manifest_path":"%s"}],"target_directory":"%s"}\n' \
-        "$PWD/steps/05-engine/exercise/Cargo.toml" "$PWD"
-    ;;
 test)
     read -r how word <steps/05-engine/exercise/src/lib.rs
     if [ "$how" = build ]; then
@@ -38,7 +34,8 @@ test)
         echo "$word is being built" >&2
         wait
     fi
-    printf '{"reason":"compiler-artifact","package_id":"step","target":{"name":"check","kind":["test"]},"executable":"%s"}\n' "$PWD/check"
+    printf '{"reason":"compiler-artifact","manifest_path":"%s","target":{"name":"check","kind":["test"]},"executable":"%s"}\n' \
+        "$PWD/steps/05-engine/exercise/Cargo.toml" "$PWD/check"
     ;;
 esac
 "#;

@@ -1,7 +1,5 @@
 //! A project, a learner, and a disk that fails; and what must hold after every verb.
 
-use std::cell::Cell;
-
 use course::starter::{self, Files};
 
 use super::super::*;
@@ -18,65 +16,56 @@ pub enum Fault {
     Refused,
 }
 
-/// The file system, up to the operation at which `left` is down to 0. Without
-/// syncing, which takes time and cannot be tested here.
+/// What stands before the disk's operations, up to that at which `left` is down to 0.
 pub struct FaultyDisk {
     fault: Fault,
-    left: Cell<Option<u64>>,
-    struck: Cell<bool>,
+    left: Option<u64>,
+    pub struck: bool,
 }
 
 impl FaultyDisk {
     pub fn new(fault: Option<(Fault, u64)>) -> Self {
         Self {
             fault: fault.map_or(Fault::Killed, |(fault, _)| fault),
-            left: Cell::new(fault.map(|(_, at)| at)),
-            struck: Cell::new(false),
+            left: fault.map(|(_, at)| at),
+            struck: false,
         }
     }
 
-    pub fn step(&self, operation: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match self.left.get() {
-            None => operation(),
+    fn step(&mut self) -> io::Result<()> {
+        match self.left {
+            None => Ok(()),
             Some(0) => {
-                self.struck.set(true);
+                self.struck = true;
                 if self.fault == Fault::Refused {
-                    self.left.set(None);
+                    self.left = None;
                 }
                 Err(io::ErrorKind::StorageFull.into())
             }
             Some(left) => {
-                self.left.set(Some(left - 1));
-                operation()
+                self.left = Some(left - 1);
+                Ok(())
             }
         }
     }
-}
 
-impl Disk for FaultyDisk {
-    fn run(&mut self, op: &Op<'_>) -> io::Result<()> {
-        match *op {
-            Op::SyncDir(_) => Ok(()),
-            Op::Write(file, bytes) => {
-                // Two operations: the file is there before it is whole.
-                let (first, second) = bytes.split_at(bytes.len() / 2);
-                self.step(|| File::create(file)?.write_all(first))?;
-                self.step(|| File::options().append(true).open(file)?.write_all(second))
-            }
-            Op::RemoveAll(folder) => {
-                // As well: a part of it is gone before the rest.
-                let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    pub fn before(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        self.step()?;
+        match name {
+            // Two operations: the file is there before it is whole.
+            "write" => self.step().inspect_err(|_| fs::write(path, "ha").unwrap()),
+            // As well: a part of it is gone before the rest.
+            "remove all" => self.step().inspect_err(|_| {
+                let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
                 if let Some(entry) = entries.next() {
                     let path = entry.path();
-                    let remove = |path: &Path| match fs::read_dir(path) {
+                    let _ = match fs::read_dir(&path) {
                         Ok(_) => fs::remove_dir_all(path),
                         Err(_) => fs::remove_file(path),
                     };
-                    self.step(|| remove(&path))?;
                 }
-                self.step(|| RealDisk.run(op))
-            }
-            _ => self.step(|| RealDisk.run(op)),
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -227,9 +216,10 @@ impl World {
         let date = format!("2026-11-21_2255{:02}", self.seconds / 3);
         self.seconds += 1;
         let mut said = String::new();
+        let mut disk = FaultyDisk::new(fault);
         let mut keeper = Keeper {
             project: &self.project,
-            disk: FaultyDisk::new(fault),
+            before: Box::new(|name, path| disk.before(name, path)),
             date,
             say: Box::new(|text| said.push_str(text)),
         };
@@ -238,8 +228,8 @@ impl World {
             Verb::Solve => keeper.solve(&number),
             Verb::Restore(name) => keeper.restore(name, None),
         };
-        let struck = keeper.disk.struck.get();
         drop(keeper);
+        let struck = disk.struck;
         let has = Self::snapshot(&self.exercise());
         let backups = self.saved();
         let context = format!("{verb:?} {fault:?} {result:?}\n{said}");

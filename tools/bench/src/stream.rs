@@ -1,17 +1,18 @@
 //! Streamed answers: the list of all customers, its first byte, its last one, and
-//! the memory that it takes; and what clients that stop reading do to others.
-
-mod stopped;
+//! the memory that it takes.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::amount::thousands;
+use indicatif::HumanCount;
+use tokio::time::timeout;
+
 use crate::contender::Contender;
 use crate::error::{Error, Result};
+use crate::http::{self, Connection, Reading, Request};
 use crate::model::{Bench, Bound, Unit};
-use crate::{Settings, answers, databases, http, program, take_turns};
+use crate::{Settings, answers, market, program, take_turns};
 
 /// What is asked for.
 const PATH: &str = "/api/customers";
@@ -31,8 +32,8 @@ const SAMPLE: u32 = 3;
 /// The table that the aims are about.
 const MILLION: u32 = 1_000_000;
 
-/// For one answer; only turns a hang into an error.
-const HANG: Duration = Duration::from_mins(10);
+/// For one list; only turns a hang into an error.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Measures; see README.md.
 ///
@@ -45,10 +46,13 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         "The list of all customers: how soon, how fast and in how much memory it is sent.",
     );
     let servers = Contender::with_python(&mut bench);
-    let shell = program::output(program::command("sqlite3").arg("--version")).is_ok();
-    if !shell {
-        let missing = format!("{SHELL}: there is no sqlite3 (Debian: apt install sqlite3)");
-        bench.skipped.push(missing);
+    // `None` is SQLite's shell.
+    let mut players: Vec<_> = servers.iter().copied().map(Some).collect();
+    match program::output(program::command("sqlite3").arg("--version")) {
+        Ok(_) => players.push(None),
+        Err(why) => bench
+            .skipped
+            .push(format!("{SHELL} (Debian: apt install sqlite3): {why}")),
     }
     answers::agree(&servers)?;
     let sizes: &[u32] = if settings.quick {
@@ -58,14 +62,10 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     };
     for &rows in sizes {
         // Python takes minutes for ten million rows.
-        let servers = servers.iter().copied();
-        let servers = servers.filter(|server| rows <= MILLION || *server != Contender::FastApi);
-        let mut players: Vec<_> = servers.map(Some).collect();
-        players.extend(shell.then_some(None));
+        players.retain(|player| rows <= MILLION || *player != Some(Contender::FastApi));
         size(settings, &mut bench, rows, &mut players)?;
     }
     aims(&mut bench);
-    stopped::measure(settings, &mut bench)?;
     bench.notes.push(format!(
         "Each turn is a process of its own, so its peak memory is that of one request: for \
          {SHELL}, which is not a server, it is not measured. The file is in the system's cache."
@@ -74,36 +74,47 @@ pub fn measure(settings: Settings) -> Result<Bench> {
 }
 
 fn case(rows: u32) -> String {
-    format!("{} customers", thousands(rows))
+    format!("{} customers", HumanCount(rows.into()))
 }
 
-/// All that can take turns over a database with so many customers; `None` is SQLite's
-/// shell.
+/// All take turns over a database with so many customers.
 fn size(
     settings: Settings,
     bench: &mut Bench,
     rows: u32,
     players: &mut [Option<Contender>],
 ) -> Result<()> {
-    let database = databases::seeded(rows - SAMPLE, ORDERS)?;
-    databases::warm(&database)?;
     let case = case(rows);
     eprintln!("stream: {case}");
-    take_turns(settings.rounds, players, |player, _| {
+    let folder = program::temporary_folder()?;
+    let database = folder.path().join("market.sqlite");
+    market::seed(&database, rows - SAMPLE, ORDERS)?;
+    take_turns(settings.rounds, players, |player| {
         let Some(server) = *player else {
-            let total = shell(&database)?.as_secs_f64();
+            let mut command = program::command("sqlite3");
+            command
+                .args(["-readonly", "-json"])
+                .arg(&database)
+                .arg(JOIN);
+            let start = Instant::now();
+            program::output(command.stdout(Stdio::null()))?;
+            let total = start.elapsed().as_secs_f64();
             bench.record(&case, SHELL, "total", Unit::Seconds, total);
             return Ok(());
         };
-        let (reading, peak) = answer(server, &database, rows)?;
-        let mut record = |measure, unit, sample| {
-            bench.record(&case, server.name(), measure, unit, sample);
-        };
-        record("total", Unit::Seconds, reading.total.as_secs_f64());
-        let first = reading.first_byte.as_secs_f64();
-        record("first byte", Unit::Seconds, first);
-        if let Some(peak) = peak {
-            record("peak memory", Unit::Bytes, peak);
+        let (reading, peak) = list(server, &database, rows)?;
+        for (measure, unit, sample) in [
+            ("total", Unit::Seconds, Some(reading.total.as_secs_f64())),
+            (
+                "first byte",
+                Unit::Seconds,
+                Some(reading.first_byte.as_secs_f64()),
+            ),
+            ("peak memory", Unit::Bytes, peak),
+        ] {
+            if let Some(sample) = sample {
+                bench.record(&case, server.name(), measure, unit, sample);
+            }
         }
         Ok(())
     })
@@ -111,22 +122,25 @@ fn size(
 
 /// One whole list from a process that has done nothing before but warm up, and its peak
 /// memory.
-fn answer(server: Contender, database: &Path, rows: u32) -> Result<(http::Reading, Option<f64>)> {
+fn list(server: Contender, database: &Path, rows: u32) -> Result<(Reading, Option<f64>)> {
     let program = server.start(database)?;
-    // Opens connections and prepares what is prepared once.
-    for _ in 0..20 {
-        http::time(program.addr(), "/api/order_total/1", HANG)?;
-    }
-    let reading = http::read_all(program.addr(), PATH, HANG)
-        .map_err(|why| Error::Environment(format!("{}: GET {PATH}: {why}", server.name())))?;
+    let reading = http::runtime()?.block_on(async {
+        let mut connection = Connection::open(program.addr()).await?;
+        // Opens connections and prepares what is prepared once.
+        for _ in 0..20 {
+            connection.ask(&Request::get("/api/order_total/1")).await?;
+        }
+        timeout(
+            PATIENCE,
+            http::read_all(&mut connection, &Request::get(PATH)),
+        )
+        .await?
+    });
+    let reading = reading.map_err(|why| Error::failed(server.name(), format!("{PATH}: {why}")))?;
     // Two objects for each customer, and no braces in the names.
     if reading.braces != u64::from(rows) * 2 {
-        return Err(Error::Differs {
-            contender: server.name().to_owned(),
-            request: format!("GET {PATH}"),
-            found: format!("{} objects", reading.braces),
-            expected: format!("{} objects: a customer and an address each", rows * 2),
-        });
+        let reason = format!("{PATH} has {} objects for {rows} rows", reading.braces);
+        return Err(Error::failed(server.name(), reason));
     }
     Ok((reading, program.peak_memory()))
 }
@@ -147,20 +161,7 @@ fn aims(bench: &mut Bench) {
     ] {
         let case = case(rows);
         let measured = bench.median(&case, ours, measure);
-        bench.aim(
-            unit,
-            &format!("{measure} of {case}"),
-            Bound::AtMost(most),
-            measured,
-        );
+        let text = format!("{measure} of {case}");
+        bench.aim(unit, &text, Bound::AtMost(most), measured);
     }
-}
-
-/// How long the shell takes for the same rows, its output thrown away.
-fn shell(database: &Path) -> Result<Duration> {
-    let mut command = program::command("sqlite3");
-    command.args(["-readonly", "-json"]).arg(database).arg(JOIN);
-    let start = Instant::now();
-    program::output_to(Stdio::null(), &mut command)?;
-    Ok(start.elapsed())
 }
