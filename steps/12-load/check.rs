@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use check::gate::Gate;
 use check::{Database, Failure, OrFail, Outcome, Service, Suite, ensure, equal};
+use futures::future::try_join_all;
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 use step12::app;
@@ -424,15 +425,20 @@ async fn holds_connection() -> Outcome {
     needs_connection(Slow::Async).await
 }
 
+async fn needs_connection(slow: Slow) -> Outcome {
+    tokio::try_join!(holds_one(slow), fails_without_one(slow))?;
+    Ok(())
+}
+
 /// Expects that a slow query waits for a connection, holds it for all its seconds, and
 /// needs no second one.
-async fn needs_connection(slow: Slow) -> Outcome {
+async fn holds_one(slow: Slow) -> Outcome {
     let service = Arc::new(Elsewhere::start(slow, 2, 2, 1).await?);
     let pool = service.engine.pool();
     let asked = format!(
-        "Slow::{slow:?}, a slow query of 0.2 s, and a pool whose only connection is free after 0.2 s"
+        "Slow::{slow:?}, a slow query of 0.1 s, and a pool whose only connection is free after 0.1 s"
     );
-    let seconds = Duration::from_millis(200);
+    let seconds = Duration::from_millis(100);
     let held = pool.acquire().await.or_fail(&asked)?;
     let requests = slow_queries(&service, 1, seconds.as_secs_f64());
     let handlers = &service.polls.handlers;
@@ -450,12 +456,15 @@ async fn needs_connection(slow: Slow) -> Outcome {
     ensure(
         took >= seconds,
         &asked,
-        "the query holds the connection for 0.2 s, counted from when it has got it",
+        "the query holds the connection for 0.1 s, counted from when it has got it",
         format_args!("the connection comes back after {took:?}"),
     )?;
-    all(requests).await?;
+    all(requests).await
+}
 
-    let limit = Duration::from_millis(200);
+/// Expects that a slow query for which no connection becomes free is a 503.
+async fn fails_without_one(slow: Slow) -> Outcome {
+    let limit = Duration::from_millis(100);
     let service = Elsewhere::start_with(slow, 2, 2, 1, limit).await?;
     // On a machine that is busy, opening the connection may take longer.
     let held = async {
@@ -576,9 +585,12 @@ async fn connection_before_thread() -> Outcome {
 }
 
 async fn block_with_connection() -> Outcome {
-    needs_connection(Slow::Blocking).await?;
-    needs_connection(Slow::SpawnBlocking).await?;
-    dropped_holds().await
+    tokio::try_join!(
+        needs_connection(Slow::Blocking),
+        needs_connection(Slow::SpawnBlocking),
+        dropped_holds(),
+    )?;
+    Ok(())
 }
 
 /// Expects that a query whose request was dropped holds thread and connection until its
@@ -1030,28 +1042,34 @@ async fn breaks_off() -> Outcome {
 }
 
 async fn hangs() -> Outcome {
-    for kind in Kind::ALL {
-        let store = Store::wrong(kind, Wrong::Hangs).await?;
-        let mut list = Ok(());
-        // On a machine that is busy, the list before may take longer than the first.
-        for limit in [100, 1000, 4000].map(Duration::from_millis) {
-            let plan = Plan {
-                timeout: limit,
-                ..plan(1, 1)
-            };
-            let mut client = store.client(0, &plan)?;
-            if kind != Kind::List {
-                list = expect_success(&client.call(Kind::List).await);
-            }
-            if list.is_ok() {
-                ends_after_timeout(&mut client, kind, Wrong::Hangs, limit).await?;
-                break;
-            }
+    let [list, one, slow, add] = Kind::ALL.map(never_answers);
+    tokio::try_join!(list, one, slow, add, trickles())?;
+    Ok(())
+}
+
+async fn never_answers(kind: Kind) -> Outcome {
+    let store = Store::wrong(kind, Wrong::Hangs).await?;
+    let mut list = Ok(());
+    // On a machine that is busy, the list before may take longer than the first.
+    for limit in [100, 1000, 4000].map(Duration::from_millis) {
+        let plan = Plan {
+            timeout: limit,
+            ..plan(1, 1)
+        };
+        let mut client = store.client(0, &plan)?;
+        if kind != Kind::List {
+            list = expect_success(&client.call(Kind::List).await);
         }
-        list?;
+        if list.is_ok() {
+            return ends_after_timeout(&mut client, kind, Wrong::Hangs, limit).await;
+        }
     }
+    list
+}
+
+async fn trickles() -> Outcome {
     // On a machine that is busy, no piece may come for a while.
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_millis(300);
     let plan = Plan {
         timeout: limit,
         ..plan(1, 1)
@@ -1302,6 +1320,11 @@ async fn nobody_receives() -> Outcome {
 }
 
 async fn stops_after() -> Outcome {
+    tokio::try_join!(stops_during_a_call(), stops_while_it_sends())?;
+    Ok(())
+}
+
+async fn stops_during_a_call() -> Outcome {
     let store = Store::right().await?;
     let Some(earlier) = Instant::now().checked_sub(Duration::from_secs(1)) else {
         return Ok(());
@@ -1328,7 +1351,7 @@ async fn stops_after() -> Outcome {
         let asked = "a client whose time ends during its first call";
         equal(format_args!("{asked}: calls"), 1, calls.len())?;
         equal(format_args!("{asked}: requests"), 1, store.seen().len())?;
-        return stops_while_it_sends().await;
+        return Ok(());
     }
     Err(Failure::new(
         "a client that may begin calls for 3 s",
@@ -1339,7 +1362,7 @@ async fn stops_after() -> Outcome {
 
 /// Expects that the time is looked at when the call before is in the channel.
 async fn stops_while_it_sends() -> Outcome {
-    for limit in [400, 1000, 2000].map(Duration::from_millis) {
+    for limit in [200, 1000, 2000].map(Duration::from_millis) {
         let store = Store::right().await?;
         let client = store.client(0, &plan(1, 1))?;
         let gate = &store.shared.gate;
@@ -1567,10 +1590,11 @@ async fn every_call() -> Outcome {
     equal("36 books: different names", 36, names.len())?;
 
     // When the last client ends, its last calls are still in the channel.
-    for _ in 0..16 {
+    let base = &store.base;
+    let loads = (0..16).map(|_| async move {
         let plan = plan(4, 1);
         let mut shown = 0;
-        let running = load::run(&store.base, &plan, |_| shown += 1);
+        let running = load::run(base, &plan, |_| shown += 1);
         let report = within("load::run", "an end", WAITS, rarely(running))
             .await?
             .or_fail("load::run")?;
@@ -1580,8 +1604,9 @@ async fn every_call() -> Outcome {
             44,
             report.successes(),
         )?;
-        equal(format_args!("{asked}: calls that were shown"), 44, shown)?;
-    }
+        equal(format_args!("{asked}: calls that were shown"), 44, shown)
+    });
+    try_join_all(loads).await?;
     Ok(())
 }
 
