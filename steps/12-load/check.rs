@@ -817,6 +817,19 @@ fn ids(list: usize) -> impl Iterator<Item = usize> {
     (0..9).map(move |book| 100 * list + 7 * book + 1)
 }
 
+/// A body that breaks off, after the text if there is one.
+fn broken(text: Option<String>) -> Body {
+    let begins = text.is_some();
+    let error = async move {
+        // A body that comes to its error at once would end before its head is sent.
+        if begins {
+            tokio::task::yield_now().await;
+        }
+        Err(std::io::Error::other("the check breaks off"))
+    };
+    Body::from_stream(stream::iter(text.map(Ok)).chain(stream::once(error)))
+}
+
 async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response {
     let path = request.uri().path_and_query().map_or("", |it| it.as_str());
     let path = path.to_owned();
@@ -873,18 +886,6 @@ async fn answer(State(store): State<Arc<Shared>>, request: Request) -> Response 
     };
     let status = StatusCode::from_u16(status).unwrap_or_default();
     let text = json.to_string();
-    // A body that comes to its error at once would end before its head is sent.
-    let broken = |text: Option<String>| {
-        let begins = text.is_some();
-        let error = async move {
-            if begins {
-                tokio::task::yield_now().await;
-            }
-            Err(std::io::Error::other("the check breaks off"))
-        };
-        let parts = stream::iter(text.map(Ok)).chain(stream::once(error));
-        Body::from_stream(parts)
-    };
     match wrong {
         Some(Wrong::Status(status)) => {
             (StatusCode::from_u16(status).unwrap_or_default(), text).into_response()
