@@ -203,15 +203,15 @@ fn port(table: &mut Table) {
     }
 }
 
-/// How many bytes are free where cargo builds: all steps, built and checked, take about
-/// 2.5 GB; what is needed to go on is less.
+/// How many bytes are free where cargo builds. All steps, built, checked and pruned, take
+/// about 1.2 GB; what is needed to go on is less.
 #[cfg(unix)]
 fn disk(project: &Project) -> Finding {
     let target = project.target();
     let needed = if target.join("debug/deps").is_dir() {
         500_000_000
     } else {
-        3_000_000_000
+        2_000_000_000
     };
     let there = target.ancestors().find(|folder| folder.exists());
     let drive = rustix::fs::statvfs(there.unwrap_or(&project.root))

@@ -32,7 +32,7 @@ impl Tasks {
             let same = |it: &Task| it.id == task.id && it.text == task.text;
             lost.iter().any(same)
         };
-        // Of the changed ones in a file, the last: no later one can be finished.
+        // The one in the file that was saved last; of several there, the last.
         let modified = |task: &&Task| {
             let file = fs::metadata(project.root.join(&task.file));
             file.and_then(|it| it.modified()).ok()

@@ -9,8 +9,8 @@ use crate::plan::Operation;
 use crate::rows::{examine_read, examine_written};
 use crate::{postgres, sqlite};
 
-/// The two databases have types of their own in sqlx. What both must be able to do is
-/// little, so an `enum` is enough.
+/// sqlx has a pool of its own type for each database. This step needs little of them, so
+/// an `enum` is enough.
 #[derive(Debug, Clone)]
 pub enum Pool {
     Sqlite(SqlitePool),
