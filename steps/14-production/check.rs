@@ -645,9 +645,8 @@ async fn one_line() -> Outcome {
     service.get("/api/order_total/1").await?;
     service.get("/api/customers").await?;
     service.get("/api/order_total/77?name=Alex").await?;
-    let order = json!({"customer_id": 1, "items": [{"id": 1, "quantity": 1}]});
-    service.post_json("/api/add_new_order", &order).await?;
-    service.get("/healthz").await?;
+    service.post_json("/no/such/path", &json!({})).await?;
+    service.get("/app/info").await?;
     let path = format!("/{}", "x".repeat(9000));
     service.get(&path).await?;
     expect_lines(
@@ -657,8 +656,8 @@ async fn one_line() -> Outcome {
             "GET /api/order_total/1 200",
             "GET /api/customers 200",
             "GET /api/order_total/77 404",
-            "POST /api/add_new_order 201",
-            "GET /healthz 200",
+            "POST /no/such/path 404",
+            "GET /app/info 200",
             &format!("GET {} 404", &path[..200]),
         ],
     )
@@ -1752,9 +1751,13 @@ async fn grace_ends() -> Outcome {
     let mut running = Running::start_with(limits, 6000).await?;
     let list = running.service.open("/api/customers").await?;
     list.expect_status(200)?;
+    let service = Service::at(running.service.addr());
+    let mut slow = JoinSet::new();
+    slow.spawn(async move { service.get("/book/extensive_query?seconds=1.5").await });
+    running.wait_until_in_use(1).await?;
     running.stop();
     let began = Instant::now();
-    let asked = "a list that nobody reads, and a grace period of 0.4 s";
+    let asked = "a list that nobody reads, a query of 1.5 s, and a grace period of 0.4 s";
     running.ends_within(SOON, asked).await?;
     let took = began.elapsed().as_secs_f64();
     ensure(
@@ -1763,7 +1766,14 @@ async fn grace_ends() -> Outcome {
         "the list may go on for the grace period",
         format_args!("app::run returns after {took:.1} s"),
     )?;
-    // Not even a task is left that would go on sending.
+    // Not even a task is left that would go on.
+    let answer = slow.join_next().await.and_then(Result::ok);
+    ensure(
+        answer.is_some_and(|answer| answer.is_err()),
+        format_args!("{asked}: the query"),
+        "no answer: its connection is closed",
+        "an answer after the end of the service",
+    )?;
     let rest = timeout(SOON, list.read_whole()).await;
     let whole = rest.is_ok_and(|reply| reply.is_ok());
     ensure(
