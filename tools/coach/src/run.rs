@@ -36,10 +36,12 @@ pub fn run(
     let named = words.first().is_some_and(|word| examples.contains(word));
     let example = named.then(|| words.remove(0));
     let wanted = example.as_deref().map_or(Wanted::Bin, Wanted::Example);
-    // A step's service has no flags and would not look at any. A step without a
-    // service has programs, whose names its own binary knows.
+    // Until it has `config.rs`, a step's service has no flags and would not look at any. A
+    // step without a service has programs, whose names its own binary knows.
+    let has = |file| step.folder.join("solution/src").join(file).is_file();
     if let (Wanted::Bin, Some(word)) = (&wanted, words.first())
-        && step.folder.join("solution/src/server.rs").is_file()
+        && has("server.rs")
+        && !has("config.rs")
     {
         let label = step.label();
         let programs = if examples.is_empty() {

@@ -1,5 +1,5 @@
-//! Endpoints for the programs that look after the service: whoever starts it again asks
-//! `/healthz`, a load balancer asks `/readyz`, and a monitor asks `/metrics`.
+//! Endpoints for the programs that look after the service: the one that restarts it calls
+//! `/healthz`, a load balancer calls `/readyz`, and a monitor calls `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

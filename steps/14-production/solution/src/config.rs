@@ -27,16 +27,16 @@ pub struct Config {
 #[derive(Args, Clone, Debug)]
 pub struct Limits {
     /// Open connections of clients; further ones wait until one of them is closed
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = count)]
     pub max_connections: usize,
     /// Requests that are worked on at the same time; further ones are answered with 503
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = count)]
     pub max_requests: usize,
     /// Lists that are sent at the same time; further ones are answered with 503
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = count)]
     pub max_streams: usize,
     /// The longest body of a request, in bytes; a longer one is answered with 413
-    #[arg(long, default_value_t = 64 * 1024)]
+    #[arg(long, default_value_t = 64 * 1024, value_parser = count)]
     pub max_body: usize,
     /// How long a client may take to send the head of a request, and again to send its body
     #[arg(long, default_value = "10", value_parser = seconds)]
@@ -50,7 +50,8 @@ pub struct Limits {
     /// How long, after a signal, /readyz says 503 while connections are still accepted
     #[arg(long, default_value = "0", value_parser = seconds)]
     pub notice: Duration,
-    /// How long, after that, the requests that have begun may take to end
+    /// How long, after that, the requests that have begun may take to end, and then the
+    /// connections to the database
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub grace: Duration,
     /// Serve `/book/extensive_query`, which can take every connection to the database
@@ -74,6 +75,17 @@ impl Default for Limits {
             demo: false,
         }
     }
+}
+
+/// The largest number that a limit may have. tokio's semaphores have a limit of their own.
+const MOST: usize = 1_000_000_000;
+
+fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| "not a whole number")?;
+    if count > MOST {
+        return Err(format!("at most {MOST}"));
+    }
+    Ok(count)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,0 +1,172 @@
+//! Work that waits together is done together.
+//!
+//! Callers put an input each into a queue, and wait. One task takes everything that
+//! waits, does the work for all of it at once, and gives each caller its own result:
+//!
+//! ```text
+//! caller ──┐
+//! caller ──┼── queue ── task: take what waits → Batch::run → a reply for each caller
+//! caller ──┘
+//! ```
+//!
+//! **Order.** A batch holds the inputs in the order in which they came, and the batches
+//! run one after another. An input that comes while a batch runs belongs to the next one.
+//! So the work for an input begins after its caller has called: what the caller has
+//! written before, its batch can read.
+//!
+//! **No timer.** The task never waits for more inputs. A lone caller is a batch of one;
+//! under load a batch is what has come while the batch before it ran.
+//!
+//! **Limits.** The queue is bounded. When it is full, callers wait until there is room.
+//!
+//! **Cancellation.** A caller that goes away before its batch begins is left out of it.
+//! After that, the work is done, and its result is dropped.
+//!
+//! **Failure.** `Batch::run` may refuse one input and accept its neighbours, or fail as a
+//! whole; then every caller of that batch gets the same error. If it panics, the callers
+//! of that batch get [`Error::BatchLost`], and the next batch gets a new worker.
+//!
+//! **Shutdown.** When the last [`Batcher`] is dropped, the task does what is still in the
+//! queue, and ends.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+
+/// Does the work of a whole batch.
+pub trait Batch: Send + 'static {
+    /// What a caller brings.
+    type Input: Send + 'static;
+    /// What a caller gets.
+    type Output: Send + 'static;
+
+    /// Does the work for all `inputs`, and returns a result for each, in their order.
+    ///
+    /// # Errors
+    /// If the work has failed as a whole; then nothing of it is done.
+    fn run(
+        &mut self,
+        inputs: &[Self::Input],
+    ) -> impl Future<Output = Result<Vec<Result<Self::Output, Error>>, Error>> + Send;
+
+    /// Is called after the last batch.
+    fn end(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(())
+    }
+}
+
+/// How much a [`Batcher`] takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// The most inputs in the queue; at least 1.
+    pub queue: usize,
+    /// The most inputs in a batch; at least 1.
+    pub batch: usize,
+}
+
+/// An input in the queue, and its caller.
+struct Waiting<B: Batch> {
+    input: B::Input,
+    reply: oneshot::Sender<Result<B::Output, Error>>,
+}
+
+/// Passes inputs on to the task that runs batches. Clones share it.
+pub struct Batcher<B: Batch> {
+    queue: mpsc::Sender<Waiting<B>>,
+}
+
+// Written by hand, since `derive` would ask for `B: Clone`.
+impl<B: Batch> Clone for Batcher<B> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<B: Batch> std::fmt::Debug for Batcher<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batcher").finish_non_exhaustive()
+    }
+}
+
+impl<B: Batch> Batcher<B> {
+    /// Starts the task that runs batches with the worker that `make` returns. The handle
+    /// completes when the task has ended.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime, and if a number in `room` is 0.
+    pub fn start(
+        room: Room,
+        make: impl Fn() -> B + Send + Sync + 'static,
+    ) -> (Self, JoinHandle<()>) {
+        assert!(room.queue > 0 && room.batch > 0, "there must be room");
+        let (queue, waiting) = mpsc::channel(room.queue);
+        let task = tokio::spawn(run_batches(waiting, room.batch, make));
+        (Self { queue }, task)
+    }
+
+    /// Does the work for `input`, together with what waits beside it.
+    ///
+    /// # Errors
+    /// The error of this input or of its whole batch ([`Error::Shared`]);
+    /// [`Error::BatchLost`] if the batch panicked or the task has ended.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before the batch begins, the work is not done for `input`.
+    /// Later it is done wholly, or fails.
+    pub async fn submit(&self, input: B::Input) -> Result<B::Output, Error> {
+        let (reply, result) = oneshot::channel();
+        // TODO(15.1): put the input into the queue, and wait for its result
+        let waiting = Waiting { input, reply };
+        self.queue
+            .try_send(waiting)
+            .map_err(|_| Error::Overloaded)?;
+        result.await.map_err(|_| Error::BatchLost)?
+        // END TODO(15.1)
+    }
+}
+
+/// Runs batches until every [`Batcher`] is gone and the queue is empty.
+async fn run_batches<B: Batch>(
+    mut queue: mpsc::Receiver<Waiting<B>>,
+    most: usize,
+    make: impl Fn() -> B,
+) {
+    let mut worker = make();
+    let mut waiting = Vec::new();
+    // TODO(15.1): take all that waits, at most `most`; leave out those whose callers have gone
+    let _ = most; // remove this line
+    while let Some(first) = queue.recv().await {
+        waiting.push(first);
+        // END TODO(15.1)
+        let (inputs, replies): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .map(|waiting| (waiting.input, waiting.reply))
+            .unzip();
+        if inputs.is_empty() {
+            continue;
+        }
+        // TODO(15.2): survive a panic of the worker, and go on with a new one
+        let done = worker.run(&inputs).await;
+        // END TODO(15.2)
+        answer(replies, done);
+    }
+    worker.end().await;
+}
+
+/// Gives each caller its result. A caller that has gone misses nothing.
+fn answer<T>(
+    replies: Vec<oneshot::Sender<Result<T, Error>>>,
+    done: Result<Vec<Result<T, Error>>, Error>,
+) {
+    // TODO(15.1): give each caller its own result, or all of them the error of the batch
+    for (reply, result) in replies.into_iter().zip(done.unwrap_or_default()) {
+        let _ = reply.send(result);
+    }
+    // END TODO(15.1)
+}
