@@ -1278,15 +1278,6 @@ async fn probes_admitted() -> Outcome {
         "an id, as every answer has",
         "none",
     )?;
-    let text = running.get("/metrics").await?.text();
-    let line = format!("{} 1\n", series_of("GET", "/", 503));
-    let counted = text.contains(&line);
-    ensure(
-        counted,
-        format_args!("{asked}, then GET /metrics"),
-        &line,
-        if counted { "" } else { "no such line" },
-    )?;
     for path in PROBES {
         let reply = running.get(path).await?;
         ensure(
