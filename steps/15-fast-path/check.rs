@@ -305,10 +305,13 @@ fn status(error: Error) -> StatusCode {
 // 15.1: batches
 
 async fn own_results() -> Outcome {
-    let notes = Notes::new(Gate::opened());
-    let (batcher, _task) = notes.start(8, 8);
+    let gate = Gate::closed();
+    let notes = Notes::new(gate.clone());
+    let (batcher, _task) = notes.start(64, 16);
     let mut calls = Calls::new();
-    call(&notes, &batcher, (1..=40).chain([REFUSED]), &mut calls).await;
+    let numbers = (1..=20).chain([REFUSED]).chain(21..=40);
+    call(&notes, &batcher, numbers, &mut calls).await;
+    gate.open();
     let asked = "41 calls";
     let results = all(asked, calls).await?;
     equal(format_args!("{asked}: results"), 41, results.len())?;
