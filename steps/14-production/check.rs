@@ -31,6 +31,7 @@ use step14::db::base::{Engine, EngineConfig};
 use step14::health::{self, Health};
 use step14::metrics::Metrics;
 use step14::observe::{self, REQUEST_ID};
+use step14::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -1017,7 +1018,7 @@ async fn as_before() -> Outcome {
 // 14.4: permits
 
 /// Handlers of one kind each: `/wait` and `/write` wait at the gate, `/list` and `/lines`
-/// send many rows, `/panic` panics, and `/` answers.
+/// send many rows, `/short` sends one, `/panic` panics, and `/` answers.
 fn handlers(gate: &Gate, limits: &Limits) -> Calls {
     let [read, write] = [gate, gate].map(|gate| {
         let gate = gate.clone();
@@ -1029,19 +1030,23 @@ fn handlers(gate: &Gate, limits: &Limits) -> Calls {
         .route("/write", post(write))
         .route(
             "/list",
-            get(async |permit| list(Format::JsonArray, permit).await),
+            get(async |permit| list(Format::JsonArray, 100_000, permit).await),
+        )
+        .route(
+            "/short",
+            get(async |permit| list(Format::JsonArray, 1, permit).await),
         )
         .route(
             "/lines",
-            get(async |permit| list(Format::NdJson, permit).await),
+            get(async |permit| list(Format::NdJson, 100_000, permit).await),
         )
         .route("/panic", get(|| async { panic_in_check() }));
     layered(router, limits)
 }
 
-/// A list of some hundred KB.
-async fn list(format: Format, permit: StreamPermit) -> Response {
-    let rows = stream::iter(0..100_000).map(Ok).boxed();
+/// A list of so many numbers.
+async fn list(format: Format, count: u32, permit: StreamPermit) -> Response {
+    let rows = stream::iter(0..count).map(Ok).boxed();
     let response = respond(format, rows, permit).await;
     response.unwrap_or_else(IntoResponse::into_response)
 }
@@ -1182,13 +1187,15 @@ async fn permit_back_in_any_case() -> Outcome {
 
 async fn lists_refused() -> Outcome {
     let gate = Gate::closed();
-    let calls = handlers(&gate, &at_most(9, 2));
-    let asked = "a limit of 2 lists";
-    let lists = [calls.get("/list").await?, calls.get("/lines").await?];
-    for list in &lists {
-        expect_status(asked, list, 200)?;
+    let calls = handlers(&gate, &at_most(9, 3));
+    let asked = "a limit of 3 lists";
+    let mut lists = Vec::new();
+    for path in ["/list", "/lines", "/short"] {
+        let list = calls.get(path).await?;
+        expect_status(asked, &list, 200)?;
+        lists.push(list);
     }
-    let asked = "a limit of 2 lists, and two are being sent";
+    let asked = "a limit of 3 lists, and three are being sent";
     let began = Instant::now();
     expect_refused(asked, &calls.get("/list").await?)?;
     let took = began.elapsed();
@@ -1279,6 +1286,7 @@ async fn probes_admitted() -> Outcome {
         "none",
     )?;
     for path in PROBES {
+        let recording = Recording::start();
         let reply = running.get(path).await?;
         ensure(
             reply.status == 200,
@@ -1286,6 +1294,7 @@ async fn probes_admitted() -> Outcome {
             "status 200",
             format_args!("status {}", reply.status),
         )?;
+        expect_lines(path, &recording, &[&format!("GET {path} 200")])?;
         ensure(
             id_of(&reply.headers).is_some(),
             reply.asked(),
@@ -1300,7 +1309,7 @@ struct Probed {
     service: Service,
     health: Health,
     engine: Engine,
-    _database: Database,
+    database: Database,
 }
 
 /// The probes alone, over a pool of one connection.
@@ -1316,7 +1325,7 @@ async fn probes() -> Result<Probed, Failure> {
         service: Service::start(health::routes(health.clone())),
         health,
         engine,
-        _database: database,
+        database,
     })
 }
 
@@ -1332,6 +1341,12 @@ async fn not_ready_without_database() -> Outcome {
     healthy.expect_status(200)?;
     drop(held);
     probed.service.get("/readyz").await?.expect_status(200)?;
+    let asked = "GET /readyz, and the database has lost a table";
+    let lose = "ALTER TABLE item RENAME TO lost";
+    probed.database.execute(lose).await?;
+    let reply = probed.service.get("/readyz").await?;
+    let got = format!("status {}", reply.status);
+    ensure(reply.status == 503, asked, "status 503", got)?;
     probed.engine.close().await;
     let reply = probed.service.get("/readyz").await?;
     ensure(
@@ -1513,8 +1528,48 @@ async fn no_other_connection() -> Outcome {
     .await
 }
 
+/// Fails unless a connection makes room although its task has panicked.
+async fn panicked_connection() -> Outcome {
+    let limits = Limits {
+        max_connections: 1,
+        ..limits()
+    };
+    let broken = || async {
+        let pieces = stream::iter(0..2).map(|number| {
+            if number > 0 {
+                panic_in_check();
+            }
+            Ok::<_, io::Error>("piece")
+        });
+        Body::from_stream(pieces)
+    };
+    let router = Router::new()
+        .route("/broken", get(broken))
+        .route("/", get(|| ready("ok")));
+    let listener = listen().or_fail("a free port on 127.0.0.1")?;
+    let service = Service::at(listener.local_addr().or_fail("the port")?);
+    let mut run = JoinSet::new();
+    run.spawn(async move {
+        server::serve(listener, router, &limits, &Metrics::new(), pending()).await;
+    });
+    for _ in 0..3 {
+        let broken = service.get("/broken").await;
+        ensure(
+            broken.is_err(),
+            "a body that panics",
+            "it breaks off",
+            "a whole body",
+        )?;
+        let asked = "a limit of 1 connection, after one whose body panicked: GET /";
+        let answer = timeout(SOON, service.get("/")).await;
+        answer.map_err(|_| Failure::new(asked, "an answer", "none within 2 s"))??;
+    }
+    Ok(())
+}
+
 async fn connections_bounded() -> Outcome {
     no_other_connection().await?;
+    panicked_connection().await?;
 
     let limits = Limits {
         max_connections: 2,
@@ -1859,6 +1914,11 @@ async fn grace_ends() -> Outcome {
         asked,
         "the list may go on for the notice and the grace period",
         format_args!("app::run returns after {took:.1} s"),
+    )?;
+    equal(
+        format_args!("{asked}: open connections to the database at the end"),
+        0,
+        running.engine.pool().size(),
     )?;
     // Not even a task is left that would go on.
     let mut answers = 0;
