@@ -17,6 +17,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use check::gate::Gate;
+use check::memory::peak_during;
 use check::statements::Recording;
 use check::{Database, Failure, OrFail, Outcome, Reply, Service, Suite, ensure, equal};
 use futures::{FutureExt, StreamExt, stream};
@@ -425,7 +426,8 @@ impl Calls {
     async fn call(&self, request: Request<Body>) -> Result<Response, Failure> {
         let asked = format!("{} {}", request.method(), request.uri());
         let answer = timeout(LONG, self.0.call(request)).await;
-        let answer = answer.map_err(|_| Failure::new(&asked, "an answer", "none"))?;
+        let never = "none, however long the client waits";
+        let answer = answer.map_err(|_| Failure::new(&asked, "an answer", never))?;
         Ok(answer.unwrap_or_else(|never| match never {}))
     }
 
@@ -617,7 +619,7 @@ fn expect_lines(asked: &str, recording: &Recording, expected: &[&str]) -> Outcom
         })
         .collect();
     let text = |lines: &[String]| match lines {
-        [] => "no event".to_owned(),
+        [] => "no event of this target, at INFO or above".to_owned(),
         lines => lines.join("\n"),
     };
     let expected: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
@@ -878,16 +880,22 @@ async fn discarding_ends() -> Outcome {
     let (calls, _) = echo(&limits);
     let taken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&taken);
-    let endless = stream::repeat(Bytes::from(vec![b'x'; 64 * 1024])).map(move |piece| {
+    // It ends, since a loop that reads for ever would never let the check stop it.
+    let endless = stream::iter(0..1024).map(move |_| {
+        let piece = Bytes::from(vec![b'x'; 64 * 1024]);
         count.fetch_add(piece.len(), Ordering::Relaxed);
         Ok::<_, io::Error>(piece)
     });
-    // Without this, a loop that reads for ever would never let the check stop it.
-    let endless = endless.take(64 * 1024 * 1024 / (64 * 1024));
     let asked = "a body of 64 MiB, with a limit of 1000 bytes";
     let body = Body::from_stream(endless);
-    let answer = calls.call(request(Method::POST, "/", body)).await?;
-    expect_status(asked, &answer, 413)?;
+    let (answer, peak) = peak_during(calls.call(request(Method::POST, "/", body))).await;
+    expect_status(asked, &answer?, 413)?;
+    ensure(
+        peak < 4 * 1024 * 1024,
+        format_args!("{asked}: memory"),
+        "less than 4 MiB: nothing is kept",
+        format_args!("{peak} bytes"),
+    )?;
     let taken = taken.load(Ordering::Relaxed);
     ensure(
         (DISCARDED_BYTES..=DISCARDED_BYTES + 256 * 1024).contains(&taken),
@@ -906,7 +914,8 @@ async fn discarding_ends() -> Outcome {
     let asked = "a body that is too long, and goes on at 2 bytes a second";
     let began = Instant::now();
     let body = Body::from_stream(trickle);
-    let answer = calls.call(request(Method::POST, "/", body)).await?;
+    let answer = calls.call(request(Method::POST, "/", body)).await;
+    let answer = answer.map_err(|it| Failure::new(asked, it.expected(), it.got()))?;
     expect_status(asked, &answer, 413)?;
     let took = began.elapsed();
     let least = DISCARD_TIME.checked_sub(Duration::from_millis(600));
@@ -1567,7 +1576,26 @@ async fn panicked_connection() -> Outcome {
     Ok(())
 }
 
+/// Fails unless the service notices that it should stop while all connections are taken.
+async fn stops_while_full() -> Outcome {
+    let limits = Limits {
+        max_connections: 1,
+        ..limits()
+    };
+    let mut running = Running::start(limits).await?;
+    let mut open = running.connect().await?;
+    keep_alive(&mut open, "a request on a connection that stays open").await?;
+    let waiting = running.connect().await?;
+    running.stop();
+    let asked = "a limit of 1 connection, one that is idle, and a client that waits; then the \
+                 service is told to stop";
+    running.ends_within(SOON, asked).await?;
+    drop(waiting);
+    Ok(())
+}
+
 async fn connections_bounded() -> Outcome {
+    stops_while_full().await?;
     no_other_connection().await?;
     panicked_connection().await?;
 
@@ -1859,13 +1887,18 @@ async fn notice_given() -> Outcome {
     let began = Instant::now();
     let service = &running.service;
     let asked = "GET /readyz after the service was told to stop, with a notice of 0.5 s";
-    eventually(asked, "status 503", async || {
-        match service.get("/readyz").await {
-            Ok(reply) => (reply.status == 503, format!("status {}", reply.status)),
-            Err(failure) => (false, failure.got().to_owned()),
+    let mut before = 0;
+    loop {
+        let Ok(reply) = service.get("/readyz").await else {
+            let got = format!("{before} times status 200, and then no connection");
+            return Err(Failure::new(asked, "status 503", got));
+        };
+        if reply.status == 503 {
+            break;
         }
-    })
-    .await?;
+        before += 1;
+        sleep(Duration::from_millis(10)).await;
+    }
     for path in ["/healthz", "/api/order_total/1"] {
         service.get(path).await?.expect_status(200)?;
     }
