@@ -26,8 +26,8 @@
 //! whole; then every caller of that batch gets the same error. If it panics, the callers
 //! of that batch get [`Error::BatchLost`], and the next batch gets a new worker.
 //!
-//! **Shutdown.** When the last [`Batcher`] is dropped, the task does what is still in the
-//! queue, and ends.
+//! **Shutdown.** A caller that waits has a [`Batcher`]. When the last one is dropped, nobody
+//! waits any more, and the task ends after the batch that runs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub trait Batch: Send + 'static {
         inputs: &[Self::Input],
     ) -> impl Future<Output = Result<Vec<Result<Self::Output, Error>>, Error>> + Send;
 
-    /// Is called after the last batch.
+    /// Is called on the last worker after the last batch; not on one that has panicked.
     fn end(self) -> impl Future<Output = ()> + Send
     where
         Self: Sized,
@@ -136,7 +136,7 @@ impl<B: Batch> Batcher<B> {
     }
 }
 
-/// Runs batches until every [`Batcher`] is gone and the queue is empty.
+/// Runs batches until every [`Batcher`] is gone.
 async fn run_batches<B: Batch>(
     mut queue: mpsc::Receiver<Waiting<B>>,
     most: usize,

@@ -1,7 +1,7 @@
 //! Placing orders. Those that wait together are committed together (*group commit*).
 //!
-//! A commit is not over before the disk has the data: SQLite waits for it (`fsync`), for a
-//! millisecond or several. A transaction for each order pays this for each order, and only
+//! A commit is not over before the disk has the data: SQLite waits for it (`fsync`), for
+//! some tenths of a millisecond or for several milliseconds. A transaction for each order pays this for each order, and only
 //! one can run at a time. Here one connection does all the placing, and a transaction holds
 //! what has come while the one before it was committed.
 //!
