@@ -1,8 +1,8 @@
 //! Placing orders. Those that wait together are committed together (*group commit*).
 //!
 //! A commit is not over before the disk has the data: SQLite waits for it (`fsync`), for
-//! some tenths of a millisecond or for several milliseconds. A transaction for each order pays this for each order, and only
-//! one can run at a time. Here one connection does all the placing, and a transaction holds
+//! some tenths of a millisecond or for several milliseconds. A transaction for each order
+//! pays this for each order, and only one can run at a time. Here one connection does all the placing, and a transaction holds
 //! what has come while the one before it was committed.
 //!
 //! **Acknowledged means stored.** A client gets its id after the commit of its batch. With
@@ -38,7 +38,7 @@ const ROOM: Room = Room {
 pub type Writer = Batcher<WriteOrders>;
 
 /// Starts the task that places orders. The handle completes when the last [`Writer`] is
-/// gone, everything in the queue is stored, and the connection is closed.
+/// gone and the connection is closed.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
