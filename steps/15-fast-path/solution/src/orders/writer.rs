@@ -2,8 +2,8 @@
 //!
 //! A commit is not over before the disk has the data: SQLite waits for it (`fsync`), for
 //! some tenths of a millisecond or for several milliseconds. A transaction for each order
-//! pays this for each order, and only one can run at a time. Here one connection does all the placing, and a transaction holds
-//! what has come while the one before it was committed.
+//! pays this for each order, and only one can run at a time. Here one connection does all
+//! the placing, and a transaction holds what has come while the one before it was committed.
 //!
 //! **Acknowledged means stored.** A client gets its id after the commit of its batch. With
 //! `synchronous = FULL`, the disk has the order then, and no crash loses it.
