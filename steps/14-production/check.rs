@@ -1758,11 +1758,11 @@ async fn stalled_disconnected() -> Outcome {
 
 async fn slow_reader_served() -> Outcome {
     let limits = Limits {
-        write_timeout: Duration::from_millis(250),
+        write_timeout: Duration::from_millis(400),
         ..limits()
     };
     let running = Running::start_with(limits, 6000).await?;
-    let asked = "GET /api/customers, with a write timeout of 0.25 s, read 48 KiB at a time";
+    let asked = "GET /api/customers, with a write timeout of 0.4 s, read 48 KiB at a time";
     let mut socket = running.connect().await?;
     let request = "GET /api/customers HTTP/1.1\r\nHost: market\r\nConnection: close\r\n\r\n";
     socket.write_all(request.as_bytes()).await.or_fail(asked)?;
@@ -1878,7 +1878,7 @@ async fn idle_connections_end() -> Outcome {
 
 async fn notice_given() -> Outcome {
     let limits = Limits {
-        notice: Duration::from_millis(500),
+        notice: Duration::from_millis(300),
         ..limits()
     };
     let mut running = Running::start(limits).await?;
@@ -1886,7 +1886,7 @@ async fn notice_given() -> Outcome {
     running.stop();
     let began = Instant::now();
     let service = &running.service;
-    let asked = "GET /readyz after the service was told to stop, with a notice of 0.5 s";
+    let asked = "GET /readyz after the service was told to stop, with a notice of 0.3 s";
     let mut before = 0;
     loop {
         let Ok(reply) = service.get("/readyz").await else {
@@ -1902,13 +1902,13 @@ async fn notice_given() -> Outcome {
     for path in ["/healthz", "/api/order_total/1"] {
         service.get(path).await?.expect_status(200)?;
     }
-    let asked = "a notice of 0.5 s";
+    let asked = "a notice of 0.3 s";
     running.ends_within(SOON, asked).await?;
     let took = began.elapsed().as_secs_f64();
     ensure(
-        took >= 0.49,
+        took >= 0.29,
         asked,
-        "the service accepts connections for 0.5 s",
+        "the service accepts connections for 0.3 s",
         format_args!("app::run returns after {took:.1} s"),
     )
 }
