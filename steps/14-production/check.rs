@@ -1344,7 +1344,7 @@ async fn not_ready_without_database() -> Outcome {
     let asked = "GET /readyz, and the pool has no free connection";
     let reply = timeout(SOON, probed.service.get("/readyz")).await;
     let reply =
-        reply.map_err(|_| Failure::new(asked, "an answer after 1 s", "none after 2 s"))??;
+        reply.map_err(|_| Failure::new(asked, "an answer after 0.5 s", "none after 2 s"))??;
     contract::expect_problem(&reply, 503)?;
     let healthy = probed.service.get("/healthz").await?;
     healthy.expect_status(200)?;
@@ -1665,7 +1665,7 @@ async fn read_some(socket: &mut TcpStream) -> String {
 
 async fn headless_disconnected() -> Outcome {
     let limits = Limits {
-        receive_timeout: Duration::from_millis(300),
+        receive_timeout: Duration::from_millis(200),
         ..limits()
     };
     let running = Running::start(limits).await?;
@@ -1702,7 +1702,7 @@ async fn headless_disconnected() -> Outcome {
         };
         ensure(
             timeout(SOON, closed).await.is_ok(),
-            "a client that sends a head line by line, with a receive timeout of 0.3 s",
+            "a client that sends a head line by line, with a receive timeout of 0.2 s",
             "the connection is closed",
             "it is open after 2 s",
         )
@@ -1726,7 +1726,7 @@ async fn is_closed(socket: &mut TcpStream, sent: &str) -> Outcome {
     let closed = timeout(SOON, socket.read_to_end(&mut bytes)).await;
     ensure(
         closed.is_ok(),
-        format_args!("a client that sends {sent}, with a receive timeout of 0.3 s"),
+        format_args!("a client that sends {sent}, with a receive timeout of 0.2 s"),
         "the connection is closed",
         "it is open after 2 s",
     )
@@ -1734,7 +1734,7 @@ async fn is_closed(socket: &mut TcpStream, sent: &str) -> Outcome {
 
 async fn stalled_disconnected() -> Outcome {
     let limits = Limits {
-        write_timeout: Duration::from_millis(300),
+        write_timeout: Duration::from_millis(200),
         ..at_most(9, 1)
     };
     let running = Running::start_with(limits, 6000).await?;
@@ -1750,7 +1750,7 @@ async fn stalled_disconnected() -> Outcome {
         "status 503",
         format_args!("status {}", reply.status),
     )?;
-    let when = "the client of the first one has read nothing for the write timeout of 0.3 s";
+    let when = "the client of the first one has read nothing for the write timeout of 0.2 s";
     list_succeeds(&running, when).await?;
     drop(held);
     Ok(())
@@ -1829,7 +1829,7 @@ async fn begun_requests_end() -> Outcome {
     let service = Service::at(running.service.addr());
     let mut requests = JoinSet::new();
     requests.spawn(async move {
-        let path = "/book/extensive_query?seconds=0.4";
+        let path = "/book/extensive_query?seconds=0.25";
         service.get(path).await?.expect_status(200).map(drop)
     });
     let list = running.service.open("/api/customers").await?;
@@ -1993,13 +1993,13 @@ async fn pool_closed() -> Outcome {
 
 async fn pool_not_awaited_for_ever() -> Outcome {
     let limits = Limits {
-        grace: Duration::from_millis(300),
+        grace: Duration::from_millis(150),
         ..limits()
     };
     let mut running = Running::start(limits).await?;
     let held = running.engine.pool().acquire().await.or_fail("a pool")?;
     running.stop();
-    let asked = "a connection that is never given back, and a grace period of 0.3 s";
+    let asked = "a connection that is never given back, and a grace period of 0.15 s";
     running.ends_within(SOON, asked).await?;
     drop(held);
     Ok(())

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// How long the database may take to answer `/readyz`.
-pub const PING_TIME: Duration = Duration::from_secs(1);
+pub const PING_TIME: Duration = Duration::from_millis(500);
 
 /// Knows whether the service can take requests. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Health {
     ///
     /// # Errors
     /// [`Error::NotReady`] while it is draining, and if the database does not answer
-    /// within a second.
+    /// within half a second.
     async fn ready(&self) -> Result<(), Error> {
         // TODO(14.5): say no while the service drains, or the database does not answer in time
         Ok(())

@@ -108,7 +108,7 @@ impl Engine {
     /// Dropping the future opens none.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
         let options = self.pool.connect_options();
-        // TODO(15.4): let each commit wait for the disk, so that no crash loses it
+        // TODO(15.4): let each commit wait for the disk, so that a power failure loses none
         let options = (*options).clone().synchronous(SqliteSynchronous::Full);
         // END TODO(15.4)
         Ok(options.connect().await?)

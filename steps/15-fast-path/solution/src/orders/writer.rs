@@ -6,7 +6,7 @@
 //! the placing, and a transaction holds what has come while the one before it was committed.
 //!
 //! **Acknowledged means stored.** A client gets its id after the commit of its batch. With
-//! `synchronous = FULL`, the disk has the order then, and no crash loses it.
+//! `synchronous = FULL`, the disk has the order then, and not even a power failure loses it.
 //!
 //! **Neighbours.** All orders of a batch are written by two statements. If one of them is
 //! refused, they are written once more, one by one, each with a savepoint: the order that is
