@@ -4,7 +4,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_stream::try_stream;
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use log::LevelFilter;
 use sqlx::sqlite::{
@@ -210,28 +209,5 @@ impl Engine {
     /// back and gives its connection back to the pool.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
-    }
-
-    /// Runs a query and returns a stream of its rows, which yields each row as
-    /// soon as SQLite finds it. The stream is lazy: it takes a connection when
-    /// it is first polled, and holds it until the stream ends or is dropped.
-    ///
-    /// # Errors
-    /// The stream yields [`Error::Database`] if no connection becomes free
-    /// within the acquire timeout, or if the query fails.
-    ///
-    /// # Cancel safety
-    /// Dropping the stream gives the connection back to the pool. SQLite stops
-    /// there: sqlx reads only a few rows ahead of the consumer.
-    pub fn stream_query(&self, query: SqlQuery) -> Rows<SqliteRow> {
-        // The stream lives longer than this call, so it owns a clone of the
-        // handle.
-        let pool = self.pool.clone();
-        Box::pin(try_stream! {
-            let mut rows = query.fetch(&pool);
-            while let Some(row) = rows.try_next().await? {
-                yield row;
-            }
-        })
     }
 }
