@@ -40,7 +40,7 @@ pub fn run(
     // step without a service has programs, whose names its own binary knows.
     let has = |file| step.folder.join("solution/src").join(file).is_file();
     if let (Wanted::Bin, Some(word)) = (&wanted, words.first())
-        && has("server.rs")
+        && (has("server.rs") || has("app.rs"))
         && !has("config.rs")
     {
         let label = step.label();

@@ -149,7 +149,11 @@ fn a_step_is_started_by_any_of_its_names() {
         assert!(err.starts_with(&said), "{arguments:?}: {err}");
         assert!(err.contains("MARKETSVC_ADDR"), "{err}");
     }
-    // Where there is no service, the step's own program judges its words.
+    // A service that has settings judges them itself, and so does the program of a step
+    // that has no service.
+    project.write("steps/05-engine/solution/src/config.rs", "");
+    let (code, out, _) = run(&project, &["run", "05", "--anything"]);
+    assert_eq!((code, out.as_str()), (Some(0), "exercise 05 says 2\n"));
     let (code, out, _) = run(&project, &["run", "08", "--anything"]);
     assert_eq!((code, out.as_str()), (Some(0), "exercise 08 says 2\n"));
 
