@@ -622,6 +622,8 @@ async fn one_order_fails() -> Outcome {
     database
         .execute("ALTER TABLE order_items RENAME TO gone")
         .await?;
+    // The aborted queries of the calls above must not be counted.
+    database.wait_until_closed().await?;
     let asked = "get_total_cost_of_orders for 1, without the table order_items";
     let recording = Recording::start();
     let result = get_total_cost_of_orders(&engine, vec![1]).await;
