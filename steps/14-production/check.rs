@@ -1,5 +1,5 @@
-//! What step 14 asks for: a service that stays usable beside clients that are too many, too
-//! slow or gone, that tells the truth about itself, and that stops without losing anything.
+//! The checks of step 14: the service stays usable beside clients that are too many, too
+//! slow or gone, tells the truth about itself, and stops without losing anything.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -1580,7 +1580,7 @@ async fn panicked_connection() -> Outcome {
 async fn stops_while_full() -> Outcome {
     let limits = Limits {
         max_connections: 1,
-        // The end itself is not the matter here.
+        // Only a stop that is not noticed fails here; task 8 is about the rest.
         grace: Duration::from_millis(200),
         ..limits()
     };

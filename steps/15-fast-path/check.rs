@@ -1,4 +1,4 @@
-//! What step 15 asks for: work that waits together is done together, each caller gets what
+//! The checks of step 15: work that waits together is done together, each caller gets what
 //! is its own, and an order that is acknowledged is stored.
 
 use std::fmt::Display;

@@ -83,8 +83,7 @@ impl Admission {
     /// [`Error::Overloaded`] at once if all permits are taken. [`Error::TimedOut`] if the
     /// request only reads and has no answer within the request timeout. A request that
     /// writes is not cut off: it may just have been stored, and a client that is told to
-    /// try again would store it twice. It waits for nothing longer than the engine's
-    /// timeouts.
+    /// try again would store it twice. The engine's timeouts bound each of its waits.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Error> {
         let only_reads = request.method().is_safe();
         // TODO(14.4): hold one of `requests` until the handler has returned

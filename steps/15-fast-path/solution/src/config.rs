@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser};
+use clap::{Args, Command, FromArgMatches, Parser};
 
 /// The market's HTTP service. It runs until SIGTERM or Ctrl-C, and then finishes the
 /// requests that it has begun.
@@ -62,18 +62,9 @@ pub struct Limits {
 /// The values that the flags have if nobody sets them.
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_connections: 4096,
-            max_requests: 512,
-            max_streams: 256,
-            max_body: 64 * 1024,
-            receive_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
-            notice: Duration::ZERO,
-            grace: Duration::from_secs(10),
-            demo: false,
-        }
+        let command = Self::augment_args(Command::new("limits"));
+        let flags = command.get_matches_from(["limits"]);
+        Self::from_arg_matches(&flags).unwrap_or_else(|error| error.exit())
     }
 }
 

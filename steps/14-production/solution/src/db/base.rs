@@ -96,7 +96,8 @@ impl Engine {
         Ok(Self { pool })
     }
 
-    /// Reads a row, or finds that there is none: the database can be used.
+    /// Reads a row, or finds that there is none: the database can be used. If it cannot, the
+    /// reason is logged, since `/readyz` does not tell it.
     ///
     /// # Errors
     /// [`Error::Database`] if no connection becomes free within the acquire timeout, or if
@@ -107,7 +108,8 @@ impl Engine {
     pub async fn ping(&self) -> Result<(), Error> {
         sqlx::query("SELECT id FROM item LIMIT 1")
             .fetch_optional(&self.pool)
-            .await?;
+            .await
+            .inspect_err(|error| tracing::warn!(?error, "the database cannot be used"))?;
         Ok(())
     }
 
