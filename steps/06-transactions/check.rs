@@ -950,13 +950,28 @@ async fn dropped_half_way() -> Outcome {
     let items = new_items(&lines);
     let recording = Recording::start();
     // Each round lets the future go one statement further than the one before.
-    for statements in 0..=100 {
+    // Where more had ended by the time of the drop (two fast statements in one
+    // poll, or a busy machine), the round is tried again a few times.
+    let rounds = (0..=100).flat_map(|statements| (0..10).map(move |attempt| (statements, attempt)));
+    let mut exact = None;
+    for (statements, _) in rounds {
+        if exact == Some(statements) {
+            continue;
+        }
         let executed = || recording.statements().len();
         let begin = executed();
+        let mut ended = 0;
+        let stop = || {
+            ended = executed() - begin;
+            ended >= statements
+        };
         let order = add_new_order_for_customer(&engine, 2, &items);
-        let finished = poll_until(|| executed() - begin >= statements, order, true).await;
+        let finished = poll_until(stop, order, true).await;
         if let Some(result) = finished {
             let id = result.or_fail("add_new_order_for_customer(&engine, 2, …)")?;
+            if executed() - begin > statements {
+                continue;
+            }
             return equal_texts(
                 format!(
                     "{statements} clients that went away, then one that stayed: what is stored as order {id}?"
@@ -965,10 +980,12 @@ async fn dropped_half_way() -> Outcome {
                 &stored(&database, id).await?,
             );
         }
+        if ended == statements {
+            exact = Some(statements);
+        }
         let asked = format!(
-            "add_new_order_for_customer(&engine, 2, …) with 4 items, dropped when {statements} statements had ended"
+            "add_new_order_for_customer(&engine, 2, …) with 4 items, dropped when {ended} statements had ended"
         );
-        let before = executed();
         ensure(
             other_writer(&database, Duration::from_secs(5), "").await?,
             &asked,
@@ -989,7 +1006,7 @@ async fn dropped_half_way() -> Outcome {
             .execute_query(sqlx::query("SELECT 1"))
             .await
             .or_fail("SELECT 1")?;
-        let after = executed() - before - 1;
+        let after = executed() - begin - ended - 1;
         ensure(
             after <= 1,
             format!("{asked}; how many statements end after that?"),
