@@ -1,164 +1,255 @@
-//! Every way in which a request can fail, and what its sender is told.
-//!
-//! Answers are problems after RFC 9457. They carry what the sender can act
-//! on; the cause of a fault of ours goes to the log and nowhere else.
+//! The errors of the service, and what the client is told about them.
 
 use std::sync::Arc;
 
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde_json::json;
 
-use crate::domain::FieldError;
-use crate::trace;
-
-/// Why a request failed. One failed statement may be the answer of several
-/// requests, so errors can be cloned.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Everything that can fail in this service.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// 400: the request cannot be read as what the endpoint takes.
+    /// The service cannot read the request. The client receives the text.
     #[error("{0}")]
-    BadRequest(String),
-    /// 404: there is no such thing, or no such path.
+    BadRequest(&'static str),
+    /// The request is well formed, but the value of one field is not
+    /// acceptable. The client receives both texts.
+    #[error("{field}: {detail}")]
+    Unprocessable {
+        /// The path of the field in the body: `customer_id`, `items[1].id`.
+        field: String,
+        /// The reason why the value is not acceptable.
+        detail: &'static str,
+    },
+    /// The path names something that does not exist. The client receives the text.
     #[error("{0}")]
-    NotFound(String),
-    /// 405: the path exists, but not for this method.
-    #[error("this path does not take this method; the header Allow names those that it takes")]
-    MethodNotAllowed,
-    /// 408: the client did not send the whole body in time.
-    #[error("the request's body did not arrive in time")]
+    NotFound(&'static str),
+    /// The request is acceptable, but not beside what is stored: a name is taken, or
+    /// something still refers to the row. The client receives both texts.
+    #[error("{field}: {detail}")]
+    Conflict {
+        /// The field of the body, or `id` for the one in the path.
+        field: &'static str,
+        /// The reason why the request was refused.
+        detail: &'static str,
+    },
+    /// The body of the request is longer than the service reads.
+    #[error("the body is too long")]
+    BodyTooLarge,
+    /// The client took too long to send the body of the request.
+    #[error("the body came too slowly")]
     BodyTooSlow,
-    /// 413: the body is larger than the limit, in bytes.
-    #[error("the request's body may have at most {0} bytes")]
-    BodyTooLarge(usize),
-    /// 415: there is a body, and it is not declared as JSON.
-    #[error("the body must be JSON and be sent with `Content-Type: application/json`")]
-    NotJson,
-    /// 422: understood, and refused; nothing was stored.
-    #[error("the request was refused and nothing was stored")]
-    Refused(Vec<FieldError>),
-    /// 503: every connection was in use, or another writer held the database,
-    /// for longer than a request may wait.
-    #[error("the service has too much to do; try again in a moment")]
-    Busy(#[source] Arc<sqlx::Error>),
-    /// 503, at once: as many new orders are waiting already as may.
-    #[error("the service has too much to do; try again in a moment")]
-    QueueFull,
-    /// 503: no more requests are admitted now, or every connection is at work.
-    #[error("the service has too much to do; try again in a moment")]
+    /// The path has no endpoint for this method.
+    #[error("the method is not allowed")]
+    MethodNotAllowed,
+    /// As many requests as may run at the same time are running.
+    #[error("too many requests")]
     Overloaded,
-    /// 503: the service is not ready for requests, for this reason.
-    #[error("{0}")]
-    NotReady(&'static str),
-    /// 503: reading did not finish in time.
-    #[error("the answer took too long; try again in a moment")]
-    TooSlow,
-    /// 500: the database failed.
-    #[error("something went wrong on our side")]
-    Database(#[source] Arc<sqlx::Error>),
-    /// 500: our code panicked; the panic's own message is in the log.
-    #[error("something went wrong on our side")]
+    /// As many lists as may be sent at the same time are being sent.
+    #[error("too many streams")]
+    TooManyStreams,
+    /// A request that only reads had no answer in time.
+    #[error("the request took too long")]
+    TimedOut,
+    /// The service is stopping, or its database does not answer.
+    #[error("the service is not ready")]
+    NotReady,
+    /// The batch of this request failed, with all requests in it.
+    #[error("a batch failed")]
+    Shared(Arc<Error>),
+    /// The batch of this request panicked, or the task that runs batches has ended.
+    #[error("a batch was lost")]
+    BatchLost,
+    /// A handler panicked. The panic's own message is in the log.
+    #[error("the handler panicked")]
     Panicked,
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        let busy = match &error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-            // SQLITE_BUSY and SQLITE_LOCKED.
-            error => matches!(sqlite_code(error), Some(5 | 6)),
-        };
-        let error = Arc::new(error);
-        if busy {
-            Self::Busy(error)
-        } else {
-            Self::Database(error)
-        }
-    }
-}
-
-/// SQLite's primary code for why a statement failed: the lowest byte of the
-/// extended one.
-pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-impl From<tokio::task::JoinError> for Error {
-    /// A task that was part of a request is only ever cancelled together with
-    /// the request, so what is left is a panic.
-    fn from(_: tokio::task::JoinError) -> Self {
-        Self::Panicked
-    }
+    /// A handler takes a `StreamPermit`, but no layer has permits.
+    #[error("the request was not admitted")]
+    NoAdmission,
+    /// A handler takes a `Session`, but no layer has made one.
+    #[error("the request has no session")]
+    NoSession,
+    /// The session of a request was used after its end.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// SQLite rejected a statement, the database could not be opened, or no
+    /// connection became free in time.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A row could not be written as JSON.
+    #[error("a row could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// One of several spawned tasks panicked.
+    #[error("a task panicked")]
+    Task(#[from] tokio::task::JoinError),
+    /// A migration failed, or the database is newer than this program.
+    #[error("the database could not be set up")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database file could not be created.
+    #[error("the database file could not be created")]
+    File(#[from] std::io::Error),
 }
 
 impl Error {
-    /// The status line that this error is answered with.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_)
-            | Self::QueueFull
-            | Self::Overloaded
-            | Self::NotReady(_)
-            | Self::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Database(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+    /// Creates an [`Error::Unprocessable`] for `field`.
+    pub fn unprocessable(field: impl Into<String>, detail: &'static str) -> Self {
+        Self::Unprocessable {
+            field: field.into(),
+            detail,
         }
     }
 
-    /// Writes the cause to the log, if the fault is ours. Called once for each
-    /// error, where it leaves the program.
-    pub fn log(&self) {
-        if !self.status().is_server_error() {
-            return;
-        }
-        let _entered = trace::span_at_hand().entered();
+    /// Creates an [`Error::Conflict`] for `field`.
+    pub fn conflict(field: &'static str, detail: &'static str) -> Self {
+        Self::Conflict { field, detail }
+    }
+
+    /// Returns a word for the log that says what kind of error this is.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Busy(cause) => tracing::warn!(%cause, "answered 503: no connection came free"),
-            // Meant to cost little, and there may be thousands in a second.
-            Self::QueueFull => tracing::debug!("answered 503: the queue of orders is full"),
-            Self::TooSlow => tracing::warn!("answered 503: the request took too long"),
-            Self::Database(cause) => tracing::error!(%cause, "the database failed"),
-            // The panic hook has written the message already.
-            Self::Panicked => tracing::error!("a request panicked"),
-            _ => {}
+            Self::Shared(error) => error.kind(),
+            Self::BadRequest(_) => "bad request",
+            Self::Unprocessable { .. } => "unprocessable",
+            Self::NotFound(_) => "not found",
+            Self::Conflict { .. } => "conflict",
+            Self::Database(error) if is_busy(error) => "busy",
+            Self::Database(_) => "database failed",
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::MethodNotAllowed => "refused",
+            Self::Overloaded | Self::TooManyStreams => "overloaded",
+            Self::TimedOut => "timed out",
+            Self::NotReady
+            | Self::BatchLost
+            | Self::Panicked
+            | Self::NoAdmission
+            | Self::NoSession
+            | Self::SessionEnded
+            | Self::Json(_)
+            | Self::Task(_)
+            | Self::Migration(_)
+            | Self::File(_) => "failed",
+        }
+    }
+
+    /// Returns the field that the error is about, and what is wrong with it.
+    fn field(&self) -> Option<(&str, &'static str)> {
+        match self {
+            Self::Unprocessable { field, detail } => Some((field, detail)),
+            Self::Conflict { field, detail } => Some((field, detail)),
+            Self::Shared(error) => error.field(),
+            _ => None,
+        }
+    }
+
+    /// Returns the status and the text for the client. The cause is not part of
+    /// the text: it can contain SQL, paths and values, which only the log may
+    /// show.
+    fn public(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Shared(error) => error.public(),
+            Self::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
+            Self::Unprocessable { detail, .. } => (StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Self::NotFound(detail) => (StatusCode::NOT_FOUND, detail),
+            Self::Conflict { detail, .. } => (StatusCode::CONFLICT, detail),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is longer than this service reads",
+            ),
+            Self::BodyTooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the path has no endpoint for this method; `Allow` names those it has",
+            ),
+            Self::TooManyStreams => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many lists are being sent; try again in a second",
+            ),
+            Self::TimedOut => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the answer took too long; try again in a second",
+            ),
+            Self::NotReady => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the service takes no requests now",
+            ),
+            Self::Overloaded => BUSY,
+            Self::Database(error) if is_busy(error) => BUSY,
+            Self::Database(error) if is_constraint_violation(error) => (
+                StatusCode::BAD_REQUEST,
+                "the database does not accept these values",
+            ),
+            Self::BatchLost
+            | Self::Panicked
+            | Self::NoAdmission
+            | Self::NoSession
+            | Self::SessionEnded
+            | Self::Database(_)
+            | Self::Json(_)
+            | Self::Task(_)
+            | Self::Migration(_)
+            | Self::File(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the service could not answer; the cause is in its log",
+            ),
         }
     }
 }
 
-/// The body of an error, after RFC 9457.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: String,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
+const BUSY: (StatusCode, &str) = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "the service is busy; try again in a second",
+);
+
+/// Returns whether no connection became free within the acquire timeout, or
+/// another writer held the lock for longer than the busy timeout.
+fn is_busy(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        // The primary code SQLITE_BUSY is 5. Extended codes carry more detail
+        // in their higher bits, so compare the lowest byte only.
+        sqlx::Error::Database(error) => error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| code & 0xff == 5),
+        _ => false,
+    }
 }
 
+fn is_constraint_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.is_foreign_key_violation()
+            || error.is_unique_violation()
+            || error.is_check_violation()
+    })
+}
+
+/// The response for an error is a problem document (RFC 9457).
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        self.log();
-        let status = self.status();
-        let errors = match &self {
-            Self::Refused(errors) => errors.as_slice(),
-            _ => &[],
-        };
-        let problem = Problem {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            detail: self.to_string(),
-            errors,
-        };
-        let mut response = (status, axum::Json(problem)).into_response();
+        let (status, detail) = self.public();
+        // The client does not see the cause of a 5xx, so log it. A service that sheds load
+        // would log thousands of these in a second, and they have no other cause.
+        let shed = matches!(
+            self,
+            Self::Overloaded | Self::TooManyStreams | Self::NotReady
+        );
+        if status.is_server_error() && !shed {
+            tracing::error!(error = ?self, "request failed");
+        }
+        let mut problem = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": detail,
+        });
+        if let Some((field, detail)) = self.field() {
+            problem["errors"] = json!([{ "field": field, "detail": detail }]);
+        }
+        let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -171,64 +262,41 @@ impl IntoResponse for Error {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    /// Collects what is written to it and to its clones.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+impl From<PathRejection> for Error {
+    fn from(_: PathRejection) -> Self {
+        Self::BadRequest(
+            "the path has a value of the wrong kind; an id is a whole number without a \
+             point or exponent",
+        )
     }
+}
 
-    /// What an error writes to the log.
-    fn logged(error: &Error) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || error.log());
-        let lines = lines.0.lock().unwrap();
-        String::from_utf8(lines.clone()).unwrap()
+impl From<QueryRejection> for Error {
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest(
+            "the part after `?` is not of the form that this endpoint takes, each name once",
+        )
     }
+}
 
-    #[test]
-    fn faults_of_ours_are_in_the_log_with_their_cause_and_others_are_not() {
-        for (error, level, parts) in [
-            (
-                Error::from(sqlx::Error::PoolTimedOut),
-                "WARN",
-                ["answered 503", "pool timed out"],
-            ),
-            (Error::TooSlow, "WARN", ["answered 503", "too long"]),
-            (
-                Error::from(sqlx::Error::RowNotFound),
-                "ERROR",
-                ["the database failed", "no rows returned"],
-            ),
-            (Error::Panicked, "ERROR", ["a request", "panicked"]),
-        ] {
-            let text = logged(&error);
-            assert_eq!(text.lines().count(), 1, "{text}");
-            for part in [level, parts[0], parts[1]] {
-                assert!(text.contains(part), "no {part:?} in {text}");
+impl From<BytesRejection> for Error {
+    fn from(_: BytesRejection) -> Self {
+        Self::BadRequest("the body could not be read")
+    }
+}
+
+impl From<JsonRejection> for Error {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::BadRequest(match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                "the body must be sent with the header `Content-Type: application/json`"
             }
-        }
-        for error in [Error::NotJson, Error::Refused(Vec::new())] {
-            assert_eq!(logged(&error), "");
-        }
+            JsonRejection::BytesRejection(_) => "the body could not be read",
+            _ => {
+                "the body is not JSON of the form that this endpoint takes: UTF-8 text \
+                 without a byte order mark, each key once, whole numbers without a \
+                 point or exponent"
+            }
+        })
     }
 }

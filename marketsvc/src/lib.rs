@@ -1,47 +1,43 @@
-//! The finished market service: orders of customers over HTTP, kept in SQLite.
+//! The market's service: customers, orders and books over HTTP, kept in SQLite.
 //!
-//! Run it with `cargo run` (or `./run.sh run`); it prints
-//! `listening on http://127.0.0.1:9090` and answers until Ctrl-C.
+//! Begin with [`app`], which puts the modules of the service together and runs them.
+//! [`server`] accepts connections from the socket that [`listener`] makes. Around every
+//! request, [`observe`] gives it an id and logs it, and [`admission`] decides whether it
+//! may run; [`config`] has the limits. [`health`] and [`metrics`] are for the programs that
+//! look after the service. [`batch`] makes one statement of what waits together, and one
+//! commit: [`orders::totals`] and [`orders::writer`] use it.
 //!
-//! # Reading order
-//!
-//! 1. [`domain`]: what a market is made of. Values that exist are valid.
-//! 2. [`db`]: the only place with SQL. [`db::open`] makes or recognises the
-//!    database, [`db::customers`] and [`db::orders`] ask it, [`db::totals`]
-//!    reads totals and `db/writer.rs` stores new orders, many at a time,
-//!    [`db::bulk`] fills it.
-//! 3. [`http`]: the only place with HTTP. [`http::orders`] and
-//!    [`http::customers`] own their routes, wire shapes and handlers,
-//!    [`http::stream`] turns pages of rows into a body, `http::guard` is around
-//!    every request, and `http::admission` says how many there may be.
-//!    [`http::probes`] are for those who run the service.
-//! 4. [`error`]: every way in which a request can fail, and what its sender
-//!    is told.
-//! 5. [`server`]: connections, their limits, and how all of it stops.
-//! 6. [`trace`], [`metrics`] and [`logging`]: what can be seen of all this.
-//! 7. [`config`] and `main.rs`: what the program reads from outside.
-//!
-//! # One request
-//!
-//! ```text
-//! server   accept, limits of the connection
-//!  http    its id, and a place among those in flight (503 when there is none)
-//!  http    path, query, body → domain values      (4xx ends here)
-//!   db     a connection from a pool → SQL → rows  (503 when none comes free)
-//!  http    rows → JSON, or pages → a streamed body
-//! ```
+//! The rest is the market: [`customers`] is the smallest of its modules, [`orders`] the
+//! largest, and [`catalog`] uses the services of [`authors`] and [`books`]; [`docs`] makes
+//! the document of the API. In each module, `mod.rs` names the endpoints, and
+//! `controller.rs` answers HTTP. A module also has those of the following files that it
+//! needs: `service.rs` talks to the database, `model.rs` has the types that clients send,
+//! and `entity.rs` the types that rows become. The code that all modules use stays beside
+//! them: [`session`] is the transaction of a request, [`calls`] logs the calls of
+//! services, [`db`] runs SQL, [`types`] has the values that occur everywhere, [`page`]
+//! and [`body`] are for lists, [`tasks`] runs many tasks at once, and [`error`] says what
+//! clients are told.
 
+pub mod admission;
+pub mod app;
+pub mod authors;
+pub mod batch;
+pub mod body;
+pub mod books;
+pub mod calls;
+pub mod catalog;
 pub mod config;
+pub mod customers;
 pub mod db;
-pub mod domain;
+pub mod docs;
 pub mod error;
-pub mod http;
-pub mod logging;
+pub mod health;
+pub mod listener;
 pub mod metrics;
+pub mod observe;
+pub mod orders;
+pub mod page;
 pub mod server;
-pub mod trace;
-
-pub use config::{Config, Limits};
-pub use error::Error;
-pub use http::{AppState, app};
-pub use server::run;
+pub mod session;
+pub mod tasks;
+pub mod types;

@@ -1,265 +1,104 @@
-//! Starts the market service, or fills its database.
-//!
-//! `cargo run` prints `listening on http://127.0.0.1:9090` and serves until
-//! Ctrl-C. `cargo run -- seed --customers 1000 --orders 100` adds bulk data.
-//! Exit codes: 2 for a wrong flag or setting, 3 when the port or the database
-//! cannot be used.
+//! Starts the service. It prints `listening on http://127.0.0.1:9090` and serves until
+//! SIGTERM or Ctrl-C. `--help` lists its settings; `RUST_LOG` sets the log level.
 
-use std::env;
-use std::fmt::Display;
-use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
-use marketsvc::config::{self, ConfigError, Setting};
-use marketsvc::db::{Db, bulk};
-use marketsvc::logging::{self, Lines};
-use marketsvc::{Config, Limits};
-use tokio::net::TcpListener;
-use tokio::runtime::{self, Runtime};
+use clap::Parser;
+use marketsvc::app;
+use marketsvc::config::Config;
+use marketsvc::db::base::{Engine, EngineConfig};
+use marketsvc::db::init_db;
+use marketsvc::listener;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
-/// A market's HTTP service over SQLite.
-#[derive(Parser)]
-#[command(version, after_help = LOGGING)]
-struct Args {
-    /// Where to listen; port 0 takes a free one.
-    #[arg(
-        long,
-        env = "MARKETSVC_ADDR",
-        hide_env_values = true,
-        value_name = "IP:PORT"
-    )]
-    #[arg(default_value = "127.0.0.1:9090", value_parser = Setting(config::address))]
-    addr: SocketAddr,
-    /// The database, created with sample data when missing.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        global = true
-    )]
-    #[arg(default_value = "sqlite://marketdb.sqlite", value_parser = Setting(config::database))]
-    database_url: PathBuf,
-    /// Threads that serve requests, besides those of SQLite.
-    ///
-    /// The default leaves SQLite one of the cores. A single thread hands
-    /// nothing over to another one: with two cores, totals come 1.2 to 1.5
-    /// times as fast as with two threads, lists of orders 0.9 times.
-    #[arg(
-        long,
-        env = "MARKETSVC_THREADS",
-        hide_env_values = true,
-        value_name = "N"
-    )]
-    #[arg(default_value_t = config::threads_for_this_machine(), value_parser = Setting(config::threads))]
-    threads: usize,
-    #[command(flatten)]
-    limits: Limits,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-const LOGGING: &str = "\
-The log goes to standard error. RUST_LOG says what is in it:
-  info                    starts, stops, faults and a line for each request (the default)
-  info,sqlx::query=debug  and its SQL
-  warn                    faults only";
-
-#[derive(Subcommand)]
-enum Command {
-    /// Add made-up customers and orders to the database, the same ones each time.
-    Seed {
-        /// How many customers, each with an address.
-        #[arg(long, default_value_t = 0, value_name = "N")]
-        customers: u32,
-        /// How many orders, of one to four items each.
-        #[arg(long, default_value_t = 0, value_name = "N")]
-        orders: u32,
-    },
-}
-
-const WRONG_USAGE: u8 = 2;
-const ENVIRONMENT_AT_FAULT: u8 = 3;
-
-/// One line on standard error, and the exit code.
-struct Exit(u8, String);
-
-impl From<ConfigError> for Exit {
-    fn from(error: ConfigError) -> Self {
-        Self(WRONG_USAGE, error.to_string())
-    }
-}
-
-fn environment(error: impl Display) -> Exit {
-    Exit(ENVIRONMENT_AT_FAULT, error.to_string())
-}
-
-fn main() -> ExitCode {
-    match arguments().and_then(start) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Exit(code, message)) => {
-            eprintln!("marketsvc: {}", message.replace('\n', " "));
-            ExitCode::from(code)
-        }
-    }
-}
-
-fn arguments() -> Result<Args, Exit> {
-    Args::try_parse().map_err(|error| {
-        if error.kind() != ErrorKind::ValueValidation {
-            // Help, the version, or a flag that there is not.
-            error.exit();
-        }
-        let message = error.to_string();
-        let message = message.strip_prefix("error: ").unwrap_or(&message);
-        Exit(WRONG_USAGE, message.trim_end().to_owned())
-    })
-}
-
-fn start(args: Args) -> Result<(), Exit> {
-    args.limits.check()?;
-    let filter = config::log_filter()?;
-    // Dropped last, and before an error is printed.
-    let (lines, _flush) = Lines::to(io::stderr()).map_err(environment)?;
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || lines.clone())
-        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::INFO.into())
+                .from_env_lossy(),
+        )
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
         .init();
-    logging::panics();
-    let Args {
+    match serve(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Runs the service. An error is a message for the person at the terminal.
+async fn serve(config: Config) -> Result<(), String> {
+    let Config {
         addr,
-        database_url: database,
-        threads,
+        database,
+        echo,
         limits,
-        command,
-    } = args;
-    let runtime = runtime(threads).map_err(environment)?;
-    match command {
-        None => {
-            let config = Config {
-                limits,
-                ..Config::new(database)
-            };
-            runtime.block_on(serve(addr, config))
-        }
-        Some(Command::Seed { customers, orders }) => {
-            runtime.block_on(seed(&database, &limits, customers, orders))
-        }
-    }
-}
+    } = config;
+    listener::allow_open_files(limits.max_connections)?;
+    let resolved = tokio::net::lookup_host(&addr)
+        .await
+        .map_err(|error| format!("MARKETSVC_ADDR={addr}: {error}"))?
+        .next()
+        .ok_or_else(|| format!("MARKETSVC_ADDR={addr}: this name has no address"))?;
 
-fn runtime(threads: usize) -> io::Result<Runtime> {
-    let mut builder = match threads {
-        // The one that waits for the end does all the work.
-        1 => runtime::Builder::new_current_thread(),
-        _ => runtime::Builder::new_multi_thread(),
+    // Bind the port before creating the database: if the port is taken, the
+    // service must not leave a new database behind.
+    let listener = listener::listen(resolved).map_err(|error| {
+        format!("MARKETSVC_ADDR={addr}: {error}; is another service using this port?")
+    })?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    init_db::create_or_migrate(&database)
+        .await
+        .map_err(|error| format!("DATABASE_URL={database}: {error:?}"))?;
+    let config = EngineConfig {
+        echo,
+        ..EngineConfig::default()
     };
-    builder.worker_threads(threads).enable_all().build()
-}
+    let engine = Engine::new(&database, config)
+        .map_err(|error| format!("DATABASE_URL={database}: {error:?}"))?;
 
-async fn serve(address: SocketAddr, config: Config) -> Result<(), Exit> {
-    // The signals before the port: whoever sees the port open can stop us.
-    let shutdown = shutdown_signal().map_err(environment)?;
-    // The port before the database: without the port there is no need of one.
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Exit(ENVIRONMENT_AT_FAULT, bind_error(address, &error)))?;
-    marketsvc::run(listener, shutdown, config)
-        .await
-        .map_err(environment)
-}
-
-fn bind_error(address: SocketAddr, error: &io::Error) -> String {
-    let hint = "or choose another address with MARKETSVC_ADDR or --addr (port 0 takes a free one)";
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "{address} is taken by another program, perhaps by a service that is still running: stop it, {hint}"
-            )
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{address} is not allowed for this user: take a port from 1024 up, {hint}")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is not an address of this computer: take 127.0.0.1, {hint}")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    }
-}
-
-/// Completes when the program is told to stop, by Ctrl-C or SIGTERM.
-#[cfg(unix)]
-fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Completes when the program is told to stop, by Ctrl-C.
-#[cfg(not(unix))]
-fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
-}
-
-async fn seed(database: &Path, limits: &Limits, customers: u32, orders: u32) -> Result<(), Exit> {
-    if customers == 0 && orders == 0 {
-        return Err(Exit(
-            WRONG_USAGE,
-            "nothing to add: say how much, as in seed --customers 1000 --orders 100".to_owned(),
-        ));
-    }
-    bulk::check(customers, orders).map_err(|error| Exit(WRONG_USAGE, error))?;
-    let db = Db::open(database, limits).await.map_err(environment)?;
-    let added = bulk::add(&db, customers, orders, |done| eprintln!("{done}")).await;
-    db.close().await;
-    println!("{}: {}", database.display(), added.map_err(environment)?);
+    println!("listening on http://{addr}");
+    app::run(listener, stop_signal(), engine, limits).await;
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn why_an_address_cannot_be_used_comes_with_what_to_do() {
-        let address = SocketAddr::from(([192, 0, 2, 1], 80));
-        for (kind, why, remedy) in [
-            (
-                io::ErrorKind::AddrInUse,
-                "taken by another program",
-                "stop it",
-            ),
-            (
-                io::ErrorKind::PermissionDenied,
-                "not allowed for this user",
-                "a port from 1024 up",
-            ),
-            (
-                io::ErrorKind::AddrNotAvailable,
-                "not an address of this computer",
-                "127.0.0.1",
-            ),
-            (io::ErrorKind::OutOfMemory, "cannot listen", "out of memory"),
-        ] {
-            let message = bind_error(address, &io::Error::from(kind));
-            for part in ["192.0.2.1:80", why, remedy] {
-                assert!(message.contains(part), "{kind}: {message}");
-            }
+/// Completes when the service is told to stop: by Ctrl-C, or by SIGTERM, which is what
+/// systemd and containers send.
+async fn stop_signal() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // The signal handler could not be installed, so wait forever: the service must
+            // not stop for that reason.
+            std::future::pending::<()>().await;
         }
+    };
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminated() => {}
     }
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            terminate.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }

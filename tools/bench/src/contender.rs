@@ -12,7 +12,7 @@ use crate::python;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     Marketsvc,
-    /// The service without its batches of orders.
+    /// The service of step 14, which commits each order by itself.
     OneByOne,
     /// axum, rusqlite on tokio's threads for blocking work, r2d2.
     AxumRusqlite,
@@ -54,39 +54,34 @@ impl Contender {
     /// When it does not start.
     pub fn start(self, database: &Path) -> Result<Program> {
         let mut command = match self {
-            Self::Marketsvc | Self::OneByOne => marketsvc(database)?,
+            Self::Marketsvc => on("marketsvc", database)?,
+            Self::OneByOne => on("step14-solution", database)?,
             Self::AxumRusqlite => program::command(program::beside("bench-axum-rusqlite")?),
             Self::Hello | Self::Layers => program::command(program::beside("bench-hello")?),
             Self::FastApi => python::uvicorn("service:app")?,
         };
-        match self {
-            Self::OneByOne => command.env("MARKETSVC_BATCH", "1"),
-            Self::Layers => command.arg("layers"),
-            _ => &mut command,
-        };
+        if self == Self::Layers {
+            command.arg("layers");
+        }
         let database = std::path::absolute(database).map_err(Error::io("find the database"))?;
         command.env("DATABASE", database);
         Program::start(self.name(), command)
     }
 }
 
-/// The finished service on that database, at a free port.
+/// One of the market's programs on that database; a service listens at a free port.
 ///
 /// # Errors
 ///
 /// When it is not built.
-pub fn marketsvc(database: &Path) -> Result<Command> {
-    let mut command = program::command(program::beside("marketsvc")?);
+pub fn on(name: &str, database: &Path) -> Result<Command> {
+    let mut command = program::command(program::beside(name)?);
     // What ends a path in a URL.
     let path = database.to_string_lossy();
     let path = path.replace('%', "%25").replace('?', "%3F");
     command
         .env("DATABASE_URL", format!("sqlite://{path}"))
         .env("MARKETSVC_ADDR", "127.0.0.1:0")
-        // No peer turns requests away, so nor does the service: there are as many
-        // permits as 256 clients need, and six for each that asks for a list.
-        .env("MARKETSVC_IN_FLIGHT", "1536")
-        .env("MARKETSVC_QUEUE", "256")
         // No peer writes a line for each request, so nor does the service.
         .env("RUST_LOG", "warn");
     Ok(command)

@@ -19,9 +19,8 @@ use crate::{contender, program};
 ///
 /// When it cannot be made.
 pub fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
-    let mut seed = contender::marketsvc(database)?;
-    seed.arg("seed")
-        .args(["--customers", &customers.to_string()])
+    let mut seed = contender::on("marketsvc-seed", database)?;
+    seed.args(["--customers", &customers.to_string()])
         .args(["--orders", &orders.to_string()]);
     program::output(&mut seed).map(drop)
 }

@@ -62,11 +62,10 @@ pub fn run(
     }
 }
 
-/// Adds rows with the service's own program.
+/// Adds rows with the service's program for that.
 pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCode, Trouble> {
-    let program = cargo::build_tools(project, &["marketsvc"], release)?;
-    let mut command = Command::new(program);
-    hand_over(command.arg("seed").args(words).current_dir(&project.root))
+    let program = cargo::build_tools(project, &["marketsvc-seed"], release)?;
+    hand_over(Command::new(program).args(words).current_dir(&project.root))
 }
 
 /// Measures; what takes part as a program of its own lies beside the bench.
@@ -74,7 +73,9 @@ pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
     let programs = [
         "bench",
         "marketsvc",
+        "marketsvc-seed",
         "step12-solution",
+        "step14-solution",
         "bench-hello",
         "bench-axum-rusqlite",
     ];

@@ -49,7 +49,7 @@ pub enum Verb {
         /// An optimised build, which pays off for tens of millions of rows
         #[arg(long)]
         release: bool,
-        /// The flags of `marketsvc seed`: --customers N, --orders N
+        /// The flags of its program: --customers N, --orders N
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },

@@ -37,7 +37,8 @@ const TO_DO: &str = "    let _ = name; // remove this line and the next
     todo!(\"return `hello, ` and the name\")
 ";
 
-/// Programs that a chapter shows; they are not taken over into the next step.
+/// Programs that a chapter shows; they are not taken over into the next step, nor into the
+/// finished service.
 const EXAMPLES: &str = "examples/";
 const GONE: &str = "- `examples/` is gone: its programs belong to the chapter that shows them.\n";
 
@@ -201,12 +202,14 @@ fn outdated(tree: &Tree) -> Result<BTreeMap<String, Option<String>>, String> {
         (format!("step{}_solution", last.label()), SERVICE.to_owned()),
         (format!("step{}", last.label()), SERVICE.to_owned()),
         (last.crate_dir(Side::Solution), SERVICE.to_owned()),
-        // Two folders less above it.
+        // Two folders less above it: paths from the package, and from its files.
+        ("\"../../../data/".into(), "\"../data/".into()),
         ("../../../../".into(), "../../".into()),
     ];
     let there = tree.below(SERVICE).into_iter();
     let mut files: BTreeMap<_, _> = there.map(|file| (file.to_owned(), None)).collect();
     let wanted = solution(tree, last, &names)?.into_iter();
+    let wanted = wanted.filter(|(file, _)| !file.starts_with(EXAMPLES));
     files.extend(wanted.map(|(file, text)| (file, Some(text))));
     files.retain(|file, text| {
         let kept = KEPT.iter().any(|kept| file.starts_with(kept));

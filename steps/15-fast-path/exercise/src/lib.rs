@@ -1,4 +1,4 @@
-//! Step 15: the same service, faster: what waits together is done together.
+//! The market's service: customers, orders and books over HTTP, kept in SQLite.
 //!
 //! Begin with [`app`], which puts the modules of the service together and runs them.
 //! [`server`] accepts connections from the socket that [`listener`] makes. Around every

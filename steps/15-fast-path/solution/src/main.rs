@@ -1,6 +1,5 @@
-//! Starts the service: `./run.sh run NN`, or `./run.sh run NN --solution`. It prints
-//! `listening on http://127.0.0.1:9090` and serves until SIGTERM or Ctrl-C. `--help` lists
-//! its settings; `RUST_LOG` sets the log level.
+//! Starts the service. It prints `listening on http://127.0.0.1:9090` and serves until
+//! SIGTERM or Ctrl-C. `--help` lists its settings; `RUST_LOG` sets the log level.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,0 +1,35 @@
+//! An author together with a first book: two writes for one request, in both ways to a
+//! session.
+
+mod controller;
+mod model;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::authors::AuthorService;
+use crate::books::BookService;
+use crate::db::base::Engine;
+use crate::docs;
+
+pub use model::{CatalogBook, CatalogEntry};
+
+/// The services of other modules that this one uses.
+#[derive(Clone, Debug)]
+struct Services {
+    authors: AuthorService,
+    books: BookService,
+}
+
+/// The endpoints of this module. `/catalog` needs the layer of
+/// [`session`](crate::session).
+pub fn routes(engine: Engine) -> OpenApiRouter {
+    let router = OpenApiRouter::new()
+        .routes(routes!(controller::create))
+        .routes(routes!(controller::create_separately))
+        .with_state(Services {
+            authors: AuthorService::new(engine.clone()),
+            books: BookService::new(engine),
+        });
+    docs::module("catalog", router)
+}

@@ -1,0 +1,230 @@
+//! The engine: it knows where the database is, and it runs queries there.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures::stream::BoxStream;
+use log::LevelFilter;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Sqlite, Transaction};
+
+use crate::error::Error;
+
+/// SQL text together with the values for its placeholders `$1`, `$2`, …
+///
+/// The values are sent to SQLite separately from the text, so SQLite never
+/// reads a value as SQL.
+pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// A stream of values that arrive one at a time.
+///
+/// Each item is a value or an error. A consumer stops at the first error; what
+/// the stream yields after that is unspecified.
+///
+/// The box hides the stream's concrete type, which is too long to write down.
+/// `'static` means that the stream borrows nothing: it owns everything it
+/// needs.
+pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
+
+/// The most rows in a page. Callers of [`Engine::stream_pages`] bind it as the
+/// `LIMIT` of their queries.
+pub const PAGE_ROWS: i64 = 500;
+
+/// The settings of an [`Engine`].
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// How many connections may be open at the same time. The default is 10.
+    pub max_connections: u32,
+    /// How long a query waits for a free connection. The default is 5 s.
+    pub acquire_timeout: Duration,
+    /// How long a statement waits for another connection's lock. The default is
+    /// 5 s.
+    pub busy_timeout: Duration,
+    /// Whether every statement is logged at INFO instead of DEBUG. The default
+    /// is `false`.
+    pub echo: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            busy_timeout: Duration::from_secs(5),
+            echo: false,
+        }
+    }
+}
+
+/// Runs SQL over a connection pool: a set of open connections that queries take
+/// and give back. Clones of the engine share one pool.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pool: SqlitePool,
+}
+
+impl Engine {
+    /// Creates an engine for the database at `url`, such as
+    /// `sqlite://marketdb.sqlite`. This does no I/O: the pool opens a
+    /// connection when a query first needs one.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if `url` is not an SQLite URL.
+    ///
+    /// # Panics
+    /// If it is called outside a Tokio runtime: the pool spawns a task that
+    /// maintains its connections.
+    pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
+        let level = if config.echo {
+            LevelFilter::Info
+        } else {
+            LevelFilter::Debug
+        };
+        let options = SqliteConnectOptions::from_str(url)?
+            // SQLite's own default is off. sqlx turns foreign keys on, but the
+            // engine depends on them, so it says so itself.
+            .foreign_keys(true)
+            .busy_timeout(config.busy_timeout)
+            .log_statements(level);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Opens a connection that does not belong to the pool. Its commits wait until the disk
+    /// has the data.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the connection cannot be opened.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens none.
+    pub async fn connect(&self) -> Result<SqliteConnection, Error> {
+        let options = self.pool.connect_options();
+        let options = (*options).clone().synchronous(SqliteSynchronous::Full);
+        Ok(options.connect().await?)
+    }
+
+    /// Reads a row, or finds that there is none: the database can be used. If it cannot, the
+    /// reason is logged, since `/readyz` does not tell it.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if no connection becomes free within the acquire timeout, or if
+    /// the query fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the connection back to the pool.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT id FROM item LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await
+            .inspect_err(|error| tracing::warn!(?error, "the database cannot be used"))?;
+        Ok(())
+    }
+
+    /// Closes the pool: waits until its connections have been given back, and closes them.
+    /// Closing the last one moves what is in the log of the database into its file.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the pool still hands out no more connections, and those
+    /// that are in use are closed when they are given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Returns how many connections the pool has open.
+    pub fn connections(&self) -> u32 {
+        self.pool.size()
+    }
+
+    /// Returns the pool, for queries that know the type of their rows: run
+    /// `query_as` and `query_as!` with `fetch_all(engine.pool())`.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Runs a query and returns all of its rows.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if the query fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the connection back to the pool. A `SELECT`
+    /// changes nothing, so it leaves nothing half done.
+    pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
+        Ok(query.fetch_all(&self.pool).await?)
+    }
+
+    /// Reads a long list in pages and returns a stream of its values. Each page
+    /// is a query of its own, which starts after the last row of the page
+    /// before (*keyset pagination*). The stream holds a connection only while
+    /// it reads a page, never while the caller handles the rows.
+    ///
+    /// `first` is the key before the first row. `page` builds the query for the
+    /// rows after a key, such as `WHERE id > $1 ORDER BY id LIMIT $2`. `read`
+    /// returns the key and the value of a row.
+    ///
+    /// Each page sees the database at the time it is read. If a row is added or
+    /// removed between two pages, the stream may or may not include it. It
+    /// never yields a row twice unless the row's key changes meanwhile, because
+    /// the key only grows.
+    ///
+    /// # Errors
+    /// The stream yields the error of a page's query or of `read`.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream ends it. At most one page was read ahead.
+    pub fn stream_pages<K, T>(
+        &self,
+        first: K,
+        page: impl Fn(&K) -> SqlQuery + Send + 'static,
+        read: impl Fn(&SqliteRow) -> Result<(K, T), Error> + Send + 'static,
+    ) -> Rows<T>
+    where
+        K: Send + 'static,
+        T: Send + 'static,
+    {
+        let engine = self.clone();
+        Box::pin(try_stream! {
+            let mut key = first;
+            loop {
+                let rows = engine.execute_query(page(&key)).await?;
+                if rows.is_empty() {
+                    break;
+                }
+                for row in rows {
+                    let (row_key, value) = read(&row)?;
+                    // After the last row, this is where the next page starts.
+                    key = row_key;
+                    yield value;
+                }
+            }
+        })
+    }
+
+    /// Begins a transaction that may write. It takes the database's write lock
+    /// immediately, not at its first write. So the rows that the transaction
+    /// reads cannot change before it writes.
+    ///
+    /// `'static` means that the transaction owns its connection. So this
+    /// function can return it, and a spawned task or a stream can own it.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if no connection becomes free within the acquire
+    /// timeout, or if another transaction holds the lock for longer than the
+    /// busy timeout.
+    ///
+    /// # Cancel safety
+    /// Nothing is stored before `commit`. Dropping the transaction rolls it
+    /// back and gives its connection back to the pool.
+    pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}

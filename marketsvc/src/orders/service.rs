@@ -1,0 +1,258 @@
+//! What the market does with orders.
+
+use std::collections::{HashMap, HashSet};
+
+use async_stream::try_stream;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
+
+use super::entity::{Order, OrderItem, OrderedItemOfCustomer};
+use super::model::NewOrder;
+use super::totals::{self, Totals};
+use super::writer::Writer;
+use crate::calls::{logged, logged_rows};
+use crate::db::base::{Engine, PAGE_ROWS, Rows};
+use crate::error::Error;
+use crate::tasks::map_concurrently;
+use crate::types::{Money, UtcTime};
+
+/// The largest quantity of one item. Without this limit, price times quantity
+/// could overflow SQLite's 64-bit integers.
+pub const MAX_QUANTITY: i64 = 1_000_000;
+
+/// The cost of one order line in cents, as SQL: the same as
+/// `OrderItem::item_total`. This is a macro because `concat!` accepts only
+/// literals, not constants.
+macro_rules! item_total {
+    () => {
+        "item.price_cents * order_items.quantity"
+    };
+}
+
+/// How many tasks of one request load totals at the same time.
+pub const MAX_TASKS: usize = 100;
+
+/// Reads and places orders. Its clones share the engine's pool and the queues.
+#[derive(Clone, Debug)]
+pub struct OrderService {
+    engine: Engine,
+    totals: Totals,
+    writer: Writer,
+}
+
+impl OrderService {
+    /// Creates a service that reads through `engine` and places orders with `writer`.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn new(engine: Engine, writer: Writer) -> Self {
+        Self {
+            totals: totals::start(engine.clone()),
+            engine,
+            writer,
+        }
+    }
+
+    /// Returns the items of many orders by the order's id, each list in the order
+    /// in which the items were ordered. This is the second half of *select-in
+    /// loading*: one statement, regardless of the number of ids. An order without
+    /// items has no entry.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if the query fails.
+    async fn items_of(&self, order_ids: &[i64]) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
+        let rows = self
+            .engine
+            .execute_query(
+                // A list of placeholders `$1, $2, …` is limited: SQLite accepts
+                // 32,766 values. A JSON array counts as one value.
+                sqlx::query(
+                    "SELECT order_items.order_id, item.name, item.price_cents, order_items.quantity
+                     FROM order_items
+                     JOIN item ON item.id = order_items.item_id
+                     WHERE order_items.order_id IN (SELECT value FROM json_each($1))
+                     ORDER BY order_items.order_id, order_items.rowid",
+                )
+                .bind(serde_json::to_string(order_ids)?),
+            )
+            .await?;
+        let mut items: HashMap<i64, Vec<OrderItem>> = HashMap::new();
+        for row in &rows {
+            let of_order = items.entry(row.try_get("order_id")?).or_default();
+            of_order.push(OrderItem::from_row(row)?);
+        }
+        Ok(items)
+    }
+
+    /// Returns a stream of a customer's orders with their items, ordered by id. The
+    /// stream is empty if the customer has not ordered anything.
+    ///
+    /// # Errors
+    /// The stream yields [`Error::NotFound`] if there is no such customer, and
+    /// [`Error::Database`] if a query fails.
+    pub fn list_of_customer(&self, customer_id: i64) -> Rows<Order> {
+        // The stream lives longer than this call, so it owns a clone of the
+        // service.
+        let service = self.clone();
+        let orders = Box::pin(try_stream! {
+            let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
+                .bind(customer_id)
+                .fetch_optional(service.engine.pool())
+                .await?;
+            if customer.is_none() {
+                Err(Error::NotFound("there is no such customer"))?;
+            }
+            let mut last_id = i64::MIN;
+            loop {
+                let orders: Vec<Order> = sqlx::query_as(
+                    "SELECT orders.id AS order_id, customer.name AS customer, orders.order_time
+                     FROM orders
+                     JOIN customer ON customer.id = orders.customer_id
+                     WHERE orders.customer_id = $1 AND orders.id > $2
+                     ORDER BY orders.id LIMIT $3",
+                )
+                .bind(customer_id)
+                .bind(last_id)
+                .bind(PAGE_ROWS)
+                .fetch_all(service.engine.pool())
+                .await?;
+                let order_ids: Vec<i64> = orders.iter().map(|order| order.order_id).collect();
+                let Some(id) = order_ids.last() else {
+                    break;
+                };
+                last_id = *id;
+                // Two statements for a page, regardless of how many orders it has.
+                let mut items = service.items_of(&order_ids).await?;
+                for mut order in orders {
+                    order.items = items.remove(&order.order_id).unwrap_or_default();
+                    yield order;
+                }
+            }
+        });
+        logged_rows("orders.list_of_customer", orders)
+    }
+
+    /// Returns what an order costs. The result is `None` if the order has no items:
+    /// SQL's `SUM` over nothing but `NULL` is `NULL`, not 0.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such order, [`Error::Shared`] if the statement of
+    /// its batch fails.
+    pub async fn total(&self, order_id: i64) -> Result<Option<Money>, Error> {
+        logged("orders.total", self.totals.submit(order_id)).await
+    }
+
+    /// Returns what each of the orders costs, in the order of the ids. A total is
+    /// `None` if the order has no items or does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Shared`] if the statement of a batch fails.
+    pub async fn totals(&self, order_ids: Vec<i64>) -> Result<Vec<Option<Money>>, Error> {
+        let load = |id| {
+            let totals = self.totals.clone();
+            async move {
+                match totals.submit(id).await {
+                    Err(Error::NotFound(_)) => Ok(None),
+                    total => total,
+                }
+            }
+        };
+        logged(
+            "orders.totals",
+            map_concurrently(order_ids, MAX_TASKS, load),
+        )
+        .await
+    }
+
+    /// Returns a stream of every item that was ordered between `after` and
+    /// `before`, both included, with the name of the customer. The stream is empty
+    /// if `before` is earlier than `after`.
+    ///
+    /// # Errors
+    /// The stream yields [`Error::Database`] if the query fails.
+    pub fn list_between(&self, after: &UtcTime, before: &UtcTime) -> Rows<OrderedItemOfCustomer> {
+        let before = before.as_str().to_owned();
+        let items = self.engine.stream_pages(
+            (after.as_str().to_owned(), i64::MIN, i64::MIN),
+            move |(time, order_id, line)| {
+                // Both tables have a column `name`. Without `AS`, one would hide
+                // the other. The index can only use the condition on the time
+                // alone.
+                sqlx::query(concat!(
+                    "SELECT orders.order_time, orders.id AS order_id, order_items.rowid AS line,
+                            customer.name AS customer, item.name AS name, item.price_cents, ",
+                    item_total!(),
+                    " AS total_cents
+                     FROM orders
+                     JOIN customer ON customer.id = orders.customer_id
+                     JOIN order_items ON order_items.order_id = orders.id
+                     JOIN item ON item.id = order_items.item_id
+                     WHERE orders.order_time >= $1 AND orders.order_time <= $4
+                       AND (orders.order_time, orders.id, order_items.rowid) > ($1, $2, $3)
+                     ORDER BY orders.order_time, orders.id, order_items.rowid
+                     LIMIT $5",
+                ))
+                .bind(time.clone())
+                .bind(*order_id)
+                .bind(*line)
+                .bind(before.clone())
+                .bind(PAGE_ROWS)
+            },
+            |row| {
+                let key = (
+                    row.try_get("order_time")?,
+                    row.try_get("order_id")?,
+                    row.try_get("line")?,
+                );
+                Ok((key, ordered_item_of_customer(row)?))
+            },
+        );
+        logged_rows("orders.list_between", items)
+    }
+
+    /// Stores a new order of a customer and returns the order's id.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] if a value is not acceptable; it names the field.
+    /// [`Error::Shared`] if the transaction of its batch fails. In both cases nothing is
+    /// stored.
+    ///
+    /// # Cancel safety
+    /// The order is either stored completely or not at all.
+    pub async fn place(&self, order: NewOrder) -> Result<i64, Error> {
+        logged("orders.place", async {
+            if order.items.is_empty() {
+                return Err(Error::unprocessable(
+                    "items",
+                    "an order must have at least one item",
+                ));
+            }
+            let mut seen = HashSet::new();
+            for (index, item) in order.items.iter().enumerate() {
+                if !(1..=MAX_QUANTITY).contains(&item.quantity) {
+                    return Err(Error::unprocessable(
+                        format!("items[{index}].quantity"),
+                        "the quantity must be from 1 to 1000000",
+                    ));
+                }
+                if !seen.insert(item.id) {
+                    return Err(Error::unprocessable(
+                        format!("items[{index}].id"),
+                        "an item may appear only once in an order",
+                    ));
+                }
+            }
+            self.writer.submit(order).await
+        })
+        .await
+    }
+}
+
+fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
+    Ok(OrderedItemOfCustomer {
+        customer: row.try_get("customer")?,
+        name: row.try_get("name")?,
+        price: row.try_get("price_cents")?,
+        total: row.try_get("total_cents")?,
+    })
+}
