@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::db::base::Engine;
 use crate::docs;
 
-pub use entity::{Item, Order, OrderCustomer, OrderItem, OrderedItemOfCustomer};
+pub use entity::{Order, OrderCustomer, OrderItem, OrderedItemOfCustomer};
 pub use model::{NewOrder, NewOrderItem};
 pub use service::{MAX_QUANTITY, MAX_TASKS, OrderService};
 pub use writer::Writer;

@@ -69,6 +69,7 @@ impl Batch for WriteOrders {
             None => self.engine.connect().await?,
         };
         let ids = store(&mut connection, orders).await?;
+        self.engine.ensure_in_place()?;
         self.connection = Some(connection);
         Ok(ids)
     }

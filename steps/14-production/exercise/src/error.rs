@@ -79,6 +79,9 @@ pub enum Error {
     /// A migration failed, or the database is newer than this program.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database at the URL is not one that this program can use. The text says why.
+    #[error("{0}")]
+    Unusable(&'static str),
     /// The database file could not be created.
     #[error("the database file could not be created")]
     File(#[from] std::io::Error),
@@ -118,6 +121,7 @@ impl Error {
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)
+            | Self::Unusable(_)
             | Self::File(_) => "failed",
         }
     }
@@ -178,6 +182,7 @@ impl Error {
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)
+            | Self::Unusable(_)
             | Self::File(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the service could not answer; the cause is in its log",

@@ -1,6 +1,7 @@
 //! Starts the service. It prints `listening on http://127.0.0.1:9090` and serves until
 //! SIGTERM or Ctrl-C. `--help` lists its settings; `RUST_LOG` sets the log level.
 
+use std::error::Error;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -57,17 +58,25 @@ async fn serve(config: Config) -> Result<(), String> {
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     init_db::create_or_migrate(&database)
         .await
-        .map_err(|error| format!("DATABASE_URL={database}: {error:?}"))?;
+        .map_err(|error| format!("DATABASE_URL={database}: {}", with_causes(&error)))?;
     let config = EngineConfig {
         echo,
         ..EngineConfig::default()
     };
     let engine = Engine::new(&database, config)
-        .map_err(|error| format!("DATABASE_URL={database}: {error:?}"))?;
+        .map_err(|error| format!("DATABASE_URL={database}: {}", with_causes(&error)))?;
 
     println!("listening on http://{addr}");
     app::run(listener, stop_signal(), engine, limits).await;
     Ok(())
+}
+
+/// Returns the text of an error and of what caused it.
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// Completes when the service is told to stop: by Ctrl-C, or by SIGTERM, which is what

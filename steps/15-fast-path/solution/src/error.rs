@@ -87,6 +87,12 @@ pub enum Error {
     /// A migration failed, or the database is newer than this program.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database file was removed or replaced while the service ran.
+    #[error("the database file is not in its place any more")]
+    FileGone,
+    /// The database at the URL is not one that this program can use. The text says why.
+    #[error("{0}")]
+    Unusable(&'static str),
     /// The database file could not be created.
     #[error("the database file could not be created")]
     File(#[from] std::io::Error),
@@ -128,6 +134,8 @@ impl Error {
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)
+            | Self::FileGone
+            | Self::Unusable(_)
             | Self::File(_) => "failed",
         }
     }
@@ -191,6 +199,8 @@ impl Error {
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)
+            | Self::FileGone
+            | Self::Unusable(_)
             | Self::File(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the service could not answer; the cause is in its log",

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
 use crate::error::Error;
@@ -16,14 +16,19 @@ const SAMPLE_DATA: [&str; 2] = [
     include_str!("../../../../../data/sample_books.sql"),
 ];
 
+/// The longest path of a database, in bytes. SQLite says of a longer one only that it cannot
+/// open it.
+const LONGEST_PATH: usize = 511;
+
 /// Creates the database at `url` and fills it with the sample data. If the file
 /// already exists, this function runs the migrations that its tables lack; the rows
-/// stay as they are.
+/// stay as they are. The database is in WAL mode then.
 ///
 /// # Errors
-/// [`Error::Database`] if `url` is not an SQLite URL or an SQL statement fails,
-/// [`Error::Migration`] if a migration fails, or if the database has one that this
-/// program does not know, [`Error::File`] if the file cannot be created.
+/// [`Error::Unusable`] if the file is the database of another program, or of a newer version
+/// of this one, if another program has it open and does not share it, or if its path is too
+/// long. [`Error::Database`] if `url` is not an SQLite URL or an SQL statement fails,
+/// [`Error::Migration`] if a migration fails, [`Error::File`] if the file cannot be created.
 ///
 /// # Cancel safety
 /// A new database is built in a temporary file, which is renamed at the end. So
@@ -31,12 +36,16 @@ const SAMPLE_DATA: [&str; 2] = [
 /// is a transaction: an interrupted one leaves nothing.
 pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
     let options = SqliteConnectOptions::from_str(url)?;
-    let path = options.get_filename().to_owned();
+    let path = std::path::absolute(options.get_filename())?;
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(Error::Unusable("its path is longer than SQLite allows"));
+    }
     if path.exists() {
         let mut connection = options.connect().await?;
-        let migrated = MIGRATIONS.run(&mut connection).await;
-        connection.close().await?;
-        migrated?;
+        let migrated = migrate(&mut connection).await;
+        let closed = connection.close().await;
+        migrated.map_err(explained)?;
+        closed?;
         return Ok(());
     }
 
@@ -62,4 +71,34 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
     // database that another process has just created must not be replaced.
     file.persist_noclobber(&path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Brings an existing database up to date. One that this program cannot use stays as it is.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let (tables, ours): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(CASE WHEN name = '_sqlx_migrations' THEN 1 END)
+         FROM sqlite_schema WHERE type = 'table'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if tables > 0 && ours == 0 {
+        return Err(Error::Unusable("it is the database of another program"));
+    }
+    MIGRATIONS.run(&mut *connection).await?;
+    // A copy that `VACUUM INTO` has made is not in WAL mode.
+    connection.execute("PRAGMA journal_mode = WAL").await?;
+    Ok(())
+}
+
+/// Says in words what two errors mean here.
+fn explained(error: Error) -> Error {
+    match error {
+        Error::Migration(MigrateError::VersionMissing(_)) => {
+            Error::Unusable("a newer version of this program, or another program, has changed it")
+        }
+        error if error.kind() == "busy" => {
+            Error::Unusable("another program has it open and does not share it")
+        }
+        error => error,
+    }
 }

@@ -1,12 +1,12 @@
 //! What the market does with orders.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use async_stream::try_stream;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
-use super::entity::{Order, OrderItem, OrderedItemOfCustomer};
+use super::entity::OrderedItemOfCustomer;
 use super::model::NewOrder;
 use super::totals::{self, Totals};
 use super::writer::Writer;
@@ -19,14 +19,17 @@ use crate::types::{Money, UtcTime};
 /// could overflow SQLite's 64-bit integers.
 pub const MAX_QUANTITY: i64 = 1_000_000;
 
-/// The cost of one order line in cents, as SQL: the same as
-/// `OrderItem::item_total`. This is a macro because `concat!` accepts only
-/// literals, not constants.
+/// The cost of one order line in cents, as SQL. This is a macro because `concat!` accepts
+/// only literals, not constants.
 macro_rules! item_total {
     () => {
         "item.price_cents * order_items.quantity"
     };
 }
+
+/// The most orders in a page of a customer's orders. Each of them has at most as many items
+/// as fit into the body of a request, so a page has less than 10 MB.
+const ORDERS_OF_PAGE: i64 = 50;
 
 /// How many tasks of one request load totals at the same time.
 pub const MAX_TASKS: usize = 100;
@@ -52,83 +55,33 @@ impl OrderService {
         }
     }
 
-    /// Returns the items of many orders by the order's id, each list in the order
-    /// in which the items were ordered. This is the second half of *select-in
-    /// loading*: one statement, regardless of the number of ids. An order without
-    /// items has no entry.
-    ///
-    /// # Errors
-    /// [`Error::Database`] if the query fails.
-    async fn items_of(&self, order_ids: &[i64]) -> Result<HashMap<i64, Vec<OrderItem>>, Error> {
-        let rows = self
-            .engine
-            .execute_query(
-                // A list of placeholders `$1, $2, …` is limited: SQLite accepts
-                // 32,766 values. A JSON array counts as one value.
-                sqlx::query(
-                    "SELECT order_items.order_id, item.name, item.price_cents, order_items.quantity
-                     FROM order_items
-                     JOIN item ON item.id = order_items.item_id
-                     WHERE order_items.order_id IN (SELECT value FROM json_each($1))
-                     ORDER BY order_items.order_id, order_items.rowid",
-                )
-                .bind(serde_json::to_string(order_ids)?),
-            )
-            .await?;
-        let mut items: HashMap<i64, Vec<OrderItem>> = HashMap::new();
-        for row in &rows {
-            let of_order = items.entry(row.try_get("order_id")?).or_default();
-            of_order.push(OrderItem::from_row(row)?);
-        }
-        Ok(items)
-    }
-
-    /// Returns a stream of a customer's orders with their items, ordered by id. The
-    /// stream is empty if the customer has not ordered anything.
+    /// Returns a stream of a customer's orders with their items, ordered by id: each item is
+    /// the JSON of the orders of a page, with `separator` between them. The stream is empty
+    /// if the customer has not ordered anything.
     ///
     /// # Errors
     /// The stream yields [`Error::NotFound`] if there is no such customer, and
     /// [`Error::Database`] if a query fails.
-    pub fn list_of_customer(&self, customer_id: i64) -> Rows<Order> {
-        // The stream lives longer than this call, so it owns a clone of the
-        // service.
-        let service = self.clone();
-        let orders = Box::pin(try_stream! {
-            let customer = sqlx::query("SELECT id FROM customer WHERE id = $1")
-                .bind(customer_id)
-                .fetch_optional(service.engine.pool())
-                .await?;
-            if customer.is_none() {
-                Err(Error::NotFound("there is no such customer"))?;
-            }
+    pub fn list_of_customer(&self, customer_id: i64, separator: &'static str) -> Rows<String> {
+        let engine = self.engine.clone();
+        let pages = Box::pin(try_stream! {
+            // No id is smaller, so the first page starts with the first order.
             let mut last_id = i64::MIN;
             loop {
-                let orders: Vec<Order> = sqlx::query_as(
-                    "SELECT orders.id AS order_id, customer.name AS customer, orders.order_time
-                     FROM orders
-                     JOIN customer ON customer.id = orders.customer_id
-                     WHERE orders.customer_id = $1 AND orders.id > $2
-                     ORDER BY orders.id LIMIT $3",
-                )
-                .bind(customer_id)
-                .bind(last_id)
-                .bind(PAGE_ROWS)
-                .fetch_all(service.engine.pool())
-                .await?;
-                let order_ids: Vec<i64> = orders.iter().map(|order| order.order_id).collect();
-                let Some(id) = order_ids.last() else {
-                    break;
-                };
-                last_id = *id;
-                // Two statements for a page, regardless of how many orders it has.
-                let mut items = service.items_of(&order_ids).await?;
-                for mut order in orders {
-                    order.items = items.remove(&order.order_id).unwrap_or_default();
-                    yield order;
+                let page = page_of_customer(&engine, customer_id, last_id, separator).await?;
+                if !page.customer_exists {
+                    Err(Error::NotFound("there is no such customer"))?;
                 }
+                if page.orders > 0 {
+                    yield page.json;
+                }
+                if page.orders < ORDERS_OF_PAGE {
+                    break;
+                }
+                last_id = page.last_id;
             }
         });
-        logged_rows("orders.list_of_customer", orders)
+        logged_rows("orders.list_of_customer", pages)
     }
 
     /// Returns what an order costs. The result is `None` if the order has no items:
@@ -244,6 +197,67 @@ impl OrderService {
         })
         .await
     }
+}
+
+/// A page of a customer's orders.
+#[derive(FromRow)]
+struct PageOfCustomer {
+    customer_exists: bool,
+    /// How many orders it has.
+    orders: i64,
+    last_id: i64,
+    /// The JSON of all of them, with a separator between two.
+    json: String,
+}
+
+/// Reads the orders of a customer whose ids are greater than `after`, with their items in
+/// the order in which they were ordered: one statement and one row, regardless of how many
+/// there are.
+async fn page_of_customer(
+    engine: &Engine,
+    customer_id: i64,
+    after: i64,
+    separator: &str,
+) -> Result<PageOfCustomer, Error> {
+    let page = sqlx::query_as(concat!(
+        "SELECT EXISTS (SELECT 1 FROM customer WHERE id = $1) AS customer_exists,
+                count(*) AS orders, coalesce(max(id), 0) AS last_id,
+                coalesce(group_concat(json, $4), '') AS json
+         FROM (
+             SELECT orders.id, json_object(
+                 'order_id', orders.id,
+                 'customer', json_object('name', customer.name),
+                 'order_time', orders.order_time,
+                 'items', (
+                     SELECT json_group_array(json_object(
+                         'name', item.name,
+                         'price', item.price_cents / 100.0,
+                         'quantity', order_items.quantity,
+                         'total', ",
+        item_total!(),
+        " / 100.0
+                     ) ORDER BY order_items.rowid)
+                     FROM order_items
+                     JOIN item ON item.id = order_items.item_id
+                     WHERE order_items.order_id = orders.id
+                 )
+             ) AS json
+             FROM orders
+             JOIN customer ON customer.id = orders.customer_id
+             WHERE orders.customer_id = $1 AND orders.id > $2
+             ORDER BY orders.id LIMIT +$3
+         )"
+    ))
+    .bind(customer_id)
+    .bind(after)
+    // SQLite plans a statement again whenever a new value is bound to its LIMIT, in case
+    // another plan is better for that number. With the `+`, it is an expression, and no
+    // statement is planned twice.
+    .bind(ORDERS_OF_PAGE)
+    .bind(separator)
+    .fetch_one(engine.pool())
+    .await?;
+    Ok(page)
 }
 
 fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {

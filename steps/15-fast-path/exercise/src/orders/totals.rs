@@ -4,6 +4,8 @@
 //! than SQLite needs for one total. [`Batcher`] says in which order totals are loaded, what
 //! happens when a caller goes away, and how the task ends.
 
+use sqlx::sqlite::SqliteConnection;
+
 use crate::batch::{Batch, Batcher, Room};
 use crate::db::base::Engine;
 use crate::error::Error;
@@ -25,14 +27,18 @@ pub type Totals = Batcher<LoadTotals>;
 pub fn start(engine: Engine) -> Totals {
     let make = move || LoadTotals {
         engine: engine.clone(),
+        connection: None,
     };
     Batcher::start(ROOM, make).0
 }
 
-/// Loads the totals of the orders with these ids.
+/// Loads totals through a connection of its own.
 #[derive(Debug)]
 pub struct LoadTotals {
     engine: Engine,
+    /// Opened by the first batch. A batch that fails takes it along, so that the next one
+    /// begins with a new connection, whatever state the old one was in.
+    connection: Option<SqliteConnection>,
 }
 
 /// An id becomes the order's total, which is `None` if the order has no items. An order
@@ -42,24 +48,41 @@ impl Batch for LoadTotals {
     type Output = Option<Money>;
 
     async fn run(&mut self, ids: &[i64]) -> Result<Vec<Result<Option<Money>, Error>>, Error> {
-        // TODO(15.3): load all totals with one statement, and look each id up
-        let mut totals = Vec::with_capacity(ids.len());
-        for id in ids {
-            let total: Option<Option<Money>> = sqlx::query_scalar(
-                "SELECT SUM(item.price_cents * order_items.quantity)
-                 FROM orders
-                 LEFT JOIN order_items ON order_items.order_id = orders.id
-                 LEFT JOIN item ON item.id = order_items.item_id
-                 WHERE orders.id = $1 GROUP BY orders.id",
-            )
-            .bind(id)
-            .fetch_optional(self.engine.pool())
-            .await?;
-            totals.push(total.ok_or(UNKNOWN));
-        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.engine.connect().await?,
+        };
+        let totals = load(&mut connection, ids).await?;
+        self.connection = Some(connection);
         Ok(totals)
-        // END TODO(15.3)
     }
+}
+
+/// Loads the totals of the orders with these ids, in the order of the ids.
+///
+/// # Errors
+/// [`Error::Database`] if a statement fails.
+async fn load(
+    connection: &mut SqliteConnection,
+    ids: &[i64],
+) -> Result<Vec<Result<Option<Money>, Error>>, Error> {
+    // TODO(15.3): load all totals with one statement and as one text, in the order of the ids
+    let mut totals = Vec::with_capacity(ids.len());
+    for id in ids {
+        let total: Option<Option<Money>> = sqlx::query_scalar(
+            "SELECT SUM(item.price_cents * order_items.quantity)
+             FROM orders
+             LEFT JOIN order_items ON order_items.order_id = orders.id
+             LEFT JOIN item ON item.id = order_items.item_id
+             WHERE orders.id = $1 GROUP BY orders.id",
+        )
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        totals.push(total.ok_or(UNKNOWN));
+    }
+    Ok(totals)
+    // END TODO(15.3)
 }
 
 const UNKNOWN: Error = Error::NotFound("there is no such order");

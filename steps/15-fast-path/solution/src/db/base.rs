@@ -1,6 +1,8 @@
 //! The engine: it knows where the database is, and it runs queries there.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -34,6 +36,11 @@ pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 /// `LIMIT` of their queries.
 pub const PAGE_ROWS: i64 = 500;
 
+/// How much of the database a connection outside the pool keeps in memory: 16 MiB, in KiB
+/// with a minus. It reads all over the tables, and each page that it does not have costs a
+/// system call. SQLite's own value, for the connections of the pool, is 2 MiB.
+const CACHE: &str = "-16384";
+
 /// The settings of an [`Engine`].
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -65,12 +72,51 @@ impl Default for EngineConfig {
 #[derive(Clone, Debug)]
 pub struct Engine {
     pool: SqlitePool,
+    file: Arc<DatabaseFile>,
+}
+
+/// The file that the engine was created for, so that nothing is acknowledged after somebody
+/// has removed it: a connection goes on with a file that has no name any more, and what it
+/// stores there is gone when the service ends.
+#[derive(Debug)]
+struct DatabaseFile {
+    path: PathBuf,
+    /// Its device and inode. `None` if there was no such file.
+    id: Option<(u64, u64)>,
+}
+
+impl DatabaseFile {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            id: file_id(&path),
+            path,
+        }
+    }
+
+    /// Whether the path still leads to the same file.
+    fn is_in_place(&self) -> bool {
+        self.id.is_none() || file_id(&self.path) == self.id
+    }
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = path.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Other systems do not remove a file that is open.
+#[cfg(not(unix))]
+fn file_id(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 impl Engine {
     /// Creates an engine for the database at `url`, such as
-    /// `sqlite://marketdb.sqlite`. This does no I/O: the pool opens a
-    /// connection when a query first needs one.
+    /// `sqlite://marketdb.sqlite`. This only looks at which file it is: the pool
+    /// opens a connection when a query first needs one.
     ///
     /// # Errors
     /// [`Error::Database`] if `url` is not an SQLite URL.
@@ -90,15 +136,19 @@ impl Engine {
             .foreign_keys(true)
             .busy_timeout(config.busy_timeout)
             .log_statements(level);
+        let file = Arc::new(DatabaseFile::new(options.get_filename().to_owned()));
         let pool = SqlitePoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout)
+            // The test would be a second trip to the thread of the connection for each
+            // statement. It is meant for servers, which may close a connection.
+            .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, file })
     }
 
-    /// Opens a connection that does not belong to the pool. Its commits wait until the disk
-    /// has the data.
+    /// Opens a connection that does not belong to the pool, for a task that keeps it. Its
+    /// commits wait until the disk has the data.
     ///
     /// # Errors
     /// [`Error::Database`] if the connection cannot be opened.
@@ -110,7 +160,20 @@ impl Engine {
         // TODO(15.4): let each commit wait for the disk, so that a power failure loses none
         let options = (*options).clone().synchronous(SqliteSynchronous::Full);
         // END TODO(15.4)
-        Ok(options.connect().await?)
+        Ok(options.pragma("cache_size", CACHE).connect().await?)
+    }
+
+    /// Makes sure that the database file is still in place.
+    ///
+    /// # Errors
+    /// [`Error::FileGone`] if it was removed or replaced. What was just committed may be lost,
+    /// so do not acknowledge it.
+    pub fn ensure_in_place(&self) -> Result<(), Error> {
+        if self.file.is_in_place() {
+            Ok(())
+        } else {
+            Err(Error::FileGone)
+        }
     }
 
     /// Reads a row, or finds that there is none: the database can be used. If it cannot, the
@@ -118,7 +181,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Database`] if no connection becomes free within the acquire timeout, or if
-    /// the query fails.
+    /// the query fails; [`Error::FileGone`] as above.
     ///
     /// # Cancel safety
     /// Dropping the future gives the connection back to the pool.
@@ -127,7 +190,8 @@ impl Engine {
             .fetch_optional(&self.pool)
             .await
             .inspect_err(|error| tracing::warn!(?error, "the database cannot be used"))?;
-        Ok(())
+        self.ensure_in_place()
+            .inspect_err(|error| tracing::warn!(%error, "the database cannot be used"))
     }
 
     /// Closes the pool: waits until its connections have been given back, and closes them.
@@ -221,12 +285,13 @@ impl Engine {
     /// # Errors
     /// [`Error::Database`] if no connection becomes free within the acquire
     /// timeout, or if another transaction holds the lock for longer than the
-    /// busy timeout.
+    /// busy timeout. [`Error::FileGone`] if the database file was removed or replaced.
     ///
     /// # Cancel safety
     /// Nothing is stored before `commit`. Dropping the transaction rolls it
     /// back and gives its connection back to the pool.
     pub async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        self.ensure_in_place()?;
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 }

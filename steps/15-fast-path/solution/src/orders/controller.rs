@@ -11,7 +11,7 @@ use super::entity::{Order, OrderedItemOfCustomer};
 use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, StoredOrder};
 use super::service::OrderService;
 use crate::admission::StreamPermit;
-use crate::body::{Format, respond};
+use crate::body::{Format, respond, respond_pages};
 use crate::docs::{BadRequest, Failures, Id, NotFound, Time, Unprocessable};
 use crate::error::Error;
 use crate::types::{Money, Object};
@@ -42,12 +42,9 @@ pub async fn list_of_customer(
     permit: StreamPermit,
 ) -> Result<Response, Error> {
     let Path(customer_id) = customer_id?;
-    respond(
-        Format::accepted(&headers),
-        orders.list_of_customer(customer_id),
-        permit,
-    )
-    .await
+    let format = Format::accepted(&headers);
+    let pages = orders.list_of_customer(customer_id, format.separator());
+    respond_pages(format, pages, permit).await
 }
 
 /// What an order costs.

@@ -4,7 +4,7 @@
 //! than SQLite needs for one total. [`Batcher`] says in which order totals are loaded, what
 //! happens when a caller goes away, and how the task ends.
 
-use std::collections::HashMap;
+use sqlx::sqlite::SqliteConnection;
 
 use crate::batch::{Batch, Batcher, Room};
 use crate::db::base::Engine;
@@ -27,14 +27,18 @@ pub type Totals = Batcher<LoadTotals>;
 pub fn start(engine: Engine) -> Totals {
     let make = move || LoadTotals {
         engine: engine.clone(),
+        connection: None,
     };
     Batcher::start(ROOM, make).0
 }
 
-/// Loads the totals of the orders with these ids.
+/// Loads totals through a connection of its own.
 #[derive(Debug)]
 pub struct LoadTotals {
     engine: Engine,
+    /// Opened by the first batch. A batch that fails takes it along, so that the next one
+    /// begins with a new connection, whatever state the old one was in.
+    connection: Option<SqliteConnection>,
 }
 
 /// An id becomes the order's total, which is `None` if the order has no items. An order
@@ -44,31 +48,47 @@ impl Batch for LoadTotals {
     type Output = Option<Money>;
 
     async fn run(&mut self, ids: &[i64]) -> Result<Vec<Result<Option<Money>, Error>>, Error> {
-        // TODO(15.3): load all totals with one statement, and look each id up
-        // `query_as!` fills this struct; it compares the fields with the columns.
-        struct OrderTotal {
-            id: i64,
-            total: Option<Money>,
-        }
-        let rows = sqlx::query_as!(
-            OrderTotal,
-            r#"SELECT orders.id AS "id!",
-                      SUM(item.price_cents * order_items.quantity) AS "total: Money"
-               FROM orders
-               LEFT JOIN order_items ON order_items.order_id = orders.id
-               LEFT JOIN item ON item.id = order_items.item_id
-               WHERE orders.id IN (SELECT value FROM json_each($1))
-               GROUP BY orders.id"#,
-            serde_json::to_string(ids)?
-        )
-        .fetch_all(self.engine.pool())
-        .await?;
-        let totals: HashMap<i64, Option<Money>> =
-            rows.into_iter().map(|row| (row.id, row.total)).collect();
-        let total = |id| totals.get(id).copied().ok_or(UNKNOWN);
-        Ok(ids.iter().map(total).collect())
-        // END TODO(15.3)
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.engine.connect().await?,
+        };
+        let totals = load(&mut connection, ids).await?;
+        self.connection = Some(connection);
+        Ok(totals)
     }
+}
+
+/// Loads the totals of the orders with these ids, in the order of the ids.
+///
+/// # Errors
+/// [`Error::Database`] if a statement fails.
+async fn load(
+    connection: &mut SqliteConnection,
+    ids: &[i64],
+) -> Result<Vec<Result<Option<Money>, Error>>, Error> {
+    // TODO(15.3): load all totals with one statement and as one text, in the order of the ids
+    let totals = sqlx::query_scalar!(
+        r#"SELECT json_group_array(json_array(
+                      EXISTS (SELECT 1 FROM orders WHERE orders.id = asked.value),
+                      (SELECT SUM(item.price_cents * order_items.quantity)
+                       FROM order_items
+                       JOIN item ON item.id = order_items.item_id
+                       WHERE order_items.order_id = asked.value)
+                  ) ORDER BY asked.key) AS "totals!: String"
+           FROM json_each($1) AS asked"#,
+        serde_json::to_string(ids)?
+    )
+    .fetch_one(connection)
+    .await?;
+    // `[1,3000]`: what an order costs, in cents; `[1,null]`: it has no items; `[0,null]`:
+    // there is no such order.
+    let totals: Vec<(i64, Option<i64>)> = serde_json::from_str(&totals)?;
+    let total = |(orders, cents): (i64, Option<i64>)| match orders {
+        0 => Err(UNKNOWN),
+        _ => Ok(cents.map(Money)),
+    };
+    Ok(totals.into_iter().map(total).collect())
+    // END TODO(15.3)
 }
 
 const UNKNOWN: Error = Error::NotFound("there is no such order");
