@@ -1,25 +1,18 @@
-//! A market to test: a private database, and the service over it on a free
-//! port, either in this process or as the real binary.
+//! The real program over a private database, on a free port, and what the tests ask it.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use check::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
 use contract::expect_problem;
-use marketsvc::server::RunError;
-use marketsvc::{Config, Limits};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// No test takes a tenth of it; it only turns a hang into a failure.
 pub const HANG: Duration = Duration::from_mins(1);
@@ -29,87 +22,6 @@ pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, work)
         .await
         .unwrap_or_else(|_| panic!("still not done after {HANG:?}: {what}"))
-}
-
-/// A service in this process, started as `main` starts it.
-pub struct Market {
-    pub database: Database,
-    pub service: Service,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), RunError>>,
-}
-
-impl Market {
-    /// The sample market with the default limits.
-    pub async fn sample() -> Result<Self, Failure> {
-        Self::over(Database::sample().await?, Limits::default()).await
-    }
-
-    /// A service over `database`.
-    pub async fn over(database: Database, limits: Limits) -> Result<Self, Failure> {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .or_fail("a free port")?;
-        let addr = listener.local_addr().or_fail("a free port")?;
-        let config = Config {
-            limits,
-            ready: |_| {},
-            ..Config::new(database.path())
-        };
-        let (stop, stopped) = oneshot::channel();
-        // Until `stop` is called, or dropped.
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let task = tokio::spawn(marketsvc::run(listener, shutdown, config));
-        Ok(Self {
-            database,
-            service: Service::at(addr),
-            stop,
-            task,
-        })
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.service.addr()
-    }
-
-    /// A connection to write on by hand.
-    pub async fn connect(&self) -> Result<TcpStream, Failure> {
-        TcpStream::connect(self.addr())
-            .await
-            .or_fail("a connection")
-    }
-
-    /// Tells the service to stop, without waiting.
-    pub fn stop(self) -> Stopping {
-        let _ = self.stop.send(());
-        Stopping {
-            database: self.database,
-            task: self.task,
-        }
-    }
-}
-
-/// A service that was told to stop.
-pub struct Stopping {
-    pub database: Database,
-    task: JoinHandle<Result<(), RunError>>,
-}
-
-impl Stopping {
-    pub fn is_done(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    /// Waits until it has stopped, and gives its database back.
-    pub async fn done(self) -> Result<Database, Failure> {
-        soon("the service stops", self.task)
-            .await
-            .or_fail("the task of the service")?
-            .or_fail("marketsvc::run")?;
-        Ok(self.database)
-    }
 }
 
 /// An order of two lines, for 4 units in all.
