@@ -18,7 +18,7 @@ pub enum Contender {
     AxumRusqlite,
     /// axum with one answer to everything.
     Hello,
-    /// The same behind the layers that the service has.
+    /// The service, asked for its name: all of its layers, and no database.
     Layers,
     /// `FastAPI` on uvicorn, and `SQLAlchemy`. Only after [`python::prepare`].
     FastApi,
@@ -42,7 +42,7 @@ impl Contender {
             Self::OneByOne => "marketsvc, a commit for each order",
             Self::AxumRusqlite => "axum + rusqlite",
             Self::Hello => "axum, no database",
-            Self::Layers => "axum, no database, with layers",
+            Self::Layers => "marketsvc, no database",
             Self::FastApi => "FastAPI + SQLAlchemy",
         }
     }
@@ -54,15 +54,12 @@ impl Contender {
     /// When it does not start.
     pub fn start(self, database: &Path) -> Result<Program> {
         let mut command = match self {
-            Self::Marketsvc => on("marketsvc", database)?,
+            Self::Marketsvc | Self::Layers => on("marketsvc", database)?,
             Self::OneByOne => on("step14-solution", database)?,
             Self::AxumRusqlite => program::command(program::beside("bench-axum-rusqlite")?),
-            Self::Hello | Self::Layers => program::command(program::beside("bench-hello")?),
+            Self::Hello => program::command(program::beside("bench-hello")?),
             Self::FastApi => python::uvicorn("service:app")?,
         };
-        if self == Self::Layers {
-            command.arg("layers");
-        }
         let database = std::path::absolute(database).map_err(Error::io("find the database"))?;
         command.env("DATABASE", database);
         Program::start(self.name(), command)

@@ -6,6 +6,7 @@ use indicatif::HumanCount;
 
 use crate::contender::Contender;
 use crate::error::Result;
+use crate::http::Request;
 use crate::model::{Bench, Bound, Unit};
 use crate::server::{Server, Times};
 use crate::{Settings, answers, market, program, take_turns};
@@ -79,7 +80,11 @@ fn table(
             if !limits.contains(&server.contender) {
                 server.ask(&workload)?;
             } else if kind == TOTAL {
-                let own = server.answers(totals())?;
+                let own = match server.contender {
+                    Contender::Layers => vec![Request::get("/app/info")],
+                    _ => totals(),
+                };
+                let own = server.answers(own)?;
                 server.ask(&own)?;
             }
         }

@@ -49,12 +49,13 @@ pub const OPEN: &str = "to write: ";
 const SERVICE: &str = "marketsvc";
 
 /// What promoting leaves as it is: packaging, and the seeding of bulk data.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     "Cargo.toml",
     "README.md",
     "Dockerfile",
+    "deploy/",
     "tests/",
-    "src/seed",
+    "src/seed.rs",
 ];
 
 /// Begins the manifest of a service that was promoted; parity then compares it.
