@@ -168,7 +168,10 @@ fn try_all(
                 match check {
                     Err(failure) => settle(answer, started, Err(failure)),
                     Ok(check) => {
-                        let judged = scope.spawn(move || judge(sandbox, answer, &check));
+                        let judged = scope.spawn(move || {
+                            judge(sandbox, answer, &check)
+                                .or_else(|failure| again(sandbox, answer, &check, failure))
+                        });
                         running.push((answer, started, judged));
                     }
                 }
@@ -232,6 +235,22 @@ fn judge(sandbox: &Sandbox, answer: &Answer, check: &cargo::Check) -> Result<Vec
             format!("rejected first by `{first}`, not by `{named}`:\n{failures}")
         }
     })
+}
+
+/// Runs the check of a wrong answer a second time, beside whatever runs by then, and says
+/// so: some mistakes only show when two things happen in a certain order, which a busy
+/// machine may prevent once. A right answer has no second try, as a learner's has none.
+fn again(
+    sandbox: &Sandbox,
+    answer: &Answer,
+    check: &cargo::Check,
+    failure: String,
+) -> Result<Vec<String>, String> {
+    if answer.rejected_by.is_none() {
+        return Err(failure);
+    }
+    println!("again   {}: {failure}", answer.name);
+    judge(sandbox, answer, check)
 }
 
 /// Reads the leading lines of a patch and the files that it changes.
