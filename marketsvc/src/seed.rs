@@ -5,6 +5,7 @@
 //! write meanwhile. The same numbers added to the same database make the same rows on every
 //! computer. Exit codes: 2 for a wrong flag, 3 if the database cannot be used.
 
+use std::error::Error;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ async fn seed(settings: &Settings) -> Result<(), String> {
     let start = Instant::now();
     init_db::create_or_migrate(&settings.database)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| with_causes(&error))?;
     let mut connection = connect(&settings.database)
         .await
         .map_err(|error| error.to_string())?;
@@ -73,6 +74,14 @@ async fn seed(settings: &Settings) -> Result<(), String> {
         start.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// Returns the text of an error and of what caused it.
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 async fn connect(url: &str) -> Result<SqliteConnection, sqlx::Error> {
@@ -136,6 +145,7 @@ async fn count(connection: &mut SqliteConnection) -> Result<Count, sqlx::Error> 
         .fetch_one(connection)
         .await
 }
+
 async fn add_customers(connection: &mut SqliteConnection, count: u32) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (customer, address): (i64, i64) = sqlx::query_as(

@@ -1,239 +1,194 @@
-//! What cannot be seen from outside: how SQLite finds the rows, for every
-//! statement that an endpoint executes; how many statements there are; what is
-//! logged. In a test binary of its own with a single test, since it records
-//! what the whole process does.
+//! What cannot be seen from outside: the statements that each endpoint executes, how SQLite
+//! finds the rows of each, and how many there are. This test binary has one test, since it
+//! records what the whole process does.
 
 mod common;
 
-use check::statements::Recording;
-use check::{Database, Failure, OrFail, Outcome, ensure, equal};
-use common::Market;
-use marketsvc::Limits;
-use serde_json::json;
-use sqlx::{AssertSqlSafe, Row};
-use tracing::Level;
+use check::statements::{Recording, Statement, equal_runs};
+use check::{Database, Failure, OrFail, Outcome, ensure};
+use common::{ENDPOINTS, Endpoint, serve};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-/// The tables that grow with use.
-const GROWING: [&str; 4] = ["customer", "address", "orders", "order_items"];
+/// Requests whose refusal takes other statements than success.
+#[rustfmt::skip] // a line for each
+static REFUSED: [Endpoint; 4] = [
+    Endpoint::new("GET /api/orders/{cust_id}", "/api/orders/7777", "", 404, "orders_of_a_customer"),
+    Endpoint::new("POST /api/add_new_order", "/api/add_new_order", OF_NOBODY, 422, "new_orders"),
+    Endpoint::new("POST /api/add_new_order", "/api/add_new_order", OF_NOTHING, 422, "new_orders"),
+    Endpoint::new("DELETE /author/{id}", "/author/1", "", 409, "authors_removed"),
+];
+
+const OF_NOBODY: &str = r#"{"customer_id":7777,"items":[{"id":1,"quantity":1}]}"#;
+const OF_NOTHING: &str = r#"{"customer_id":1,"items":[{"id":7777,"quantity":1}]}"#;
+
+/// The statements that a request executes.
+struct Run {
+    endpoint: &'static Endpoint,
+    statements: Vec<Statement>,
+}
+
+/// Sends all requests to a service over `database`.
+async fn send_all(database: &Database) -> Result<Vec<Run>, Failure> {
+    let recording = Recording::start();
+    let service = serve(database)?;
+    let mut runs = Vec::new();
+    for endpoint in ENDPOINTS.iter().chain(&REFUSED) {
+        recording.clear();
+        endpoint.send(&service).await?;
+        let statements = recording.statements();
+        runs.push(Run {
+            endpoint,
+            statements,
+        });
+    }
+    Ok(runs)
+}
 
 /// The lines of `EXPLAIN QUERY PLAN`.
-async fn plan(database: &Database, sql: &str) -> Result<Vec<String>, Failure> {
+async fn plan(connection: &mut SqliteConnection, sql: &str) -> Result<Vec<String>, Failure> {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = sqlx::query(explain).fetch_all(connection).await;
+    Ok(rows
+        .or_fail(sql)?
+        .iter()
+        .map(|row| row.get("detail"))
+        .collect())
+}
+
+/// The endpoints that list a table page by page, by a key that an index has:
+/// `WHERE id > $1 ORDER BY id LIMIT $2`.
+const LISTS: &[(&str, &str)] = &[
+    ("GET /api/customers", "customer"),
+    ("GET /api/orders_between_dates/{before}/{after}", "orders"),
+    ("GET /author", "author"),
+    ("GET /book", "book"),
+];
+
+/// The first step of a plan that reads a table from its beginning to its end, or from a key
+/// on if it is not the one that is `listed`.
+fn whole_table<'a>(sql: &str, plan: &'a [String], listed: Option<&str>) -> Option<&'a str> {
+    // A query within the query, whose own steps are in the plan, too.
+    let is_inner = |name: &str| {
+        let inner = [format!("CO-ROUTINE {name}"), format!("MATERIALIZE {name}")];
+        plan.iter().any(|step| inner.contains(step))
+    };
+    let reads_all = |step: &&String| {
+        let (verb, rest) = step.split_once(' ').unwrap_or_default();
+        let name = rest.split(' ').next().unwrap_or_default();
+        match verb {
+            "SCAN" => !step.contains("VIRTUAL TABLE") && !is_inner(name),
+            // SQLite makes an automatic index for this one statement, from all rows.
+            "SEARCH" if step.contains("AUTOMATIC") => true,
+            "SEARCH" if step.contains("=?") || !step.contains('>') => false,
+            "SEARCH" => listed != Some(name) || !sql.contains("LIMIT"),
+            _ => false,
+        }
+    };
+    plan.iter().find(reads_all).map(String::as_str)
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+async fn expect_no_scan(database: &Database, runs: &[Run]) -> Outcome {
     let mut connection = database.connect().await?;
-    let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
-        .fetch_all(&mut connection)
-        .await
-        .or_fail(sql)?;
-    Ok(rows.iter().map(|row| row.get("detail")).collect())
-}
-
-/// Whether a step of a plan reads rows for which it has a key, and not one
-/// after the other: `SEARCH customer USING INTEGER PRIMARY KEY (rowid=?)`.
-fn is_narrow(sql: &str, step: &str) -> bool {
-    let mut words = step.split(' ');
-    let (verb, table) = (words.next(), words.next());
-    if !matches!(verb, Some("SCAN" | "SEARCH")) || !table.is_some_and(|t| GROWING.contains(&t)) {
-        return true;
-    }
-    // The list of all customers, and orders by time: those between two times,
-    // and all of them are wanted. The largest id is at the end of its tree,
-    // and SQLite looks nowhere else.
-    let wanted = (sql.contains("json_object") && step.starts_with("SEARCH customer"))
-        || step.contains("orders_by_time (order_time>? AND order_time<?)")
-        || (sql.contains("SELECT max(id) FROM orders") && step == "SEARCH orders");
-    verb == Some("SEARCH") && (step.contains("=?") || wanted)
-}
-
-/// Asks every endpoint, and each in every way that takes other SQL.
-async fn ask_everything(market: &Market) -> Outcome {
-    let service = &market.service;
-    let items = |id: i64| json!({"customer_id": 1, "items": [{"id": id, "quantity": 1}]});
-    for (status, reply) in [
-        (200, service.get("/").await?),
-        (200, service.get("/api/customers").await?),
-        (200, service.get("/api/orders/1").await?),
-        (404, service.get("/api/orders/99999999").await?),
-        (
-            200,
-            service
-                .get("/api/orders_between_dates/2025-01-01/2024-01-01")
-                .await?,
-        ),
-        (200, service.get("/api/order_total/1").await?),
-        (200, service.get("/api/orders_total?orders=1,2,3").await?),
-        (
-            201,
-            service.post_json("/api/add_new_order", &items(1)).await?,
-        ),
-        (
-            422,
-            service
-                .post_json("/api/add_new_order", &items(99_999_999))
-                .await?,
-        ),
-    ] {
-        reply.expect_status(status)?;
+    for Run {
+        endpoint,
+        statements,
+        ..
+    } in runs
+    {
+        let operation = endpoint.operation;
+        let listed = LISTS.iter().find(|(list, _)| *list == operation);
+        for Statement { sql, .. } in statements {
+            let plan = plan(&mut connection, sql).await?;
+            let Some(step) = whole_table(sql, &plan, listed.map(|(_, table)| *table)) else {
+                continue;
+            };
+            let table = step.split(' ').nth(1).unwrap_or_default();
+            return Err(Failure::new(
+                format!("{operation} executes {}", one_line(sql)),
+                "no statement that can read a whole table",
+                format!(
+                    "{step}: this can read the whole table {table}.\nAdd an index to data/migrations. If the endpoint lists this table, let \
+                     it read pages, `WHERE id > $1 ORDER BY id LIMIT $2`, and add \
+                     (\"{operation}\", \"{table}\") to LISTS in marketsvc/tests/plans.rs."
+                ),
+            ));
+        }
     }
     Ok(())
 }
 
-async fn no_statement_scans(database: Database) -> Result<Database, Failure> {
-    let recording = Recording::start();
-    // Small pages, so that statements run for a first page and a later one.
-    let limits = Limits {
-        page_rows: 2,
-        ..Limits::default()
-    };
-    let market = Market::over(database, limits).await?;
-    market.service.get("/").await?.expect_status(200)?;
-    // What opening executes (migrations) is not an endpoint's.
-    recording.clear();
-    ask_everything(&market).await?;
-
-    // Some texts hold several statements.
-    let mut statements: Vec<String> = recording
-        .statements()
-        .iter()
-        .flat_map(|statement| statement.sql.split(';'))
-        .map(|sql| sql.trim().to_owned())
-        .collect();
-    statements.sort();
-    statements.dedup();
-    // customers, name, orders of a customer, between, total, and for new
-    // orders: begin, what is unknown, the orders, their items, commit.
-    equal(
-        "different statements of all endpoints",
-        10,
-        statements.len(),
-    )?;
-    for sql in &statements {
-        for step in plan(&market.database, sql).await? {
-            ensure(
-                is_narrow(sql, &step),
-                sql,
-                "no way through a whole table",
-                &step,
-            )?;
-        }
-    }
-    market.stop().done().await
-}
-
 #[tokio::test]
-async fn statements_and_logs() -> Outcome {
-    let database = Database::sample().await?;
-    let database = no_statement_scans(database).await?;
-    // SQLite may decide otherwise when it knows how many rows there are.
-    database.add_customers(300).await?;
-    database.add_orders(500, 3).await?;
-    database.execute("ANALYZE").await?;
-    no_statement_scans(database).await?;
+async fn no_statement_scans_and_their_number_does_not_grow() -> Outcome {
+    let small = Database::sample().await?;
+    let few = send_all(&small).await?;
+    expect_no_scan(&small, &few).await?;
 
-    // The test can fail.
-    let database = Database::sample().await?;
-    for sql in [
-        "SELECT count(*) FROM orders WHERE customer_id + 0 = 1",
-        "SELECT id FROM orders WHERE customer_id + 0 = 1 AND id > 1",
-        "SELECT id FROM orders ORDER BY order_time",
-        "SELECT customer_id FROM orders",
-    ] {
-        let steps = plan(&database, sql).await?;
-        let narrow = steps.iter().all(|step| is_narrow(sql, step));
-        ensure(!narrow, sql, "the plan of a scan", format!("{steps:?}"))?;
+    // Less than a page for each customer, so that no list needs a second page. SQLite may
+    // plan otherwise when it knows how many rows there are.
+    let large = Database::sample().await?;
+    large.add_customers(100).await?;
+    large.add_orders(400, 1).await?;
+    large.execute("ANALYZE").await?;
+    let many = send_all(&large).await?;
+    expect_no_scan(&large, &many).await?;
+    for (few, many) in few.into_iter().zip(many) {
+        let runs = [
+            ("with 3 customers and 3 orders", few.statements),
+            ("with a hundred times as many", many.statements),
+        ];
+        equal_runs(few.endpoint.operation, "the same statements", &runs)?;
     }
 
-    the_number_of_statements_does_not_grow().await?;
-    faults_are_logged_once_and_refusals_are_not().await
+    a_missing_index_is_noticed().await?;
+    whole_tables_are_noticed().await
 }
 
-/// As many statements for fifty orders as for one: no query for each row.
-async fn the_number_of_statements_does_not_grow() -> Outcome {
-    let recording = Recording::start();
-    let database = Database::sample().await?;
-    database.add_orders(300, 3).await?;
-    let market = Market::over(database, Limits::default()).await?;
-    market.service.get("/").await?.expect_status(200)?;
-    for (path, most) in [
-        ("/api/orders/1", 1),
-        ("/api/orders_between_dates/2025-01-01/2024-01-01", 1),
-        ("/api/customers", 1),
-    ] {
-        recording.clear();
-        let reply = market.service.get(path).await?;
-        let rows = reply.json()?.as_array().map_or(0, Vec::len);
-        ensure(rows >= 3, path, "rows", rows)?;
-        let statements = recording.statements();
-        equal(
-            format!("{path}: statements for {rows} rows"),
-            most,
-            statements.len(),
+/// The first of [`ENDPOINTS`] that needs each index. SQLite looks for the books of a new
+/// author, too.
+const INDEXES: [(&str, &str); 3] = [
+    ("orders_by_customer", "GET /api/orders/{cust_id}"),
+    (
+        "orders_by_time",
+        "GET /api/orders_between_dates/{before}/{after}",
+    ),
+    ("book_by_author", "POST /author"),
+];
+
+async fn a_missing_index_is_noticed() -> Outcome {
+    for (index, operation) in INDEXES {
+        let database = Database::sample().await?;
+        database.execute(&format!("DROP INDEX {index}")).await?;
+        let runs = send_all(&database).await?;
+        let failure = expect_no_scan(&database, &runs).await.err();
+        let failure = failure.or_fail(format_args!("a failure without {index}"))?;
+        ensure(
+            failure.asked().starts_with(operation),
+            format_args!("without {index}"),
+            format_args!("a failure of {operation}"),
+            &failure,
         )?;
     }
     Ok(())
 }
 
-/// The cause of a fault is in the log, once and in one line.
-async fn faults_are_logged_once_and_refusals_are_not() -> Outcome {
-    let recording = Recording::start();
+async fn whole_tables_are_noticed() -> Outcome {
     let database = Database::sample().await?;
-    database.add_customers(200_000).await?;
-    let market = Market::over(database, Limits::default()).await?;
-    for path in ["/nowhere", "/api/order_total/99", "/api/orders/x"] {
-        let status = market.service.get(path).await?.status;
-        ensure((400..500).contains(&status), path, "4xx", status)?;
-    }
-    let none = Vec::<String>::new();
-    equal(
-        "errors logged for refusals",
-        none.clone(),
-        recording.logged(Level::ERROR),
-    )?;
-    equal(
-        "warnings logged for refusals",
-        none.clone(),
-        recording.logged(Level::WARN),
-    )?;
-
-    let broken = market.service.open("/api/customers").await?;
-    market
-        .database
-        .execute("ALTER TABLE address RENAME TO addresses_lost")
-        .await?;
-    let error = broken.read_whole().await.err().or_fail("a broken answer")?;
-    one_error(
-        &recording,
-        "the failure midway",
-        &["cut off", "no such table"],
-    )?;
-    // Below it the failure shows the service's log, which the client does not see.
-    let (received, _) = error
-        .got()
-        .split_once("the service's log")
-        .or_fail("the log of the broken answer")?;
-    ensure(!received.contains("table"), "the client", "no cause", error)?;
-
-    recording.clear();
-    market
-        .service
-        .get("/api/customers")
-        .await?
-        .expect_status(500)?;
-    one_error(
-        &recording,
-        "the failure at once",
-        &["the database failed", "no such table"],
-    )
-}
-
-fn one_error(recording: &Recording, asked: &str, words: &[&str]) -> Outcome {
-    let logged = recording.logged(Level::ERROR);
-    equal(
-        format!("{asked}: errors logged: {logged:?}"),
-        1,
-        logged.len(),
-    )?;
-    for word in words {
-        let line = logged[0].contains(word) && !logged[0].contains('\n');
-        ensure(line, asked, format!("one line with `{word}`"), &logged[0])?;
+    let mut connection = database.connect().await?;
+    for sql in [
+        "SELECT id, name FROM item",
+        "SELECT name FROM item ORDER BY id LIMIT 10 OFFSET 20",
+        "SELECT id FROM orders WHERE customer_id + 0 = 1 AND id > 1",
+        "SELECT count(*) FROM orders AS o WHERE o.customer_id + 0 = $1",
+        "SELECT customer_id FROM orders WHERE id IN (SELECT order_id FROM order_items)",
+        "SELECT 1 FROM item AS a JOIN item AS b ON b.name = a.name WHERE a.id = 1",
+    ] {
+        let plan = plan(&mut connection, sql).await?;
+        let found = whole_table(sql, &plan, Some("item")).is_some();
+        ensure(found, sql, "a whole table", plan.join("; "))?;
     }
     Ok(())
 }

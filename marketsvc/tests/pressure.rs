@@ -1,21 +1,20 @@
-//! The service under pressure: what README.md promises, driven.
+//! The promises of README.md, tested on the real program.
 //!
-//! `cargo test -p marketsvc --test pressure` takes about a minute.
-//! `MARKETSVC_PRESSURE=full` makes the runs as long and as many as the
-//! promises say, which takes a quarter of an hour and wants a machine that does
-//! nothing else:
+//! `cargo test -p marketsvc --test pressure` takes about a minute. With
+//! `MARKETSVC_PRESSURE=full`, the tests run as long and as often as the promises say. That
+//! takes a quarter of an hour and needs a machine that does nothing else:
 //!
-//! `MARKETSVC_PRESSURE=full cargo test --release -p marketsvc --test pressure`
+//! `MARKETSVC_PRESSURE=full cargo test --release -p marketsvc --test pressure -- --nocapture`
 //!
-//! What looks at the service's process through `/proc`, or takes something
-//! from it with the tools of Linux, is compiled only there.
+//! The tests that read `/proc` or use tools of Linux are compiled only there.
+
+#![cfg(unix)]
 
 mod common;
 
 #[cfg(target_os = "linux")]
 #[path = "pressure/faults.rs"]
 mod faults;
-#[cfg(unix)]
 #[path = "pressure/fuzz.rs"]
 mod fuzz;
 #[cfg(target_os = "linux")]
@@ -27,22 +26,19 @@ mod slow;
 #[cfg(target_os = "linux")]
 #[path = "pressure/soak.rs"]
 mod soak;
-#[cfg(unix)]
 #[path = "pressure/stops.rs"]
 mod stops;
-#[cfg(unix)]
 #[path = "pressure/support.rs"]
 mod support;
-#[cfg(unix)]
 #[path = "pressure/wire.rs"]
 mod wire;
 
-/// README.md names a test for each promise, and each of them exists.
+/// README.md names a test for each promise, and each of these tests exists.
 #[test]
 fn every_promise_has_a_test() {
     let (_, promises) = include_str!("../README.md")
         .split_once("\n## Promises\n")
-        .expect("the promises");
+        .expect("README.md has a section with the promises");
     let mut count = 0;
     for name in promises.split('`').filter(|code| code.contains("::")) {
         let (module, test) = name.split_once("::").expect("a module and a test");

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use check::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
 use contract::expect_problem;
+use marketsvc::app;
+use marketsvc::db::base::{Engine, EngineConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -22,6 +24,100 @@ pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, work)
         .await
         .unwrap_or_else(|_| panic!("still not done after {HANG:?}: {what}"))
+}
+
+/// An endpoint, with a request that it answers with a status of success.
+pub struct Endpoint {
+    /// The method and the path as the document of the API has them: `GET /book/{id}`.
+    pub operation: &'static str,
+    /// The path of the request.
+    pub path: &'static str,
+    /// Its body, which is JSON, or nothing.
+    pub body: &'static str,
+    pub status: u16,
+    /// The test in `contract.rs` that says how the endpoint must answer.
+    pub test: &'static str,
+}
+
+impl Endpoint {
+    pub const fn new(
+        operation: &'static str,
+        path: &'static str,
+        body: &'static str,
+        status: u16,
+        test: &'static str,
+    ) -> Self {
+        Self {
+            operation,
+            path,
+            body,
+            status,
+            test,
+        }
+    }
+
+    pub fn method(&self) -> &'static str {
+        self.operation.split(' ').next().unwrap_or_default()
+    }
+
+    /// Sends the request. Fails unless the whole answer comes, with its status.
+    pub async fn send(&self, service: &Service) -> Result<Reply, Failure> {
+        let json = [("content-type", "application/json")];
+        let headers = if self.body.is_empty() { &[][..] } else { &json };
+        let method = self.method().parse().or_fail(self.operation)?;
+        let reply = service.send(method, self.path, headers, self.body).await?;
+        reply.expect_status(self.status)?;
+        Ok(reply)
+    }
+}
+
+/// Every endpoint of the API. The requests are sent in this order to one service over a
+/// fresh sample: the author who is removed has no books any more by then.
+#[rustfmt::skip] // a line for each
+pub const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::new("GET /", "/", "", 200, "welcome"),
+    Endpoint::new("GET /app/info", "/app/info", "", 200, "info"),
+    Endpoint::new("GET /api/customers", "/api/customers", "", 200, "customers"),
+    Endpoint::new("GET /api/orders/{cust_id}", "/api/orders/1", "", 200, "orders_of_a_customer"),
+    Endpoint::new("GET /api/order_total/{order_id}", "/api/order_total/1", "", 200, "total_of_an_order"),
+    Endpoint::new("GET /api/orders_total", "/api/orders_total?orders=1,2,3", "", 200, "totals_of_orders"),
+    Endpoint::new(
+        "GET /api/orders_between_dates/{before}/{after}",
+        "/api/orders_between_dates/2024-03-31/2024-03-01", "", 200, "orders_between_dates",
+    ),
+    Endpoint::new("POST /api/add_new_order", "/api/add_new_order", ORDER, 201, "new_orders"),
+    Endpoint::new("GET /author", "/author", "", 200, "authors"),
+    Endpoint::new("POST /author", "/author", r#"{"name":"Ada"}"#, 201, "authors_stored"),
+    Endpoint::new("GET /author/{id}", "/author/1", "", 200, "authors"),
+    Endpoint::new("GET /book", "/book", "", 200, "books"),
+    Endpoint::new("POST /book", "/book", r#"{"book_name":"Emma","author_id":1,"price":8.5}"#, 201, "books_stored"),
+    Endpoint::new("GET /book/{id}", "/book/1", "", 200, "books"),
+    Endpoint::new("PUT /book/{id}", "/book/2", r#"{"book_name":"Persuasion","author_id":1,"price":7}"#, 200, "books_replaced"),
+    Endpoint::new("PATCH /book/{id}", "/book/2", r#"{"pages":249}"#, 200, "books_changed"),
+    Endpoint::new("DELETE /book/{id}", "/book/2", "", 204, "books_removed"),
+    Endpoint::new("DELETE /author/{id}", "/author/2", "", 204, "authors_removed"),
+    Endpoint::new("POST /catalog", "/catalog", ENTRY, 201, "catalog"),
+    Endpoint::new("POST /catalog/separately", "/catalog/separately", ENTRY_ALONE, 201, "catalog_separately"),
+];
+
+const ORDER: &str = r#"{"customer_id":2,"items":[{"id":2,"quantity":2},{"id":4,"quantity":1}]}"#;
+const ENTRY: &str = r#"{"author":{"name":"Bea"},"book":{"book_name":"Notes","price":5}}"#;
+const ENTRY_ALONE: &str = r#"{"author":{"name":"Cleo"},"book":{"book_name":"Letters","price":5}}"#;
+
+/// A service over a fresh sample, in the process of the test: a failure that it did not
+/// expect shows what the service has logged.
+pub async fn fresh() -> Result<(Service, Database), Failure> {
+    let database = Database::sample().await?;
+    Ok((serve(&database)?, database))
+}
+
+/// A service over this database, in the process of the test.
+pub fn serve(database: &Database) -> Result<Service, Failure> {
+    Ok(Service::start(app::app(engine(database)?)))
+}
+
+pub fn engine(database: &Database) -> Result<Engine, Failure> {
+    Engine::new(&database.url(), EngineConfig::default()).or_fail("an engine")
 }
 
 /// An order of two lines, for 4 units in all.
@@ -153,6 +249,15 @@ impl Process {
     pub async fn over(database: &Database) -> Result<Self, Failure> {
         let mut command = binary(&std::env::temp_dir());
         command.env("DATABASE_URL", database.url());
+        Self::start(command).await
+    }
+
+    /// As [`Process::over`], without a line for each request in its log: nobody reads it,
+    /// and a program whose standard error is full waits.
+    pub async fn quiet(database: &Database) -> Result<Self, Failure> {
+        let mut command = binary(&std::env::temp_dir());
+        command.env("DATABASE_URL", database.url());
+        command.env("RUST_LOG", "error");
         Self::start(command).await
     }
 

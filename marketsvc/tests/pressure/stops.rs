@@ -1,98 +1,107 @@
 //! The service is told to stop, or killed, while it is busy.
 
-use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::body::Bytes;
+use axum::http::{Request, Response};
 use check::{Database, Failure, OrFail, Outcome, ensure, equal};
-use futures::future::{join, join_all, join3};
-use serde_json::{Value, json};
+use futures::future::{join, join3, try_join_all};
+use http_body_util::Full;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-use crate::common::{add_order, order, soon};
-use crate::support::{Program, expect_stored, shared};
-use crate::wire::{Answer, get, post};
+use crate::common::{order, soon};
+use crate::support::{Program, expect_stored, expect_total, full, shared};
+use crate::wire::{Client, get, post};
 
-/// What the promise is; a hang limit for the other runs too.
-const STOPS_WITHIN: Duration = Duration::from_secs(10);
-
-/// Orders that have been admitted when the service is told to stop, and whose
-/// bodies come only then.
+/// How many orders are admitted when the service is told to stop, and send their bodies
+/// only then.
 const ADMITTED: usize = 8;
 
-/// An order of which the service has said that it waits for the rest.
+/// How many orders are acknowledged before the service is stopped: another number in each
+/// round, so that it is stopped in the midst of other work.
+fn enough(round: usize) -> usize {
+    20 + round * 7 % 50
+}
+
+/// Begins an order: the service has answered that it waits for the body.
 async fn admitted(program: &Program) -> Result<TcpStream, Failure> {
-    let mut socket = TcpStream::connect(program.service().addr())
-        .await
-        .or_fail("a connection")?;
+    let asked = "the head of an order";
+    let socket = TcpStream::connect(program.service().addr()).await;
+    let mut socket = socket.or_fail(asked)?;
     let head = format!(
-        "POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        "POST /api/add_new_order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         order().to_string().len()
     );
-    socket.write_all(head.as_bytes()).await.or_fail("a head")?;
+    socket.write_all(head.as_bytes()).await.or_fail(asked)?;
     let mut answer = [0; 25];
-    soon("100 Continue", socket.read_exact(&mut answer))
-        .await
-        .or_fail("100 Continue")?;
-    equal("the first line", *b"HTTP/1.1 100 Continue\r\n\r\n", answer)?;
+    let read = soon("100 Continue", socket.read_exact(&mut answer)).await;
+    read.or_fail(asked)?;
+    equal(asked, *b"HTTP/1.1 100 Continue\r\n\r\n", answer)?;
     Ok(socket)
 }
 
-/// Sends the rest of an admitted order; returns its number.
+/// Sends the body of an admitted order. Returns the id of the order.
 async fn finish(mut socket: TcpStream) -> Result<i64, Failure> {
-    let asked = "an order that was admitted before the service was told to stop";
+    let asked = "the body of an order that was admitted before SIGTERM";
     let body = order().to_string();
     socket.write_all(body.as_bytes()).await.or_fail(asked)?;
-    let mut bytes = Vec::new();
-    soon(asked, socket.read_to_end(&mut bytes))
-        .await
-        .or_fail(asked)?;
-    let answer = Answer::parse(&bytes, false, true).map_err(io::Error::other);
-    let (answer, _) = answer.or_fail(asked)?.or_fail(asked)?;
-    equal(asked, 201, answer.status)?;
-    number(&answer)
+    let mut answer = String::new();
+    let read = soon(asked, socket.read_to_string(&mut answer)).await;
+    read.or_fail(asked)?;
+    ensure(answer.starts_with("HTTP/1.1 201 "), asked, 201, &answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").or_fail(asked)?;
+    id(body.as_bytes())
 }
 
-/// That of the order that was stored.
-fn number(answer: &Answer) -> Result<i64, Failure> {
-    let body: Value = serde_json::from_slice(&answer.body).or_fail("an order's answer")?;
-    body["order_id"].as_i64().or_fail("an order's number")
+/// Reads the id of an order that was stored.
+fn id(body: &[u8]) -> Result<i64, Failure> {
+    let body: Value = serde_json::from_slice(body).or_fail("an acknowledgement")?;
+    body["order_id"].as_i64().or_fail("the id of an order")
 }
 
-/// Asks `request` over connections that are kept alive, until the service is
-/// gone. An answer that has begun has to be whole; `with` gets each.
-async fn ask_until_gone(
+/// Sends `request` again and again until the service has gone. Each answer must be whole.
+/// `with` receives it.
+async fn send_until_gone(
     program: &Program,
-    request: &[u8],
-    mut with: impl FnMut(&Answer) -> Outcome,
+    request: &Request<Full<Bytes>>,
+    mut with: impl FnMut(Response<Bytes>) -> Outcome,
 ) -> Outcome {
-    'connections: while let Ok(mut socket) = TcpStream::connect(program.service().addr()).await {
-        loop {
-            if socket.write_all(request).await.is_err() {
-                continue 'connections;
-            }
-            let mut bytes = Vec::new();
-            // A reset before the first byte can be one of a request that was
-            // never admitted; whether it was, the log and the database tell.
-            let answer = loop {
-                match socket.read_buf(&mut bytes).await {
-                    Ok(length) if length > 0 => {}
-                    _ => {
-                        equal("bytes of an answer that broke off", 0, bytes.len())?;
-                        continue 'connections;
-                    }
-                }
-                let parsed = Answer::parse(&bytes, false, false).map_err(io::Error::other);
-                if let Some((answer, _)) = parsed.or_fail("an answer")? {
-                    break answer;
-                }
-            };
-            with(&answer)?;
+    while let Ok(mut client) = Client::connect(program.service().addr()).await {
+        while let Some(answer) = client.send(request).await? {
+            with(answer)?;
         }
     }
     Ok(())
+}
+
+/// Places orders until the service has gone, and returns those that were acknowledged.
+/// `count` is how many all writers have; `more` is told each time.
+async fn write_until_gone(
+    program: &Program,
+    count: &AtomicUsize,
+    more: &Notify,
+) -> Result<Vec<i64>, Failure> {
+    let mut acknowledged = Vec::new();
+    let place = post("/api/add_new_order", order().to_string());
+    send_until_gone(program, &place, |answer| {
+        equal("an order", 201, answer.status().as_u16())?;
+        acknowledged.push(id(answer.body())?);
+        count.fetch_add(1, Ordering::Relaxed);
+        more.notify_one();
+        Ok(())
+    })
+    .await?;
+    Ok(acknowledged)
+}
+
+async fn until(enough: usize, count: &AtomicUsize, more: &Notify) {
+    while count.load(Ordering::Relaxed) < enough {
+        more.notified().await;
+    }
 }
 
 #[tokio::test]
@@ -100,88 +109,56 @@ async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
     const WRITERS: usize = 32;
     const READERS: usize = 16;
     let _machine = shared().await;
-    let rounds = 20;
     let mut database = Database::sample().await?;
     let mut acknowledged = Vec::new();
-    for round in 0..rounds {
-        let mut program = Program::start(database, "").await?;
-        // Whole answers, whatever they say; and orders that were acknowledged.
-        let answers = AtomicU64::new(0);
-        let count = AtomicUsize::new(0);
-        let (progress, mut more) = mpsc::channel(1);
-        let write = post("/api/add_new_order", &order().to_string());
-        let writers = (0..WRITERS).map(|_| async {
-            let mut mine = Vec::new();
-            ask_until_gone(&program, &write, |answer| {
-                answers.fetch_add(1, Ordering::Relaxed);
-                if answer.status == 503 {
-                    return Ok(());
-                }
-                equal("an order", 201, answer.status)?;
-                mine.push(number(answer)?);
-                count.fetch_add(1, Ordering::Relaxed);
-                let _ = progress.try_send(());
-                Ok(())
-            })
-            .await?;
-            Ok::<_, Failure>(mine)
-        });
+    for round in 0..if full() { 20 } else { 3 } {
+        let mut program = Program::start(database, "", &[]).await?;
+        let (orders, totals, more) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+        let writers = (0..WRITERS).map(|_| write_until_gone(&program, &orders, &more));
         let read = get("/api/order_total/1");
         let readers = (0..READERS).map(|_| {
-            ask_until_gone(&program, &read, |answer| {
-                answers.fetch_add(1, Ordering::Relaxed);
-                ensure(
-                    matches!(answer.status, 200 | 503),
-                    "a total",
-                    "200 or 503",
-                    answer.status,
-                )
+            send_until_gone(&program, &read, |answer| {
+                totals.fetch_add(1, Ordering::Relaxed);
+                equal("a total", 200, answer.status().as_u16())
             })
         });
         let stop = async {
-            // At another moment in each round.
-            while count.load(Ordering::Relaxed) < 20 + round * 7 % 50 {
-                more.recv().await;
-            }
-            let mut waiting = Vec::new();
+            until(enough(round), &orders, &more).await;
+            let mut begun = Vec::new();
             for _ in 0..ADMITTED {
-                waiting.push(admitted(&program).await?);
+                begun.push(admitted(&program).await?);
             }
             program.process.signal("TERM").await?;
-            let mut orders = Vec::new();
-            for socket in waiting {
-                orders.push(finish(socket).await?);
-                answers.fetch_add(1, Ordering::Relaxed);
+            let mut finished = Vec::new();
+            for socket in begun {
+                finished.push(finish(socket).await?);
             }
-            Ok::<_, Failure>(orders)
+            Ok::<_, Failure>(finished)
         };
-        let load = join3(join_all(writers), join_all(readers), stop);
-        let (orders, totals, last) = soon("a round", load).await;
-        for mine in orders {
-            acknowledged.extend(mine?);
+        let load = join3(try_join_all(writers), try_join_all(readers), stop);
+        let (written, read, finished) = soon("a round", load).await;
+        acknowledged.extend(written?.into_iter().flatten());
+        acknowledged.extend(finished?);
+        read?;
+        program.expect_end().await?;
+
+        let log = program.log()?;
+        for late in ["requests are cut off", "are still in use"] {
+            ensure(!log.contains(late), "the grace period", "long enough", late)?;
         }
-        acknowledged.extend(last?);
-        for reader in totals {
-            reader?;
-        }
-        expect_end(&mut program).await?;
-        // Each request that was admitted has a line, and its answer came.
-        let log = program.log().await?;
-        equal("lines of the log that were lost", 0, log.lost)?;
-        equal(
-            "requests that have a line, and answers that came",
-            log.requests,
-            answers.load(Ordering::Relaxed),
-        )?;
-        program.expect_no_panic().await?;
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("marketsvc::requests:"));
+        // Each request that has a line in the log was admitted, and its answer has come.
+        let answers = orders.into_inner() + totals.into_inner() + ADMITTED;
+        equal("requests in the log, and answers", lines.count(), answers)?;
         database = program.database;
-        // What was stored was admitted, and so has had its answer.
         let stored = expect_stored(&database, &acknowledged).await?;
         acknowledged.sort_unstable();
         equal(
-            "stored orders, and those acknowledged",
-            &acknowledged,
+            "stored orders, and acknowledged ones",
             &stored,
+            &acknowledged,
         )?;
         database.wait_until_closed().await?;
     }
@@ -189,88 +166,45 @@ async fn told_to_stop_under_load_it_finishes_what_it_has_admitted() -> Outcome {
     Ok(())
 }
 
-/// Fails unless the program, which was told to stop, ends as it should.
-async fn expect_end(program: &mut Program) -> Outcome {
-    let status = tokio::time::timeout(STOPS_WITHIN, program.process.child.wait())
-        .await
-        .or_fail("the program ends in 10 s")?
-        .or_fail("the program's end")?;
-    equal("the exit code after SIGTERM", Some(0), status.code())?;
-    let log = program.log().await?.text;
-    ensure(!log.contains("cut off"), "the log", "nothing cut off", &log)
-}
-
-/// A client that dawdles over its request does not hold up the end.
+/// The end waits for clients that are slow to send their requests, but no longer than the
+/// grace period.
 #[tokio::test]
 async fn half_a_request_does_not_delay_the_end() -> Outcome {
     let _machine = shared().await;
-    let mut program = Program::start(Database::sample().await?, "").await?;
-    let mut half = TcpStream::connect(program.service().addr())
-        .await
-        .or_fail("a connection")?;
-    half.write_all(b"GET / HTTP/1.1\r\nHost:")
-        .await
-        .or_fail("half a head")?;
-    // It has been read by the time that a later client has its answer.
-    program.service().get("/").await?.expect_status(200)?;
+    let flags = ["--receive-timeout", "3600", "--grace", "0.5"];
+    let mut program = Program::start(Database::sample().await?, "", &flags).await?;
+    let half_a_head = TcpStream::connect(program.service().addr()).await;
+    let mut half_a_head = half_a_head.or_fail("a connection")?;
+    let sent = half_a_head.write_all(b"GET / HTTP/1.1\r\nHost:").await;
+    sent.or_fail("half a head")?;
+    let _half_an_order = admitted(&program).await?;
     program.process.signal("TERM").await?;
-    expect_end(&mut program).await
+    program.expect_end().await
 }
 
-/// 64 writers, and no warning: what was acknowledged is there, whole.
 #[tokio::test]
 async fn killed_it_has_lost_no_acknowledged_order() -> Outcome {
     const WRITERS: usize = 64;
     let _machine = shared().await;
-    let rounds = 50;
     let mut database = Database::sample().await?;
-    let mut acknowledged: Vec<i64> = Vec::new();
-    for round in 0..rounds {
-        let mut program = Program::start(database, "").await?;
-        let service = &program.process.service;
-        // After a different number of orders each time, and in the midst of
-        // whatever the other writers are doing then.
-        let enough = 20 + round * 7 % 50;
-        let count = AtomicUsize::new(0);
-        let (full, mut is_full) = mpsc::channel::<()>(1);
-        let writers = (0..WRITERS).map(|_| {
-            let (count, full) = (&count, full.clone());
-            async move {
-                let mut mine = Vec::new();
-                // Until the service is gone.
-                while let Ok(order) = add_order(service).await {
-                    mine.push(order);
-                    if count.fetch_add(1, Ordering::Relaxed) + 1 >= enough {
-                        let _ = full.try_send(());
-                    }
-                }
-                mine
-            }
-        });
+    let mut acknowledged = Vec::new();
+    for round in 0..if full() { 50 } else { 4 } {
+        let program = Program::start(database, "", &[]).await?;
+        let (orders, more) = (AtomicUsize::new(0), Notify::new());
+        let writers = (0..WRITERS).map(|_| write_until_gone(&program, &orders, &more));
         let kill = async {
-            is_full.recv().await;
-            program.process.child.kill().await
+            until(enough(round), &orders, &more).await;
+            program.process.signal("KILL").await
         };
-        let (orders, killed) = soon("a round", join(join_all(writers), kill)).await;
-        killed.or_fail("kill -9")?;
-        acknowledged.extend(orders.into_iter().flatten());
-        program.expect_no_panic().await?;
+        let (written, killed) = soon("a round", join(try_join_all(writers), kill)).await;
+        killed?;
+        acknowledged.extend(written?.into_iter().flatten());
+        program.expect_no_panic()?;
         database = program.database;
-        // Through SQLite's recovery of what the killed one left.
+        // This first makes SQLite recover what the killed program has left.
         expect_stored(&database, &acknowledged).await?;
     }
     println!("{} orders acknowledged, none lost", acknowledged.len());
-    ensure(
-        acknowledged.len() >= 20 * rounds,
-        "the writers",
-        format!("{} orders or more", 20 * rounds),
-        acknowledged.len(),
-    )?;
-    // It also starts again, of course.
-    let program = Program::start(database, "").await?;
-    program
-        .service()
-        .get("/api/order_total/1")
-        .await?
-        .expect_json(200, &json!({"Order Total": 30}))
+    let program = Program::start(database, "", &[]).await?;
+    expect_total(program.service()).await
 }
