@@ -24,7 +24,7 @@ use step15::config::Limits;
 use step15::customers::CustomerService;
 use step15::db::base::{Engine, EngineConfig, PAGE_ROWS};
 use step15::error::Error;
-use step15::orders::{MAX_TASKS, NewOrder, NewOrderItem, OrderService, writer};
+use step15::orders::{MAX_TASKS, NewOrder, NewOrderItem, OrderService, totals, writer};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, yield_now};
@@ -657,6 +657,7 @@ struct Market {
     engine: Engine,
     orders: OrderService,
     writing: JoinHandle<()>,
+    loading: JoinHandle<()>,
 }
 
 impl Market {
@@ -667,12 +668,14 @@ impl Market {
     async fn start_with(config: EngineConfig) -> Result<Self, Failure> {
         let database = Database::sample().await?;
         let engine = Engine::new(&database.url(), config).or_fail("an engine")?;
+        let (totals, loading) = totals::start(engine.clone());
         let (writer, writing) = writer::start(engine.clone());
         Ok(Self {
-            orders: OrderService::new(engine.clone(), writer),
+            orders: OrderService::new(engine.clone(), totals, writer),
             database,
             engine,
             writing,
+            loading,
         })
     }
 
@@ -680,13 +683,15 @@ impl Market {
         Service::start(app::app(self.engine.clone()))
     }
 
-    /// Ends the writer, so that the database has no connection of its own.
+    /// Ends both tasks, so that the database has no connection of its own.
     async fn end(self) -> Result<Database, Failure> {
         drop(self.orders);
-        let ended = timeout(SOON, self.writing).await;
-        ended
-            .or_fail("the end of the writer")?
-            .or_fail("the writer")?;
+        for (task, of) in [(self.writing, "the writer"), (self.loading, "the totals")] {
+            let ended = timeout(SOON, task).await;
+            ended
+                .or_fail(format_args!("the end of {of}"))?
+                .or_fail(of)?;
+        }
         self.engine.close().await;
         Ok(self.database)
     }

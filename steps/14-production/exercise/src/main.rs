@@ -2,7 +2,7 @@
 //! SIGTERM or Ctrl-C. `--help` lists its settings; `RUST_LOG` sets the log level.
 
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,8 +23,8 @@ async fn main() -> ExitCode {
                 .with_default_directive(LevelFilter::INFO.into())
                 .from_env_lossy(),
         )
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
         .init();
     match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,56 +58,50 @@ async fn serve(config: Config) -> Result<(), String> {
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     init_db::create_or_migrate(&database)
         .await
-        .map_err(|error| format!("DATABASE_URL={database}: {}", with_causes(&error)))?;
+        .map_err(|error| format!("DATABASE_URL={database}: {}", with_cause(&error)))?;
     let config = EngineConfig {
         echo,
         ..EngineConfig::default()
     };
     let engine = Engine::new(&database, config)
-        .map_err(|error| format!("DATABASE_URL={database}: {}", with_causes(&error)))?;
+        .map_err(|error| format!("DATABASE_URL={database}: {}", with_cause(&error)))?;
 
+    let stop = stop_signal().map_err(|error| error.to_string())?;
     println!("listening on http://{addr}");
-    app::run(listener, stop_signal(), engine, limits).await;
+    app::run(listener, stop, engine, limits).await;
     Ok(())
 }
 
 /// Returns the text of an error and of what caused it.
-fn with_causes(error: &dyn Error) -> String {
+fn with_cause(error: &impl Error) -> String {
     match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
 }
 
-/// Completes when the service is told to stop: by Ctrl-C, or by SIGTERM, which is what
-/// systemd and containers send.
-async fn stop_signal() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // The signal handler could not be installed, so wait forever: the service must
-            // not stop for that reason.
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminated() => {}
-    }
-}
-
+/// Listens for what tells the service to stop from now on, and returns a future that
+/// completes when it does: Ctrl-C, or SIGTERM, which is what systemd and containers send.
 #[cfg(unix)]
-async fn terminated() {
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            terminate.recv().await;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-        Err(_) => std::future::pending().await,
-    }
+    })
 }
 
 #[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // The service must not stop because it cannot listen for the signal.
+            std::future::pending::<()>().await;
+        }
+    })
 }

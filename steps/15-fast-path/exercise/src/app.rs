@@ -16,7 +16,7 @@ use crate::docs::{self, Document, Failures};
 use crate::error::Error;
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
-use crate::orders::{Writer, writer};
+use crate::orders::{Totals, Writer, totals, writer};
 use crate::{authors, books, catalog, customers, observe, orders, server, session};
 
 /// Builds the router with the limits that the service has by default: the endpoints of all
@@ -26,24 +26,33 @@ use crate::{authors, books, catalog, customers, observe, orders, server, session
 /// Outside a Tokio runtime.
 pub fn app(engine: Engine) -> Router {
     let health = Health::new(engine.clone(), Metrics::new());
+    let (totals, _) = totals::start(engine.clone());
     let (writer, _) = writer::start(engine.clone());
-    router(engine, health, &Limits::default(), writer)
+    router(engine, health, &Limits::default(), totals, writer)
 }
 
 /// Puts the endpoints together with the layers around them.
-fn router(engine: Engine, health: Health, limits: &Limits, writer: Writer) -> Router {
+fn router(
+    engine: Engine,
+    health: Health,
+    limits: &Limits,
+    totals: Totals,
+    writer: Writer,
+) -> Router {
     let observed = from_fn_with_state(health.metrics(), observe::layer);
     let admitted = from_fn_with_state(Admission::new(limits), admission::layer);
-    let api = api(engine, limits.demo, writer)
+    let not_allowed = || async { Error::MethodNotAllowed };
+    let api = api(engine, limits.demo, totals, writer)
         .fallback(|| async { Error::NotFound("there is no such path") })
-        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed });
+        .method_not_allowed_fallback(not_allowed);
     health::routes(health)
+        .method_not_allowed_fallback(not_allowed)
         .merge(api.layer(admitted))
         .layer(observed)
 }
 
 /// The endpoints that the API has, and the pages that describe it.
-fn api(engine: Engine, demo: bool, writer: Writer) -> Router {
+fn api(engine: Engine, demo: bool, totals: Totals, writer: Writer) -> Router {
     let api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(docs::module(
             "app",
@@ -52,7 +61,7 @@ fn api(engine: Engine, demo: bool, writer: Writer) -> Router {
                 .routes(routes!(info)),
         ))
         .merge(customers::routes(engine.clone()))
-        .merge(orders::routes(engine.clone(), writer))
+        .merge(orders::routes(engine.clone(), totals, writer))
         .merge(authors::routes(engine.clone()))
         .merge(books::routes(engine.clone(), demo))
         .merge(catalog::routes(engine.clone()))
@@ -62,7 +71,8 @@ fn api(engine: Engine, demo: bool, writer: Writer) -> Router {
 
 /// Serves requests from `listener` until `shutdown` completes. Then, one after another:
 /// `/readyz` says no; after the notice, no connection is accepted any more; the requests
-/// that have begun have the grace period to end; the writer ends and the pool is closed.
+/// that have begun have the grace period to end; the tasks of the batches end and the pool is
+/// closed.
 ///
 /// # Cancel safety
 /// Dropping the future closes all connections. A request that is dropped stores nothing,
@@ -75,8 +85,9 @@ pub async fn run(
 ) {
     let metrics = Metrics::new();
     let health = Health::new(engine.clone(), metrics.clone());
+    let (totals, loading) = totals::start(engine.clone());
     let (writer, writing) = writer::start(engine.clone());
-    let router = router(engine.clone(), health.clone(), &limits, writer);
+    let router = router(engine.clone(), health.clone(), &limits, totals, writer);
     let stop = async {
         shutdown.await;
         health.drain();
@@ -84,9 +95,10 @@ pub async fn run(
     };
     server::serve(listener, router, &limits, &metrics, stop).await;
     let closed = timeout(limits.grace, async {
-        // The last clone of the writer is gone, so its task ends. An error would mean that
-        // it panicked, and its connection is closed then, too.
+        // The last clones of the writer and of the totals are gone, so their tasks end. An
+        // error would mean that one panicked, and its connection is closed then, too.
         let _ = writing.await;
+        let _ = loading.await;
         engine.close().await;
     });
     if closed.await.is_err() {

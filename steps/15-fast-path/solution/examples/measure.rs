@@ -11,7 +11,7 @@ use sqlx::{FromRow, Row};
 use step15_solution::customers::{Customer, CustomerService};
 use step15_solution::db::base::{Engine, EngineConfig, PAGE_ROWS};
 use step15_solution::db::init_db;
-use step15_solution::orders::{NewOrder, NewOrderItem, OrderService, writer};
+use step15_solution::orders::{NewOrder, NewOrderItem, OrderService, totals, writer};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -33,9 +33,10 @@ async fn main() -> Result<()> {
     init_db::create_or_migrate(&url).await?;
     let engine = Engine::new(&url, EngineConfig::default())?;
     fill(&engine).await?;
+    let (totals, _) = totals::start(engine.clone());
     let (writer, _) = writer::start(engine.clone());
     let market = Arc::new(Market {
-        orders: OrderService::new(engine.clone(), writer),
+        orders: OrderService::new(engine.clone(), totals, writer),
         customers: CustomerService::new(engine.clone()),
         engine,
     });

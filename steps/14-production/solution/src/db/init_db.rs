@@ -1,6 +1,7 @@
 //! Creates the database when the service starts for the first time, and brings an
 //! older one up to date.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -16,45 +17,52 @@ const SAMPLE_DATA: [&str; 2] = [
     include_str!("../../../../../data/sample_books.sql"),
 ];
 
-/// The longest path of a database, in bytes. SQLite says of a longer one only that it cannot
-/// open it.
-const LONGEST_PATH: usize = 511;
+/// The longest path of a database, in bytes: SQLite takes 512, and needs 8 of them for
+/// `-journal`. Of a longer path it only says that it cannot open it.
+const LONGEST_PATH: usize = 504;
 
 /// Creates the database at `url` and fills it with the sample data. If the file
 /// already exists, this function runs the migrations that its tables lack; the rows
 /// stay as they are. The database is in WAL mode then.
 ///
 /// # Errors
-/// [`Error::Unusable`] if the file is the database of another program, or of a newer version
-/// of this one, if another program has it open and does not share it, or if its path is too
-/// long. [`Error::Database`] if `url` is not an SQLite URL or an SQL statement fails,
+/// [`Error::Unusable`] if `url` is not an SQLite URL, if the file is the database of another
+/// program, or of a newer version of this one, if another program has it open and does not
+/// share it, or if its path is too long. [`Error::Database`] if an SQL statement fails,
 /// [`Error::Migration`] if a migration fails, [`Error::File`] if the file cannot be created.
 ///
 /// # Cancel safety
 /// A new database is built in a temporary file, which is renamed at the end. So
-/// an interrupted start does not leave a half-filled database behind. Each migration
-/// is a transaction: an interrupted one leaves nothing.
+/// an interrupted start does not leave a half-filled database behind. The migrations of an
+/// existing one are one transaction.
 pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
+    if !url.starts_with("sqlite:") {
+        return Err(Error::Unusable("the URL must begin with `sqlite:`"));
+    }
     let options = SqliteConnectOptions::from_str(url)?;
     let path = std::path::absolute(options.get_filename())?;
     if path.as_os_str().len() > LONGEST_PATH {
         return Err(Error::Unusable("its path is longer than SQLite allows"));
     }
-    if path.exists() {
-        let mut connection = options.connect().await?;
-        let migrated = migrate(&mut connection).await;
-        let closed = connection.close().await;
-        migrated.map_err(explained)?;
-        closed?;
-        return Ok(());
+    if !path.exists() {
+        create(&options, &path).await?;
     }
+    let mut connection = options.connect().await?;
+    let migrated = migrate(&mut connection).await;
+    let closed = connection.close().await;
+    migrated.map_err(explained)?;
+    Ok(closed?)
+}
 
+/// Creates the database. One that another program has just created stays as it is.
+async fn create(options: &SqliteConnectOptions, path: &Path) -> Result<(), Error> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let file = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
     let mut connection = options
+        .clone()
         .filename(&file)
         // In WAL mode (write-ahead log), readers continue while a writer
         // commits. SQLite stores the mode in the file, so setting it once is
@@ -67,10 +75,12 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
         connection.execute(AssertSqlSafe(sql)).await?;
     }
     connection.close().await?;
-    // `persist_noclobber` returns an error if the file exists by now: a
-    // database that another process has just created must not be replaced.
-    file.persist_noclobber(&path).map_err(|error| error.error)?;
-    Ok(())
+    // `persist_noclobber` replaces nothing: a database that another process has just
+    // created is used as it is.
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Brings an existing database up to date. One that this program cannot use stays as it is.
@@ -84,7 +94,10 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     if tables > 0 && ours == 0 {
         return Err(Error::Unusable("it is the database of another program"));
     }
-    MIGRATIONS.run(&mut *connection).await?;
+    // The lock makes programs that start together migrate one after another.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATIONS.run(&mut *transaction).await?;
+    transaction.commit().await?;
     // A copy that `VACUUM INTO` has made is not in WAL mode.
     connection.execute("PRAGMA journal_mode = WAL").await?;
     Ok(())

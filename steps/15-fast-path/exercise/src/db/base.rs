@@ -151,11 +151,14 @@ impl Engine {
     /// commits wait until the disk has the data.
     ///
     /// # Errors
-    /// [`Error::Database`] if the connection cannot be opened.
+    /// [`Error::Database`] if the connection cannot be opened, [`Error::FileGone`] if the
+    /// database file was removed or replaced.
     ///
     /// # Cancel safety
     /// Dropping the future opens none.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
+        // Another file at this path has nothing to do with the log beside it.
+        self.ensure_in_place()?;
         let options = self.pool.connect_options();
         // TODO(15.4): let each commit wait for the disk, so that a power failure loses none
         let options = (*options).clone().synchronous(SqliteSynchronous::Normal);

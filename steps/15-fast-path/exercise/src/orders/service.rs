@@ -8,7 +8,7 @@ use sqlx::{FromRow, Row};
 
 use super::entity::OrderedItemOfCustomer;
 use super::model::NewOrder;
-use super::totals::{self, Totals};
+use super::totals::Totals;
 use super::writer::Writer;
 use crate::calls::{logged, logged_rows};
 use crate::db::base::{Engine, PAGE_ROWS, Rows};
@@ -43,14 +43,12 @@ pub struct OrderService {
 }
 
 impl OrderService {
-    /// Creates a service that reads through `engine` and places orders with `writer`.
-    ///
-    /// # Panics
-    /// Outside a Tokio runtime.
-    pub fn new(engine: Engine, writer: Writer) -> Self {
+    /// Creates a service that reads through `engine` and `totals`, and places orders with
+    /// `writer`.
+    pub fn new(engine: Engine, totals: Totals, writer: Writer) -> Self {
         Self {
-            totals: totals::start(engine.clone()),
             engine,
+            totals,
             writer,
         }
     }

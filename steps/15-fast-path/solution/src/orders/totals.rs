@@ -4,7 +4,9 @@
 //! than SQLite needs for one total. [`Batcher`] says in which order totals are loaded, what
 //! happens when a caller goes away, and how the task ends.
 
+use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
+use tokio::task::JoinHandle;
 
 use crate::batch::{Batch, Batcher, Room};
 use crate::db::base::Engine;
@@ -20,16 +22,16 @@ const ROOM: Room = Room {
 /// Loads totals. Clones share the queue.
 pub type Totals = Batcher<LoadTotals>;
 
-/// Starts the task that loads totals through `engine`.
+/// Starts the task that loads totals. The handle completes when the last [`Totals`] is gone
+/// and the connection is closed.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
-pub fn start(engine: Engine) -> Totals {
-    let make = move || LoadTotals {
+pub fn start(engine: Engine) -> (Totals, JoinHandle<()>) {
+    Batcher::start(ROOM, move || LoadTotals {
         engine: engine.clone(),
         connection: None,
-    };
-    Batcher::start(ROOM, make).0
+    })
 }
 
 /// Loads totals through a connection of its own.
@@ -56,12 +58,21 @@ impl Batch for LoadTotals {
         self.connection = Some(connection);
         Ok(totals)
     }
+
+    async fn end(self) {
+        if let Some(connection) = self.connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(?error, "the connection of the totals was not closed");
+        }
+    }
 }
 
 /// Loads the totals of the orders with these ids, in the order of the ids.
 ///
 /// # Errors
-/// [`Error::Database`] if a statement fails.
+/// [`Error::Database`] if a statement fails, [`Error::Json`] if the ids or the totals are not
+/// JSON.
 async fn load(
     connection: &mut SqliteConnection,
     ids: &[i64],
