@@ -161,7 +161,12 @@ impl Engine {
         self.ensure_in_place()?;
         let options = self.pool.connect_options();
         let options = (*options).clone().synchronous(SqliteSynchronous::Full);
-        Ok(options.pragma("cache_size", CACHE).connect().await?)
+        let options = options
+            .pragma("cache_size", CACHE)
+            // A savepoint keeps what its pages were before. By default, that is in a file,
+            // which SQLite creates and removes for each batch.
+            .pragma("temp_store", "MEMORY");
+        Ok(options.connect().await?)
     }
 
     /// Makes sure that the database file is still in place.

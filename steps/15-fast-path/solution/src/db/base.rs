@@ -163,7 +163,12 @@ impl Engine {
         // TODO(15.4): let each commit wait for the disk, so that a power failure loses none
         let options = (*options).clone().synchronous(SqliteSynchronous::Full);
         // END TODO(15.4)
-        Ok(options.pragma("cache_size", CACHE).connect().await?)
+        let options = options
+            .pragma("cache_size", CACHE)
+            // A savepoint keeps what its pages were before. By default, that is in a file,
+            // which SQLite creates and removes for each batch.
+            .pragma("temp_store", "MEMORY");
+        Ok(options.connect().await?)
     }
 
     /// Makes sure that the database file is still in place.
