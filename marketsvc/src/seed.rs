@@ -57,7 +57,7 @@ async fn seed(settings: &Settings) -> Result<(), String> {
     let start = Instant::now();
     init_db::create_or_migrate(&settings.database)
         .await
-        .map_err(|error| with_causes(&error))?;
+        .map_err(|error| with_cause(&error))?;
     let mut connection = connect(&settings.database)
         .await
         .map_err(|error| error.to_string())?;
@@ -77,9 +77,9 @@ async fn seed(settings: &Settings) -> Result<(), String> {
 }
 
 /// Returns the text of an error and of what caused it.
-fn with_causes(error: &dyn Error) -> String {
+fn with_cause(error: &impl Error) -> String {
     match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
 }
