@@ -56,10 +56,7 @@ pub async fn create_or_migrate(url: &str) -> Result<(), Error> {
 
 /// Creates the database. One that another program has just created stays as it is.
 async fn create(options: &SqliteConnectOptions, path: &Path) -> Result<(), Error> {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let folder = path.parent().unwrap_or(path);
     let file = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
     let mut connection = options
         .clone()
