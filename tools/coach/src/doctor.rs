@@ -104,6 +104,17 @@ pub fn doctor(project: &Project) -> ExitCode {
             _ => table.warn(name, found, &advice),
         }
     }
+    #[cfg(unix)]
+    {
+        let programs = postgres_server::programs(&["initdb", "postgres"]);
+        let found = programs
+            .ok_or_else(|| "PostgreSQL was not found; parts of steps 13 and 16 need it".to_owned())
+            .and_then(|folder| first_line(Command::new(folder.join("postgres")).arg("--version")));
+        let (_, advice) = postgres_server::INSTALL
+            .split_once(": ")
+            .unwrap_or_default();
+        table.warn("PostgreSQL", found, advice);
+    }
     let warnings = match table.warnings {
         0 => String::new(),
         1 => ", 1 warning".into(),

@@ -4,9 +4,9 @@
 //! builds (with [`cargo`]) and runs a step's checks, [`watch`] does so after every
 //! save, [`hint`] helps with a task, [`diff`] shows the way from exercise to solution,
 //! [`reset`] replaces files after a [`backup`], [`list`] and [`checkout`] show where
-//! one is. [`run`] starts programs, [`ask`] sends requests to a service, [`gate`] runs
-//! every check of the project. The coach knows cargo and folders, never what a step
-//! teaches.
+//! one is. [`run`] starts programs, [`postgres`] a database for them, [`ask`] sends
+//! requests to a service, [`gate`] runs every check of the project. The coach knows
+//! cargo and folders, never what a step teaches.
 //!
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
@@ -26,6 +26,8 @@ mod last;
 mod list;
 mod markers;
 mod messages;
+#[cfg(unix)]
+mod postgres;
 mod prefetch;
 mod project;
 mod prose;
@@ -115,6 +117,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         } => {
             reset::keeper(&project).restore(&name, to.as_deref())?;
         }
+        #[cfg(unix)]
+        Verb::Postgres { servers, command } => return postgres::postgres(&servers, &command),
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,

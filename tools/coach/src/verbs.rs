@@ -191,6 +191,19 @@ pub enum Verb {
         /// Only these parts
         parts: Vec<gate::Part>,
     },
+    /// Start a private PostgreSQL server, or a cluster of three, until you end it
+    #[cfg(unix)]
+    #[command(
+        after_help = "Examples:\n  ./run.sh postgres                     until Ctrl-C\n  ./run.sh postgres --servers 3         a primary and two standbys\n  ./run.sh postgres -- ./run.sh run 16  only while the service of step 16 runs\n  ./run.sh postgres -- sh -c 'psql \"$DATABASE_URL\"'\n\nThe first line that is printed sets DATABASE_URL: paste it before a command in another\nterminal. The data is new each time, and removed at the end: by Ctrl-C, by kill, when\nthe command ends, or when stdin ends if it is not a terminal. A server that runs\nalready is left alone. The command has DATABASE_URL in its environment, and its exit\ncode is passed on."
+    )]
+    Postgres {
+        /// One server, or a primary with a synchronous and an asynchronous standby
+        #[arg(long, value_name = "1|3", default_value = "1", hide_default_value = true, value_parser = ["1", "3"], hide_possible_values = true)]
+        servers: String,
+        /// A command to run, with its arguments
+        #[arg(last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Find out what this machine lacks, and how to install it
     #[command(
         after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something must be fixed."
@@ -231,6 +244,6 @@ mod tests {
                 "{name} has no examples in its help: {help}"
             );
         }
-        assert!(command.get_subcommands().count() >= 23);
+        assert!(command.get_subcommands().count() >= 24);
     }
 }

@@ -32,7 +32,7 @@ impl Patient {
                 patient.fake(name, &format!("exec '{}' \"$@\"", real.display()));
             }
         }
-        for name in ["curl", "git", "jq", "sqlite3"] {
+        for name in ["curl", "git", "initdb", "jq", "postgres", "sqlite3"] {
             patient.fake(name, &format!("echo {name} 1.0"));
         }
         patient

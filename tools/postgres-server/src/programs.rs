@@ -1,0 +1,77 @@
+//! The installed programs, and how they are run.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The folder with these programs, such as `initdb` and `postgres`: that of the `initdb`
+/// on the `PATH`, or that of the newest version where Debian puts them.
+pub fn programs(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // A program on the PATH is often a link to where the others are.
+    let links = env::split_paths(&path).filter_map(|folder| {
+        let program = fs::canonicalize(folder.join("initdb")).ok()?;
+        Some(program.parent()?.to_owned())
+    });
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .flatten()
+        .filter_map(|version| {
+            let number = version.file_name().to_str()?.parse().ok()?;
+            Some((number, version.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    let debian = versions.into_iter().rev().map(|(_, folder)| folder);
+    links
+        .chain(debian)
+        .find(|folder| names.iter().all(|name| folder.join(name).is_file()))
+}
+
+/// The user and the group that the server runs as: it refuses to run as root. `None`:
+/// ourselves, as we are not root.
+pub(crate) fn account() -> io::Result<Option<(u32, u32)>> {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return Ok(None);
+    }
+    let id = |arguments: &[&str]| -> Option<u32> {
+        let id = output(Command::new("id").args(arguments), Duration::from_secs(10));
+        id.ok()?.parse().ok()
+    };
+    let accounts = ["postgres", "nobody"];
+    let found = accounts
+        .into_iter()
+        .find_map(|name| id(&["-u", name]).zip(id(&["-g", name])));
+    let none = "PostgreSQL does not run as root, and there is no user postgres or nobody";
+    found.map(Some).ok_or_else(|| io::Error::other(none))
+}
+
+/// What a program prints that does not print much.
+pub(crate) fn output(command: &mut Command, limit: Duration) -> io::Result<String> {
+    let program = command.get_program().display().to_string();
+    let failed = |what: &dyn std::fmt::Display| io::Error::other(format!("{program}: {what}"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    let deadline = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            return Err(failed(&format_args!("no answer within {limit:?}")));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    Err(failed(&String::from_utf8_lossy(&output.stderr).trim()))
+}
