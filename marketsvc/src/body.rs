@@ -1,15 +1,14 @@
-//! Response bodies for lists: each is written while the rows are being read.
+//! Response bodies for lists: each is sent while its pages are being read.
 
 use std::pin::Pin;
 
-use async_stream::{stream, try_stream};
+use async_stream::try_stream;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use mediatype::names::{_STAR, APPLICATION, JSON, Q};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
-use serde::Serialize;
 
 use crate::admission::StreamPermit;
 use crate::db::base::Rows;
@@ -52,9 +51,7 @@ impl Format {
             Self::NdJson => "application/x-ndjson",
         }
     }
-}
 
-impl Format {
     /// Returns what is before the first row, between two rows, and after the last one.
     fn around(self) -> [&'static str; 3] {
         match self {
@@ -96,104 +93,8 @@ fn preference(ranges: &[MediaType], subtype: Name) -> Option<(f32, usize)> {
         .filter(|(weight, _)| *weight > 0.0)
 }
 
-/// About how many bytes each piece of a body has. A piece for each row would
-/// cost a system call for each row.
-const PIECE_BYTES: usize = 8 * 1024;
-
-/// Returns a stream of pieces, which together are one JSON array of the rows.
-///
-/// # Errors
-/// The stream yields the error of `rows`, or [`Error::Json`] if a row cannot be
-/// written as JSON.
-pub fn json_array<T>(rows: Rows<T>) -> Rows<Bytes>
-where
-    T: Serialize + Send + 'static,
-{
-    let mut rows = rows;
-    Box::pin(try_stream! {
-        let mut piece = vec![b'['];
-        let mut first = true;
-        while let Some(row) = rows.try_next().await? {
-            if !first {
-                piece.push(b',');
-            }
-            first = false;
-            serde_json::to_writer(&mut piece, &row)?;
-            if piece.len() >= PIECE_BYTES {
-                // `take` leaves an empty piece behind.
-                yield std::mem::take(&mut piece).into();
-            }
-        }
-        piece.push(b']');
-        yield piece.into();
-    })
-}
-
-/// Returns a stream of pieces, which together are one JSON object per line for
-/// each row.
-///
-/// # Errors
-/// The stream yields the error of `rows`, or [`Error::Json`] if a row cannot be
-/// written as JSON.
-pub fn ndjson<T>(rows: Rows<T>) -> Rows<Bytes>
-where
-    T: Serialize + Send + 'static,
-{
-    let mut rows = rows;
-    Box::pin(try_stream! {
-        let mut piece = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            serde_json::to_writer(&mut piece, &row)?;
-            piece.push(b'\n');
-            if piece.len() >= PIECE_BYTES {
-                // `take` leaves an empty piece behind.
-                yield std::mem::take(&mut piece).into();
-            }
-        }
-        yield piece.into();
-    })
-}
-
-/// Returns a stream of pieces, which together are one list in the given format. Each page
-/// has the JSON of some rows, with the format's separator between them.
-///
-/// # Errors
-/// The stream yields the error of `pages`.
-pub fn joined(format: Format, pages: Rows<String>) -> Rows<Bytes> {
-    let mut pages = pages;
-    Box::pin(try_stream! {
-        let [first, between, last] = format.around();
-        let mut before = first;
-        while let Some(page) = pages.try_next().await? {
-            yield format!("{before}{page}").into();
-            before = between;
-        }
-        // A list without rows has a beginning and an end, but no line.
-        let end = match (before == first, format) {
-            (true, Format::NdJson) => String::new(),
-            (true, Format::JsonArray) => format!("{first}{last}"),
-            (false, _) => last.to_owned(),
-        };
-        yield end.into();
-    })
-}
-
-/// As [`respond`], for rows that the database has written as JSON: see [`joined`].
-///
-/// # Errors
-/// As [`respond`].
-///
-/// # Cancel safety
-/// As [`respond`].
-pub async fn respond_pages(
-    format: Format,
-    pages: Rows<String>,
-    permit: StreamPermit,
-) -> Result<Response, Error> {
-    send(format, joined(format, pages), permit).await
-}
-
-/// Returns a response that sends `rows` in the given format. Its body holds `permit` until
+/// Returns a response that sends `pages` as one list in the given format. Each page is the
+/// JSON of some rows, with the format's separator between them. The body holds `permit` until
 /// it has been sent or is dropped.
 ///
 /// # Errors
@@ -202,28 +103,28 @@ pub async fn respond_pages(
 /// body off, and the client sees a transfer that ends too early.
 ///
 /// # Cancel safety
-/// When the client disconnects, the server drops the body, and `rows` with it.
-pub async fn respond<T>(
+/// When the client disconnects, the server drops the body, and `pages` with it.
+pub async fn respond(
     format: Format,
-    rows: Rows<T>,
-    permit: StreamPermit,
-) -> Result<Response, Error>
-where
-    T: Serialize + Send + 'static,
-{
-    let pieces = match format {
-        Format::JsonArray => json_array(rows),
-        Format::NdJson => ndjson(rows),
-    };
-    send(format, pieces, permit).await
-}
-
-/// Returns a response that sends the pieces.
-async fn send(
-    format: Format,
-    pieces: Rows<Bytes>,
+    pages: Rows<String>,
     permit: StreamPermit,
 ) -> Result<Response, Error> {
+    let mut pages = pages;
+    let pieces: Rows<Bytes> = Box::pin(try_stream! {
+        let _permit = permit;
+        let [first, between, last] = format.around();
+        let mut before = first;
+        while let Some(page) = pages.try_next().await? {
+            yield format!("{before}{page}").into();
+            before = between;
+        }
+        // A list without rows has a beginning and an end, but no line.
+        if before == between {
+            yield last.into();
+        } else if format == Format::JsonArray {
+            yield format!("{first}{last}").into();
+        }
+    });
     // `next_if` takes the first piece out of the stream only if it is an error.
     // `Pin::new` is allowed because `Rows` is boxed: moving the box later does not
     // move the stream inside it.
@@ -232,12 +133,6 @@ async fn send(
         return Err(error);
     }
     let pieces = pieces.inspect_err(|error| tracing::error!(?error, "a response was cut off"));
-    let pieces = stream! {
-        let _permit = permit;
-        for await piece in pieces {
-            yield piece;
-        }
-    };
     Ok((
         [(header::CONTENT_TYPE, format.content_type())],
         Body::from_stream(pieces),

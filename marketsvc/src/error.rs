@@ -78,8 +78,8 @@ pub enum Error {
     /// connection became free in time.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// A row could not be written as JSON.
-    #[error("a row could not be written as JSON")]
+    /// A value could not be written as JSON, or SQLite's JSON could not be read.
+    #[error("a value could not be written or read as JSON")]
     Json(#[from] serde_json::Error),
     /// One of several spawned tasks panicked.
     #[error("a task panicked")]

@@ -55,17 +55,16 @@ impl Clients {
     /// Lets each client end. Fails if one of them was refused an order.
     async fn end(self) -> Outcome {
         drop(self.acknowledged);
-        self.tasks.join_all().await.into_iter().collect()
+        let ended = soon("each client ends", self.tasks.join_all()).await;
+        ended.into_iter().collect()
     }
 }
 
 async fn vacuum(from: &Path, to: &Path) -> Outcome {
     let sql = format!("VACUUM INTO '{}'", to.display());
     let mut connection = open(from).await?;
-    let done = sqlx::raw_sql(AssertSqlSafe(&*sql))
-        .execute(&mut connection)
-        .await;
-    done.or_fail(&sql)?;
+    let done = sqlx::raw_sql(AssertSqlSafe(&*sql)).execute(&mut connection);
+    soon(&sql, done).await.or_fail(&sql)?;
     connection.close().await.or_fail(&sql)
 }
 
@@ -110,11 +109,8 @@ async fn backup_under_load(backup: impl AsyncFn(&Path, &Path) -> Outcome) -> Out
     // They go on after it.
     clients.more(CLIENTS).await?;
     clients.end().await?;
-    process
-        .child
-        .kill()
-        .await
-        .or_fail("the end of the service")?;
+    let killed = soon("the end of the service", process.child.kill()).await;
+    killed.or_fail("the end of the service")?;
     serves(copy, &known).await
 }
 

@@ -60,7 +60,7 @@ async fn page(engine: &Engine, after: i64, separator: &str) -> Result<(i64, Stri
              ) AS json
              FROM customer
              JOIN address ON address.id = customer.address_id
-             WHERE customer.id > $1 ORDER BY customer.id LIMIT $2
+             WHERE customer.id > $1 ORDER BY customer.id LIMIT +$2
          )",
     )
     .bind(after)

@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use async_stream::try_stream;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
+use serde_json::json;
+use sqlx::FromRow;
 
-use super::entity::OrderedItemOfCustomer;
 use super::model::NewOrder;
 use super::totals::Totals;
 use super::writer::Writer;
@@ -115,50 +114,30 @@ impl OrderService {
         .await
     }
 
-    /// Returns a stream of every item that was ordered between `after` and
-    /// `before`, both included, with the name of the customer. The stream is empty
-    /// if `before` is earlier than `after`.
+    /// Returns a stream of every item that was ordered between `after` and `before`, both
+    /// included, with the name of the customer: each item of the stream is the JSON of a page,
+    /// with `separator` between two lines. The stream is empty if `before` is earlier than
+    /// `after`.
     ///
     /// # Errors
-    /// The stream yields [`Error::Database`] if the query fails.
-    pub fn list_between(&self, after: &UtcTime, before: &UtcTime) -> Rows<OrderedItemOfCustomer> {
+    /// The stream yields [`Error::Database`] if a query fails.
+    pub fn list_between(
+        &self,
+        after: &UtcTime,
+        before: &UtcTime,
+        separator: &'static str,
+    ) -> Rows<String> {
+        let engine = self.engine.clone();
         let before = before.as_str().to_owned();
-        let items = self.engine.stream_pages(
-            (after.as_str().to_owned(), i64::MIN, i64::MIN),
-            move |(time, order_id, line)| {
-                // Both tables have a column `name`. Without `AS`, one would hide
-                // the other. The index can only use the condition on the time
-                // alone.
-                sqlx::query(concat!(
-                    "SELECT orders.order_time, orders.id AS order_id, order_items.rowid AS line,
-                            customer.name AS customer, item.name AS name, item.price_cents, ",
-                    item_total!(),
-                    " AS total_cents
-                     FROM orders
-                     JOIN customer ON customer.id = orders.customer_id
-                     JOIN order_items ON order_items.order_id = orders.id
-                     JOIN item ON item.id = order_items.item_id
-                     WHERE orders.order_time >= $1 AND orders.order_time <= $4
-                       AND (orders.order_time, orders.id, order_items.rowid) > ($1, $2, $3)
-                     ORDER BY orders.order_time, orders.id, order_items.rowid
-                     LIMIT $5",
-                ))
-                .bind(time.clone())
-                .bind(*order_id)
-                .bind(*line)
-                .bind(before.clone())
-                .bind(PAGE_ROWS)
-            },
-            |row| {
-                let key = (
-                    row.try_get("order_time")?,
-                    row.try_get("order_id")?,
-                    row.try_get("line")?,
-                );
-                Ok((key, ordered_item_of_customer(row)?))
-            },
-        );
-        logged_rows("orders.list_between", items)
+        // No id and no rowid is smaller.
+        let mut last = json!([after.as_str(), i64::MIN, i64::MIN]).to_string();
+        let pages = Box::pin(try_stream! {
+            while let Some((key, page)) = page_between(&engine, &last, &before, separator).await? {
+                last = key;
+                yield page;
+            }
+        });
+        logged_rows("orders.list_between", pages)
     }
 
     /// Stores a new order of a customer and returns the order's id.
@@ -250,9 +229,6 @@ async fn page_of_customer(
     ))
     .bind(customer_id)
     .bind(after)
-    // SQLite plans a statement again whenever a new value is bound to its LIMIT, in case
-    // another plan is better for that number. With the `+`, it is an expression, and no
-    // statement is planned twice.
     .bind(ORDERS_OF_PAGE)
     .bind(separator)
     .fetch_one(engine.pool())
@@ -260,11 +236,44 @@ async fn page_of_customer(
     Ok(page)
 }
 
-fn ordered_item_of_customer(row: &SqliteRow) -> Result<OrderedItemOfCustomer, Error> {
-    Ok(OrderedItemOfCustomer {
-        customer: row.try_get("customer")?,
-        name: row.try_get("name")?,
-        price: row.try_get("price_cents")?,
-        total: row.try_get("total_cents")?,
-    })
+/// Reads a page of what was ordered until `before`, by time, order and rowid, after the line
+/// with the key `after`. Returns the key of the last line, and the JSON of all of them with
+/// `separator` between them. Only SQLite reads a key: the JSON array of these three values.
+async fn page_between(
+    engine: &Engine,
+    after: &str,
+    before: &str,
+    separator: &str,
+) -> Result<Option<(String, String)>, Error> {
+    // Both are `NULL` if there are no lines. The index can only use the condition on the
+    // time alone.
+    let (last, json): (Option<String>, Option<String>) = sqlx::query_as(concat!(
+        "SELECT json_group_array(json_array(order_time, id, line)) -> '$[#-1]',
+                group_concat(json, $3)
+         FROM (
+             SELECT orders.order_time, orders.id, order_items.rowid AS line, json_object(
+                 'customer', customer.name,
+                 'name', item.name,
+                 'price', item.price_cents / 100.0,
+                 'total', ",
+        item_total!(),
+        " / 100.0
+             ) AS json
+             FROM orders
+             JOIN customer ON customer.id = orders.customer_id
+             JOIN order_items ON order_items.order_id = orders.id
+             JOIN item ON item.id = order_items.item_id
+             WHERE orders.order_time >= ($1 ->> 0) AND orders.order_time <= $2
+               AND (orders.order_time, orders.id, order_items.rowid)
+                   > ($1 ->> 0, $1 ->> 1, $1 ->> 2)
+             ORDER BY orders.order_time, orders.id, order_items.rowid LIMIT +$4
+         )"
+    ))
+    .bind(after)
+    .bind(before)
+    .bind(separator)
+    .bind(PAGE_ROWS)
+    .fetch_one(engine.pool())
+    .await?;
+    Ok(last.zip(json))
 }

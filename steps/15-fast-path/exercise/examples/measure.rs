@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use sqlx::{FromRow, Row};
 use step15::customers::{Customer, CustomerService};
 use step15::db::base::{Engine, EngineConfig, PAGE_ROWS};
 use step15::db::init_db;
@@ -159,7 +158,7 @@ impl Market {
              LEFT JOIN item ON item.id = order_items.item_id
              WHERE orders.id = $1 GROUP BY orders.id",
         );
-        self.engine.execute_query(query.bind(id)).await?;
+        query.bind(id).fetch_all(self.engine.pool()).await?;
         Ok(())
     }
 
@@ -191,28 +190,27 @@ impl Market {
 
     /// A row of the driver for each customer, written as JSON by serde.
     async fn rows(&self) -> Result<()> {
-        let mut rows = self.engine.stream_pages(
-            i64::MIN,
-            |last_id| {
-                sqlx::query(
-                    "SELECT customer.id, customer.name, address.flat_number, address.post_code
-                     FROM customer
-                     JOIN address ON address.id = customer.address_id
-                     WHERE customer.id > $1 ORDER BY customer.id LIMIT $2",
-                )
-                .bind(*last_id)
-                .bind(PAGE_ROWS)
-            },
-            |row| Ok((row.try_get("id")?, Customer::from_row(row)?)),
-        );
-        let mut json = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            serde_json::to_writer(&mut json, &row)?;
-            if json.len() > 8 * 1024 {
-                json.clear();
+        let (mut last_id, mut json) = (i64::MIN, Vec::new());
+        loop {
+            let customers: Vec<Customer> = sqlx::query_as(
+                "SELECT customer.id, customer.name, address.flat_number, address.post_code
+                 FROM customer
+                 JOIN address ON address.id = customer.address_id
+                 WHERE customer.id > $1 ORDER BY customer.id LIMIT $2",
+            )
+            .bind(last_id)
+            .bind(PAGE_ROWS)
+            .fetch_all(self.engine.pool())
+            .await?;
+            let Some(last) = customers.last() else {
+                return Ok(());
+            };
+            last_id = last.id;
+            json.clear();
+            for customer in &customers {
+                serde_json::to_writer(&mut json, customer)?;
             }
         }
-        Ok(())
     }
 }
 

@@ -55,7 +55,7 @@ impl Serialize for Money {
 
 /// A point in time in UTC. The text has the database's format,
 /// `YYYY-MM-DD HH:MM:SS`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
 #[schema(
     example = "2024-03-18 10:30:00",
     pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
@@ -91,16 +91,6 @@ impl FromStr for UtcTime {
             return Err(MALFORMED_TIME);
         }
         Ok(Self(time.strftime("%Y-%m-%d %H:%M:%S").to_string()))
-    }
-}
-
-/// Used by `#[sqlx(try_from = "String")]`: reading a row fails if the text in
-/// the database is not a valid time.
-impl TryFrom<String> for UtcTime {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
     }
 }
 

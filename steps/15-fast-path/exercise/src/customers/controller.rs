@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::entity::Customer;
 use super::service::CustomerService;
 use crate::admission::StreamPermit;
-use crate::body::{Format, respond_pages};
+use crate::body::{Format, respond};
 use crate::docs::Failures;
 use crate::error::Error;
 
@@ -37,5 +37,5 @@ pub async fn list(
     permit: StreamPermit,
 ) -> Result<Response, Error> {
     let format = Format::accepted(&headers);
-    respond_pages(format, customers.list(format.separator()), permit).await
+    respond(format, customers.list(format.separator()), permit).await
 }

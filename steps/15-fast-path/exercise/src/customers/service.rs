@@ -51,7 +51,7 @@ async fn page(engine: &Engine, after: i64, separator: &str) -> Result<(i64, Stri
         "SELECT customer.id, customer.name, address.flat_number, address.post_code
          FROM customer
          JOIN address ON address.id = customer.address_id
-         WHERE customer.id > $1 ORDER BY customer.id LIMIT $2",
+         WHERE customer.id > $1 ORDER BY customer.id LIMIT +$2",
     )
     .bind(after)
     .bind(PAGE_ROWS)

@@ -11,7 +11,7 @@ use super::entity::{Order, OrderedItemOfCustomer};
 use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, StoredOrder};
 use super::service::OrderService;
 use crate::admission::StreamPermit;
-use crate::body::{Format, respond, respond_pages};
+use crate::body::{Format, respond};
 use crate::docs::{BadRequest, Failures, Id, NotFound, Time, Unprocessable};
 use crate::error::Error;
 use crate::types::{Money, Object};
@@ -44,7 +44,7 @@ pub async fn list_of_customer(
     let Path(customer_id) = customer_id?;
     let format = Format::accepted(&headers);
     let pages = orders.list_of_customer(customer_id, format.separator());
-    respond_pages(format, pages, permit).await
+    respond(format, pages, permit).await
 }
 
 /// What an order costs.
@@ -179,12 +179,9 @@ pub async fn list_between(
 ) -> Result<Response, Error> {
     let Path((before, after)) = dates?;
     let (before, after) = (before.parse()?, after.parse()?);
-    respond(
-        Format::accepted(&headers),
-        orders.list_between(&after, &before),
-        permit,
-    )
-    .await
+    let format = Format::accepted(&headers);
+    let pages = orders.list_between(&after, &before, format.separator());
+    respond(format, pages, permit).await
 }
 
 /// Places an order.

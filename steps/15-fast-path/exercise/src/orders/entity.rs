@@ -1,12 +1,11 @@
-//! Orders and their items, as clients receive them.
+//! Orders and their items, as clients receive them. SQLite writes their JSON; these types
+//! describe it.
 
-use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::types::{Money, UtcTime};
 
-/// An order line, as clients receive it. SQLite writes its JSON, and that of an [`Order`];
-/// these types describe it.
+/// An order line.
 #[derive(Debug, ToSchema)]
 pub struct OrderItem {
     pub name: String,
@@ -35,7 +34,7 @@ pub struct Order {
 
 /// One item of an order together with the customer's name, as
 /// `GET /api/orders_between_dates/{before}/{after}` returns it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 pub struct OrderedItemOfCustomer {
     pub customer: String,
     pub name: String,

@@ -5,22 +5,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_stream::try_stream;
 use futures::stream::BoxStream;
 use log::LevelFilter;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Sqlite, Transaction};
 
 use crate::error::Error;
-
-/// SQL text together with the values for its placeholders `$1`, `$2`, …
-///
-/// The values are sent to SQLite separately from the text, so SQLite never
-/// reads a value as SQL.
-pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
 /// A stream of values that arrive one at a time.
 ///
@@ -32,8 +24,17 @@ pub type SqlQuery = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 /// needs.
 pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 
-/// The most rows in a page. Callers of [`Engine::stream_pages`] bind it as the
-/// `LIMIT` of their queries.
+/// The most rows in a page, which SQLite writes as one text. A row is a few numbers and at
+/// most two names. So a page has about 45 KB if names have about 15 letters, however long the
+/// list is.
+///
+/// Each page is a query of its own, which begins after the last row of the page before
+/// (*keyset pagination*). So a list holds no connection while the client reads. It never has a
+/// row twice, but a row that is added or removed meanwhile may be in it or not.
+///
+/// Bind it to `LIMIT +$2`: SQLite plans a statement again whenever a new value is bound to a
+/// placeholder that is the whole `LIMIT`, in case another plan is better for that number. With
+/// the `+`, it is an expression, and no statement is planned twice.
 pub const PAGE_ROWS: i64 = 500;
 
 /// How much of the database a connection outside the pool keeps in memory: 16 MiB, in KiB
@@ -217,70 +218,9 @@ impl Engine {
         self.pool.size()
     }
 
-    /// Returns the pool, for queries that know the type of their rows: run
-    /// `query_as` and `query_as!` with `fetch_all(engine.pool())`.
+    /// Returns the pool. Run queries on it, as in `query.fetch_all(engine.pool())`.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
-    }
-
-    /// Runs a query and returns all of its rows.
-    ///
-    /// # Errors
-    /// [`Error::Database`] if no connection becomes free within the acquire
-    /// timeout, or if the query fails.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives the connection back to the pool. A `SELECT`
-    /// changes nothing, so it leaves nothing half done.
-    pub async fn execute_query(&self, query: SqlQuery) -> Result<Vec<SqliteRow>, Error> {
-        Ok(query.fetch_all(&self.pool).await?)
-    }
-
-    /// Reads a long list in pages and returns a stream of its values. Each page
-    /// is a query of its own, which starts after the last row of the page
-    /// before (*keyset pagination*). The stream holds a connection only while
-    /// it reads a page, never while the caller handles the rows.
-    ///
-    /// `first` is the key before the first row. `page` builds the query for the
-    /// rows after a key, such as `WHERE id > $1 ORDER BY id LIMIT $2`. `read`
-    /// returns the key and the value of a row.
-    ///
-    /// Each page sees the database at the time it is read. If a row is added or
-    /// removed between two pages, the stream may or may not include it. It
-    /// never yields a row twice unless the row's key changes meanwhile, because
-    /// the key only grows.
-    ///
-    /// # Errors
-    /// The stream yields the error of a page's query or of `read`.
-    ///
-    /// # Cancel safety
-    /// Dropping the stream ends it. At most one page was read ahead.
-    pub fn stream_pages<K, T>(
-        &self,
-        first: K,
-        page: impl Fn(&K) -> SqlQuery + Send + 'static,
-        read: impl Fn(&SqliteRow) -> Result<(K, T), Error> + Send + 'static,
-    ) -> Rows<T>
-    where
-        K: Send + 'static,
-        T: Send + 'static,
-    {
-        let engine = self.clone();
-        Box::pin(try_stream! {
-            let mut key = first;
-            loop {
-                let rows = engine.execute_query(page(&key)).await?;
-                if rows.is_empty() {
-                    break;
-                }
-                for row in rows {
-                    let (row_key, value) = read(&row)?;
-                    // After the last row, this is where the next page starts.
-                    key = row_key;
-                    yield value;
-                }
-            }
-        })
     }
 
     /// Begins a transaction that may write. It takes the database's write lock
