@@ -730,7 +730,7 @@ async fn order_id_is_its_own() -> Outcome {
     database
         .execute(
             "CREATE TRIGGER another AFTER INSERT ON orders WHEN new.id < 1000
-             BEGIN INSERT INTO orders VALUES (new.id + 1000, new.customer_id, new.order_time); END",
+             BEGIN INSERT INTO orders (id, customer_id, order_time) VALUES (new.id + 1000, new.customer_id, new.order_time); END",
         )
         .await?;
     let asked = "add_new_order_for_customer while another order with a higher id is stored";

@@ -591,7 +591,7 @@ async fn orders_of_all_kinds() -> Result<Database, Failure> {
         let (id, customer, time) = (order.id, order.customer, order.time);
         _ = write!(
             sql,
-            "INSERT INTO orders VALUES ({id}, {customer}, '{time}');"
+            "INSERT INTO orders (id, customer_id, order_time) VALUES ({id}, {customer}, '{time}');"
         );
     }
     // The second item of an order comes after the first items of all orders.

@@ -579,7 +579,7 @@ async fn the_right_number() -> Outcome {
              DELETE FROM orders WHERE id = 2;
              CREATE TRIGGER gift AFTER INSERT ON orders WHEN new.customer_id = 2
              BEGIN
-                 INSERT INTO orders VALUES (new.id + 40, 3, new.order_time);
+                 INSERT INTO orders (id, customer_id, order_time) VALUES (new.id + 40, 3, new.order_time);
              END",
         )
         .await?;

@@ -537,7 +537,7 @@ async fn orders_are_complete() -> Outcome {
         // between them.
         let database = of_one_customer(count, 4).await?;
         let sql = "DELETE FROM order_items WHERE order_id % 3 = 0;
-                   INSERT INTO orders SELECT id + 1, 2, order_time FROM orders;
+                   INSERT INTO orders (id, customer_id, order_time) SELECT id + 1, 2, order_time FROM orders;
                    INSERT INTO order_items SELECT id, 1, 1 FROM orders WHERE customer_id = 2;";
         database.execute(sql).await?;
         let engine = engine(&database)?;
@@ -1051,7 +1051,7 @@ async fn look_alikes() -> Result<Database, Failure> {
                    (11, 'Käse \"alt\"', 29, NULL), (12, '牛乳', 1, 'Alex'),
                    (13, 'Milk', 500, NULL), (-5, '', 0, NULL);
                INSERT INTO customer VALUES (4, 'Zoë', 1), (5, 'Alex', 2);
-               INSERT INTO orders VALUES
+               INSERT INTO orders (id, customer_id, order_time) VALUES
                    (10, 1, '2024-03-18 10:30:00'), (11, 1, '2024-03-18 10:30:00'),
                    (12, 3, '2024-03-18 10:30:00'), (20, 1, '2024-03-18 10:30:00'),
                    (21, 2, '2024-03-18 10:30:00'), (22, 5, '2024-03-18 10:30:00'),
@@ -1128,7 +1128,7 @@ async fn of_one_customer(count: u32, items_each: u32) -> Result<Database, Failur
          DELETE FROM order_items;
          DELETE FROM orders;
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
-         INSERT INTO orders
+         INSERT INTO orders (id, customer_id, order_time)
          SELECT i * 7 - 1500, 1, datetime('2024-04-01', (i * 7919 % 1009) || ' minutes') FROM n;
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}),
              k (j) AS (SELECT 1 UNION ALL SELECT j + 1 FROM k WHERE j < {items_each})

@@ -795,11 +795,11 @@ async fn add_orders(database: &Database, count: i64) -> Outcome {
                  SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}
              ) SELECT i FROM n;
              INSERT INTO item VALUES (900, 'Pin', 1, NULL);
-             INSERT INTO orders SELECT 1000 + i, 1, '2024-04-01 00:00:00' FROM n;
+             INSERT INTO orders (id, customer_id, order_time) SELECT 1000 + i, 1, '2024-04-01 00:00:00' FROM n;
              INSERT INTO order_items SELECT 1000 + i, 900, i FROM n;
              -- Two lines that cost the same.
              INSERT INTO item VALUES (901, 'Needle', 1, NULL);
-             INSERT INTO orders VALUES (3000, 1, '2024-04-01 00:00:00');
+             INSERT INTO orders (id, customer_id, order_time) VALUES (3000, 1, '2024-04-01 00:00:00');
              INSERT INTO order_items VALUES (3000, 900, 7), (3000, 901, 7);
              COMMIT;"
         ))
@@ -820,7 +820,7 @@ async fn totals_together() -> Outcome {
     let ids = (1001..=1100).chain([1007, 1007, 3000, 4_000]);
     market
         .database
-        .execute("INSERT INTO orders VALUES (2000, 1, '2024-04-01 00:00:00')")
+        .execute("INSERT INTO orders (id, customer_id, order_time) VALUES (2000, 1, '2024-04-01 00:00:00')")
         .await?;
     let held = keep_readers_out(&market.database).await?;
     for id in ids.chain([2000]) {

@@ -190,7 +190,7 @@ impl Database {
         let lines = items.iter().map(insert).collect::<Vec<_>>().concat();
         self.execute(&format!(
             "BEGIN IMMEDIATE;
-             INSERT INTO orders VALUES
+             INSERT INTO orders (id, customer_id, order_time) VALUES
                  ({id}, {customer_id}, datetime('2024-04-01 00:00:00', '{id} minutes'));
              {lines} COMMIT;"
         ))

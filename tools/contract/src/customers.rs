@@ -148,7 +148,7 @@ async fn add_orders_of_alex(database: &Database) -> Outcome {
     database.execute(MORE_ITEMS).await?;
     database
         .execute(
-            "INSERT INTO orders VALUES (10, 1, '2024-03-01 08:00:00'),
+            "INSERT INTO orders (id, customer_id, order_time) VALUES (10, 1, '2024-03-01 08:00:00'),
                                        (-5, 1, '2024-03-02 08:00:00');
              INSERT INTO order_items VALUES (-5, 4, 3);
              INSERT INTO order_items VALUES (10, 12, 1);

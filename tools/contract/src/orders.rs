@@ -67,7 +67,7 @@ async fn between_dates(service: &Service, database: &Database, format: Format) -
     // its items neither by id nor by name, and one whose id is below 1.
     database
         .execute(
-            "INSERT INTO orders VALUES (10, 2, '2024-03-19 09:00:00'),
+            "INSERT INTO orders (id, customer_id, order_time) VALUES (10, 2, '2024-03-19 09:00:00'),
                                        (11, 2, '2024-03-20 11:00:00'),
                                        (-5, 2, '2024-03-18 10:30:00');
              INSERT INTO order_items VALUES (-5, 3, 2);

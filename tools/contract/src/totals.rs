@@ -14,7 +14,7 @@ pub async fn order_total(service: &Service, database: &Database) -> Outcome {
     database.execute(MORE_ITEMS).await?;
     database
         .execute(
-            "INSERT INTO orders VALUES (10, 2, '2024-03-26 12:00:00');
+            "INSERT INTO orders (id, customer_id, order_time) VALUES (10, 2, '2024-03-26 12:00:00');
              INSERT INTO order_items VALUES (10, 11, 1), (10, 12, 1);",
         )
         .await?;
@@ -59,7 +59,7 @@ pub async fn orders_total(service: &Service, database: &Database) -> Outcome {
     database
         .execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-             INSERT INTO orders SELECT 100 + i, 1 + i % 3, '2024-03-27 12:00:00' FROM n;
+             INSERT INTO orders (id, customer_id, order_time) SELECT 100 + i, 1 + i % 3, '2024-03-27 12:00:00' FROM n;
              INSERT INTO order_items SELECT id, 13, id - 100 FROM orders WHERE id > 100;",
         )
         .await?;

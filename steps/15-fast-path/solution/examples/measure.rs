@@ -232,7 +232,7 @@ async fn fill(engine: &Engine) -> Result<()> {
             CUSTOMERS,
         ),
         (
-            "INSERT INTO orders SELECT i, i, '2024-04-01 00:00:00' FROM n",
+            "INSERT INTO orders (id, customer_id, order_time) SELECT i, i, '2024-04-01 00:00:00' FROM n",
             ORDERS,
         ),
         ("INSERT INTO order_items SELECT i, 1, 2 FROM n", ORDERS),
