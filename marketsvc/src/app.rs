@@ -11,38 +11,26 @@ use utoipa_axum::routes;
 
 use crate::admission::{self, Admission};
 use crate::config::Limits;
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs::{self, Document, Failures};
 use crate::error::Error;
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
-use crate::orders::{Totals, Writer, totals, writer};
-use crate::{authors, books, catalog, customers, observe, orders, server, session};
+use crate::{authors, books, catalog, customers, observe, orders, server};
 
 /// Builds the router with the limits that the service has by default: the endpoints of all
 /// modules, without a socket.
-///
-/// # Panics
-/// Outside a Tokio runtime.
-pub fn app(engine: Engine) -> Router {
-    let health = Health::new(engine.clone(), Metrics::new());
-    let (totals, _) = totals::start(engine.clone());
-    let (writer, _) = writer::start(engine.clone());
-    router(engine, health, &Limits::default(), totals, writer)
+pub fn app(db: Db) -> Router {
+    let health = Health::new(db.clone(), Metrics::new());
+    router(db, health, &Limits::default())
 }
 
 /// Puts the endpoints together with the layers around them.
-fn router(
-    engine: Engine,
-    health: Health,
-    limits: &Limits,
-    totals: Totals,
-    writer: Writer,
-) -> Router {
+fn router(db: Db, health: Health, limits: &Limits) -> Router {
     let observed = from_fn_with_state(health.metrics(), observe::layer);
     let admitted = from_fn_with_state(Admission::new(limits), admission::layer);
     let not_allowed = || async { Error::MethodNotAllowed };
-    let api = api(engine, limits.demo, totals, writer)
+    let api = api(db, limits.demo)
         .fallback(|| async { Error::NotFound("there is no such path") })
         .method_not_allowed_fallback(not_allowed);
     health::routes(health)
@@ -52,7 +40,7 @@ fn router(
 }
 
 /// The endpoints that the API has, and the pages that describe it.
-fn api(engine: Engine, demo: bool, totals: Totals, writer: Writer) -> Router {
+fn api(db: Db, demo: bool) -> Router {
     let api = OpenApiRouter::with_openapi(Document::openapi())
         .merge(docs::module(
             "app",
@@ -60,19 +48,17 @@ fn api(engine: Engine, demo: bool, totals: Totals, writer: Writer) -> Router {
                 .routes(routes!(welcome))
                 .routes(routes!(info)),
         ))
-        .merge(customers::routes(engine.clone()))
-        .merge(orders::routes(engine.clone(), totals, writer))
-        .merge(authors::routes(engine.clone()))
-        .merge(books::routes(engine.clone(), demo))
-        .merge(catalog::routes(engine.clone()))
-        .layer(from_fn_with_state(engine, session::layer));
+        .merge(customers::routes(db.clone()))
+        .merge(orders::routes(db.clone()))
+        .merge(authors::routes(db.clone()))
+        .merge(books::routes(db.clone(), demo))
+        .merge(catalog::routes(db));
     docs::with_pages(api)
 }
 
 /// Serves requests from `listener` until `shutdown` completes. Then, one after another:
 /// `/readyz` says no; after the notice, no connection is accepted any more; the requests
-/// that have begun have the grace period to end; the tasks of the batches end and the pool is
-/// closed.
+/// that have begun have the grace period to end; the database is closed.
 ///
 /// # Cancel safety
 /// Dropping the future closes all connections. A request that is dropped stores nothing,
@@ -80,28 +66,19 @@ fn api(engine: Engine, demo: bool, totals: Totals, writer: Writer) -> Router {
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
-    engine: Engine,
+    db: Db,
     limits: Limits,
 ) {
     let metrics = Metrics::new();
-    let health = Health::new(engine.clone(), metrics.clone());
-    let (totals, loading) = totals::start(engine.clone());
-    let (writer, writing) = writer::start(engine.clone());
-    let router = router(engine.clone(), health.clone(), &limits, totals, writer);
-    let stop = async {
+    let health = Health::new(db.clone(), metrics.clone());
+    let router = router(db.clone(), health.clone(), &limits);
+    let stop = async move {
         shutdown.await;
         health.drain();
         sleep(limits.notice).await;
     };
     server::serve(listener, router, &limits, &metrics, stop).await;
-    let closed = timeout(limits.grace, async {
-        // The last clones of the writer and of the totals are gone, so their tasks end. An
-        // error would mean that one panicked, and its connection is closed then, too.
-        let _ = writing.await;
-        let _ = loading.await;
-        engine.close().await;
-    });
-    if closed.await.is_err() {
+    if timeout(limits.grace, db.close()).await.is_err() {
         tracing::warn!("connections to the database are still in use");
     }
 }

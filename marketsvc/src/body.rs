@@ -11,7 +11,7 @@ use mediatype::names::{_STAR, APPLICATION, JSON, Q};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 
 use crate::admission::StreamPermit;
-use crate::db::base::Rows;
+use crate::db::Rows;
 use crate::error::Error;
 
 /// The format of a list.

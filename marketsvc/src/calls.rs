@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_stream::try_stream;
 use futures::StreamExt;
 
-use crate::db::base::Rows;
+use crate::db::Rows;
 use crate::error::Error;
 
 /// Runs the call `name` of a service, and logs it when it ends.

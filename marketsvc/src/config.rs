@@ -12,7 +12,8 @@ pub struct Config {
     /// Where the service listens
     #[arg(long, env = "MARKETSVC_ADDR", default_value = "127.0.0.1:9090")]
     pub addr: String,
-    /// The database; a missing file is created with the sample data
+    /// The database: a file, which is created with the sample data if it is missing, or a
+    /// server; several URLs with commas between them are the servers of one cluster
     #[arg(long, env = "DATABASE_URL", default_value = "sqlite://marketdb.sqlite")]
     pub database: String,
     /// Log every SQL statement

@@ -68,17 +68,11 @@ pub enum Error {
     /// A handler takes a `StreamPermit`, but no layer has permits.
     #[error("the request was not admitted")]
     NoAdmission,
-    /// A handler takes a `Session`, but no layer has made one.
-    #[error("the request has no session")]
-    NoSession,
-    /// The session of a request was used after its end.
-    #[error("the session has ended")]
-    SessionEnded,
-    /// SQLite rejected a statement, the database could not be opened, or no
+    /// The database rejected a statement, the database could not be opened, or no
     /// connection became free in time.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// A value could not be written as JSON, or SQLite's JSON could not be read.
+    /// A value could not be written as JSON, or the database's JSON could not be read.
     #[error("a value could not be written or read as JSON")]
     Json(#[from] serde_json::Error),
     /// One of several spawned tasks panicked.
@@ -87,6 +81,15 @@ pub enum Error {
     /// A migration failed, or the database is newer than this program.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The connection was lost, or the time was over, while a transaction was being committed.
+    #[error("nobody knows whether the transaction was committed")]
+    OutcomeUnknown,
+    /// The database did not answer in time; nothing was stored.
+    #[error("the database did not answer in time")]
+    NoAnswer,
+    /// No server of the cluster takes writes at the moment.
+    #[error("no server is the primary")]
+    NoPrimary,
     /// The database file was removed or replaced while the service ran.
     #[error("the database file is not in its place any more")]
     FileGone,
@@ -125,12 +128,12 @@ impl Error {
             Self::BodyTooLarge | Self::BodyTooSlow | Self::MethodNotAllowed => "refused",
             Self::Overloaded | Self::TooManyStreams => "overloaded",
             Self::TimedOut => "timed out",
+            Self::OutcomeUnknown => "unknown",
+            Self::NoAnswer | Self::NoPrimary => "database away",
             Self::NotReady
             | Self::BatchLost
             | Self::Panicked
             | Self::NoAdmission
-            | Self::NoSession
-            | Self::SessionEnded
             | Self::Json(_)
             | Self::Task(_)
             | Self::Migration(_)
@@ -184,7 +187,12 @@ impl Error {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the service takes no requests now",
             ),
-            Self::Overloaded => BUSY,
+            Self::OutcomeUnknown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nobody knows whether this was stored; send it again with the same \
+                 Idempotency-Key, and it is stored once",
+            ),
+            Self::Overloaded | Self::NoAnswer | Self::NoPrimary => BUSY,
             Self::Database(error) if is_busy(error) => BUSY,
             Self::Database(error) if is_constraint_violation(error) => (
                 StatusCode::BAD_REQUEST,
@@ -193,8 +201,6 @@ impl Error {
             Self::BatchLost
             | Self::Panicked
             | Self::NoAdmission
-            | Self::NoSession
-            | Self::SessionEnded
             | Self::Database(_)
             | Self::Json(_)
             | Self::Task(_)
@@ -214,19 +220,27 @@ const BUSY: (StatusCode, &str) = (
     "the service is busy; try again in a second",
 );
 
-/// Returns whether no connection became free within the acquire timeout, or
-/// another writer held the lock for longer than the busy timeout.
+/// Returns whether no connection became free within the acquire timeout, or the database
+/// could not do its work now but may in a second.
 fn is_busy(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::PoolTimedOut => true,
-        // The primary code SQLITE_BUSY is 5. Extended codes carry more detail
-        // in their higher bits, so compare the lowest byte only.
-        sqlx::Error::Database(error) => error
-            .code()
-            .and_then(|code| code.parse::<i32>().ok())
-            .is_some_and(|code| code & 0xff == 5),
+        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_busy_code(&code)),
         _ => false,
     }
+}
+
+/// SQLite: another writer held the lock for longer than the busy timeout. PostgreSQL: the
+/// connection was lost (class 08), the transaction was rolled back because of another one
+/// (40), there are too many connections (53), the server stops or starts (57), or it is not
+/// the primary any more (25006).
+fn is_busy_code(code: &str) -> bool {
+    // PostgreSQL's codes have five characters, and those of SQLite at most four digits. Its
+    // primary code SQLITE_BUSY is 5; extended codes carry more detail in their higher bits.
+    if code.len() < 5 {
+        return code.parse::<i32>().is_ok_and(|code| code & 0xff == 5);
+    }
+    code == "25006" || ["08", "40", "53", "57"].contains(&&code[..2])
 }
 
 fn is_constraint_violation(error: &sqlx::Error) -> bool {

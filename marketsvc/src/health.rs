@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::time::timeout;
 
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
@@ -22,16 +22,16 @@ pub const PING_TIME: Duration = Duration::from_millis(500);
 /// Knows whether the service can take requests. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Health {
-    engine: Engine,
+    db: Db,
     metrics: Metrics,
     draining: Arc<AtomicBool>,
 }
 
 impl Health {
-    /// Creates the health of a service over `engine` that is not draining.
-    pub fn new(engine: Engine, metrics: Metrics) -> Self {
+    /// Creates the health of a service over `db` that is not draining.
+    pub fn new(db: Db, metrics: Metrics) -> Self {
         Self {
-            engine,
+            db,
             metrics,
             draining: Arc::default(),
         }
@@ -56,7 +56,7 @@ impl Health {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Error::NotReady);
         }
-        match timeout(PING_TIME, self.engine.ping()).await {
+        match timeout(PING_TIME, self.db.ping()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Error::NotReady),
         }
@@ -78,7 +78,7 @@ async fn readyz(State(health): State<Health>) -> Result<&'static str, Error> {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let text = health.metrics.text(health.engine.connections());
+    let text = health.metrics.text(health.db.connections());
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], text)
 }

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use marketsvc::app;
 use marketsvc::config::Config;
-use marketsvc::db::base::{Engine, EngineConfig};
-use marketsvc::db::init_db;
+use marketsvc::db::{self, Settings};
 use marketsvc::listener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -56,19 +55,21 @@ async fn serve(config: Config) -> Result<(), String> {
         format!("MARKETSVC_ADDR={addr}: {error}; is another service using this port?")
     })?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    init_db::create_or_migrate(&database)
-        .await
-        .map_err(|error| format!("DATABASE_URL={database}: {}", with_cause(&error)))?;
-    let config = EngineConfig {
+    let settings = Settings {
         echo,
-        ..EngineConfig::default()
+        ..Settings::default()
     };
-    let engine = Engine::new(&database, config)
-        .map_err(|error| format!("DATABASE_URL={database}: {}", with_cause(&error)))?;
+    let db = db::open(&database, settings).await.map_err(|error| {
+        format!(
+            "DATABASE_URL={}: {}",
+            db::shown(&database),
+            with_cause(&error)
+        )
+    })?;
 
     let stop = stop_signal().map_err(|error| error.to_string())?;
     println!("listening on http://{addr}");
-    app::run(listener, stop, engine, limits).await;
+    app::run(listener, stop, db, limits).await;
     Ok(())
 }
 

@@ -97,14 +97,21 @@ impl FromStr for UtcTime {
 const MALFORMED_TIME: Error =
     Error::BadRequest("a time must have the form YYYY-MM-DD HH:MM:SS or YYYY-MM-DD");
 
-/// Checks that the text of a field has from 1 to `longest` characters, and not only
-/// blanks.
+/// Checks that the text of a field has from 1 to `longest` characters, not only blanks, and
+/// none that is U+0000.
 ///
 /// # Errors
 /// [`Error::Unprocessable`] for `field` otherwise.
 pub fn check_text(field: &'static str, text: &str, longest: usize) -> Result<(), Error> {
     if text.trim().is_empty() {
         return Err(Error::unprocessable(field, "the text must not be empty"));
+    }
+    if text.contains('\0') {
+        // PostgreSQL cannot store it.
+        return Err(Error::unprocessable(
+            field,
+            "the text must not contain the character U+0000",
+        ));
     }
     if text.chars().count() > longest {
         return Err(Error::unprocessable(field, "the text is too long"));

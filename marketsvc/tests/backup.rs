@@ -94,7 +94,7 @@ async fn backup_under_load(backup: impl AsyncFn(&Path, &Path) -> Outcome) -> Out
     database.add_orders(2_000, 2).await?;
     let first = 2_000 + 3;
     let folder = tempfile::tempdir().or_fail("a folder for the copies")?;
-    let mut process = Process::quiet(&database).await?;
+    let mut process = Process::quiet(&database.url()).await?;
     let mut clients = Clients::start(&process.service);
     let (copy, known) = loop {
         let known = clients.more(CLIENTS).await?;

@@ -1,108 +1,126 @@
 //! What the service answers, endpoint by endpoint. The checks are those of the steps.
 //!
-//! A new endpoint needs a line in `ENDPOINTS` (`common/mod.rs`) and a test here. The last
-//! test says so for one that has none.
+//! Each test runs on SQLite, and with the feature `postgres` on PostgreSQL. A new endpoint
+//! needs a line in `ENDPOINTS` (`common/mod.rs`) and a test here, which is in the list below.
+//! The last test says so for one that has none.
 
 mod common;
 
 use std::collections::BTreeSet;
 
+use axum::Router;
 use axum::http::Method;
 use check::{Database, Failure, Outcome, Service, ensure, equal};
-use common::{ENDPOINTS, Endpoint, Process, engine, fresh};
+use common::{ENDPOINTS, Endpoint, On, Process};
 use contract::{sample_authors, sample_books};
-use marketsvc::app;
 use openapi::{Document, Recorder};
 use serde_json::json;
 
-#[tokio::test]
-async fn welcome() -> Outcome {
-    let (service, _database) = fresh().await?;
+on_each_database! {
+    welcome
+    info
+    customers
+    orders_of_a_customer
+    total_of_an_order
+    totals_of_orders
+    orders_between_dates
+    new_orders
+    authors
+    authors_stored
+    authors_removed
+    books
+    pages_while_books_are_removed
+    books_stored
+    books_replaced
+    books_changed
+    books_removed
+    catalog
+    catalog_separately
+    the_format_of_lists_is_the_one_that_the_client_accepts
+    unknown_paths_and_methods_are_problems
+    hostile_input_does_no_harm
+    every_endpoint_is_documented_and_has_a_test
+    the_document_says_what_the_service_answers
+}
+
+async fn welcome(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::welcome(&service).await
 }
 
-#[tokio::test]
-async fn info() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn info(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::app_info(&service, env!("CARGO_PKG_VERSION")).await
 }
 
-#[tokio::test]
-async fn customers() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn customers(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::customers_nested(&service, &database).await?;
-    let (service, database) = fresh().await?;
+    let (service, database) = on.fresh().await?;
     contract::customers_nested_ndjson(&service, &database).await
 }
 
-#[tokio::test]
-async fn orders_of_a_customer() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn orders_of_a_customer(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::orders_of_customer_nested(&service, &database).await?;
     contract::orders_of_unknown_customer_404(&service).await
 }
 
-#[tokio::test]
-async fn total_of_an_order() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn total_of_an_order(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::order_total(&service, &database).await?;
     contract::order_total_404_when_unknown(&service).await
 }
 
-#[tokio::test]
-async fn totals_of_orders() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn totals_of_orders(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::orders_total(&service, &database).await
 }
 
-#[tokio::test]
-async fn orders_between_dates() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn orders_between_dates(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::orders_between_dates(&service, &database).await?;
-    let (service, database) = fresh().await?;
+    let (service, database) = on.fresh().await?;
     contract::orders_between_dates_ndjson(&service, &database).await
 }
 
-#[tokio::test]
-async fn new_orders() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn new_orders(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     contract::new_order_stored(&service, &database).await?;
     contract::new_order_refusals(&service, &database).await?;
     contract::new_order_overflow_422(&service, &database).await
 }
 
-#[tokio::test]
-async fn authors() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn authors(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::author_by_id(&service).await?;
     contract::page_refusals(&service, "/author").await?;
     contract::pages(&service, "/author", &sample_authors()).await
 }
 
-#[tokio::test]
-async fn authors_stored() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn authors_stored(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::author_refusals(&service).await?;
+    // PostgreSQL could not store this character.
+    let name = json!({"name": "a\u{0}b"});
+    contract::expect_problem(&service.post_json("/author", &name).await?, 422)?;
     contract::new_authors(&service).await
 }
 
-#[tokio::test]
-async fn authors_removed() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn authors_removed(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::author_removed(&service).await
 }
 
-#[tokio::test]
-async fn books() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn books(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::book_by_id(&service).await?;
     contract::page_refusals(&service, "/book").await?;
     contract::pages(&service, "/book", &sample_books()).await
 }
 
-#[tokio::test]
-async fn pages_while_books_are_removed() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn pages_while_books_are_removed(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     let mut books = sample_books().to_vec();
     for number in 1..=12 {
         let book = contract::new_book(&format!("Book {number}"));
@@ -117,48 +135,45 @@ async fn pages_while_books_are_removed() -> Outcome {
     .await
 }
 
-#[tokio::test]
-async fn books_stored() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn books_stored(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     let before = database.snapshot().await?;
     contract::book_refusals(&service).await?;
+    let book = contract::new_book("a\u{0}b");
+    contract::expect_problem(&service.post_json("/book", &book).await?, 422)?;
     database
         .expect_unchanged("books that are refused", &before)
         .await?;
     contract::new_books(&service).await?;
-    let (service, _database) = fresh().await?;
+    let (service, _database) = on.fresh().await?;
     contract::one_name_at_once(&service).await
 }
 
-#[tokio::test]
-async fn books_replaced() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn books_replaced(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::replace_refusals(&service).await?;
     contract::book_replaced(&service).await
 }
 
-#[tokio::test]
-async fn books_changed() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn books_changed(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::change_refusals(&service).await?;
     contract::book_changed(&service).await?;
-    let (service, _database) = fresh().await?;
+    let (service, _database) = on.fresh().await?;
     contract::book_cleared(&service).await?;
-    let (service, _database) = fresh().await?;
+    let (service, _database) = on.fresh().await?;
     contract::changes_at_once(&service).await
 }
 
-#[tokio::test]
-async fn books_removed() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn books_removed(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     contract::book_removed(&service).await?;
-    let (service, _database) = fresh().await?;
+    let (service, _database) = on.fresh().await?;
     contract::empty_store(&service).await
 }
 
-#[tokio::test]
-async fn catalog() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn catalog(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     let before = database.snapshot().await?;
     contract::catalog_author_refused(&service, "/catalog").await?;
     contract::catalog_book_refused(&service, "/catalog").await?;
@@ -169,9 +184,8 @@ async fn catalog() -> Outcome {
 }
 
 /// Here the author of a book that is refused stays.
-#[tokio::test]
-async fn catalog_separately() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn catalog_separately(on: On) -> Outcome {
+    let (service, database) = on.fresh().await?;
     let before = database.snapshot().await?;
     contract::catalog_author_refused(&service, "/catalog/separately").await?;
     database
@@ -186,13 +200,12 @@ async fn catalog_separately() -> Outcome {
         json!(contract::AUTHORS_OF_REFUSED_BOOKS).to_string(),
         authors,
     )?;
-    let (service, _database) = fresh().await?;
+    let (service, _database) = on.fresh().await?;
     contract::catalog_stored(&service, "/catalog/separately").await
 }
 
-#[tokio::test]
-async fn the_format_of_lists_is_the_one_that_the_client_accepts() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn the_format_of_lists_is_the_one_that_the_client_accepts(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     for path in [
         "/api/customers",
         "/api/orders/1",
@@ -203,9 +216,8 @@ async fn the_format_of_lists_is_the_one_that_the_client_accepts() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn unknown_paths_and_methods_are_problems() -> Outcome {
-    let (service, _database) = fresh().await?;
+async fn unknown_paths_and_methods_are_problems(on: On) -> Outcome {
+    let (service, _database) = on.fresh().await?;
     for path in ["/nowhere", "/api", "/book/1/pages", "/book/"] {
         contract::expect_problem(&service.get(path).await?, 404)?;
     }
@@ -217,10 +229,21 @@ async fn unknown_paths_and_methods_are_problems() -> Outcome {
 }
 
 /// Over the real program, which also decides what it takes for HTTP.
-#[tokio::test]
-async fn hostile_input_does_no_harm() -> Outcome {
+async fn hostile_input_does_no_harm(on: On) -> Outcome {
     let database = Database::sample().await?;
-    let process = Process::quiet(&database).await?;
+    let process = match on {
+        On::Sqlite => Process::quiet(&database.url()).await?,
+        #[cfg(feature = "postgres")]
+        On::Postgres(server) => {
+            let url = common::postgres::new_database(server).await?;
+            let process = Process::quiet(&url).await?;
+            let before = common::postgres::rows_of_postgres(&url).await?;
+            // It looks at this database, too, which nobody changes.
+            contract::hostile_input(&process.service, &database).await?;
+            let after = common::postgres::rows_of_postgres(&url).await?;
+            return check::equal_json("all rows afterwards", &before, &after);
+        }
+    };
     contract::hostile_input(&process.service, &database).await
 }
 
@@ -242,11 +265,12 @@ const UNDOCUMENTED: [&str; 7] = [
 const REGISTER: &str = "give its handler `#[utoipa::path(…)]` and register it with \
     `.routes(routes!(…))`, not with `.route(…)`; marketsvc/src/customers shows how";
 
-#[tokio::test]
-async fn every_endpoint_is_documented_and_has_a_test() -> Outcome {
-    let (service, database) = fresh().await?;
+async fn every_endpoint_is_documented_and_has_a_test(on: On) -> Outcome {
+    let (app, _database) = on.app().await?;
+    let routes = routes(&app);
+    let service = Service::start(app);
     let documented = documented(&service).await?;
-    let mut missing = routes_without_document(&routes(&database)?, &documented);
+    let mut missing = routes_without_document(&routes, &documented);
     missing.extend(operations_without_test(&documented));
     missing.extend(
         ENDPOINTS
@@ -275,12 +299,12 @@ async fn documented(service: &Service) -> Result<BTreeSet<String>, Failure> {
 
 /// The paths of all routes. axum has no list of them, but it shows them for debugging, and
 /// the fallback among them.
-fn routes(database: &Database) -> Result<BTreeSet<String>, Failure> {
-    let shown = format!("{:?}", app::app(engine(database)?));
+fn routes(app: &Router) -> BTreeSet<String> {
+    let shown = format!("{app:?}");
     let paths = shown
         .split('"')
         .filter(|text| text.starts_with('/') && !text.contains("__private"));
-    Ok(paths.map(str::to_owned).collect())
+    paths.map(str::to_owned).collect()
 }
 
 fn routes_without_document(
@@ -313,8 +337,8 @@ fn operations_without_test(documented: &BTreeSet<String>) -> impl Iterator<Item 
                 "{operation} has no test:\n\
                  - add a line to ENDPOINTS in marketsvc/tests/common/mod.rs:\n      \
                    Endpoint::new(\"{operation}\", \"PATH OF A REQUEST\", \"ITS JSON\", 200, \"NAME\"),\n\
-                 - add a test `async fn NAME() -> Outcome` to marketsvc/tests/contract.rs, which \
-                 says what the endpoint answers"
+                 - add a test `async fn NAME(on: On) -> Outcome` to marketsvc/tests/contract.rs, which \
+                 says what the endpoint answers, and NAME to its list of tests"
             )
         })
 }
@@ -324,7 +348,7 @@ fn wrong(endpoint: &Endpoint, documented: &BTreeSet<String>) -> Option<String> {
     let Endpoint {
         operation, test, ..
     } = endpoint;
-    let head = format!("\n#[tokio::test]\nasync fn {test}() ");
+    let head = format!("\nasync fn {test}(on: On) ");
     if !documented.contains(*operation) {
         return Some(format!(
             "{operation} is in ENDPOINTS (marketsvc/tests/common/mod.rs), but not in the document \
@@ -334,19 +358,18 @@ fn wrong(endpoint: &Endpoint, documented: &BTreeSet<String>) -> Option<String> {
     (!include_str!("contract.rs").contains(&head)).then(|| {
         format!(
             "{operation} names the test `{test}` in ENDPOINTS (marketsvc/tests/common/mod.rs), \
-             but marketsvc/tests/contract.rs has no such test: add `#[tokio::test] async fn \
-             {test}() -> Outcome` there, which says what the endpoint answers"
+             but marketsvc/tests/contract.rs has no such test: add `async fn {test}(on: On) -> \
+             Outcome` there, which says what the endpoint answers, and {test} to its list of tests"
         )
     })
 }
 
 /// The document is valid, and each answer to a request of [`ENDPOINTS`], and to the example
 /// that the document has of it, is one that it describes.
-#[tokio::test]
-async fn the_document_says_what_the_service_answers() -> Outcome {
-    let database = Database::sample().await?;
+async fn the_document_says_what_the_service_answers(on: On) -> Outcome {
+    let (app, _database) = on.app().await?;
     let recorder = Recorder::default();
-    let service = Service::start(recorder.around(app::app(engine(&database)?)));
+    let service = Service::start(recorder.around(app));
     let document = Document::read(&service).await?;
     document.expect_well_formed()?;
     document.expect_unique_ids()?;

@@ -3,6 +3,9 @@
 //! `pressure/stops.rs`.
 
 mod common;
+#[cfg(feature = "postgres")]
+#[path = "program/postgres.rs"]
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -172,26 +175,33 @@ async fn programs_that_start_together_share_one_new_database() -> Outcome {
     expect_database_alone(folder.path())
 }
 
+/// The rows that a database of the first migration has.
+const FIRST_ROWS: &str = "SELECT group_concat(line, char(10)) FROM (
+    SELECT json_array('item', id, name, price_cents, description) AS line FROM item
+    UNION ALL SELECT json_array('address', id, flat_number, post_code) FROM address
+    UNION ALL SELECT json_array('customer', id, name, address_id) FROM customer
+    UNION ALL SELECT json_array('orders', id, customer_id, order_time) FROM orders
+    UNION ALL SELECT json_array('order_items', rowid, order_id, item_id, quantity) FROM order_items)";
+
 /// Fails unless the later migrations have been run, and no row is another one.
-async fn expect_up_to_date(database: &Database, before: &check::Snapshot) -> Outcome {
+async fn expect_up_to_date(database: &Database, before: &str) -> Outcome {
     let newest = Database::sample().await?;
     let schema = "SELECT group_concat(sql, ';' ORDER BY name) FROM sqlite_schema";
     let expected: String = newest.one(schema).await?;
     let got: String = database.one(schema).await?;
     equal("the schema after the start", expected, got)?;
-    let changes = before.difference(&database.snapshot().await?);
-    ensure(
-        !changes.contains("gone"),
-        "a start over an older database",
-        "every row as it was",
-        changes,
+    let after: String = database.one(FIRST_ROWS).await?;
+    equal(
+        "the rows after a start over an older database",
+        before,
+        &*after,
     )
 }
 
 #[tokio::test]
 async fn an_older_database_is_brought_up_to_date() -> Outcome {
     let database = Database::older(1).await?;
-    let before = database.snapshot().await?;
+    let before: String = database.one(FIRST_ROWS).await?;
     let process = Process::over(&database).await?;
     let reply = process.service.get("/api/orders/1").await?;
     reply.expect_status(200)?;
@@ -203,7 +213,7 @@ async fn an_older_database_is_brought_up_to_date() -> Outcome {
 #[tokio::test]
 async fn programs_that_start_together_bring_a_database_up_to_date() -> Outcome {
     let database = Database::older(1).await?;
-    let before = database.snapshot().await?;
+    let before: String = database.one(FIRST_ROWS).await?;
     let processes = join_all((0..4).map(|_| Process::over(&database))).await;
     for process in processes {
         end(process?).await?;
@@ -398,6 +408,40 @@ async fn what_the_system_refuses_is_named_and_no_database_is_created() -> Outcom
     .await
 }
 
+/// Fails unless both programs refuse this URL with one line that has these words, and create
+/// no file.
+async fn refuse_url(url: &str, words: &[&str]) -> Outcome {
+    let folder = folder()?;
+    for program in [binary, seed_one] {
+        let mut command = program(folder.path());
+        let output = output(command.env("DATABASE_URL", url)).await?;
+        expect_refusal(url, &output, words)?;
+        let message = text(&output.stderr);
+        let shown = message.contains("secret");
+        ensure(!shown, url, "a message without the password", message)?;
+    }
+    let none = Vec::<PathBuf>::new();
+    equal(format!("{url}: files"), none, names(folder.path())?)
+}
+
+#[tokio::test]
+async fn a_url_of_another_kind_is_refused() -> Outcome {
+    let words = [
+        "DATABASE_URL=mysql://",
+        "must begin with `sqlite:` or `postgres:`",
+    ];
+    refuse_url("mysql://market@localhost/market", &words).await?;
+    if cfg!(feature = "postgres") {
+        return Ok(());
+    }
+    for scheme in ["postgres", "postgresql"] {
+        let url = format!("{scheme}://market:secret@localhost/market");
+        let shown = format!("DATABASE_URL={scheme}://market@localhost/market: ");
+        refuse_url(&url, &[&shown, "`--features postgres`"]).await?;
+    }
+    Ok(())
+}
+
 /// The message has the flag and the value.
 #[tokio::test]
 async fn wrong_flags_are_named() -> Outcome {
@@ -475,9 +519,9 @@ async fn the_readme_has_every_flag() -> Outcome {
 // ---- made-up rows
 
 /// Runs `marketsvc-seed` over a database, and returns what it prints at the end.
-async fn add(database: &Database, arguments: &[&str]) -> Result<String, Failure> {
+async fn add(url: &str, arguments: &[&str]) -> Result<String, Failure> {
     let mut command = seed(&std::env::temp_dir(), arguments);
-    let output = output(command.env("DATABASE_URL", database.url())).await?;
+    let output = output(command.env("DATABASE_URL", url)).await?;
     let asked = format!(
         "marketsvc-seed {}: {}",
         arguments.join(" "),
@@ -493,7 +537,11 @@ async fn seeding_adds_what_it_says_and_the_same_each_time() -> Outcome {
     for _ in 0..2 {
         let database = Database::sample().await?;
         let before = database.snapshot().await?;
-        let said = add(&database, &["--customers", "60000", "--orders", "700"]).await?;
+        let said = add(
+            &database.url(),
+            &["--customers", "60000", "--orders", "700"],
+        )
+        .await?;
         let expected = "there were 3 customers and 3 orders; now there are 60003 and 703, after ";
         ensure(
             said.starts_with(expected),
@@ -502,7 +550,7 @@ async fn seeding_adds_what_it_says_and_the_same_each_time() -> Outcome {
             &said,
         )?;
         // To what is there.
-        add(&database, &["--customers", "10", "--orders", "10"]).await?;
+        add(&database.url(), &["--customers", "10", "--orders", "10"]).await?;
         let rows: String = database
             .one(
                 "SELECT json_array((SELECT count(*) FROM customer), (SELECT count(*) FROM address),
@@ -549,19 +597,23 @@ async fn seeding_needs_somebody_who_orders_something() -> Outcome {
     };
     orders("no customers").await?;
     // Customers alone need nobody, and nothing to order.
-    add(&database, &["--customers", "5"]).await?;
+    add(&database.url(), &["--customers", "5"]).await?;
     orders("no items").await?;
     database.add_item(1, "Milk", 500).await?;
-    add(&database, &["--orders", "5"]).await.map(drop)
+    add(&database.url(), &["--orders", "5"]).await.map(drop)
 }
 
 #[tokio::test]
 async fn seeding_works_while_orders_are_placed() -> Outcome {
     let database = Database::sample().await?;
-    let process = Process::quiet(&database).await?;
+    let process = Process::quiet(&database.url()).await?;
     let (ended, mut end) = oneshot::channel();
     let seeding = async {
-        let said = add(&database, &["--customers", "120000", "--orders", "60000"]).await;
+        let said = add(
+            &database.url(),
+            &["--customers", "120000", "--orders", "60000"],
+        )
+        .await;
         let _ = ended.send(());
         said
     };

@@ -8,7 +8,7 @@ mod service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs;
 
 pub use entity::Author;
@@ -16,10 +16,10 @@ pub use model::NewAuthor;
 pub use service::AuthorService;
 
 /// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine) -> OpenApiRouter {
+pub fn routes(db: Db) -> OpenApiRouter {
     let router = OpenApiRouter::new()
         .routes(routes!(controller::list, controller::create))
         .routes(routes!(controller::get, controller::delete))
-        .with_state(AuthorService::new(engine));
+        .with_state(AuthorService::new(db));
     docs::module("authors", router)
 }

@@ -2,8 +2,7 @@
 //! only a service that was started with `--demo` has it.
 //!
 //! A database that works on a query keeps a connection busy, and the service has nothing
-//! to do but wait. SQLite has no statement that waits, so here the connection is held
-//! while a timer runs.
+//! to do but wait.
 
 use std::time::Duration;
 
@@ -13,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::calls::logged;
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs::{BadRequest, Failures};
 use crate::error::Error;
 
-/// Runs slow queries. Its clones share the engine's pool.
+/// Runs slow queries. Its clones share the database.
 #[derive(Clone, Debug)]
 pub struct SlowQueries {
-    engine: Engine,
+    db: Db,
 }
 
 impl SlowQueries {
-    /// Creates a service whose queries hold a connection of `engine`.
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// Creates a service whose queries hold a connection of `db`.
+    pub fn new(db: Db) -> Self {
+        Self { db }
     }
 
     /// Runs a query that takes `duration` from when it has a connection.
@@ -37,12 +36,7 @@ impl SlowQueries {
     /// # Cancel safety
     /// Dropping the future gives the connection back.
     pub async fn run(&self, duration: Duration) -> Result<(), Error> {
-        logged("books.extensive_query", async {
-            let _connection = self.engine.pool().acquire().await?;
-            tokio::time::sleep(duration).await;
-            Ok(())
-        })
-        .await
+        logged("books.extensive_query", self.db.slow_query(duration)).await
     }
 }
 

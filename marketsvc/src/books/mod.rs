@@ -9,7 +9,7 @@ mod service;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs;
 
 pub use entity::Book;
@@ -19,13 +19,13 @@ pub use service::BookService;
 
 /// The endpoints of this module, and the services behind them. The slow query is among
 /// them only if `demo` is set.
-pub fn routes(engine: Engine, demo: bool) -> OpenApiRouter {
+pub fn routes(db: Db, demo: bool) -> OpenApiRouter {
     let mut extensive = OpenApiRouter::new();
     if demo {
         extensive = extensive.merge(
             OpenApiRouter::new()
                 .routes(routes!(extensive::extensive_query))
-                .with_state(SlowQueries::new(engine.clone())),
+                .with_state(SlowQueries::new(db.clone())),
         );
     }
     let router = OpenApiRouter::new()
@@ -36,6 +36,6 @@ pub fn routes(engine: Engine, demo: bool) -> OpenApiRouter {
             controller::update,
             controller::delete
         ));
-    let router = router.with_state(BookService::new(engine));
+    let router = router.with_state(BookService::new(db));
     docs::module("books", router.merge(extensive))
 }

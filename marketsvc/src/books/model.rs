@@ -17,7 +17,7 @@ use crate::types::{Money, check_text};
 }))]
 pub struct NewBook {
     /// From 1 to 200 characters, not only blanks. No two books have the same name.
-    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub book_name: String,
     /// The id of the author, who must exist.
     #[schema(value_type = Id)]
@@ -26,16 +26,16 @@ pub struct NewBook {
     #[schema(minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: f64,
     /// From 1 to 10,000 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 10_000, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub description: Option<String>,
     /// From -3000 to 3000.
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<i64>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub genre: Option<String>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub language: Option<String>,
     /// From 1 to 100,000.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -89,11 +89,16 @@ impl NewBook {
 
 /// The JSON body of `PATCH /book/{id}`: the values that change. A field that is
 /// missing keeps its value; `null` clears a field that may be `null`.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(example = json!({ "price": 6.95, "description": null }))]
 pub struct BookChange {
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false, min_length = 1, max_length = 200, pattern = r"\S")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00]*\S[^\x00]*$"
+    )]
     pub book_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, value_type = Option<Id>)]
@@ -103,16 +108,16 @@ pub struct BookChange {
     pub price: Option<f64>,
     // `None` is a missing field, `Some(None)` is `null`, `Some(Some(value))` is a value.
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 10_000, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 10_000, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<Option<i64>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub genre: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
     pub language: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 100_000)]
@@ -121,16 +126,19 @@ pub struct BookChange {
 
 impl BookChange {
     /// Returns all values of `book` after this change.
-    pub fn apply(self, book: Book) -> NewBook {
+    pub fn apply(&self, book: Book) -> NewBook {
+        let change = self.clone();
         NewBook {
-            book_name: self.book_name.unwrap_or(book.book_name),
-            author_id: self.author_id.unwrap_or(book.author_id),
-            price: self.price.unwrap_or(book.price.to_number()),
-            description: self.description.unwrap_or(book.description),
-            year_of_publication: self.year_of_publication.unwrap_or(book.year_of_publication),
-            genre: self.genre.unwrap_or(book.genre),
-            language: self.language.unwrap_or(book.language),
-            pages: self.pages.unwrap_or(book.pages),
+            book_name: change.book_name.unwrap_or(book.book_name),
+            author_id: change.author_id.unwrap_or(book.author_id),
+            price: change.price.unwrap_or(book.price.to_number()),
+            description: change.description.unwrap_or(book.description),
+            year_of_publication: change
+                .year_of_publication
+                .unwrap_or(book.year_of_publication),
+            genre: change.genre.unwrap_or(book.genre),
+            language: change.language.unwrap_or(book.language),
+            pages: change.pages.unwrap_or(book.pages),
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::authors::Author;
 use crate::books::Book;
 use crate::docs::{BadRequest, Conflict, Failures, Unprocessable};
 use crate::error::Error;
-use crate::session::Session;
 use crate::types::Object;
 
 /// Stores an author together with a first book: both, or neither.
@@ -34,17 +33,13 @@ use crate::types::Object;
 )]
 pub async fn create(
     State(services): State<Services>,
-    session: Session,
     entry: Result<Json<Object<CatalogEntry>>, JsonRejection>,
 ) -> Result<Response, Error> {
     let Json(Object(entry)) = entry?;
-    let mut transaction = session.write().await?;
-    let author = services
-        .authors
-        .create_in(&mut transaction, &entry.author)
+    let (author, book) = services
+        .books
+        .create_with_author(&entry.author, &entry.book)
         .await?;
-    let book = entry.book.by(author.id);
-    let book = services.books.create_in(&mut transaction, &book).await?;
     Ok(created(author, book))
 }
 

@@ -1,5 +1,5 @@
-//! An author together with a first book: two writes for one request, in both ways to a
-//! session.
+//! An author together with a first book: two writes for one request, in one transaction or
+//! in two.
 
 mod controller;
 mod model;
@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::authors::AuthorService;
 use crate::books::BookService;
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs;
 
 pub use model::{CatalogBook, CatalogEntry};
@@ -21,15 +21,14 @@ struct Services {
     books: BookService,
 }
 
-/// The endpoints of this module. `/catalog` needs the layer of
-/// [`session`](crate::session).
-pub fn routes(engine: Engine) -> OpenApiRouter {
+/// The endpoints of this module.
+pub fn routes(db: Db) -> OpenApiRouter {
     let router = OpenApiRouter::new()
         .routes(routes!(controller::create))
         .routes(routes!(controller::create_separately))
         .with_state(Services {
-            authors: AuthorService::new(engine.clone()),
-            books: BookService::new(engine),
+            authors: AuthorService::new(db.clone()),
+            books: BookService::new(db),
         });
     docs::module("catalog", router)
 }

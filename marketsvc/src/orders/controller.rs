@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::entity::{Order, OrderedItemOfCustomer};
-use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, StoredOrder};
+use super::headers::{IdempotencyKey, MARKET_POSITION, Seen};
+use super::model::{NewOrder, OrderTotal, OrdersBody, OrdersQuery, Placed, StoredOrder};
 use super::service::OrderService;
 use crate::admission::StreamPermit;
 use crate::body::{Format, respond};
@@ -20,7 +21,10 @@ use crate::types::{Money, Object};
 #[utoipa::path(
     get,
     path = "/api/orders/{cust_id}",
-    params(("cust_id" = inline(Id), Path, description = "The customer's id", example = 1)),
+    params(
+        ("cust_id" = inline(Id), Path, description = "The customer's id", example = 1),
+        Seen
+    ),
     responses(
         (
             status = 200,
@@ -38,12 +42,13 @@ use crate::types::{Money, Object};
 pub async fn list_of_customer(
     State(orders): State<OrderService>,
     customer_id: Result<Path<i64>, PathRejection>,
+    Seen(seen): Seen,
     headers: HeaderMap,
     permit: StreamPermit,
 ) -> Result<Response, Error> {
     let Path(customer_id) = customer_id?;
     let format = Format::accepted(&headers);
-    let pages = orders.list_of_customer(customer_id, format.separator());
+    let pages = orders.list_of_customer(customer_id, format.separator(), seen);
     respond(format, pages, permit).await
 }
 
@@ -53,7 +58,10 @@ pub async fn list_of_customer(
 #[utoipa::path(
     get,
     path = "/api/order_total/{order_id}",
-    params(("order_id" = inline(Id), Path, description = "The order's id", example = 1)),
+    params(
+        ("order_id" = inline(Id), Path, description = "The order's id", example = 1),
+        Seen
+    ),
     responses(
         (status = 200, description = "The total", body = OrderTotal),
         BadRequest,
@@ -64,9 +72,10 @@ pub async fn list_of_customer(
 pub async fn total(
     State(orders): State<OrderService>,
     order_id: Result<Path<i64>, PathRejection>,
+    Seen(seen): Seen,
 ) -> Result<Json<OrderTotal>, Error> {
     let Path(order_id) = order_id?;
-    let total = orders.total(order_id).await?;
+    let total = orders.total(order_id, seen).await?;
     Ok(Json(OrderTotal { total }))
 }
 
@@ -77,7 +86,7 @@ pub async fn total(
 #[utoipa::path(
     get,
     path = "/api/orders_total",
-    params(OrdersQuery),
+    params(OrdersQuery, Seen),
     responses(
         (
             status = 200,
@@ -93,10 +102,11 @@ pub async fn total(
 pub async fn totals(
     State(orders): State<OrderService>,
     query: Result<Query<OrdersQuery>, QueryRejection>,
+    Seen(seen): Seen,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Vec<Option<Money>>>, Error> {
     let order_ids = order_ids(query?.0, &body?)?;
-    let totals = orders.totals(order_ids).await?;
+    let totals = orders.totals(order_ids, seen).await?;
     Ok(Json(totals))
 }
 
@@ -156,7 +166,8 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
     path = "/api/orders_between_dates/{before}/{after}",
     params(
         ("before" = inline(Time), Path, description = "The later time", example = "2024-03-31"),
-        ("after" = inline(Time), Path, description = "The earlier time", example = "2024-03-01")
+        ("after" = inline(Time), Path, description = "The earlier time", example = "2024-03-01"),
+        Seen
     ),
     responses(
         (
@@ -174,13 +185,14 @@ const MALFORMED_ORDERS: Error = Error::BadRequest(
 pub async fn list_between(
     State(orders): State<OrderService>,
     dates: Result<Path<(String, String)>, PathRejection>,
+    Seen(seen): Seen,
     headers: HeaderMap,
     permit: StreamPermit,
 ) -> Result<Response, Error> {
     let Path((before, after)) = dates?;
     let (before, after) = (before.parse()?, after.parse()?);
     let format = Format::accepted(&headers);
-    let pages = orders.list_between(&after, &before, format.separator());
+    let pages = orders.list_between(&after, before, format.separator(), seen);
     respond(format, pages, permit).await
 }
 
@@ -188,13 +200,21 @@ pub async fn list_between(
 #[utoipa::path(
     post,
     path = "/api/add_new_order",
+    params(IdempotencyKey),
     request_body = NewOrder,
     responses(
         (
             status = 201,
             description = "The order was stored",
             body = StoredOrder,
-            headers(("Location" = String, description = "The path of the order's total"))
+            headers(
+                ("Location" = String, description = "The path of the order's total"),
+                (
+                    "Market-Position" = Option<String>,
+                    description = "A read that sends this header finds the order. Only a \
+                                   database with replicas has it"
+                )
+            )
         ),
         BadRequest,
         Unprocessable,
@@ -203,13 +223,16 @@ pub async fn list_between(
 )]
 pub async fn place(
     State(orders): State<OrderService>,
+    IdempotencyKey(key): IdempotencyKey,
     order: Result<Json<Object<NewOrder>>, JsonRejection>,
 ) -> Result<impl IntoResponse, Error> {
     let Json(Object(order)) = order?;
-    let order_id = orders.place(order).await?;
+    let Placed { id, position } = orders.place(order, key).await?;
+    let position = position.map(|position| [(MARKET_POSITION, position.to_string())]);
     Ok((
         StatusCode::CREATED,
-        [(header::LOCATION, format!("/api/order_total/{order_id}"))],
-        Json(StoredOrder { order_id }),
+        [(header::LOCATION, format!("/api/order_total/{id}"))],
+        position,
+        Json(StoredOrder { order_id: id }),
     ))
 }

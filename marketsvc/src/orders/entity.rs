@@ -1,5 +1,5 @@
-//! Orders and their items, as clients receive them. SQLite writes their JSON; these types
-//! describe it.
+//! Orders and their items, as clients receive them. The database writes their JSON; these
+//! types describe it.
 
 use utoipa::ToSchema;
 

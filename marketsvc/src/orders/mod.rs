@@ -2,31 +2,29 @@
 
 mod controller;
 mod entity;
+mod headers;
 mod model;
 mod service;
-pub mod totals;
-pub mod writer;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::db::base::Engine;
+use crate::db::Db;
 use crate::docs;
 
 pub use entity::{Order, OrderCustomer, OrderItem, OrderedItemOfCustomer};
-pub use model::{NewOrder, NewOrderItem};
+pub use headers::{IDEMPOTENCY_KEY, IdempotencyKey, MARKET_POSITION, Position, Seen};
+pub use model::{KeyedOrder, NewOrder, NewOrderItem, Placed};
 pub use service::{MAX_QUANTITY, MAX_TASKS, OrderService};
-pub use totals::Totals;
-pub use writer::Writer;
 
 /// The endpoints of this module, and the service behind them.
-pub fn routes(engine: Engine, totals: Totals, writer: Writer) -> OpenApiRouter {
+pub fn routes(db: Db) -> OpenApiRouter {
     let router = OpenApiRouter::new()
         .routes(routes!(controller::list_of_customer))
         .routes(routes!(controller::total))
         .routes(routes!(controller::totals))
         .routes(routes!(controller::list_between))
         .routes(routes!(controller::place))
-        .with_state(OrderService::new(engine, totals, writer));
+        .with_state(OrderService::new(db));
     docs::module("orders", router)
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::headers::Position;
 use crate::docs::Id;
 use crate::types::{Money, objects};
 
@@ -25,7 +26,7 @@ pub struct OrdersBody {
 }
 
 /// The JSON body of `POST /api/add_new_order`.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
     "customer_id": 1, "items": [{ "id": 2, "quantity": 4 }, { "id": 3, "quantity": 6 }]
 }))]
@@ -39,12 +40,28 @@ pub struct NewOrder {
 }
 
 /// The id of an item and how many pieces of it are ordered.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct NewOrderItem {
     #[schema(value_type = Id)]
     pub id: i64,
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub quantity: i64,
+}
+
+/// A new order, and the key by which its client may send it again.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyedOrder {
+    #[serde(flatten)]
+    pub order: NewOrder,
+    pub key: Option<String>,
+}
+
+/// An order that is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub id: i64,
+    /// Where the database was when it had stored the order; `None` if it has no replicas.
+    pub position: Option<Position>,
 }
 
 /// The answer of `GET /api/order_total/{order_id}`.

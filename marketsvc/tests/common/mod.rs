@@ -3,15 +3,22 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use check::{Database, Failure, OrFail, Outcome, Reply, Service, ensure, equal};
 use contract::expect_problem;
 use marketsvc::app;
-use marketsvc::db::base::{Engine, EngineConfig};
+use marketsvc::db::sqlite::Sqlite;
+use marketsvc::db::sqlite::engine::Engine;
+use marketsvc::db::{Db, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -104,20 +111,68 @@ const ORDER: &str = r#"{"customer_id":2,"items":[{"id":2,"quantity":2},{"id":4,"
 const ENTRY: &str = r#"{"author":{"name":"Bea"},"book":{"book_name":"Notes","price":5}}"#;
 const ENTRY_ALONE: &str = r#"{"author":{"name":"Cleo"},"book":{"book_name":"Letters","price":5}}"#;
 
-/// A service over a fresh sample, in the process of the test: a failure that it did not
-/// expect shows what the service has logged.
-pub async fn fresh() -> Result<(Service, Database), Failure> {
-    let database = Database::sample().await?;
-    Ok((serve(&database)?, database))
+/// The databases that the service is tested with.
+#[derive(Clone, Copy)]
+pub enum On {
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres(&'static postgres_server::Server),
+}
+
+impl On {
+    /// The router of a service over a fresh sample, and the database that a check sees.
+    pub async fn app(self) -> Result<(Router, Database), Failure> {
+        match self {
+            Self::Sqlite => {
+                let database = Database::sample().await?;
+                Ok((app::app(open(&database)?), database))
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(server) => postgres::mirrored(server).await,
+        }
+    }
+
+    /// A service over a fresh sample, in the process of the test: a failure that it did not
+    /// expect shows what the service has logged.
+    pub async fn fresh(self) -> Result<(Service, Database), Failure> {
+        let (app, database) = self.app().await?;
+        Ok((Service::start(app), database))
+    }
+}
+
+/// Makes a test on each database of each function that takes an [`On`].
+#[macro_export]
+macro_rules! on_each_database {
+    ($($test:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() -> check::Outcome {
+                super::$test($crate::common::On::Sqlite).await
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() -> check::Outcome {
+                match $crate::common::postgres::server() {
+                    Some(server) => super::$test($crate::common::On::Postgres(server)).await,
+                    None => Ok(()),
+                }
+            })*
+        }
+    };
 }
 
 /// A service over this database, in the process of the test.
 pub fn serve(database: &Database) -> Result<Service, Failure> {
-    Ok(Service::start(app::app(engine(database)?)))
+    Ok(Service::start(app::app(open(database)?)))
 }
 
-pub fn engine(database: &Database) -> Result<Engine, Failure> {
-    Engine::new(&database.url(), EngineConfig::default()).or_fail("an engine")
+/// The market in this database, which is up to date.
+fn open(database: &Database) -> Result<Db, Failure> {
+    let engine = Engine::new(&database.url(), Settings::default()).or_fail("an engine")?;
+    Ok(Arc::new(Sqlite::new(engine)))
 }
 
 /// An order of two lines, for 4 units in all.
@@ -254,9 +309,9 @@ impl Process {
 
     /// As [`Process::over`], without a line for each request in its log: nobody reads it,
     /// and a program whose standard error is full waits.
-    pub async fn quiet(database: &Database) -> Result<Self, Failure> {
+    pub async fn quiet(url: &str) -> Result<Self, Failure> {
         let mut command = binary(&std::env::temp_dir());
-        command.env("DATABASE_URL", database.url());
+        command.env("DATABASE_URL", url);
         command.env("RUST_LOG", "error");
         Self::start(command).await
     }

@@ -153,7 +153,12 @@ pub fn program(
 /// Builds programs of the service and the tools, and returns the path of the
 /// first. `--workspace --bin` resolves the dependencies' features for the workspace
 /// as a whole, so that nothing is built a second time.
-pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<PathBuf, Trouble> {
+pub fn build_tools(
+    project: &Project,
+    bins: &[&str],
+    feature: Option<&str>,
+    release: bool,
+) -> Result<PathBuf, Trouble> {
     let mut command = cargo(project);
     command.args([
         "build",
@@ -162,6 +167,9 @@ pub fn build_tools(project: &Project, bins: &[&str], release: bool) -> Result<Pa
     ]);
     for bin in bins {
         command.args(["--bin", bin]);
+    }
+    if let Some(feature) = feature {
+        command.args(["--features", feature]);
     }
     if release {
         command.arg("--release");

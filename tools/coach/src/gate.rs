@@ -56,7 +56,7 @@ impl Part {
         let (line, advice) = match self {
             Self::Format => ("cargo fmt --all --check", ""),
             Self::Clippy => (
-                "cargo clippy --workspace --all-targets --locked -- -D warnings",
+                "cargo clippy --workspace --all-targets --features marketsvc/postgres --locked -- -D warnings",
                 "",
             ),
             Self::Spelling => (
@@ -75,7 +75,7 @@ impl Part {
         let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
         let mut command = match name {
             "cargo" => cargo(project),
-            "verify" => match build_tools(project, &["verify"], false) {
+            "verify" => match build_tools(project, &["verify"], None, false) {
                 Ok(program) => Command::new(program),
                 Err(trouble) => {
                     screen::print(&format!("{trouble}\n"));

@@ -1,5 +1,7 @@
 //! `run`, `seed` and `bench`: programs that take the coach's place.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use crate::ask::quoted;
@@ -21,7 +23,7 @@ pub fn run(
                 "--solution needs a step: ./run.sh run 05 --solution",
             ));
         }
-        let program = cargo::build_tools(project, &["marketsvc"], release)?;
+        let program = build_service(project, &["marketsvc"], release, &words)?;
         return hand_over(Command::new(program).args(words).current_dir(&project.root));
     }
     if release {
@@ -64,7 +66,7 @@ pub fn run(
 
 /// Adds rows with the service's program for that.
 pub fn seed(project: &Project, release: bool, words: &[String]) -> Result<ExitCode, Trouble> {
-    let program = cargo::build_tools(project, &["marketsvc-seed"], release)?;
+    let program = build_service(project, &["marketsvc-seed"], release, words)?;
     hand_over(Command::new(program).args(words).current_dir(&project.root))
 }
 
@@ -79,8 +81,24 @@ pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
         "bench-hello",
         "bench-axum-rusqlite",
     ];
-    let program = cargo::build_tools(project, &programs, true)?;
+    let program = build_service(project, &programs, true, words)?;
     hand_over(Command::new(program).args(words))
+}
+
+/// Builds programs of the service, or with it. The driver for PostgreSQL is compiled only
+/// where that is the database: by `DATABASE_URL`, or by the arguments of the program.
+fn build_service(
+    project: &Project,
+    bins: &[&str],
+    release: bool,
+    words: &[String],
+) -> Result<PathBuf, Trouble> {
+    let is_postgres = |url: &str| url.starts_with("postgres:") || url.starts_with("postgresql:");
+    let by_word =
+        |word: &String| word == "--postgres" || is_postgres(word.trim_start_matches("--database="));
+    let wanted = env::var("DATABASE_URL").is_ok_and(|url| is_postgres(&url));
+    let feature = (wanted || words.iter().any(by_word)).then_some("marketsvc/postgres");
+    cargo::build_tools(project, bins, feature, release)
 }
 
 /// The program takes this process's place: Ctrl-C and kill reach it directly, its

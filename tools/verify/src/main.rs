@@ -239,6 +239,7 @@ fn safety_properties(tree: &Tree) -> usize {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["test", "-q", "--locked", "--workspace"])
+        .args(["--features", "marketsvc/postgres"])
         .args(["--bin", "coach", "--test", "backup", "--test", "newer"])
         .args(["--", "--list", "--format", "terse"])
         .current_dir(&tree.root);

@@ -55,7 +55,7 @@ const KEPT: [&str; 6] = [
     "Dockerfile",
     "deploy/",
     "tests/",
-    "src/seed.rs",
+    "src/seed/",
 ];
 
 /// Begins the manifest of a service that was promoted; parity then compares it.

@@ -13,6 +13,10 @@
 //! refused is rolled back to its savepoint and leaves nothing, and the others are stored. If
 //! the commit fails, none is stored, and each client is told.
 //!
+//! **Repeated orders.** The key of an order is unique in the database. An order whose key is
+//! stored already is refused by the two statements; one by one, it is found, and its client
+//! gets the id that the first one got.
+//!
 //! [`Batcher`] says in which order orders are placed, what happens when a client goes away
 //! (its order is stored completely or not at all), what a panic does, and how the task ends.
 
@@ -23,10 +27,11 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Sqlite, Transaction};
 use tokio::task::JoinHandle;
 
-use super::model::NewOrder;
+use super::engine::Engine;
 use crate::batch::{Batch, Batcher, Room};
-use crate::db::base::Engine;
+use crate::db::refused;
 use crate::error::Error;
+use crate::orders::{KeyedOrder, NewOrder};
 
 /// All requests that may run at the same time fit into one batch.
 const ROOM: Room = Room {
@@ -60,10 +65,10 @@ pub struct WriteOrders {
 
 /// An order becomes its id, when it is stored.
 impl Batch for WriteOrders {
-    type Input = NewOrder;
+    type Input = KeyedOrder;
     type Output = i64;
 
-    async fn run(&mut self, orders: &[NewOrder]) -> Result<Vec<Result<i64, Error>>, Error> {
+    async fn run(&mut self, orders: &[KeyedOrder]) -> Result<Vec<Result<i64, Error>>, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.engine.connect().await?,
@@ -92,7 +97,7 @@ impl Batch for WriteOrders {
 /// Dropping the future stores nothing, unless the commit has begun.
 pub async fn store(
     connection: &mut SqliteConnection,
-    orders: &[NewOrder],
+    orders: &[KeyedOrder],
 ) -> Result<Vec<Result<i64, Error>>, Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     // A transaction within a transaction is a savepoint.
@@ -116,14 +121,14 @@ pub async fn store(
 /// [`Error::Database`] if the database refuses one of the orders, or fails.
 pub async fn insert_all(
     transaction: &mut Transaction<'_, Sqlite>,
-    orders: &[NewOrder],
+    orders: &[KeyedOrder],
 ) -> Result<RangeInclusive<i64>, Error> {
     let new = serde_json::to_string(orders)?;
     // The ids follow one another, so the last one tells them all.
     let last = sqlx::query(
-        "INSERT INTO orders (id, customer_id, order_time)
+        "INSERT INTO orders (id, customer_id, order_time, idempotency_key)
          SELECT (SELECT coalesce(max(id), 0) FROM orders) + 1 + key,
-                value ->> 'customer_id', datetime('now')
+                value ->> 'customer_id', datetime('now'), value ->> 'key'
          FROM json_each($1) ORDER BY key",
     )
     .bind(&new)
@@ -151,7 +156,7 @@ pub async fn insert_all(
 /// [`Error::Database`] if the transaction fails.
 pub async fn insert_each(
     transaction: &mut Transaction<'_, Sqlite>,
-    orders: &[NewOrder],
+    orders: &[KeyedOrder],
 ) -> Result<Vec<Result<i64, Error>>, Error> {
     let mut ids = Vec::with_capacity(orders.len());
     for order in orders {
@@ -169,9 +174,21 @@ pub async fn insert_each(
 /// Writes one order and its items. What it has written before an error is not undone.
 ///
 /// # Errors
-/// [`Error::Unprocessable`] if the customer or an item does not exist, [`Error::Database`]
-/// if the database fails.
-async fn insert(transaction: &mut Transaction<'_, Sqlite>, order: &NewOrder) -> Result<i64, Error> {
+/// [`Error::Unprocessable`] if the customer or an item does not exist, or if another order
+/// has its key; [`Error::Database`] if the database fails.
+async fn insert(
+    transaction: &mut Transaction<'_, Sqlite>,
+    KeyedOrder { order, key }: &KeyedOrder,
+) -> Result<i64, Error> {
+    if let Some(key) = key
+        && let Some((id, stored)) = find(transaction, key).await?
+    {
+        return if stored == *order {
+            Ok(id)
+        } else {
+            Err(refused::key_taken())
+        };
+    }
     let unknown = |error: sqlx::Error, refused: Error| {
         let is_unknown = error
             .as_database_error()
@@ -179,16 +196,16 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, order: &NewOrder) -> 
         if is_unknown { refused } else { error.into() }
     };
     // SQLite's `datetime` returns UTC in the format that the database stores.
-    let inserted =
-        sqlx::query("INSERT INTO orders (customer_id, order_time) VALUES ($1, datetime('now'))")
-            .bind(order.customer_id)
-            .execute(&mut **transaction)
-            .await;
+    let inserted = sqlx::query(
+        "INSERT INTO orders (customer_id, order_time, idempotency_key)
+         VALUES ($1, datetime('now'), $2)",
+    )
+    .bind(order.customer_id)
+    .bind(key)
+    .execute(&mut **transaction)
+    .await;
     let id = inserted
-        .map_err(|error| {
-            let refused = Error::unprocessable("customer_id", "there is no such customer");
-            unknown(error, refused)
-        })?
+        .map_err(|error| unknown(error, refused::unknown_customer()))?
         .last_insert_rowid();
     let list = serde_json::to_string(&order.items)?;
     let inserted = sqlx::query(
@@ -208,9 +225,37 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, order: &NewOrder) -> 
         .bind(&list)
         .fetch_optional(&mut **transaction)
         .await?;
-        let index = index.unwrap_or_default();
-        let refused = Error::unprocessable(format!("items[{index}].id"), "there is no such item");
+        let refused = refused::unknown_item(index.unwrap_or_default());
         return Err(unknown(error, refused));
     }
     Ok(id)
+}
+
+/// Returns the order with this key and its id, if there is one.
+///
+/// # Errors
+/// [`Error::Database`] if the database fails.
+pub async fn find(
+    transaction: &mut Transaction<'_, Sqlite>,
+    key: &str,
+) -> Result<Option<(i64, NewOrder)>, Error> {
+    let found: Option<(i64, String)> = sqlx::query_as(
+        "SELECT id, json_object(
+             'customer_id', customer_id,
+             'items', (
+                 SELECT json_group_array(
+                     json_object('id', item_id, 'quantity', quantity) ORDER BY rowid
+                 )
+                 FROM order_items WHERE order_id = orders.id
+             )
+         )
+         FROM orders WHERE idempotency_key = $1",
+    )
+    .bind(key)
+    .fetch_optional(&mut **transaction)
+    .await?;
+    let Some((id, order)) = found else {
+        return Ok(None);
+    };
+    Ok(Some((id, serde_json::from_str(&order)?)))
 }

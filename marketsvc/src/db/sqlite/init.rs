@@ -13,8 +13,8 @@ use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../data/migrations");
 const SAMPLE_DATA: [&str; 2] = [
-    include_str!("../../../data/sample.sql"),
-    include_str!("../../../data/sample_books.sql"),
+    include_str!("../../../../data/sample.sql"),
+    include_str!("../../../../data/sample_books.sql"),
 ];
 
 /// The longest path of a database, in bytes: SQLite takes 512, and needs 8 of them for

@@ -1,72 +1,22 @@
-//! The engine: it knows where the database is, and it runs queries there.
+//! The engine of SQLite: it knows where the database is, and it runs queries there.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::stream::BoxStream;
 use log::LevelFilter;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Sqlite, Transaction};
 
+use crate::db::Settings;
 use crate::error::Error;
-
-/// A stream of values that arrive one at a time.
-///
-/// Each item is a value or an error. A consumer stops at the first error; what
-/// the stream yields after that is unspecified.
-///
-/// The box hides the stream's concrete type, which is too long to write down.
-/// `'static` means that the stream borrows nothing: it owns everything it
-/// needs.
-pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
-
-/// The most rows in a page, which SQLite writes as one text. A row is a few numbers and at
-/// most two names. So a page has about 45 KB if names have about 15 letters, however long the
-/// list is.
-///
-/// Each page is a query of its own, which begins after the last row of the page before
-/// (*keyset pagination*). So a list holds no connection while the client reads. It never has a
-/// row twice, but a row that is added or removed meanwhile may be in it or not.
-///
-/// Bind it to `LIMIT +$2`: SQLite plans a statement again whenever a new value is bound to a
-/// placeholder that is the whole `LIMIT`, in case another plan is better for that number. With
-/// the `+`, it is an expression, and no statement is planned twice.
-pub const PAGE_ROWS: i64 = 500;
 
 /// How much of the database a connection outside the pool keeps in memory: 16 MiB, in KiB
 /// with a minus. It reads all over the tables, and each page that it does not have costs a
 /// system call. SQLite's own value, for the connections of the pool, is 2 MiB.
 const CACHE: &str = "-16384";
-
-/// The settings of an [`Engine`].
-#[derive(Clone, Copy, Debug)]
-pub struct EngineConfig {
-    /// How many connections may be open at the same time. The default is 10.
-    pub max_connections: u32,
-    /// How long a query waits for a free connection. The default is 5 s.
-    pub acquire_timeout: Duration,
-    /// How long a statement waits for another connection's lock. The default is
-    /// 5 s.
-    pub busy_timeout: Duration,
-    /// Whether every statement is logged at INFO instead of DEBUG. The default
-    /// is `false`.
-    pub echo: bool,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 10,
-            acquire_timeout: Duration::from_secs(5),
-            busy_timeout: Duration::from_secs(5),
-            echo: false,
-        }
-    }
-}
 
 /// Runs SQL over a connection pool: a set of open connections that queries take
 /// and give back. Clones of the engine share one pool.
@@ -125,8 +75,8 @@ impl Engine {
     /// # Panics
     /// If it is called outside a Tokio runtime: the pool spawns a task that
     /// maintains its connections.
-    pub fn new(url: &str, config: EngineConfig) -> Result<Self, Error> {
-        let level = if config.echo {
+    pub fn new(url: &str, settings: Settings) -> Result<Self, Error> {
+        let level = if settings.echo {
             LevelFilter::Info
         } else {
             LevelFilter::Debug
@@ -135,12 +85,12 @@ impl Engine {
             // SQLite's own default is off. sqlx turns foreign keys on, but the
             // engine depends on them, so it says so itself.
             .foreign_keys(true)
-            .busy_timeout(config.busy_timeout)
+            .busy_timeout(settings.busy_timeout)
             .log_statements(level);
         let file = Arc::new(DatabaseFile::new(options.get_filename().to_owned()));
         let pool = SqlitePoolOptions::new()
-            .max_connections(config.max_connections)
-            .acquire_timeout(config.acquire_timeout)
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.acquire_timeout)
             // The test would be a second trip to the thread of the connection for each
             // statement. It is meant for servers, which may close a connection.
             .test_before_acquire(false)
@@ -183,24 +133,6 @@ impl Engine {
         }
     }
 
-    /// Reads a row, or finds that there is none: the database can be used. If it cannot, the
-    /// reason is logged, since `/readyz` does not tell it.
-    ///
-    /// # Errors
-    /// [`Error::Database`] if no connection becomes free within the acquire timeout, or if
-    /// the query fails; [`Error::FileGone`] as above.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives the connection back to the pool.
-    pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT id FROM item LIMIT 1")
-            .fetch_optional(&self.pool)
-            .await
-            .inspect_err(|error| tracing::warn!(?error, "the database cannot be used"))?;
-        self.ensure_in_place()
-            .inspect_err(|error| tracing::warn!(%error, "the database cannot be used"))
-    }
-
     /// Closes the pool: waits until its connections have been given back, and closes them.
     /// Closing the last one moves what is in the log of the database into its file.
     ///
@@ -211,12 +143,8 @@ impl Engine {
         self.pool.close().await;
     }
 
-    /// Returns how many connections the pool has open.
-    pub fn connections(&self) -> u32 {
-        self.pool.size()
-    }
-
-    /// Returns the pool. Run queries on it, as in `query.fetch_all(engine.pool())`.
+    /// Returns the pool, for queries that know the type of their rows: run
+    /// `query_as` and `query_as!` with `fetch_all(engine.pool())`.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
     }

@@ -8,8 +8,9 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::task::JoinHandle;
 
+use super::engine::Engine;
 use crate::batch::{Batch, Batcher, Room};
-use crate::db::base::Engine;
+use crate::db::refused::NO_SUCH_ORDER;
 use crate::error::Error;
 use crate::types::Money;
 
@@ -94,10 +95,8 @@ async fn load(
     // there is no such order.
     let totals: Vec<(i64, Option<i64>)> = serde_json::from_str(&totals)?;
     let total = |(orders, cents): (i64, Option<i64>)| match orders {
-        0 => Err(UNKNOWN),
+        0 => Err(NO_SUCH_ORDER),
         _ => Ok(cents.map(Money)),
     };
     Ok(totals.into_iter().map(total).collect())
 }
-
-const UNKNOWN: Error = Error::NotFound("there is no such order");

@@ -1,0 +1,283 @@
+//! The servers of a cluster: which of them is the primary, and how much the standbys have.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures::future::join_all;
+use log::LevelFilter;
+use sqlx::{ConnectOptions, Connection};
+use sqlx_postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::probes::{self, PROBE_LIMIT, Probe};
+use crate::db::Settings;
+use crate::error::Error;
+use crate::orders::Position;
+
+/// The servers of a cluster. Each has a pool; the roles change, and the pools stay.
+#[derive(Debug)]
+pub struct Servers {
+    pools: Vec<PgPool>,
+    limit: Duration,
+    roles: watch::Receiver<Roles>,
+    /// `None` if there is one server only: then it is the primary, or a proxy in front of it.
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// What the servers are, by their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// The server that takes writes.
+    pub primary: Option<usize>,
+    /// The standbys that answer, and up to where each has what the primary has stored.
+    pub standbys: Vec<(usize, Position)>,
+    /// The greatest timeline that a primary had. A standby that becomes the primary begins a
+    /// new one, so a primary on an older timeline is one that was replaced.
+    pub timeline: u32,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    Primary { timeline: u32 },
+    Standby { replayed: Position },
+}
+
+impl Roles {
+    /// Returns the roles after the servers have said what they are; `None` is a server that
+    /// does not answer.
+    #[must_use]
+    pub fn after(&self, states: &[Option<ServerState>]) -> Self {
+        let mut roles = Self {
+            timeline: self.timeline,
+            ..Self::default()
+        };
+        for (server, state) in states.iter().enumerate() {
+            match *state {
+                Some(ServerState::Primary { timeline }) if timeline >= roles.timeline => {
+                    roles.primary = Some(server);
+                    roles.timeline = timeline;
+                }
+                Some(ServerState::Standby { replayed }) => roles.standbys.push((server, replayed)),
+                // It was replaced while it was away, or it does not answer.
+                Some(ServerState::Primary { .. }) | None => {}
+            }
+        }
+        roles
+    }
+
+    /// Returns a server to read from: a standby that has everything up to `seen`, or else
+    /// the primary.
+    pub fn reader(&self, seen: Option<Position>) -> Option<usize> {
+        let fresh = self
+            .standbys
+            .iter()
+            .filter(|(_, replayed)| seen.is_none_or(|seen| *replayed >= seen))
+            .map(|(server, _)| *server);
+        fastrand::choice(fresh.collect::<Vec<_>>()).or(self.primary)
+    }
+}
+
+impl Servers {
+    /// Connects to the servers at `urls`, and begins to watch them if there are several.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if a URL is malformed, or if the server does not let the program
+    /// in. [`Error::Unusable`] if there are several, and none is the primary.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn connect(urls: &str, settings: Settings) -> Result<Self, Error> {
+        let options = urls
+            .split(',')
+            .map(|url| options(url, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let pools = options
+            .iter()
+            .map(|options| pool(options, settings))
+            .collect();
+        let mut probes: Vec<Probe> = options.into_iter().map(Probe::new).collect();
+        let (roles, watcher) = if let [_] = probes[..] {
+            let roles = Roles {
+                primary: Some(0),
+                ..Roles::default()
+            };
+            (watch::channel(roles).1, None)
+        } else {
+            let first = probes::look(&mut probes, &Roles::default()).await;
+            if first.primary.is_none() {
+                return Err(Error::Unusable(
+                    "no server answers as the primary of the cluster",
+                ));
+            }
+            let (sender, roles) = watch::channel(first);
+            (roles, Some(tokio::spawn(probes::watch(probes, sender))))
+        };
+        Ok(Self {
+            pools,
+            limit: settings.busy_timeout,
+            roles,
+            watcher,
+        })
+    }
+
+    /// How long a statement, and a commit, may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether there are servers beside the primary.
+    pub fn has_standbys(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// Returns how many connections are open.
+    pub fn connections(&self) -> u32 {
+        self.pools.iter().map(PgPool::size).sum()
+    }
+
+    /// Returns the pool of the primary, and waits for one to be found.
+    ///
+    /// # Errors
+    /// [`Error::NoPrimary`] if none is found in time.
+    pub async fn primary(&self) -> Result<&PgPool, Error> {
+        Ok(self.pool(self.find_primary().await?))
+    }
+
+    /// Returns the pool of a server.
+    pub(super) fn pool(&self, number: usize) -> &PgPool {
+        &self.pools[number]
+    }
+
+    pub(super) async fn find_primary(&self) -> Result<usize, Error> {
+        let mut roles = self.roles.clone();
+        let found = roles.wait_for(|roles| roles.primary.is_some());
+        let found = timeout(self.limit, found).await.ok().and_then(Result::ok);
+        found
+            .and_then(|roles| roles.primary)
+            .ok_or(Error::NoPrimary)
+    }
+
+    /// Waits for the end of `work`, but not longer than a statement may take.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::NoAnswer`] if it takes too long.
+    pub async fn bounded<T, E: Into<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
+        match timeout(self.limit, work).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(Error::NoAnswer),
+        }
+    }
+
+    /// Waits for the end of `work` as [`Self::bounded`] does, but only as long as `holds` is
+    /// true of the roles: a pool tries for seconds to connect to a server that has died.
+    /// Returns `None` if it is not true any more.
+    pub(super) async fn as_long_as<T, E: Into<Error>>(
+        &self,
+        holds: impl Fn(&Roles) -> bool,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Option<Result<T, Error>> {
+        let mut roles = self.roles.clone();
+        tokio::select! {
+            done = self.bounded(work) => Some(done),
+            Ok(_) = roles.wait_for(|roles| !holds(roles)) => None,
+        }
+    }
+
+    /// Runs `work`, which only reads, on a standby that has everything up to `seen`. If
+    /// there is none, if it fails, or if what it has found is not `complete`, runs it on the
+    /// primary: what is missing on a standby may not have arrived there yet.
+    ///
+    /// # Errors
+    /// Those of `work` on the primary, and as [`Self::bounded`] and [`Self::primary`].
+    pub async fn read<T, F>(
+        &self,
+        seen: Option<Position>,
+        complete: impl Fn(&T) -> bool,
+        work: impl Fn(PgPool) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let (reader, primary) = {
+            let roles = self.roles.borrow();
+            (roles.reader(seen), roles.primary)
+        };
+        if let Some(standby) = reader.filter(|reader| Some(*reader) != primary) {
+            let is_standby = |roles: &Roles| roles.standbys.iter().any(|(it, _)| *it == standby);
+            let work = work(self.pools[standby].clone());
+            match self.as_long_as(is_standby, work).await {
+                Some(Ok(found)) if complete(&found) => return Ok(found),
+                Some(Err(error)) => tracing::debug!(?error, standby, "a standby has failed"),
+                Some(Ok(_)) | None => {}
+            }
+        }
+        self.read_primary(work).await
+    }
+
+    /// Runs `work`, which only reads, on the primary. If another server becomes the primary
+    /// meanwhile, runs it again there.
+    ///
+    /// # Errors
+    /// Those of `work`, and as [`Self::bounded`] and [`Self::primary`].
+    pub async fn read_primary<T, F>(&self, work: impl Fn(PgPool) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        loop {
+            let number = self.find_primary().await?;
+            let is_primary = |roles: &Roles| roles.primary == Some(number);
+            let work = work(self.pools[number].clone());
+            if let Some(done) = self.as_long_as(is_primary, work).await {
+                return done;
+            }
+        }
+    }
+
+    /// Ends the watching and closes the pools.
+    pub async fn close(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+        join_all(self.pools.iter().map(PgPool::close)).await;
+    }
+}
+
+/// Creates the pool of a server.
+///
+/// A connection that comes back to the pool may be one on which a statement was abandoned.
+/// sqlx then waits for the answer to that statement, without a limit, and the pool has one
+/// connection less until then. A server that has died without closing its sockets never
+/// answers. So the pool asks first, for a bounded time, and closes the connection if there is
+/// no answer.
+fn pool(options: &PgConnectOptions, settings: Settings) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .test_before_acquire(false)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let answered = timeout(PROBE_LIMIT, connection.ping()).await;
+                Ok(answered.is_ok_and(|answer| answer.is_ok()))
+            })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+fn options(url: &str, settings: Settings) -> Result<PgConnectOptions, Error> {
+    let level = if settings.echo {
+        LevelFilter::Info
+    } else {
+        LevelFilter::Debug
+    };
+    Ok(PgConnectOptions::from_str(url)?
+        .application_name("marketsvc")
+        // Otherwise each start would log that the table of the migrations exists.
+        .options([("client_min_messages", "warning")])
+        .log_statements(level))
+}

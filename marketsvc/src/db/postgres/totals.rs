@@ -1,0 +1,88 @@
+//! The totals of orders in PostgreSQL. As in SQLite, those that are asked for at the same
+//! time are one statement: here it saves a trip over the network for each.
+
+use std::sync::Arc;
+
+use sqlx_postgres::PgPool;
+use tokio::task::JoinHandle;
+
+use super::servers::Servers;
+use crate::batch::{Batch, Batcher, Room};
+use crate::db::refused::NO_SUCH_ORDER;
+use crate::error::Error;
+use crate::orders::Position;
+use crate::types::Money;
+
+/// A batch takes what waits. More than this would make the first one wait for the last.
+const ROOM: Room = Room {
+    queue: 1024,
+    batch: 512,
+};
+
+/// Loads totals. Clones share the queue.
+pub type Totals = Batcher<LoadTotals>;
+
+/// Starts the task that loads totals. The handle completes when the last [`Totals`] is gone.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub fn start(servers: Arc<Servers>) -> (Totals, JoinHandle<()>) {
+    Batcher::start(ROOM, move || LoadTotals {
+        servers: Arc::clone(&servers),
+    })
+}
+
+/// Loads totals through a connection of the pool.
+#[derive(Debug)]
+pub struct LoadTotals {
+    servers: Arc<Servers>,
+}
+
+/// The id of an order, and what its client has seen, become the order's total, which is
+/// `None` if the order has no items. An order that does not exist is [`Error::NotFound`], and
+/// its neighbours have their totals.
+impl Batch for LoadTotals {
+    type Input = (i64, Option<Position>);
+    type Output = Option<Money>;
+
+    async fn run(
+        &mut self,
+        inputs: &[(i64, Option<Position>)],
+    ) -> Result<Vec<Result<Option<Money>, Error>>, Error> {
+        let ids: &Vec<i64> = &inputs.iter().map(|(id, _)| *id).collect();
+        let seen = inputs.iter().filter_map(|(_, seen)| *seen).max();
+        let all_exist = |totals: &Vec<(bool, Option<Money>)>| totals.iter().all(|total| total.0);
+        let totals = self
+            .servers
+            .read(seen, all_exist, |pool| load(pool, ids))
+            .await?;
+        let total = |(exists, total)| {
+            if exists {
+                Ok(total)
+            } else {
+                Err(NO_SUCH_ORDER)
+            }
+        };
+        Ok(totals.into_iter().map(total).collect())
+    }
+}
+
+/// Returns for each id, in their order, whether there is such an order, and what it costs.
+///
+/// # Errors
+/// If the statement fails.
+async fn load(pool: PgPool, ids: &[i64]) -> Result<Vec<(bool, Option<Money>)>, sqlx::Error> {
+    sqlx::query_as(
+        // The SUM of bigints is a numeric, which has no size and is not an i64.
+        "SELECT EXISTS (SELECT 1 FROM orders WHERE orders.id = asked.id),
+                (SELECT SUM(item.price_cents * order_items.quantity)::bigint
+                 FROM order_items
+                 JOIN item ON item.id = order_items.item_id
+                 WHERE order_items.order_id = asked.id)
+         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, key)
+         ORDER BY asked.key",
+    )
+    .bind(ids)
+    .fetch_all(&pool)
+    .await
+}

@@ -1,0 +1,124 @@
+//! Transactions on the primary.
+
+use std::time::Duration;
+
+use sqlx_postgres::{PgDatabaseError, PgPool, PgSeverity, PgTransaction};
+use tokio::time::sleep;
+
+use super::servers::{Roles, Servers};
+use crate::error::Error;
+use crate::orders::Position;
+
+/// How often a transaction is repeated that the server has rolled back.
+pub const MOST_REPEATS: u32 = 5;
+
+impl Servers {
+    /// Runs `work` in a transaction on the primary and commits it. Returns what `work`
+    /// returns, and where the database was after the commit if it has standbys.
+    ///
+    /// A transaction that the server rolls back because of another one
+    /// (`serialization_failure`, `deadlock_detected`) is run again from its beginning, up to
+    /// [`MOST_REPEATS`] times. Nothing else is: after a lost connection nobody knows whether
+    /// it was committed, and to run it again could do its work twice.
+    ///
+    /// # Errors
+    /// Those of `work`, and nothing is stored. [`Error::NoPrimary`], [`Error::Database`] or
+    /// [`Error::NoAnswer`] if it could not be run in time, and nothing is stored.
+    /// [`Error::OutcomeUnknown`] if the answer to the commit did not arrive.
+    ///
+    /// # Cancel safety
+    /// Dropping the future rolls the transaction back, unless the commit was sent.
+    pub async fn transaction<T, F>(
+        &self,
+        work: impl Fn(PgTransaction<'static>) -> F,
+    ) -> Result<(T, Option<Position>), Error>
+    where
+        F: Future<Output = (PgTransaction<'static>, Result<T, Error>)>,
+    {
+        let mut repeats = 0;
+        loop {
+            match self.attempt(&work).await {
+                Err(error) if is_rolled_back(&error) && repeats < MOST_REPEATS => {
+                    repeats += 1;
+                    // So that two transactions do not meet again.
+                    sleep(Duration::from_millis(fastrand::u64(..5 << repeats))).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Runs the transaction once.
+    async fn attempt<T, F>(
+        &self,
+        work: impl Fn(PgTransaction<'static>) -> F,
+    ) -> Result<(T, Option<Position>), Error>
+    where
+        F: Future<Output = (PgTransaction<'static>, Result<T, Error>)>,
+    {
+        let (primary, transaction) = self.begin().await?;
+        let worked = async { Ok::<_, Error>(work(transaction).await) };
+        // An error drops the transaction, and that rolls it back.
+        let (transaction, result) = self.bounded(worked).await?;
+        let value = result?;
+        match self.bounded(transaction.commit()).await {
+            Ok(()) => Ok((value, self.position(primary).await)),
+            Err(error) if says_rolled_back(&error) => Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    ?error,
+                    "it is not known whether a transaction was committed"
+                );
+                Err(Error::OutcomeUnknown)
+            }
+        }
+    }
+
+    /// Begins a transaction on the primary, and returns the pool of that server with it. If
+    /// another server becomes the primary meanwhile, begins it there.
+    async fn begin(&self) -> Result<(&PgPool, PgTransaction<'static>), Error> {
+        loop {
+            let number = self.find_primary().await?;
+            let primary = self.pool(number);
+            let is_primary = |roles: &Roles| roles.primary == Some(number);
+            if let Some(begun) = self.as_long_as(is_primary, primary.begin()).await {
+                return Ok((primary, begun?));
+            }
+        }
+    }
+
+    /// Returns where the database is, for a client that wants to read what was just
+    /// committed. `None` if there is no standby to read from, or if the server does not say
+    /// it any more: the commit holds in any case.
+    async fn position(&self, primary: &PgPool) -> Option<Position> {
+        if !self.has_standbys() {
+            return None;
+        }
+        // Not `pg_current_wal_insert_lsn`: a standby gets what is on the primary's disk.
+        let position = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text");
+        let position: Result<String, Error> = self.bounded(position.fetch_one(primary)).await;
+        position.ok()?.parse().ok()
+    }
+}
+
+/// Whether the server has rolled the transaction back and asks for it once more.
+pub fn is_rolled_back(error: &Error) -> bool {
+    let Error::Database(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error
+        .code()
+        .is_some_and(|code| code == "40001" || code == "40P01")
+}
+
+/// Whether the answer to a commit says that nothing was stored. Only an `ERROR` does. A
+/// `FATAL` ends the connection, and the commit may be on the disk already; so it may when
+/// the connection was lost, or when the answer took too long.
+pub fn says_rolled_back(error: &Error) -> bool {
+    let Error::Database(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| error.severity() == PgSeverity::Error)
+}

@@ -1,0 +1,54 @@
+//! What it means for a client that the database refuses a value or has no such row.
+
+use crate::error::Error;
+
+pub const NO_SUCH_AUTHOR: Error = Error::NotFound("there is no such author");
+pub const NO_SUCH_BOOK: Error = Error::NotFound("there is no such book");
+pub const NO_SUCH_CUSTOMER: Error = Error::NotFound("there is no such customer");
+pub const NO_SUCH_ORDER: Error = Error::NotFound("there is no such order");
+
+/// Says what a violated constraint means for an author.
+pub fn author(error: sqlx::Error) -> Error {
+    let Some(violated) = error.as_database_error() else {
+        return error.into();
+    };
+    if violated.is_unique_violation() {
+        return Error::conflict("name", "another author has this name");
+    }
+    if violated.is_foreign_key_violation() {
+        return Error::conflict("id", "there are books by this author");
+    }
+    error.into()
+}
+
+/// Says what a violated constraint means for a book.
+pub fn book(error: sqlx::Error) -> Error {
+    let Some(violated) = error.as_database_error() else {
+        return error.into();
+    };
+    if violated.is_unique_violation() {
+        return Error::conflict("book_name", "another book has this name");
+    }
+    if violated.is_foreign_key_violation() {
+        return Error::unprocessable("author_id", "there is no such author");
+    }
+    error.into()
+}
+
+/// The order names a customer that does not exist.
+pub fn unknown_customer() -> Error {
+    Error::unprocessable("customer_id", "there is no such customer")
+}
+
+/// The item at `index` of the order does not exist.
+pub fn unknown_item(index: i64) -> Error {
+    Error::unprocessable(format!("items[{index}].id"), "there is no such item")
+}
+
+/// The order's key is that of another order.
+pub fn key_taken() -> Error {
+    Error::unprocessable(
+        "Idempotency-Key",
+        "an order with other content has this key",
+    )
+}

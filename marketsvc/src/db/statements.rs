@@ -1,0 +1,54 @@
+//! SQL whose text both databases understand. What is not here, one of them has to say in its
+//! own words.
+
+/// What an order line costs in cents. This and the next are macros because `concat!` accepts
+/// only literals, not constants.
+macro_rules! line_total {
+    () => {
+        "item.price_cents * order_items.quantity"
+    };
+}
+pub(super) use line_total;
+
+/// The columns that [`Book`](crate::books::Book) has.
+macro_rules! book_columns {
+    () => {
+        "id, book_name, author_id, price_cents, description, year_of_publication, genre, \
+         language, pages"
+    };
+}
+
+pub const AUTHORS: &str = "SELECT id, name FROM author WHERE id > $1 ORDER BY id LIMIT $2";
+pub const AUTHOR: &str = "SELECT id, name FROM author WHERE id = $1";
+pub const INSERT_AUTHOR: &str = "INSERT INTO author (name) VALUES ($1) RETURNING id, name";
+pub const DELETE_AUTHOR: &str = "DELETE FROM author WHERE id = $1";
+
+pub const BOOKS: &str = concat!(
+    "SELECT ",
+    book_columns!(),
+    " FROM book WHERE id > $1 ORDER BY id LIMIT $2"
+);
+pub const BOOK: &str = concat!("SELECT ", book_columns!(), " FROM book WHERE id = $1");
+/// Only PostgreSQL has locks for rows.
+#[cfg(feature = "postgres")]
+pub const BOOK_FOR_UPDATE: &str = concat!(
+    "SELECT ",
+    book_columns!(),
+    " FROM book WHERE id = $1 FOR UPDATE"
+);
+pub const INSERT_BOOK: &str = concat!(
+    "INSERT INTO book (book_name, author_id, price_cents, description,
+                       year_of_publication, genre, language, pages)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+     RETURNING ",
+    book_columns!()
+);
+pub const UPDATE_BOOK: &str = concat!(
+    "UPDATE book
+     SET book_name = $2, author_id = $3, price_cents = $4, description = $5,
+         year_of_publication = $6, genre = $7, language = $8, pages = $9
+     WHERE id = $1
+     RETURNING ",
+    book_columns!()
+);
+pub const DELETE_BOOK: &str = "DELETE FROM book WHERE id = $1";
