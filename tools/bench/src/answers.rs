@@ -50,15 +50,30 @@ fn requests() -> Vec<Request> {
 ///
 /// # Errors
 ///
-/// The first answer that is not the same, and when one does not start.
+/// As [`same`].
 pub fn agree(contenders: &[Contender]) -> Result<()> {
-    eprintln!("comparing answers");
     let folder = program::temporary_folder()?;
-    let mut model = None;
-    for contender in contenders {
+    same(contenders, |contender| {
         let database = folder.path().join(contender.name());
         market::seed(&database, 2_500, 1_000)?;
-        let mut server = Server::start(*contender, &database)?;
+        Server::start(contender, &database)
+    })
+}
+
+/// Starts one after the other with `start`, each over a market of its own, and compares
+/// their answers with those of the first.
+///
+/// # Errors
+///
+/// The first answer that is not the same, and when one does not start.
+pub fn same(
+    contenders: &[Contender],
+    mut start: impl FnMut(Contender) -> Result<Server>,
+) -> Result<()> {
+    eprintln!("comparing answers");
+    let mut model = None;
+    for contender in contenders {
+        let mut server = start(*contender)?;
         match &model {
             None => model = Some(server.answers(requests())?),
             Some(model) => server.ask(model)?,

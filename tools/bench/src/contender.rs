@@ -64,6 +64,24 @@ impl Contender {
         command.env("DATABASE", database);
         Program::start(self.name(), command)
     }
+
+    /// The service or `FastAPI`, on that database of PostgreSQL.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_on_postgres(self, url: &str) -> Result<Program> {
+        let command = match self {
+            Self::FastApi => {
+                let mut command = python::uvicorn("service:app")?;
+                let url = url.replacen("postgresql", "postgresql+asyncpg", 1);
+                command.env("DATABASE_URL", url);
+                command
+            }
+            _ => at("marketsvc", url)?,
+        };
+        Program::start(self.name(), command)
+    }
 }
 
 /// One of the market's programs on that database; a service listens at a free port.
@@ -72,12 +90,21 @@ impl Contender {
 ///
 /// When it is not built.
 pub fn on(name: &str, database: &Path) -> Result<Command> {
-    let mut command = program::command(program::beside(name)?);
     // What ends a path in a URL.
     let path = database.to_string_lossy();
     let path = path.replace('%', "%25").replace('?', "%3F");
+    at(name, &format!("sqlite://{path}"))
+}
+
+/// As [`on`], for the database with that URL.
+///
+/// # Errors
+///
+/// When it is not built.
+pub fn at(name: &str, url: &str) -> Result<Command> {
+    let mut command = program::command(program::beside(name)?);
     command
-        .env("DATABASE_URL", format!("sqlite://{path}"))
+        .env("DATABASE_URL", url)
         .env("MARKETSVC_ADDR", "127.0.0.1:0")
         // No peer writes a line for each request, so nor does the service.
         .env("RUST_LOG", "warn");

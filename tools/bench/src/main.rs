@@ -11,6 +11,7 @@ mod machine;
 mod market;
 mod mix;
 mod model;
+mod postgres;
 mod program;
 mod python;
 mod report;
@@ -26,7 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -47,6 +49,10 @@ struct Args {
     /// What to measure [default: all of them].
     #[arg(value_name = "BENCH")]
     benches: Vec<Which>,
+    /// Measure `serve` and `write` on PostgreSQL instead of SQLite: on the server that
+    /// `DATABASE_URL` names, or else on one that is made for the run.
+    #[arg(long)]
+    postgres: bool,
     /// Measure less, for a shorter time: rough figures of everything in a few minutes.
     #[arg(long)]
     quick: bool,
@@ -64,6 +70,7 @@ struct Args {
 struct Settings {
     quick: bool,
     rounds: usize,
+    postgres: bool,
 }
 
 /// Rounds behind a figure that is worth keeping.
@@ -83,9 +90,14 @@ enum Which {
     Load,
 }
 
+/// What is also measured on PostgreSQL.
+const ON_POSTGRES: [Which; 2] = [Which::Serve, Which::Write];
+
 impl Which {
     fn measure(self, settings: Settings) -> Result<Bench> {
         match self {
+            Self::Serve if settings.postgres => postgres::serve(settings),
+            Self::Write if settings.postgres => postgres::write(settings),
             Self::Serve => serve::measure(settings),
             Self::Stream => stream::measure(settings),
             Self::Write => write::measure(settings),
@@ -100,7 +112,17 @@ impl Which {
 static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let mut args = Args::parse();
+    if args.postgres && args.benches.is_empty() {
+        args.benches = ON_POSTGRES.to_vec();
+    }
+    if args.postgres && args.benches.iter().any(|it| !ON_POSTGRES.contains(it)) {
+        let error = "only serve and write have a form for --postgres";
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, error)
+            .exit();
+    }
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         // What a program fails with that Ctrl-C has ended is no news.
         Err(_) if STOPPED.load(Ordering::Relaxed) => {
@@ -124,6 +146,7 @@ fn run(args: &Args) -> Result<()> {
     let settings = Settings {
         quick: args.quick,
         rounds: rounds as usize,
+        postgres: args.postgres,
     };
     let started = jiff::Timestamp::now().strftime("%F %T").to_string();
     let start = Instant::now();

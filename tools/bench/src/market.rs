@@ -1,6 +1,7 @@
 //! Databases of the market, and what is asked of one.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -12,6 +13,8 @@ use crate::http::Request;
 use crate::load::{Answer, Workload};
 use crate::{contender, program};
 
+const SEED: &str = "marketsvc-seed";
+
 /// Makes a database with so many customers and orders added to the sample; the same ones
 /// each time.
 ///
@@ -19,7 +22,19 @@ use crate::{contender, program};
 ///
 /// When it cannot be made.
 pub fn seed(database: &Path, customers: u32, orders: u32) -> Result<()> {
-    let mut seed = contender::on("marketsvc-seed", database)?;
+    run_seed(contender::on(SEED, database)?, customers, orders)
+}
+
+/// As [`seed`], in an empty database of `PostgreSQL`.
+///
+/// # Errors
+///
+/// When the rows cannot be made.
+pub fn seed_postgres(url: &str, customers: u32, orders: u32) -> Result<()> {
+    run_seed(contender::at(SEED, url)?, customers, orders)
+}
+
+fn run_seed(mut seed: Command, customers: u32, orders: u32) -> Result<()> {
     seed.args(["--customers", &customers.to_string()])
         .args(["--orders", &orders.to_string()]);
     program::output(&mut seed).map(drop)

@@ -12,19 +12,19 @@ use crate::server::{Server, Times};
 use crate::{Settings, answers, market, program, take_turns};
 
 /// Orders in the table over which all contenders do everything.
-const ORDERS: u32 = 100_000;
+pub const ORDERS: u32 = 100_000;
 
 /// With fewer and with more, to see whether cost grows with the table.
 const TABLES: [u32; 3] = [1_000, ORDERS, 1_000_000];
 
 /// Connections of the case that the aims are about.
-const USUAL: usize = 32;
+pub const USUAL: usize = 32;
 
 const CONNECTIONS: [usize; 3] = [1, USUAL, 256];
 
-const TOTAL: &str = "order_total";
+pub const TOTAL: &str = "order_total";
 const OF_CUSTOMER: &str = "orders of a customer";
-const TOTAL_10: &str = "orders_total of 10";
+pub const TOTAL_10: &str = "orders_total of 10";
 const TOTAL_100: &str = "orders_total of 100";
 
 /// Measures; see README.md.
@@ -143,7 +143,7 @@ fn aims(bench: &mut Bench) {
     }
 }
 
-fn title(kind: &str, connections: usize, orders: u32) -> String {
+pub fn title(kind: &str, connections: usize, orders: u32) -> String {
     let plural = if connections == 1 { "" } else { "s" };
     let orders = HumanCount(orders.into());
     format!("{kind}, {connections} connection{plural}, {orders} orders")

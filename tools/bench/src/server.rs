@@ -71,14 +71,18 @@ impl Server {
     ///
     /// When it does not start.
     pub fn start(contender: Contender, database: &Path) -> Result<Self> {
-        let program = contender.start(database)?;
-        Ok(Self {
+        Ok(Self::new(contender, contender.start(database)?))
+    }
+
+    /// One that has been started.
+    pub fn new(contender: Contender, program: Program) -> Self {
+        Self {
             contender,
             target: Arc::new(Target::new(program.addr(), &Arc::default())),
             program,
             right: 0,
             wrong: 0,
-        })
+        }
     }
 
     fn failed(&self) -> impl Fn(Failure) -> Error + use<> {

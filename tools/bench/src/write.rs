@@ -54,7 +54,7 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         })?;
     }
     for (server, database, before) in players {
-        count(&mut bench, server, &database, before)?;
+        count(&mut bench, server, before, || rows(&database))?;
     }
     let (ours, each) = (Contender::Marketsvc.name(), Contender::OneByOne.name());
     let [alone, _, most] = CLIENTS.map(title);
@@ -66,17 +66,27 @@ pub fn measure(settings: Settings) -> Result<Bench> {
     Ok(bench)
 }
 
-fn title(clients: usize) -> String {
+pub fn title(clients: usize) -> String {
     let plural = if clients == 1 { "" } else { "s" };
     format!("new orders, {clients} client{plural}")
 }
 
-/// Ends the server and counts what it has stored.
-fn count(bench: &mut Bench, server: Server, database: &Path, before: (u32, u32)) -> Result<()> {
+/// Ends the server and counts what it has stored. `rows` are those of orders and of items
+/// of orders.
+///
+/// # Errors
+///
+/// When something else is stored than the orders that were sent.
+pub fn count(
+    bench: &mut Bench,
+    server: Server,
+    before: (u32, u32),
+    rows: impl FnOnce() -> Result<(u32, u32)>,
+) -> Result<()> {
     let (contender, acknowledged, unknown) = (server.contender, server.right, server.wrong);
     let name = contender.name();
     drop(server);
-    let after = rows(database)?;
+    let after = rows()?;
     let stored = after.0 - before.0;
     if after.1 - before.1 != stored * ITEMS || u64::from(stored) > acknowledged + unknown {
         let reason = format!(

@@ -3,6 +3,9 @@ pool for each query, a task for each total.
 
 FastAPI turns a handler's return type into JSON with Pydantic, which its
 documentation recommends over other JSON libraries.
+
+The database is the file DATABASE of SQLite or, by DATABASE_URL, one of PostgreSQL with
+asyncpg.
 """
 
 import os
@@ -17,14 +20,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 # Each connection of aiosqlite is a thread. A fixed number of them: an overflow
 # would start and end threads under load. 5 or 20 serve as many requests.
+POSTGRES = os.environ.get("DATABASE_URL")
 engine = create_async_engine(
-    f"sqlite+aiosqlite:///{os.environ['DATABASE']}",
+    POSTGRES or f"sqlite+aiosqlite:///{os.environ['DATABASE']}",
     pool_size=10,
     max_overflow=0,
 )
 
 
-@event.listens_for(engine.sync_engine, "connect")
 def durable(connection, _record):
     """What SQLite keeps for a connection and not in the file."""
     cursor = connection.cursor()
@@ -34,6 +37,13 @@ def durable(connection, _record):
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA busy_timeout = 5000")
     cursor.close()
+
+
+if not POSTGRES:
+    event.listens_for(engine.sync_engine, "connect")(durable)
+
+# The order in which a customer named the items, and when an order is placed.
+LINE, NOW = ("line", "DEFAULT") if POSTGRES else ("rowid", "datetime('now')")
 
 
 class Address(BaseModel):
@@ -95,19 +105,19 @@ CUSTOMERS = text(
 )
 CUSTOMER_NAME = text("SELECT name FROM customer WHERE id = :customer")
 ORDERS = text(
-    """
+    f"""
     SELECT orders.id AS order_id, orders.order_time, item.name, item.price_cents,
            order_items.quantity
     FROM orders
     LEFT JOIN order_items ON order_items.order_id = orders.id
     LEFT JOIN item ON item.id = order_items.item_id
     WHERE orders.customer_id = :customer
-    ORDER BY orders.id, order_items.rowid
+    ORDER BY orders.id, order_items.{LINE}
     """
 )
 TOTAL = text(
     """
-    SELECT (SELECT sum(item.price_cents * order_items.quantity)
+    SELECT (SELECT CAST(sum(item.price_cents * order_items.quantity) AS bigint)
             FROM order_items JOIN item ON item.id = order_items.item_id
             WHERE order_items.order_id = orders.id) AS total
     FROM orders
@@ -115,8 +125,8 @@ TOTAL = text(
     """
 )
 ADD_ORDER = text(
-    """
-    INSERT INTO orders (customer_id, order_time) VALUES (:customer, datetime('now'))
+    f"""
+    INSERT INTO orders (customer_id, order_time) VALUES (:customer, {NOW})
     RETURNING id
     """
 )

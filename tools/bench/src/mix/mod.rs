@@ -83,7 +83,8 @@ pub fn measure(settings: Settings) -> Result<Bench> {
         aim(&mut bench, case);
     }
     if let Some(server) = &server {
-        bench.notes.push(runtime.block_on(facts(server))?);
+        let url = server.url("postgres");
+        bench.notes.push(runtime.block_on(facts(&url))?);
     }
     bench.notes.push(format!(
         "All did the beginning of one list of {} operations on new tables, to its end; none \
@@ -227,8 +228,12 @@ async fn url(server: Option<&Server>, tables: &Tables, form: &str) -> Result<Str
 }
 
 /// The server's version, and the settings that matter for durability.
-async fn facts(server: &Server) -> sqlx::Result<String> {
-    let options: PgConnectOptions = server.url("postgres").parse()?;
+///
+/// # Errors
+///
+/// When the server cannot be reached.
+pub async fn facts(url: &str) -> sqlx::Result<String> {
+    let options: PgConnectOptions = url.parse()?;
     let mut connection = options.connect().await?;
     let facts = "SELECT 'PostgreSQL ' || current_setting('server_version') || ': ' \
          || string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) \
