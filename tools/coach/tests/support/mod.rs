@@ -130,9 +130,13 @@ impl Project {
     }
 
     fn package(&self, folder: &str, name: &str, main: &str) {
+        // The gate asks for the feature of the service.
         self.write(
             &format!("{folder}/Cargo.toml"),
-            &format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+            &format!(
+                "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+                 [features]\npostgres = []\n"
+            ),
         );
         self.write(&format!("{folder}/src/main.rs"), main);
     }
