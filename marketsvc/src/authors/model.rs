@@ -11,7 +11,11 @@ use crate::types::check_text;
 #[schema(example = json!({ "name": "Emily Brontë" }))]
 pub struct NewAuthor {
     /// From 1 to 200 characters, not only blanks. No two authors have the same name.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub name: String,
 }
 

@@ -15,7 +15,7 @@ use crate::error::Error;
 /// How often the servers are asked what they are.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a server may take to answer. One that does not is left alone until it does.
+/// How long a server may take to answer. Until it does, it has no role.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Asks the servers again and again.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use sqlx_postgres::{PgDatabaseError, PgPool, PgSeverity, PgTransaction};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::servers::{Roles, Servers};
 use crate::error::Error;
 use crate::orders::Position;
 
-/// How often a transaction is repeated that the server has rolled back.
+/// How many times a transaction that the server has rolled back is run again.
 pub const MOST_REPEATS: u32 = 5;
 
 impl Servers {
@@ -18,8 +18,12 @@ impl Servers {
     ///
     /// A transaction that the server rolls back because of another one
     /// (`serialization_failure`, `deadlock_detected`) is run again from its beginning, up to
-    /// [`MOST_REPEATS`] times. Nothing else is: after a lost connection nobody knows whether
-    /// it was committed, and to run it again could do its work twice.
+    /// [`MOST_REPEATS`] times. No other error is repeated: after a lost connection it is not
+    /// known whether the transaction was committed, and to run it again could do its work
+    /// twice.
+    ///
+    /// `work` must not swallow the error of a statement: the commit would then succeed, and
+    /// store nothing.
     ///
     /// # Errors
     /// Those of `work`, and nothing is stored. [`Error::NoPrimary`], [`Error::Database`] or
@@ -76,12 +80,19 @@ impl Servers {
 
     /// Begins a transaction on the primary, and returns the pool of that server with it. If
     /// another server becomes the primary meanwhile, begins it there.
+    ///
+    /// It is begun in a task of its own, which goes on when this future is dropped: sqlx 0.9
+    /// does not roll back a transaction whose `BEGIN` was abandoned, and the next one to take
+    /// that connection would be in it.
     async fn begin(&self) -> Result<(&PgPool, PgTransaction<'static>), Error> {
         loop {
             let number = self.find_primary().await?;
             let primary = self.pool(number);
             let is_primary = |roles: &Roles| roles.primary == Some(number);
-            if let Some(begun) = self.as_long_as(is_primary, primary.begin()).await {
+            let (pool, limit) = (primary.clone(), self.limit());
+            let task = tokio::spawn(async move { timeout(limit, pool.begin()).await });
+            let begun = async { task.await?.map_or(Err(Error::NoAnswer), |it| Ok(it?)) };
+            if let Some(begun) = self.as_long_as(is_primary, begun).await {
                 return Ok((primary, begun?));
             }
         }

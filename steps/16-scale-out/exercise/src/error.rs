@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The connection was lost, or the time was over, while a transaction was being committed.
-    #[error("nobody knows whether the transaction was committed")]
+    #[error("it is not known whether the transaction was committed")]
     OutcomeUnknown,
     /// The database did not answer in time; nothing was stored.
     #[error("the database did not answer in time")]
@@ -189,8 +189,8 @@ impl Error {
             ),
             Self::OutcomeUnknown => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "nobody knows whether this was stored; send it again with the same \
-                 Idempotency-Key, and it is stored once",
+                "it is not known whether this was stored; look before you send it again, \
+                 or send it again with the same Idempotency-Key",
             ),
             Self::Overloaded | Self::NoAnswer | Self::NoPrimary => BUSY,
             Self::Database(error) if is_busy(error) => BUSY,
@@ -279,7 +279,9 @@ impl IntoResponse for Error {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        // A client that simply repeats what may be stored would store it twice.
+        let may_repeat = !matches!(self, Self::OutcomeUnknown);
+        if status == StatusCode::SERVICE_UNAVAILABLE && may_repeat {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

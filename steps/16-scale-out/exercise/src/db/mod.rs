@@ -103,32 +103,27 @@ pub async fn open(url: &str, settings: Settings) -> Result<Db, Error> {
     ))
 }
 
-/// Returns the URL as messages may show it: without passwords.
+/// Returns the part of the URL that messages may show. What is before the last `@` or after
+/// a `?` may be a password.
 pub fn shown(url: &str) -> String {
-    let without_password = |url: &str| {
-        let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@')) else {
-            return url.to_owned();
-        };
-        let password = url[scheme + 3..at]
-            .find(':')
-            .map(|colon| scheme + 3 + colon);
-        match password {
-            Some(colon) => format!("{}{}", &url[..colon], &url[at..]),
-            None => url.to_owned(),
-        }
-    };
-    if !url.starts_with("postgres") {
+    if url.starts_with("sqlite:") {
         return url.to_owned();
     }
-    let urls: Vec<String> = url.split(',').map(without_password).collect();
-    urls.join(",")
+    let (hidden, server) = match url.rsplit_once('@') {
+        Some((_, server)) => ("…@", server),
+        None => ("", url),
+    };
+    let server = server.split('?').next().unwrap_or_default();
+    format!("{hidden}{server}")
 }
 
 /// What the market does with its database.
 ///
 /// # Errors
-/// Each method returns [`Error::Database`] if the database fails, also where its own text
-/// does not say so.
+/// Also where its own text does not say so, each method returns [`Error::Database`] if the
+/// database fails, [`Error::Shared`] if its batch does, and on PostgreSQL [`Error::NoAnswer`]
+/// and [`Error::NoPrimary`]; a method that writes returns [`Error::OutcomeUnknown`] if the
+/// connection was lost during the commit.
 ///
 /// # Cancel safety
 /// A method that is dropped has done its work wholly or not at all.
@@ -204,7 +199,6 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// [`Error::Unprocessable`] if the customer or an item does not exist, or if the key is
     /// that of an order with other content; nothing is stored then.
-    /// [`Error::OutcomeUnknown`] if the connection was lost during the commit.
     async fn place_order(&self, order: KeyedOrder) -> Result<Placed, Error>;
 }
 

@@ -17,7 +17,11 @@ use crate::types::{Money, check_text};
 }))]
 pub struct NewBook {
     /// From 1 to 200 characters, not only blanks. No two books have the same name.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub book_name: String,
     /// The id of the author, who must exist.
     #[schema(value_type = Id)]
@@ -26,16 +30,28 @@ pub struct NewBook {
     #[schema(minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: f64,
     /// From 1 to 10,000 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 10_000, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 10_000,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub description: Option<String>,
     /// From -3000 to 3000.
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<i64>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub genre: Option<String>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub language: Option<String>,
     /// From 1 to 100,000.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -97,7 +113,7 @@ pub struct BookChange {
         nullable = false,
         min_length = 1,
         max_length = 200,
-        pattern = r"^[^\x00]*\S[^\x00]*$"
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
     )]
     pub book_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -108,16 +124,28 @@ pub struct BookChange {
     pub price: Option<f64>,
     // `None` is a missing field, `Some(None)` is `null`, `Some(Some(value))` is a value.
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 10_000, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 10_000,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<Option<i64>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub genre: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub language: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(minimum = 1, maximum = 100_000)]

@@ -25,22 +25,38 @@ pub struct CatalogEntry {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CatalogBook {
     /// From 1 to 200 characters, not only blanks. No two books have the same name.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub book_name: String,
     /// A number of at most two decimals, from 0 to 1,000,000.
     #[schema(minimum = 0, maximum = 1_000_000, multiple_of = 0.01)]
     pub price: f64,
     /// From 1 to 10,000 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 10_000, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 10_000,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub description: Option<String>,
     /// From -3000 to 3000.
     #[schema(minimum = -3000, maximum = 3000)]
     pub year_of_publication: Option<i64>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub genre: Option<String>,
     /// From 1 to 100 characters, not only blanks.
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\x00]*\S[^\x00]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$"
+    )]
     pub language: Option<String>,
     /// From 1 to 100,000.
     #[schema(minimum = 1, maximum = 100_000)]

@@ -1,4 +1,4 @@
-//! What it means for a client that the database refuses a value or has no such row.
+//! Translates a violated constraint, or a row that is missing, into the answer for the client.
 
 use crate::error::Error;
 

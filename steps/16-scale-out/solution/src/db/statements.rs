@@ -1,5 +1,4 @@
-//! SQL whose text both databases understand. What is not here, one of them has to say in its
-//! own words.
+//! SQL that both databases understand. SQL that differs is in `sqlite/` and `postgres/`.
 
 /// What an order line costs in cents. This and the next are macros because `concat!` accepts
 /// only literals, not constants.

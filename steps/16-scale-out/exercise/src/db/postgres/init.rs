@@ -48,7 +48,8 @@ pub async fn create_or_migrate(options: &PgConnectOptions) -> Result<(), Error> 
 
 async fn set_up(connection: &mut PgConnection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
-    // Programs that start together do this one after another. The number is nobody else's.
+    // Programs that start together do this one after another. Only this program uses this
+    // number.
     sqlx::query("SELECT pg_advisory_xact_lock(7709090)")
         .execute(&mut *transaction)
         .await?;

@@ -150,7 +150,15 @@ async fn insert(
 ) -> Result<i64, Error> {
     let id = insert_order(transaction, order.customer_id, key.as_deref()).await?;
     let Some(id) = id else {
-        return find(transaction, order, key.as_deref()).await;
+        let id = find(transaction, order, key.as_deref()).await?;
+        // A commit waits for the standby only if its transaction has changed something, and a
+        // lock is a change. Perhaps only the primary has the order: it may have crashed while
+        // the first attempt waited for the standby.
+        sqlx::query("SELECT 1 FROM orders WHERE id = $1 FOR NO KEY UPDATE")
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        return Ok(id);
     };
     insert_items(transaction, id, &order.items).await?;
     Ok(id)

@@ -227,7 +227,7 @@ async fn insert(
 /// Returns the order with this key and its id, if there is one.
 ///
 /// # Errors
-/// [`Error::Database`] if the database fails.
+/// [`Error::Database`] if the database fails, [`Error::Json`] if its JSON is not an order.
 pub async fn find(
     transaction: &mut Transaction<'_, Sqlite>,
     key: &str,
