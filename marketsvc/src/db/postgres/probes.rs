@@ -22,7 +22,8 @@ pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
     let mut tick = interval(PROBE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    // Nobody listens any more if the start has failed.
+    while !roles.is_closed() {
         tick.tick().await;
         let before = roles.borrow().clone();
         let now = look(&mut probes, &before).await;

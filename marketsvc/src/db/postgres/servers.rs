@@ -26,7 +26,7 @@ pub struct Servers {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// What the servers are, by their numbers.
+/// The roles of the servers. A server's number is its index in the list of URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     /// The server that takes writes.
@@ -38,7 +38,7 @@ pub struct Roles {
     pub timeline: u32,
 }
 
-/// What a server says of itself.
+/// The state that a server reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
     Primary { timeline: u32 },

@@ -1,5 +1,4 @@
-//! The databases that the market can be kept in, behind one trait of what the market does
-//! with them.
+//! The databases that the market can be kept in, behind one trait of use cases.
 //!
 //! [`Database`] has a method for each thing that the market does with its database, and
 //! none for a statement or a transaction: each method begins and ends its own transaction,
@@ -103,8 +102,8 @@ pub async fn open(url: &str, settings: Settings) -> Result<Db, Error> {
     ))
 }
 
-/// Returns the part of the URL that messages may show. What is before the last `@` or after
-/// a `?` may be a password.
+/// Returns the part of the URL that messages may show. The text before the last `@` and
+/// after a `?` is left out, because it may contain a password.
 pub fn shown(url: &str) -> String {
     if url.starts_with("sqlite:") {
         return url.to_owned();
@@ -117,7 +116,7 @@ pub fn shown(url: &str) -> String {
     format!("{hidden}{server}")
 }
 
-/// What the market does with its database.
+/// The use cases of the market, and the end of its database.
 ///
 /// # Errors
 /// Also where its own text does not say so, each method returns [`Error::Database`] if the
@@ -146,7 +145,7 @@ pub trait Database: Customers + Orders + Authors + Books + Debug {
     async fn close(self: Arc<Self>);
 }
 
-/// What the market does with customers.
+/// The use cases of customers.
 #[async_trait]
 pub trait Customers: Send + Sync {
     /// Returns a page of customers with their addresses, ordered by id, after the id
@@ -154,11 +153,11 @@ pub trait Customers: Send + Sync {
     async fn customers(&self, after: i64, separator: &str) -> Result<TextPage<i64>, Error>;
 }
 
-/// What was ordered, in the order of the time: the time, the order, and the line in the
-/// order.
+/// The key of a line in the list between two times: the time of its order, the id of its
+/// order, and the number of the line.
 pub type LineKey = (String, i64, i64);
 
-/// What the market does with orders. A client that has seen the database at a position
+/// The use cases of orders. A client that has seen the database at a position
 /// (`seen`) gets nothing older.
 #[async_trait]
 pub trait Orders: Send + Sync {
@@ -202,7 +201,7 @@ pub trait Orders: Send + Sync {
     async fn place_order(&self, order: KeyedOrder) -> Result<Placed, Error>;
 }
 
-/// What the market does with authors.
+/// The use cases of authors.
 #[async_trait]
 pub trait Authors: Send + Sync {
     /// Returns a page of authors, ordered by id.
@@ -228,7 +227,7 @@ pub trait Authors: Send + Sync {
     async fn delete_author(&self, id: i64) -> Result<(), Error>;
 }
 
-/// What the market does with books. The prices are those of the books, in cents.
+/// The use cases of books. Each price is the one of the book beside it, in cents.
 #[async_trait]
 pub trait Books: Send + Sync {
     /// Returns a page of books, ordered by id.
