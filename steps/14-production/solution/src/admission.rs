@@ -137,7 +137,7 @@ pub async fn layer(
     admission.run(request, next).await
 }
 
-/// Allows to send one list. A handler has it as a parameter and gives it to the body of its
+/// Allows sending one list. A handler has it as a parameter and gives it to the body of its
 /// answer, which holds it until the body has been sent or dropped.
 #[derive(Debug)]
 pub struct StreamPermit {
