@@ -9,6 +9,7 @@
 pub mod pages;
 pub mod program;
 mod progress;
+pub mod questions;
 pub mod starter;
 mod step;
 mod task;

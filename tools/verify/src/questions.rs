@@ -1,13 +1,9 @@
-//! The questions of a chapter: numbered, with lettered choices, each with its
-//! answer folded below it.
+//! The questions of a chapter have their form.
+
+use course::questions::{self, Question};
 
 use crate::document::Document;
 use crate::report::{Outcome, all_of};
-
-const FOLD: &str = "\n\n<details><summary>Answer</summary>\n\n";
-const END: &str = "\n\n</details>\n";
-/// In place of the choices.
-const WRITE: &str = "\n\n*Write your answer down before you open ours.*";
 
 /// Proves the questions of `## section`: at least `least`, and after the last
 /// answer only directives, unless `text_after`.
@@ -15,25 +11,20 @@ pub fn form(chapter: &Document, section: &str, least: usize, text_after: bool) -
     let Some(text) = chapter.section(section) else {
         return Ok(()); // The missing section is reported elsewhere.
     };
-    let mut parts: Vec<&str> = Vec::new();
     let text = format!("\n{text}\n");
-    let mut rest = text.as_str();
-    while let Some((part, next)) = rest.split_once(&format!("\n\n**{}.** ", parts.len() + 1)) {
-        parts.push(part);
-        rest = next;
-    }
-    parts.push(rest);
-    let count = parts.len() - 1;
+    let (before, questions) = questions::split(&text);
+    let count = questions.len();
     let mut failures = Vec::new();
     if count < least {
         failures.push(format!(
             "`## {section}` has {count} questions `**1.** …` in order, at least {least} are needed"
         ));
     }
-    if parts[0].contains("<details") {
+    if before.contains("<details") {
         failures.push(format!("`## {section}` has an answer before question 1"));
     }
-    for (number, text) in parts.iter().enumerate().skip(1) {
+    for (index, text) in questions.into_iter().enumerate() {
+        let number = index + 1;
         if let Err(failure) = question(&format!("{text}\n"), text_after && number == count) {
             failures.push(format!("`## {section}`, question {number}: {failure}"));
         }
@@ -41,60 +32,9 @@ pub fn form(chapter: &Document, section: &str, least: usize, text_after: bool) -
     all_of(failures)
 }
 
-fn question(text: &str, text_after: bool) -> Result<(), String> {
-    let lines = || {
-        format!(
-            "needs the lines `{}` and `{}`, once and between blank lines",
-            FOLD.trim(),
-            END.trim()
-        )
-    };
-    let (asked, rest) = text.split_once(FOLD).ok_or_else(lines)?;
-    let (answer, after) = rest.split_once(END).ok_or_else(lines)?;
-    if [asked, answer, after]
-        .iter()
-        .any(|part| part.contains("<details") || part.contains("</details"))
-    {
-        return Err(lines());
-    }
-    let mut letters: Vec<&str> = Vec::new();
-    if let Some((_, choices)) = asked.split_once("\n\n- **") {
-        for choice in choices.split("\n- **") {
-            let (letter, rest) = choice.split_once(")** ").unwrap_or_default();
-            let next = char::from(b'a' + u8::try_from(letters.len()).unwrap_or(25));
-            if letter != next.to_string() {
-                return Err(format!("`- **{next})** …` is expected"));
-            }
-            let mut more = rest.lines().skip(1).filter(|line| !line.is_empty());
-            if more.any(|line| !line.starts_with("  ")) {
-                return Err("only choices may follow the first choice".into());
-            }
-            letters.push(letter);
-        }
-    }
-    if letters.len() == 1 || letters.is_empty() && !asked.ends_with(WRITE) {
-        let write = WRITE.trim();
-        return Err(format!(
-            "needs two choices `- **a)** …`, or the paragraph `{write}`"
-        ));
-    }
-    let (right, _) = answer
-        .trim()
-        .strip_prefix("**")
-        .unwrap_or_default()
-        .split_once(".** ")
-        .unwrap_or_default();
-    let right = right.replace(" and ", ", ");
-    let right: Vec<&str> = right.split(", ").collect();
-    let names_choices =
-        right.is_sorted_by(|a, b| a < b) && right.iter().all(|it| letters.contains(it));
-    if answer.trim().is_empty() || !letters.is_empty() && !names_choices {
-        return Err(
-            "the answer must begin with the letters of choices: `**b.** …` or `**a and c.** …`"
-                .into(),
-        );
-    }
-    let mut after = after.lines().filter(|line| !line.is_empty());
+fn question(text: &str, text_after: bool) -> Outcome {
+    let question = Question::parse(text)?;
+    let mut after = question.after.lines().filter(|line| !line.is_empty());
     if !text_after && after.any(|line| !line.starts_with("<!-- verify:")) {
         return Err("only directives may follow its answer".into());
     }
