@@ -77,6 +77,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         } => return run::run(&project, release, solution, words),
         Verb::Seed { release, words } => return run::seed(&project, release, &words),
         Verb::Bench { words } => return run::bench(&project, &words),
+        Verb::Book { words } => return run::book(&project, words),
         Verb::Customers => return ask(STREAM, "/api/customers", &[]),
         Verb::Custorders { customer } => {
             return ask(STREAM, &format!("/api/orders/{customer}"), &[]);

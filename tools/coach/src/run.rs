@@ -1,4 +1,4 @@
-//! `run`, `seed` and `bench`: programs that take the coach's place.
+//! `run`, `seed`, `bench` and `book`: programs that take the coach's place.
 
 use std::env;
 use std::path::PathBuf;
@@ -83,6 +83,12 @@ pub fn bench(project: &Project, words: &[String]) -> Result<ExitCode, Trouble> {
     ];
     let program = build_service(project, &programs, true, words)?;
     hand_over(Command::new(program).args(words))
+}
+
+/// Builds the program that builds the book, and starts it.
+pub fn book(project: &Project, words: Vec<String>) -> Result<ExitCode, Trouble> {
+    let program = cargo::build_tools(project, &["book"], None, false)?;
+    hand_over(Command::new(program).args(words).current_dir(&project.root))
 }
 
 /// Builds programs of the service, or with it. The driver for PostgreSQL is compiled only

@@ -63,6 +63,16 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Build the book and open it in the browser
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  ./run.sh book            build it and open it\n  ./run.sh book --no-open  only build it, and print where it is\n  ./run.sh book --serve    build it again at every save, until Ctrl-C\n  ./run.sh book --help     all flags"
+    )]
+    Book {
+        /// The flags of its program
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Ask the running service for all customers
     #[command(after_help = "Examples:\n  ./run.sh customers")]
     Customers,
@@ -244,6 +254,6 @@ mod tests {
                 "{name} has no examples in its help: {help}"
             );
         }
-        assert!(command.get_subcommands().count() >= 24);
+        assert!(command.get_subcommands().count() >= 25);
     }
 }

@@ -247,6 +247,7 @@ fn help_names_every_verb() {
         "test",
         "seed",
         "bench",
+        "book",
         "customers",
         "neworder",
         "check",
