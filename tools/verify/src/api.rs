@@ -20,11 +20,11 @@ use crate::{Env, Proof};
 const SETTINGS: &str = "tools/verify/api";
 const PAGE: &str = include_str!("../api/page.mjs");
 /// Where `.ci/run` installs them.
-const INSTALLED: &str = "target/api";
+pub const INSTALLED: &str = "target/api";
 const VALIDATOR: &str = "venv/bin/openapi-spec-validator";
 const SCHEMATHESIS: &str = "venv/bin/schemathesis";
-/// For a program that hangs: the slowest takes half a minute.
-const LIMIT: Duration = Duration::from_mins(5);
+/// For a program that hangs: the slowest takes a minute or two.
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// Proves the last of the steps whose solution has a document. Each of them continues the
 /// one before, so this service has the endpoints of the others, too.
@@ -61,13 +61,7 @@ fn prove_step(proof: &Proof, step: &Step, report: &mut Report) -> Env<()> {
     let command = |name: &str| sandbox.command(&installed.join(name).to_string_lossy());
     let mut prove = |name, what, needed: &[&str], judge: &dyn Fn(&Service) -> Outcome| {
         let what = format!("{} {what}", step.slug);
-        // A program is below `installed` or on the PATH.
-        let lacks = |name: &&&str| {
-            let path = name.contains('/');
-            path && !installed.join(name).exists() || !path && program::lacks(name)
-        };
-        if let Some(lacking) = needed.iter().find(lacks) {
-            let name = lacking.rsplit('/').next().unwrap_or(lacking);
+        if let Some(name) = lacking(&installed, needed) {
             report.not_run(name, &format!("{what}; .ci/run installs it"));
         } else {
             report.prove(&what, || {
@@ -165,7 +159,19 @@ impl Service {
     }
 }
 
-fn passes(command: &mut Command) -> Outcome {
+/// The name of the first of these programs that this machine lacks. Each is below
+/// `installed` or on the PATH.
+pub fn lacking<'a>(installed: &Path, needed: &[&'a str]) -> Option<&'a str> {
+    let lacks = |name: &&&str| {
+        let path = name.contains('/');
+        path && !installed.join(name).exists() || !path && program::lacks(name)
+    };
+    let name = needed.iter().find(lacks)?;
+    name.rsplit('/').next()
+}
+
+/// Whether a command ends with 0 in time; otherwise what it printed.
+pub fn passes(command: &mut Command) -> Outcome {
     let finished = process::run(command, LIMIT, true)?;
     if finished.succeeded() {
         return Ok(());

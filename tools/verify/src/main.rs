@@ -6,6 +6,7 @@
 //! each part proves and how patches and chapter blocks are written.
 
 mod api;
+mod book;
 mod cargo;
 mod chapters;
 mod console;
@@ -90,7 +91,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Proves parity, texts, exercises, api, wrong, chapters and queries
+    /// Proves parity, texts, exercises, api, book, wrong, chapters and queries
     All(Only),
     /// Proves that exercises fail for each of their tasks, and solutions pass
     Exercises(Only),
@@ -104,6 +105,8 @@ enum Part {
     Queries(Only),
     /// Proves the API document, and that the service and its page keep to it
     Api(Only),
+    /// Proves that the book can be built, and works in a browser
+    Book,
     /// Proves that links resolve, chapters have their form, and each task has its hints
     Texts(Only),
     /// Writes each step's starter.patch anew, from its exercise and solution
@@ -138,6 +141,7 @@ impl Part {
             Self::Minutes(settings) => ("minutes", &settings.only),
             Self::Flaky(settings) => ("flaky", &settings.only),
             Self::Speed(settings) => ("speed", &settings.only),
+            Self::Book => return ("book", None),
             Self::New(_) | Self::Promote | Self::Tests => return ("", None),
         };
         (name, only.step.as_deref())
@@ -221,6 +225,7 @@ fn verify(cli: &Cli) -> Env<ExitCode> {
         }
         part("exercises", &|it| exercises::prove(&proof, it))?;
         part("api", &|it| api::prove(&proof, it))?;
+        part("book", &|it| book::prove(&proof, it))?;
         part("wrong", &|it| wrong::prove(&proof, every, it))?;
         part("chapters", &|it| chapters::prove(&proof, it))?;
         part("queries", &|it| queries::prove(&proof, it))?;

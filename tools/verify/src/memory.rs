@@ -28,7 +28,12 @@ const COMMON: [&str; 5] = [
 ];
 
 /// Of these, crates that no step is built from.
-const APART: [&str; 3] = ["tools/bench/", "tools/coach/", "tools/verify/"];
+const APART: [&str; 4] = [
+    "tools/bench/",
+    "tools/book/",
+    "tools/coach/",
+    "tools/verify/",
+];
 
 /// What the commands of a page depend on, beside steps.
 const VERBS: [&str; 3] = ["run.sh", "tools/coach", "marketsvc"];
