@@ -4,6 +4,11 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+/// mdBook asks for more of these than the driver for PostgreSQL does, and nothing else shares
+/// them with it. So only a build of step 13 or 16 without the coach builds them, and the
+/// driver, once more.
+const OF_THE_BOOK: [&str; 2] = ["digest v0.11", "sha2 v0.11"];
+
 /// Each dependency of the selected packages, with the features it is built with.
 fn dependencies(selection: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
@@ -32,7 +37,10 @@ fn a_step_alone_needs_no_dependency_built_again() {
             .expect("text");
         let package = format!("step{}-exercise", &slug[..2]);
         let alone = dependencies(&["-p", &package]);
-        let other: Vec<_> = alone.difference(&whole).collect();
+        let other: Vec<_> = alone
+            .difference(&whole)
+            .filter(|it| !OF_THE_BOOK.iter().any(|shared| it.starts_with(shared)))
+            .collect();
         assert!(
             other.is_empty(),
             "{package} alone builds these with other features; \
