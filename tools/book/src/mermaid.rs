@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use course::program;
+
 /// The npm packages that draw diagrams here and parse them for `verify texts`, with
 /// their versions.
 const PACKAGES: &str = include_str!("../../verify/mermaid.packages");
@@ -19,6 +21,9 @@ pub fn script(root: &Path) -> Option<PathBuf> {
     let script = folder.join("node_modules/mermaid/dist/mermaid.min.js");
     let noted = fs::read_to_string(folder.join(INSTALLED)).unwrap_or_default();
     if noted != PACKAGES || !script.is_file() {
+        if program::lacks("npm") {
+            return None;
+        }
         eprintln!("getting Mermaid, which draws the diagrams");
         install(&folder)?;
     }
