@@ -25,7 +25,11 @@
     toggle.setAttribute(name, label.getAttribute(name));
   }
   toggle.append(...label.childNodes);
-  toggle.addEventListener("click", () => box.click());
+  toggle.addEventListener("click", () => {
+    // What mdBook does at a click on its label, and what the label does.
+    label.dispatchEvent(new Event("click"));
+    box.click();
+  });
   box.addEventListener("change", () => toggle.setAttribute("aria-expanded", box.checked));
   label.replaceWith(toggle);
   // The corner of a table is no heading.

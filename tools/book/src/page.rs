@@ -186,7 +186,7 @@ fn as_text(link: &str, shown: &str, target: &str) -> String {
     }
 }
 
-/// What somebody believes who gives the wrong answer in `patch`, as its head says.
+/// What the head of `patch`, a wrong answer, says about it.
 fn misconception(root: &Path, patch: &str) -> Option<String> {
     let text = fs::read_to_string(root.join("tools/verify").join(patch)).ok()?;
     let mut head = text.lines().take_while(|line| !line.is_empty());

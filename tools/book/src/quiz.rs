@@ -12,8 +12,8 @@ const ASKING: [(&str, &str); 2] = [("Predict", "predict"), ("Test your understan
 /// Names the patch of a wrong answer whose check the text below it shows.
 const PATCH: &str = "<!-- verify: patch ";
 
-/// `chapter` with its questions wrapped. `misconception` knows what somebody believes who
-/// gives the wrong answer in a patch, named as in the chapter.
+/// `chapter` with its questions wrapped. `misconception` knows what the
+/// head of a patch says about its wrong answer; the patch is named as in the chapter.
 ///
 /// # Errors
 ///
@@ -59,17 +59,17 @@ fn questions(
     Ok(wrapped)
 }
 
-/// The answer, and above each check of a wrong one what its author believes.
+/// The answer, and above each check of a wrong one what is wrong with that one.
 fn cite(answer: &str, misconception: impl Fn(&str) -> Option<String>) -> String {
     let mut cited = String::new();
     for line in answer.split_inclusive('\n') {
         let patch = line.trim().strip_prefix(PATCH);
         let patch = patch.and_then(|rest| rest.strip_suffix(" -->"));
-        if let Some(belief) = patch.and_then(&misconception) {
+        if let Some(mistake) = patch.and_then(&misconception) {
             let _ = write!(
                 cited,
-                "**Often answered wrongly,** in the belief that: *{}.*\n\n",
-                belief.trim_end_matches('.')
+                "**Often answered wrongly.** The check below rejects this answer: *{}.*\n\n",
+                mistake.trim_end_matches('.')
             );
         }
         cited.push_str(line);
@@ -144,7 +144,7 @@ A task's.
             .replacen("<details>", "<details class=\"answer\">", 2)
             .replacen(
                 "<!-- verify",
-                "**Often answered wrongly,** in the belief that: *there is one for all.*\n\n<!-- verify",
+                "**Often answered wrongly.** The check below rejects this answer: *there is one for all.*\n\n<!-- verify",
                 1,
             )
             .replacen("## T", "</div>\n\n\n## T", 1);

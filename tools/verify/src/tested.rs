@@ -9,8 +9,9 @@ use crate::tree::Tree;
 
 /// The test programs that read the steps of this project; a test compares this list
 /// with what the sources say.
-const READ_STEPS: [&str; 7] = [
+const READ_STEPS: [&str; 8] = [
     "backup",
+    "compiler_errors",
     "devcontainer",
     "features",
     "newer",
