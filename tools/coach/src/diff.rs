@@ -75,7 +75,7 @@ fn line(patch: &mut String, style: &str, text: &str) {
 
 /// The part of a file that differs; `None` is a file that is not there. If the old
 /// file's regions are the learner's tasks, a hunk is headed with those that it touches.
-fn add(patch: &mut String, name: &str, old: Option<&str>, new: Option<&str>, has_tasks: bool) {
+pub fn add(patch: &mut String, name: &str, old: Option<&str>, new: Option<&str>, has_tasks: bool) {
     line(patch, "1", &format!("diff --git a/{name} b/{name}"));
     let (old_name, new_name) = (format!("a/{name}"), format!("b/{name}"));
     let (from, to) = match (old, new) {

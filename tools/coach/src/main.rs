@@ -5,8 +5,9 @@
 //! save, [`hint`] helps with a task, [`diff`] shows the way from exercise to solution,
 //! [`reset`] replaces files after a [`backup`], [`list`] and [`checkout`] show where
 //! one is. [`run`] starts programs, [`postgres`] a database for them, [`ask`] sends
-//! requests to a service, [`gate`] runs every check of the project. The coach knows
-//! cargo and folders, never what a step teaches.
+//! requests to a service, [`gate`] runs every check of the project. [`new`] makes an
+//! application outside the project. The coach knows cargo and folders, never what a
+//! step teaches.
 //!
 //! Exit codes: 0 passed, 1 a check failed or the learner's code does not
 //! compile, 2 wrong usage, 3 the environment is at fault.
@@ -26,6 +27,7 @@ mod last;
 mod list;
 mod markers;
 mod messages;
+mod new;
 #[cfg(unix)]
 mod postgres;
 mod prefetch;
@@ -120,6 +122,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Trouble> {
         }
         #[cfg(unix)]
         Verb::Postgres { servers, command } => return postgres::postgres(&servers, &command),
+        Verb::New(request) => new::new(&project, request)?,
         Verb::Doctor => return Ok(doctor::doctor(&project)),
         Verb::Prefetch { no_build } => prefetch::prefetch(&project, !no_build)?,
         Verb::Clean => clean::clean(&project)?,

@@ -10,6 +10,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// What was asked for cannot be done as things are: exit code 1.
+    pub fn failed(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { code: 1, text }
+    }
+
     /// The call was wrong: exit code 2.
     pub fn usage(text: impl Into<String>) -> Self {
         let text = text.into();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, gate, trace, watch};
+use crate::{check, gate, new, trace, watch};
 
 #[derive(Parser)]
 #[command(
@@ -214,6 +214,12 @@ pub enum Verb {
         #[arg(last = true)]
         command: Vec<std::ffi::OsString>,
     },
+    /// Make an application of your own, or add a module or a field to it
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ./run.sh new app ../shop\n  cd ../shop\n  ../market/run.sh new module author --field name:text:unique\n  ../market/run.sh new module book --field title:text:unique --field author:ref=author\n  ../market/run.sh new field book isbn:text:null\n\nHere ../market is this project's folder."
+    )]
+    New(new::Request),
     /// Find out what this machine lacks, and how to install it
     #[command(
         after_help = "Examples:\n  ./run.sh doctor\n  MARKETSVC_ADDR=127.0.0.1:9191 ./run.sh doctor\n\nEnds with 3 if something must be fixed."
