@@ -145,21 +145,31 @@ impl From<PathRejection> for Error {
 }
 
 impl From<QueryRejection> for Error {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::BadRequest(rejection.body_text())
+    fn from(_: QueryRejection) -> Self {
+        Self::BadRequest("the part after `?` has a wrong value, or a name twice".to_owned())
     }
 }
 
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
+        use JsonRejection::{JsonDataError, JsonSyntaxError};
+
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             return Self::BodyTooLarge;
         }
-        Self::BadRequest(format!(
-            "{}; a body is JSON in UTF-8 without a byte order mark, with the header \
-             `Content-Type: application/json`, and has each key once and whole numbers \
-             without a point or exponent",
-            rejection.body_text()
-        ))
+        let form = "the body must be JSON of the form that this endpoint takes: in UTF-8 \
+             without a byte order mark, with the header `Content-Type: application/json`, each \
+             key once, whole numbers without a point or exponent";
+        // The text of the rejection names types of Rust, which are no use to a client. It
+        // ends with the place, as in "at line 1 column 25".
+        let text = rejection.body_text();
+        let place = match rejection {
+            JsonDataError(_) | JsonSyntaxError(_) => text.rsplit_once(" at line "),
+            _ => None,
+        };
+        Self::BadRequest(match place {
+            Some((_, place)) => format!("{form} (line {place})"),
+            None => form.to_owned(),
+        })
     }
 }
