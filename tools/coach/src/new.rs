@@ -45,7 +45,7 @@ pub enum Request {
         after_help = "Examples:\n  ./run.sh new module author --field name:text:unique\n  ./run.sh new module book --field book_name:text:unique --field author:ref=author \\\n      --field price:money --field description:text:null:max=2000\n\nRun it in the folder of the application, or say where that is with --app.\n\nA field is NAME:KIND with modifiers behind it, and a colon before each:\n  text         at most 200 characters, or max=N\n  int, float   a number, within min=N and max=N if given\n  money        a number with at most two decimals, stored in cents\n  bool\n  date         YYYY-MM-DD\n  time         YYYY-MM-DD HH:MM:SS, in UTC\n  ref=MODULE   the id of a row of another module\n  :unique      no two rows have the same value\n  :null        the value may be missing"
     )]
     Module {
-        /// In any case, singular or plural: OrderItem, order-items
+        /// In any case, singular or plural: order-item, `OrderItem`
         name: String,
         /// A field, several times; see below
         #[arg(long = "field", value_name = "NAME:KIND")]

@@ -252,7 +252,7 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
     let place = Place::with_shop();
     place.done("shop", &["module", "author", "--field", "name:text"]);
     for (field, part) in [
-        ("a:text:uniqe", "there is no modifier \"uniqe\""),
+        ("a:text:uniq", "there is no modifier \"uniq\""),
         ("a:text:null:null", "given twice"),
         ("a:varchar", "there is no kind \"varchar\""),
         ("a:int:max=x", "needs a whole number"),
@@ -294,7 +294,7 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
             &["field", "author", "name:int"],
             "has a field `name` already",
         ),
-        (&["field", "author", "a:int:uniqe"], "there is no modifier"),
+        (&["field", "author", "a:int:uniq"], "there is no modifier"),
         (&["field", "author", "a:ref=author"], "allow null"),
         (&["field", "author", "a:text:unique"], "add :null"),
     ] {
@@ -424,7 +424,7 @@ fn a_failure_half_way_leaves_nothing() {
     // A template with a mistake, before anything is written.
     place.project.write(
         "tools/coach/templates/module/files/z.jinja",
-        "{{ module.nmae }}",
+        "{{ module.nothing }}",
     );
     fs::remove_file(place.path("shop/tests")).unwrap();
     place.refused(
@@ -435,7 +435,7 @@ fn a_failure_half_way_leaves_nothing() {
     );
     place
         .project
-        .write("tools/coach/templates/app/z.jinja", "{{ app.nmae }}");
+        .write("tools/coach/templates/app/z.jinja", "{{ app.nothing }}");
     place.refused("", &["app", "other"], 3, "z.jinja:1");
 }
 

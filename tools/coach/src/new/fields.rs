@@ -12,7 +12,7 @@ const MODIFIERS: &str = "unique, null, min=N, max=N";
 /// Names that no column may have: the key, and what PostgreSQL keeps for itself.
 const TAKEN: [&str; 7] = ["id", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
-/// PostgreSQL's names have at most 63 bytes; a foreign key is called TABLE_FIELD_fkey.
+/// PostgreSQL's names have at most 63 bytes; a foreign key is called `TABLE_FIELD_fkey`.
 const LONGEST_PAIR: usize = 57;
 
 /// The most characters that a text may be given. An index of MySQL holds fewer.
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_modifier_is_never_ignored() {
         for typed in [
-            "a:text:uniqe",
+            "a:text:uniq",
             "a:text:unique:",
             "a:text:unique=1",
             "a:text:null=false",

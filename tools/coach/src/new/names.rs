@@ -56,6 +56,10 @@ const SQL: &str = "abort accessible action add after all alter always analyse an
     xor year_month zerofill";
 
 /// The names of one thing, in all the places where it is named.
+#[allow(
+    clippy::struct_field_names,
+    reason = "templates call it so: module.name"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Name {
     /// `order_item`: in JSON, in SQL and for people.

@@ -9,6 +9,7 @@ use course::slashed;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::lines::Insertion;
+use super::render;
 use crate::trouble::Trouble;
 use crate::{diff, screen};
 
@@ -60,15 +61,19 @@ impl Plan {
             }
         }
         if !homeless.is_empty() {
-            let places: String = homeless.iter().map(|it| format!("\n{it}")).collect();
+            let places: Vec<String> = homeless.iter().map(ToString::to_string).collect();
+            let places = places.join("\n");
             return Err(Trouble::failed(format!(
                 "these lines have no place, since the lines that mark it are gone; \
-                 nothing was written\n{places}\n\
+                 nothing was written\n\n{places}\n\
                  Put the marking lines back, or paste the lines where they belong; then give \
                  the command again."
             )));
         }
         edited.retain(|_, (old, new)| old != new);
+        for (file, (old, new)) in &mut edited {
+            render::format_as(file, old, new);
+        }
         Ok(Self {
             folder: folder.to_path_buf(),
             new,

@@ -126,12 +126,28 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
 /// Lays out the code as rustfmt does it: how long a line is depends on the names in it.
 /// Without rustfmt, which a minimal toolchain lacks, it stays as it is.
 pub fn format(files: &mut Files) {
-    let code = |file: &Path| file.extension().is_some_and(|end| end == "rs");
-    for (_, text) in files.iter_mut().filter(|(file, _)| code(file)) {
-        if let Some(formatted) = rustfmt(text) {
+    for (file, text) in files {
+        if is_code(file)
+            && let Some(formatted) = rustfmt(text)
+        {
             *text = formatted;
         }
     }
+}
+
+/// Lays out the changed code, unless the old one was laid out in another way: then what
+/// was not inserted must stay as it is.
+pub fn format_as(file: &Path, old: &str, new: &mut String) {
+    if is_code(file)
+        && rustfmt(old).is_some_and(|it| it == old)
+        && let Some(formatted) = rustfmt(new)
+    {
+        *new = formatted;
+    }
+}
+
+fn is_code(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "rs")
 }
 
 fn rustfmt(text: &str) -> Option<String> {
