@@ -14,12 +14,18 @@ use tempfile::TempDir;
 type Snapshot = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Templates that show what they are given.
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 13] = [
     (
         "app/Cargo.toml.jinja",
         "[package]\nname = \"{{ app.name }}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
-         [package.metadata.marketsvc]\ndatabase = \"{{ db }}\"\n\n[workspace]\n",
+         [package.metadata.marketsvc]\ndatabase = \"{{ db }}\"\n\n[workspace]\n\n\
+         [dependencies]\nfutures.path = \"futures\"\n",
     ),
+    (
+        "app/futures/Cargo.toml",
+        "[package]\nname = \"futures\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    ),
+    ("app/futures/src/lib.rs", ""),
     ("app/.gitignore", "/target\n"),
     (
         "app/src/lib.rs.jinja",
@@ -163,7 +169,7 @@ fn an_application_a_module_and_a_field() {
     let place = Place::new();
     let out = place.done("", &["app", "my-shop", "--db", "postgres"]);
     assert!(out.contains("an application for PostgreSQL"), "{out}");
-    assert!(out.contains("cd my-shop && cargo run"), "{out}");
+    assert!(out.contains("as my-shop/README.md says"), "{out}");
     assert_eq!(
         place.read("my-shop/src/lib.rs"),
         "//! My Shop on postgres.\n\n// begin modules: sorted\n// end modules\n"
@@ -178,7 +184,7 @@ fn an_application_a_module_and_a_field() {
     assert!(!lock.contains("marketsvc"), "{lock}");
     // Nothing that is not in the templates.
     let there: Vec<_> = snapshot(&place.path("")).into_keys().collect();
-    assert_eq!(there.len(), 6, "{there:?}");
+    assert_eq!(there.len(), 8, "{there:?}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -288,6 +294,10 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
         (
             &["module", "option", "--field", "a:int:null"],
             "its code uses another type",
+        ),
+        (
+            &["module", "future", "--field", "a:int"],
+            "a crate of that name",
         ),
         (&["field", "book", "a:int"], "the modules are: author"),
         (
@@ -405,7 +415,7 @@ fn what_is_there_is_not_overwritten() {
     fs::create_dir_all(place.path("Empty")).unwrap();
     place.done("Empty", &["app", "."]);
     assert!(place.read("Empty/Cargo.toml").contains("name = \"empty\""));
-    assert_eq!(fs::read_dir(place.path("Empty")).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(place.path("Empty")).unwrap().count(), 5);
 }
 
 #[test]

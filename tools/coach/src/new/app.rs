@@ -56,13 +56,20 @@ pub fn app(
     }
     plan.write_folder()?;
     let run_sh = project.root.join("run.sh");
+    let start = match database {
+        Database::Sqlite => format!("cd {} && cargo run", quoted(path)),
+        _ => format!(
+            "as {} says: it needs a server of {}",
+            quoted(&path.join("README.md")),
+            database.title()
+        ),
+    };
     screen::print(&format!(
         "created   {}, an application for {}\n\
-         start it  cd {} && cargo run\n\
-         go on     {} new module author --field name:text:unique\n",
+         start it  {start}\n\
+         add to it {} new module author --field name:text:unique\n",
         folder.display(),
         database.title(),
-        quoted(path),
         quoted(&run_sh)
     ));
     Ok(())
@@ -160,13 +167,13 @@ fn context(project: &Project, app: &App, database: Database) -> Result<Value, Tr
 fn pruned(project: &Project, files: &Files, lock: String) -> String {
     let prune = || {
         let folder = tempfile::tempdir().ok()?;
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent()?).ok()?;
+            fs::write(path, text).ok()?;
+        }
         let file = folder.path().join("Cargo.lock");
         fs::write(&file, &lock).ok()?;
-        fs::create_dir(folder.path().join("src")).ok()?;
-        for name in ["Cargo.toml", "src/lib.rs", "src/main.rs"] {
-            let text = files.get(Path::new(name))?;
-            fs::write(folder.path().join(name), text).ok()?;
-        }
         let status = cargo(project)
             .args(["update", "--workspace", "--offline", "--quiet"])
             .current_dir(folder.path())

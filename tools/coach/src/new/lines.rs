@@ -56,15 +56,19 @@ impl Insertion {
             if self.is_in(&there[begin..end]) {
                 return Some(text.to_owned());
             }
-            let new = self.lines[0].trim();
-            // A comment belongs to the line that follows it.
+            let new = &self.lines[0];
+            // Only a line that is indented alike begins an entry; others are the rest of one.
             let is_greater = |line: &str| {
-                let line = line.trim();
-                comment(line).is_none() && !line.is_empty() && line > new
+                let text = line.trim();
+                indent(line) == indent(new)
+                    && !text.is_empty()
+                    && !text.starts_with(['}', ')', ']'])
+                    && !belongs_to_next(text)
+                    && text > new.trim()
             };
             let first = (begin + 1..end).find(|at| is_greater(there[*at]));
             let mut at = first.unwrap_or(end);
-            while first.is_some() && at > begin + 1 && comment(there[at - 1].trim()).is_some() {
+            while first.is_some() && at > begin + 1 && belongs_to_next(there[at - 1].trim()) {
                 at -= 1;
             }
             at
@@ -102,6 +106,15 @@ impl Insertion {
             pairs.all(|(old, new)| old.trim() == new.trim())
         })
     }
+}
+
+fn indent(line: &str) -> &str {
+    &line[..line.len() - line.trim_start().len()]
+}
+
+/// Whether this is a comment or an attribute of the line below it.
+fn belongs_to_next(line: &str) -> bool {
+    comment(line).is_some() || line.starts_with("#[")
 }
 
 /// What a comment of Rust, SQL or a settings file says.
@@ -170,11 +183,19 @@ mod tests {
         let before = "// begin modules\r\n// about a\r\na;\r\n\r\n// about c\r\n#[cfg(c)]\r\nc;\r\n\
              // end modules\r\n";
         let after = modules("b;").apply(before).unwrap();
-        let expected = before.replace("// about c", "b;\r\n// about c");
-        // `#[cfg(c)]` is greater or smaller than `b;` as any line; here it is smaller.
-        let other = before.replace("c;\r\n//", "b;\r\nc;\r\n//");
-        assert!(after == expected || after == other, "{after}");
+        assert_eq!(after, before.replace("// about c", "b;\r\n// about c"));
         assert_eq!(after.matches('\n').count(), after.matches("\r\n").count());
+    }
+
+    /// Never into the middle of an expression or of an import.
+    #[test]
+    fn an_entry_of_several_lines_stays_whole() {
+        let before =
+            "// begin modules\nuse a::{\n    z,\n};\nuse y::{\n    a,\n};\n// end modules\n";
+        let after = modules("use b;").apply(before).unwrap();
+        assert_eq!(after, before.replace("use y", "use b;\nuse y"));
+        let after = modules("use z;").apply(before).unwrap();
+        assert_eq!(after, before.replace("// end", "use z;\n// end"));
     }
 
     #[test]

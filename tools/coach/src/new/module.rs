@@ -28,7 +28,9 @@ struct Application {
     folder: PathBuf,
     app: App,
     database: Database,
-    /// Its Rust code, by path.
+    /// The crates that it uses.
+    crates: Vec<String>,
+    /// Its Rust code and its migrations, by path.
     sources: Vec<(PathBuf, String)>,
 }
 
@@ -145,6 +147,8 @@ impl Application {
             .into_iter()
             .find(|package| package.manifest_path == manifest)
             .ok_or_else(missing)?;
+        let crates = package.dependencies.into_iter();
+        let crates = crates.map(|it| it.name.replace('-', "_")).collect();
         let mark = package.metadata.and_then(|mut it| it.remove(MARK));
         let database = mark.as_ref().and_then(|it| it.get("database"));
         let database = database.ok_or_else(missing)?.clone();
@@ -163,6 +167,7 @@ impl Application {
             folder: folder.to_path_buf(),
             app: App::new(&package.name),
             database,
+            crates,
             sources,
         })
     }
@@ -202,6 +207,12 @@ impl Application {
             return Err(Trouble::usage(format!(
                 "src/{folder} exists already, and the module {name} would be there; choose another \
                  name, or add a field: ./run.sh new field {name} 'note:text:null'"
+            )));
+        }
+        if self.crates.contains(folder) {
+            return Err(Trouble::usage(format!(
+                "the module {name} would be src/{folder}, and the application uses a crate of \
+                 that name; choose another name"
             )));
         }
         let route = format!("\"/{route}");
