@@ -166,7 +166,11 @@ impl Suite {
         for (number, check) in self.checks.into_iter().enumerate() {
             let (todo, what) = (check.todo, check.what);
             let not_run = ids(todo).any(|id| hung.contains(id));
+            let began = std::time::Instant::now();
             let outcome = (!not_run).then(|| run_check(check, number, self.limit, &source));
+            if std::env::var_os("TIMING").is_some() {
+                eprintln!("{:7.3}  {todo} {what}", began.elapsed().as_secs_f64());
+            }
             if let Some(Err(failure)) = &outcome
                 && failure.hung
             {

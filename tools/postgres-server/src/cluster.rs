@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::programs::programs;
-use crate::server::{INITDB, Server};
+use crate::server::{Data, Server, primary_conninfo};
 
 /// What differs from the installation's settings, on all servers, since each can become
 /// the primary. What the promise rests on is PostgreSQL's default: `fsync` and
@@ -22,10 +22,6 @@ const SETTINGS: [&str; 6] = [
     "wal_sender_timeout=5s",
     "wal_receiver_status_interval=1s",
 ];
-
-/// Copies the primary's data and makes a standby of the copy.
-const BACKUP: &str = "pg_basebackup --pgdata=data --write-recovery-conf --wal-method=stream \
-                      --checkpoint=fast --no-sync";
 
 /// How long standbys have to connect to the primary.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -58,36 +54,44 @@ pub struct Cluster {
     servers: Vec<Server>,
     /// The numbers of the servers, in the order of [`Role`].
     roles: [usize; 3],
+    settings: Vec<String>,
 }
 
 impl Cluster {
-    /// Makes and starts the servers. `None` where PostgreSQL is not installed.
+    /// Makes and starts the servers, all at the same time. `None` where PostgreSQL is not
+    /// installed. The settings are lines of each server's `postgresql.conf`, as for
+    /// [`Server::start`].
+    ///
+    /// A standby begins with the new data that the primary begins with, so nothing has to
+    /// be copied from the primary. One that is made anew later is a copy by
+    /// `pg_basebackup`.
     ///
     /// # Errors
     /// When a server cannot be made or started, or a standby does not connect.
-    pub fn start() -> io::Result<Option<Self>> {
+    pub fn start(settings: &[&str]) -> io::Result<Option<Self>> {
         let Some(programs) = programs(&["initdb", "postgres", "pg_basebackup", "psql"]) else {
             return Ok(None);
         };
-        let spawn = |number, make, primary: Option<&Server>| {
-            let primary = primary.map(Server::folder);
-            Server::spawn(&programs, make, primary, &settings(number))
-        };
-        let primary = spawn(0, INITDB, None)?;
-        primary.wait_until_ready()?;
-        let standbys = [1, 2].map(|number| spawn(number, BACKUP, Some(&primary)));
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let mut of_primary = of_server(0, &settings);
+        of_primary.push(synchronous(1));
+        let primary = Server::spawn(&programs, Data::New, &of_primary)?;
+        let standbys = [1, 2].map(|number| {
+            let data = Data::Standby(primary.folder());
+            Server::spawn(&programs, data, &of_server(number, &settings))
+        });
         let mut servers = vec![primary];
         for standby in standbys {
-            let standby = standby?;
-            standby.wait_until_ready()?;
-            servers.push(standby);
+            servers.push(standby?);
+        }
+        for server in &servers {
+            server.wait_until_ready()?;
         }
         let cluster = Self {
             servers,
             roles: [0, 1, 2],
+            settings,
         };
-        cluster.name_synchronous(0, 1)?;
-        cluster.servers[0].query("SELECT pg_reload_conf()")?;
         cluster.wait_until_whole()?;
         Ok(Some(cluster))
     }
@@ -151,7 +155,8 @@ impl Cluster {
         let [_, primary, standby] = self.roles;
         // Until the other standby has connected, commits wait: none is acknowledged that
         // only one server has.
-        self.name_synchronous(primary, standby)?;
+        let set = format!("ALTER SYSTEM SET {}", synchronous(standby));
+        self.servers[primary].query(&set)?;
         let promoted = self.servers[primary].query("SELECT pg_promote(wait_seconds => 25)")?;
         if promoted != "t" {
             let log = self.servers[primary].read("log");
@@ -186,21 +191,11 @@ impl Cluster {
         self.wait_for(&format!("{synchronous} sync, {asynchronous} async"))
     }
 
-    /// Names the standby that this server waits for as a primary. It has to reload.
-    fn name_synchronous(&self, primary: usize, standby: usize) -> io::Result<()> {
-        let set = format!(
-            "ALTER SYSTEM SET synchronous_standby_names = {}",
-            name(standby)
-        );
-        self.servers[primary].query(&set).map(drop)
-    }
-
     /// Lets a standby follow the new primary, and returns whether it does.
     fn follow(&self, standby: usize) -> io::Result<bool> {
-        let url = self.servers[self.roles[0]].url("postgres");
+        let primary = primary_conninfo(self.servers[self.roles[0]].folder());
         let server = &self.servers[standby];
-        let url = url.replace('\'', "''");
-        server.query(&format!("ALTER SYSTEM SET primary_conninfo = '{url}'"))?;
+        server.query(&format!("ALTER SYSTEM SET {primary}"))?;
         server.query("SELECT pg_reload_conf()")?;
         let deadline = Instant::now() + FOLLOW;
         while Instant::now() < deadline {
@@ -219,7 +214,8 @@ impl Cluster {
     fn rebuild(&mut self, number: usize) -> io::Result<()> {
         let primary = self.servers[self.roles[0]].folder().to_owned();
         let server = &mut self.servers[number];
-        server.respawn(BACKUP, Some(&primary), &settings(number))?;
+        let settings = of_server(number, &self.settings);
+        server.respawn(Data::Backup(&primary), &settings)?;
         server.wait_until_ready()
     }
 
@@ -258,11 +254,18 @@ fn name(number: usize) -> String {
     format!("server{}", number + 1)
 }
 
-fn settings(number: usize) -> Vec<String> {
+/// The setting of a primary that names the standby that it waits for.
+fn synchronous(standby: usize) -> String {
+    format!("synchronous_standby_names = {}", name(standby))
+}
+
+/// All settings of a server, the cluster's own last.
+fn of_server(number: usize, settings: &[String]) -> Vec<String> {
     let name = format!("cluster_name={}", name(number));
     SETTINGS
         .map(str::to_owned)
         .into_iter()
         .chain([name])
+        .chain(settings.iter().cloned())
         .collect()
 }

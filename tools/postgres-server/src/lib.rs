@@ -11,6 +11,7 @@
 mod cluster;
 mod programs;
 mod server;
+mod template;
 
 use std::env;
 use std::io;

@@ -1,10 +1,8 @@
 //! One server: its folder, its processes, and the shell that removes both.
 
-use std::env;
-use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +13,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::programs::{account, output, programs};
+use crate::programs::{account, folder, in_folder, output, programs};
+use crate::template::template;
 
 /// How long the server has to begin.
 const START: Duration = Duration::from_mins(1);
@@ -23,21 +22,44 @@ const START: Duration = Duration::from_mins(1);
 /// How long a statement may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Without `--no-sync` the new files alone take longer than most programs that use the
-/// server. It does not change the server's own settings.
-pub(crate) const INITDB: &str = "initdb --auth=trust --encoding=UTF8 --locale=C \
-                                 --username=market --no-sync --pgdata=data";
+/// How the data of a server is made in its folder.
+#[derive(Clone, Copy)]
+pub(crate) enum Data<'a> {
+    /// New, as `initdb` makes it.
+    New,
+    /// New data, too, of a standby of the primary with this folder. All new data is the
+    /// same, so a standby can be made before its primary has started.
+    Standby(&'a Path),
+    /// A copy of what the primary with this folder has now, for a standby of it.
+    Backup(&'a Path),
+}
+
+impl Data<'_> {
+    /// The command, which reads the [template].
+    fn command(self) -> &'static str {
+        match self {
+            Self::New => "tar -xf -",
+            Self::Standby(_) => "tar -xf - && touch data/standby.signal",
+            Self::Backup(_) => {
+                "pg_basebackup --pgdata=data --write-recovery-conf --wal-method=stream \
+                 --checkpoint=fast --no-sync"
+            }
+        }
+    }
+}
 
 /// `$0` is the server's folder, `$1` the command that makes its data there; the others
-/// are settings. The server's files are thrown away, so it need not put them in order
-/// (QUIT). It cannot react to QUIT in its first moments and while it is stopped. One
-/// that was killed has left its piece of shared memory.
+/// are settings. The command reads what this shell has as its output. The server's files
+/// are thrown away, so it need not put them in order (QUIT). It cannot react to QUIT in
+/// its first moments and while it is stopped. One that was killed has left its piece of
+/// shared memory.
 const SHELL: &str = r#"
 trap '' INT HUP
-exec >log 2>&1
+exec 3<&1 >log 2>&1
 folder=$0 make=$1
 shift
-if $make </dev/null; then
+if eval "$make" <&3; then
+    exec 3<&-
     printf '%s\n' "$@" >>data/postgresql.conf
     postgres -D data -k "$folder" -c listen_addresses= </dev/null &
     read -r _
@@ -66,7 +88,8 @@ pub struct Server {
 impl Server {
     /// Makes and starts a server. `None` where PostgreSQL is not installed. The settings,
     /// such as `max_connections=200`, are lines of its `postgresql.conf`: those that differ
-    /// from the installation's.
+    /// from the installation's. With `fsync=off` the server does not wait for a disk, and
+    /// then its data is in memory where there is room for it.
     ///
     /// # Errors
     /// When the server cannot be made or started.
@@ -74,24 +97,21 @@ impl Server {
         let Some(programs) = programs(&["initdb", "postgres"]) else {
             return Ok(None);
         };
-        let server = Self::spawn(&programs, INITDB, None, settings)?;
+        let server = Self::spawn(&programs, Data::New, settings)?;
         server.wait_until_ready()?;
         Ok(Some(server))
     }
 
-    /// Begins to make a server. `make` is the command that makes the folder `data`, from
-    /// that of the primary if one is given.
+    /// Begins to make a server.
     pub(crate) fn spawn(
         programs: &Path,
-        make: &str,
-        primary: Option<&Path>,
+        data: Data<'_>,
         settings: &[impl AsRef<str>],
     ) -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("market-postgres-")
-            .tempdir()?;
+        let thrown_away = settings.iter().any(|it| it.as_ref() == "fsync=off");
+        let folder = folder(thrown_away)?;
         Ok(Self {
-            shell: spawn_shell(programs, folder.path(), make, primary, settings)?,
+            shell: spawn_shell(programs, folder.path(), data, settings)?,
             programs: programs.to_owned(),
             folder,
             paused: false,
@@ -102,13 +122,12 @@ impl Server {
     /// has the same URL.
     pub(crate) fn respawn(
         &mut self,
-        make: &str,
-        primary: Option<&Path>,
+        data: Data<'_>,
         settings: &[impl AsRef<str>],
     ) -> io::Result<()> {
         self.end();
         fs::DirBuilder::new().mode(0o700).create(self.folder())?;
-        self.shell = spawn_shell(&self.programs, self.folder(), make, primary, settings)?;
+        self.shell = spawn_shell(&self.programs, self.folder(), data, settings)?;
         Ok(())
     }
 
@@ -133,8 +152,7 @@ impl Server {
 
     /// `SCHEME://…`, for sqlx with `postgres`.
     pub fn url(&self, scheme: &str) -> String {
-        let folder = self.folder().display();
-        format!("{scheme}://market@localhost/postgres?host={folder}")
+        url(scheme, self.folder())
     }
 
     /// The process id of the server's first process, the parent of all others.
@@ -224,38 +242,48 @@ impl Drop for Server {
     }
 }
 
+fn url(scheme: &str, folder: &Path) -> String {
+    let folder = folder.display();
+    format!("{scheme}://market@localhost/postgres?host={folder}")
+}
+
+/// The setting of a standby that names its primary.
+pub(crate) fn primary_conninfo(primary: &Path) -> String {
+    let url = url("postgres", primary).replace('\'', "''");
+    format!("primary_conninfo = '{url}'")
+}
+
 fn spawn_shell(
     programs: &Path,
     folder: &Path,
-    make: &str,
-    primary: Option<&Path>,
+    data: Data<'_>,
     settings: &[impl AsRef<str>],
 ) -> io::Result<Child> {
     let account = account()?;
-    let mut path = OsString::from(programs);
-    path.push(":");
-    path.push(env::var_os("PATH").unwrap_or_default());
-    let mut shell = Command::new("/bin/sh");
+    let input = match data {
+        Data::New | Data::Standby(_) => template(programs, account)?,
+        Data::Backup(_) => File::open("/dev/null")?,
+    };
+    let mut shell = in_folder(programs, folder, account, "/bin/sh")?;
     shell
         .args(["-c", SHELL])
         .arg(folder)
-        .arg(make)
+        .arg(data.command())
         .args(settings.iter().map(AsRef::as_ref))
-        .current_dir(folder)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
         // Ctrl-C is sent to all programs of the terminal's group. The shell must
         // outlive this one.
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(input)
         .stderr(Stdio::null());
-    if let Some(primary) = primary {
-        shell.env("PGHOST", primary).env("PGUSER", "market");
-    }
-    if let Some((user, group)) = account {
-        chown(folder, Some(user), Some(group))?;
-        shell.uid(user).gid(group);
+    match data {
+        Data::New => {}
+        Data::Standby(primary) => {
+            shell.arg(primary_conninfo(primary));
+        }
+        Data::Backup(primary) => {
+            shell.env("PGHOST", primary).env("PGUSER", "market");
+        }
     }
     shell.spawn()
 }
