@@ -229,11 +229,6 @@ async fn with_cluster<T: Send + 'static>(
     .await?
 }
 
-/// The same server's URL, with another database.
-fn with_database(url: &str, name: &str) -> String {
-    url.replacen("/postgres?", &format!("/{name}?"), 1)
-}
-
 /// A connection of the check, whose statements are not recorded.
 async fn connect(url: &str) -> Result<PgConnection, Failure> {
     let options = PgConnectOptions::from_str(url).or_fail(url)?;
@@ -251,17 +246,24 @@ async fn text(connection: &mut PgConnection, sql: &str) -> Result<String, Failur
     text.await.or_fail(sql)
 }
 
-/// Empties the database of the check's own server, and returns its URL. It takes a third of
-/// the time of a new database.
-async fn empty_database() -> Result<String, Failure> {
+/// Empties the database of the check's own server, and returns its URL and a connection.
+async fn empty_database() -> Result<(String, PgConnection), Failure> {
     let server = blocking(|| SERVER.as_ref()).await?.or_fail(START)?;
     let url = server.as_ref().ok_or_else(not_installed)?.url("postgres");
+    let connection = emptied(&url).await?;
+    Ok((url, connection))
+}
+
+/// Empties a database, which takes a third of the time of a new one, and ends all other
+/// connections to its server.
+async fn emptied(url: &str) -> Result<PgConnection, Failure> {
     let empty = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid();
                  DROP SCHEMA public CASCADE;
                  CREATE SCHEMA public";
-    execute(&mut connect(&url).await?, empty).await?;
-    Ok(url)
+    let mut connection = connect(url).await?;
+    execute(&mut connection, empty).await?;
+    Ok(connection)
 }
 
 // The network
@@ -336,10 +338,10 @@ impl Network {
         Ok(network)
     }
 
-    /// The URL of a database behind the network.
-    fn url(&self, database: &str) -> String {
+    /// The URL of the database behind the network.
+    fn url(&self) -> String {
         let port = self.port;
-        format!("postgres://market@127.0.0.1:{port}/{database}?sslmode=disable")
+        format!("postgres://market@127.0.0.1:{port}/postgres?sslmode=disable")
     }
 
     fn fails(&self, fault: Fault) {
@@ -490,15 +492,15 @@ impl Market {
     }
 
     async fn with(settings: Settings) -> Result<Self, Failure> {
-        let url = empty_database().await?;
+        let (url, connection) = empty_database().await?;
         let network = Network::start(&url).await?;
-        let db = db::open(&network.url("postgres"), settings).await;
+        let db = db::open(&network.url(), settings).await;
         let db = db.or_fail("db::open")?;
         Ok(Self {
             service: Service::start(app::app(Arc::clone(&db))),
             db,
             store: Store::Postgres {
-                connection: connect(&url).await?.into(),
+                connection: connection.into(),
                 url,
                 network,
             },
@@ -1681,40 +1683,35 @@ struct Replicated {
 }
 
 impl Replicated {
-    /// A new database on all servers of the cluster. `before` is done before the service
-    /// begins.
-    async fn start(name: &str, before: &str, settings: Settings) -> Result<Self, Failure> {
+    /// A market in the emptied database of the cluster. `before` is done on each standby
+    /// before the service begins.
+    async fn start(before: &str, settings: Settings) -> Result<Self, Failure> {
         let urls = with_cluster(|cluster| Ok(cluster.urls())).await?;
-        execute(
-            &mut connect(&urls[0]).await?,
-            &format!("CREATE DATABASE {name}"),
-        )
-        .await?;
-        let urls: Vec<String> = urls.iter().map(|url| with_database(url, name)).collect();
+        let mut primary = emptied(&urls[0]).await?;
         let db = db::open(&urls[0], Settings::default()).await;
         db.or_fail("db::open: a new database")?.close().await;
-        let mut primary = connect(&urls[0]).await?;
         let position = text(&mut primary, POSITION).await?;
         let (mut servers, mut networks) = (vec![primary], Vec::new());
         for url in &urls[1..] {
-            let has_it = "SELECT (pg_last_wal_replay_lsn() >= '$')::text";
+            let mut standby = connect(url).await?;
+            // An earlier check may have paused it.
+            execute(&mut standby, "SELECT pg_wal_replay_resume()").await?;
+            let has_it = format!("SELECT (pg_last_wal_replay_lsn() >= '{position}')::text");
             let asked = "a standby of the check's own cluster has what the primary has";
             soon(asked, async {
-                let mut postgres = connect(&url.replacen(name, "postgres", 1)).await?;
-                while text(&mut postgres, &has_it.replace('$', &position)).await? != "true" {
+                while text(&mut standby, &has_it).await? != "true" {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Ok::<_, Failure>(())
             })
             .await??;
-            let mut standby = connect(url).await?;
             execute(&mut standby, before).await?;
             servers.push(standby);
         }
         for url in &urls {
             networks.push(Network::start(url).await?);
         }
-        let behind: Vec<String> = networks.iter().map(|network| network.url(name)).collect();
+        let behind = networks.iter().map(Network::url).collect::<Vec<_>>();
         let db = db::open(&behind.join(","), settings).await;
         Ok(Self {
             service: Service::start(app::app(db.or_fail("db::open: the servers of a cluster")?)),
@@ -1733,17 +1730,9 @@ impl Replicated {
 const POSITION: &str = "SELECT pg_current_wal_flush_lsn()::text";
 
 async fn reads_of_cluster() -> Outcome {
+    // The standbys repeat nothing more, so what changes is on the primary only.
     let pause = "SELECT pg_wal_replay_pause()";
-    let mut market = Replicated::start("reads", pause, Settings::default()).await?;
-    let outcome = stale_standbys(&mut market).await;
-    for standby in &mut market.servers[1..] {
-        execute(standby, "SELECT pg_wal_replay_resume()").await?;
-    }
-    outcome
-}
-
-/// The standbys repeat nothing more, so what changes is on the primary only.
-async fn stale_standbys(market: &mut Replicated) -> Outcome {
+    let mut market = Replicated::start(pause, Settings::default()).await?;
     for standby in &mut market.servers[1..] {
         let state = "SELECT pg_get_wal_replay_pause_state()";
         soon(state, async {
@@ -1845,7 +1834,7 @@ async fn silent_standbys() -> Outcome {
         busy_timeout: SHORT,
         ..Settings::default()
     };
-    let market = Replicated::start("silent", "SELECT", settings).await?;
+    let market = Replicated::start("SELECT", settings).await?;
     for standby in &market.networks[1..] {
         standby.fall_silent();
     }
@@ -2007,7 +1996,7 @@ async fn failover() -> Outcome {
         acquire_timeout: 3 * SHORT,
         ..Settings::default()
     };
-    let market = Replicated::start("failover", "SELECT", settings).await?;
+    let market = Replicated::start("SELECT", settings).await?;
     let market = Arc::new(market);
     let acknowledged = Arc::new(Acknowledged::default());
     let mut writers = JoinSet::new();
@@ -2038,7 +2027,7 @@ async fn failover() -> Outcome {
 
     let url = with_cluster(|cluster| {
         let primary = cluster.number(postgres_server::Role::Primary);
-        Ok(with_database(&cluster.urls()[primary], "failover"))
+        Ok(cluster.urls().swap_remove(primary))
     })
     .await?;
     let sql = "SELECT idempotency_key, id FROM orders WHERE idempotency_key IS NOT NULL";

@@ -59,6 +59,7 @@ mod trail;
 pub use database::{Database, Snapshot, WriteLock};
 pub use failure::{Failure, OrFail, Outcome, ensure, equal, equal_json, parse_json};
 pub use service::{RawReply, Reply, Service, StreamReply, Then};
+pub use starved::within;
 pub use suite::Suite;
 /// Re-exported, so that a step needs only this crate for its traced examples.
 pub use timeline;

@@ -34,8 +34,10 @@ fn record(info: &PanicHookInfo<'_>) {
     lock(&PANICS).push(panic);
 }
 
-pub(crate) fn take() -> Vec<Panic> {
-    std::mem::take(&mut *lock(&PANICS))
+pub(crate) fn take(wanted: impl Fn(&Panic) -> bool) -> Vec<Panic> {
+    lock(&PANICS)
+        .extract_if(.., |panic| wanted(panic))
+        .collect()
 }
 
 /// Names the panic that most likely caused a failure: the first in the code under

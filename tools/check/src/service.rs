@@ -35,12 +35,14 @@ const LONGEST_BODY: usize = 64 * 1024 * 1024;
 /// megabytes.
 const SOCKET_BUFFER: u32 = 32 * 1024;
 
-/// The request that was sent last. A check that does not end cannot report it.
-static LAST_ASKED: Mutex<Option<String>> = Mutex::new(None);
+/// The request that was sent last, and the name of the thread that sent it. A check that
+/// does not end cannot report it.
+static LAST_ASKED: Mutex<Option<(String, String)>> = Mutex::new(None);
 
-/// Takes the last request that was sent since the previous call, if any.
-pub(crate) fn take_last_asked() -> Option<String> {
-    lock(&LAST_ASKED).take()
+/// The last request, if it was sent by a thread of this name.
+pub(crate) fn last_asked(thread: &str) -> Option<String> {
+    let last = lock(&LAST_ASKED).clone();
+    last.and_then(|(name, asked)| (name == thread).then_some(asked))
 }
 
 /// A service under test, and a client for it that uses a new connection for
@@ -153,7 +155,8 @@ impl Service {
         body: Bytes,
     ) -> Result<StreamReply, Failure> {
         let asked = describe(&method, path, headers, &body);
-        *lock(&LAST_ASKED) = Some(asked.clone());
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        *lock(&LAST_ASKED) = Some((thread, asked.clone()));
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse::<Uri>().or_fail(&asked)?;

@@ -3,8 +3,11 @@
 //! On a machine with twenty busy programs a check of one second may need longer
 //! than its limit, and "an await that never completes" would then be false.
 
+use std::pin::pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 /// How many times its limit a check may take that waits for a processor.
 const PATIENCE: u32 = 6;
@@ -64,6 +67,34 @@ pub(crate) fn receive_within<T>(
         }
     }
     event
+}
+
+/// Waits for the end of `work`, for at most `limit`. While programs wait for a processor
+/// for half of the time or more, whichever programs these are, it waits for up to six times
+/// as long: what `work` waits for may be another program, such as a database server.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..PATIENCE {
+        let before = pressure();
+        if let Ok(done) = timeout(limit, &mut work).await {
+            return Some(done);
+        }
+        if pressure().saturating_sub(before) < limit / 2 {
+            break;
+        }
+    }
+    None
+}
+
+/// For how long any program of the machine has waited for a processor, since it was
+/// started. Zero on systems that do not report it.
+fn pressure() -> Duration {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let total = text
+        .split_whitespace()
+        .find_map(|it| it.strip_prefix("total="));
+    let total = total.and_then(|total| total.parse().ok());
+    Duration::from_micros(total.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -130,6 +161,12 @@ mod tests {
             process()
         });
         assert_eq!(event, Ok("late"));
+    }
+
+    #[tokio::test]
+    async fn work_without_end_is_given_up() {
+        assert_eq!(within(LIMIT, async { 1 }).await, Some(1));
+        assert_eq!(within(LIMIT, std::future::pending::<()>()).await, None);
     }
 
     #[test]

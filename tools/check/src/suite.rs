@@ -61,6 +61,7 @@ struct Check {
     todo: &'static str,
     what: &'static str,
     paused: bool,
+    beside: bool,
     start: Box<dyn FnOnce() -> Work + Send>,
 }
 
@@ -93,6 +94,7 @@ impl Suite {
             todo,
             what,
             paused: false,
+            beside: false,
             start: Box::new(move || Box::pin(async move { check().await })),
         });
         self
@@ -112,6 +114,24 @@ impl Suite {
         self = self.check(todo, what, check);
         if let Some(check) = self.checks.last_mut() {
             check.paused = true;
+        }
+        self
+    }
+
+    /// As [`Suite::check`], and the later checks do not wait for its end. It is for a check
+    /// that mostly waits. Neither it nor a check after it may look at the whole process, as
+    /// [`Recording`](crate::statements::Recording) and
+    /// [`peak_during`](crate::memory::peak_during) do, and it needs a database of its own.
+    #[must_use]
+    pub fn check_beside(
+        mut self,
+        todo: &'static str,
+        what: &'static str,
+        check: impl AsyncFnOnce() -> Outcome + Send + 'static,
+    ) -> Self {
+        self = self.check(todo, what, check);
+        if let Some(check) = self.checks.last_mut() {
+            check.beside = true;
         }
         self
     }
@@ -162,15 +182,20 @@ impl Suite {
         panics::install_panic_hook();
         let source = Source::new(&self.manifest_dir);
         let mut results = Vec::with_capacity(self.checks.len());
+        let mut beside = Vec::new();
         let mut hung = HashSet::new();
         for (number, check) in self.checks.into_iter().enumerate() {
-            let (todo, what) = (check.todo, check.what);
+            let (todo, what, is_beside) = (check.todo, check.what, check.beside);
             let not_run = ids(todo).any(|id| hung.contains(id));
-            let began = std::time::Instant::now();
-            let outcome = (!not_run).then(|| run_check(check, number, self.limit, &source));
-            if std::env::var_os("TIMING").is_some() {
-                eprintln!("{:7.3}  {todo} {what}", began.elapsed().as_secs_f64());
-            }
+            let running = (!not_run).then(|| Running::start(check, number));
+            let outcome = match running {
+                Some(running) if is_beside => {
+                    beside.push((results.len(), running));
+                    results.push(None);
+                    continue;
+                }
+                running => running.map(|it| it.end(self.limit, &source)),
+            };
             if let Some(Err(failure)) = &outcome
                 && failure.hung
             {
@@ -178,11 +203,17 @@ impl Suite {
             }
             let result = checked(todo, what, outcome, &source);
             let stop = arguments.flags.contains("--fail-fast") && result.failed();
-            results.push(result);
+            results.push(Some(result));
             if stop {
                 break;
             }
         }
+        for (index, running) in beside {
+            let (todo, what) = (running.todo, running.what);
+            let outcome = running.end(self.limit, &source);
+            results[index] = Some(checked(todo, what, Some(outcome), &source));
+        }
+        let results = results.into_iter().flatten().collect();
         database::remove_leftovers();
 
         let mut verdict = Verdict::new(&self.step, results);
@@ -277,49 +308,74 @@ fn checked(todo: &str, what: &str, outcome: Option<Outcome>, source: &Source) ->
     }
 }
 
-fn run_check(check: Check, number: usize, limit: Duration, source: &Source) -> Outcome {
-    panics::take();
-    service::take_last_asked();
-    let (what, paused, start) = (check.what, check.paused, check.start);
-    let (stop, stopped) = oneshot::channel();
-    let (send, receive) = channel();
-    let thread = std::thread::Builder::new().name(thread_name(number));
-    RUNNING.send_modify(|checks| *checks += 1);
-    let thread = thread.spawn(move || {
-        let runtime = build_runtime(number, paused);
-        // The limit comes from outside, since the clock in here may be paused.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            runtime.block_on(async move {
-                tokio::select! {
-                    outcome = async move { start().await } => Some(outcome),
-                    _ = stopped => None,
-                }
-            })
-        }));
-        // An error would mean that the suite does not wait any more.
-        let _ = send.send(outcome);
-        // Ends the tasks that the check has left, and with them their servers
-        // and connections, so that the next check starts with a quiet process.
-        drop(runtime);
-        RUNNING.send_modify(|checks| *checks -= 1);
-        drop(send);
-    });
-    let outcome = match thread {
-        Ok(_detached) => wait_for_outcome(&receive, stop, limit, what),
-        Err(error) => Err(Failure::new(what, "a thread for the check", error)),
-    };
-    // A panic of the check's threads is the cause of its failure, so it replaces
-    // what the check itself has observed.
-    let of_this_check = |panic: &panics::Panic| {
-        panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
-    };
-    let panics: Vec<_> = panics::take().into_iter().filter(of_this_check).collect();
-    outcome.map_err(|mut failure| {
-        if let Some(explanation) = panics::explain(&panics, source) {
-            failure.got = shortened(&explanation);
+/// A check on a thread of its own.
+struct Running {
+    todo: &'static str,
+    what: &'static str,
+    number: usize,
+    stop: oneshot::Sender<()>,
+    /// An error where there is no thread for it.
+    receive: std::io::Result<Receiver<Ended>>,
+}
+
+impl Running {
+    fn start(check: Check, number: usize) -> Self {
+        panics::take(of_check(number));
+        let (todo, what, paused, start) = (check.todo, check.what, check.paused, check.start);
+        let (stop, stopped) = oneshot::channel();
+        let (send, receive) = channel();
+        let thread = std::thread::Builder::new().name(thread_name(number));
+        RUNNING.send_modify(|checks| *checks += 1);
+        let thread = thread.spawn(move || {
+            let runtime = build_runtime(number, paused);
+            // The limit comes from outside, since the clock in here may be paused.
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async move {
+                    tokio::select! {
+                        outcome = async move { start().await } => Some(outcome),
+                        _ = stopped => None,
+                    }
+                })
+            }));
+            // An error would mean that the suite does not wait any more.
+            let _ = send.send(outcome);
+            // Ends the tasks that the check has left, and with them their servers
+            // and connections, so that the next check starts with a quiet process.
+            drop(runtime);
+            RUNNING.send_modify(|checks| *checks -= 1);
+            drop(send);
+        });
+        Self {
+            todo,
+            what,
+            number,
+            stop,
+            receive: thread.map(|_detached| receive),
         }
-        failure
-    })
+    }
+
+    /// Waits for its end, for at most `limit` from now on.
+    fn end(self, limit: Duration, source: &Source) -> Outcome {
+        let number = self.number;
+        let outcome = match &self.receive {
+            Ok(receive) => wait_for_outcome(receive, self.stop, limit, self.what, number),
+            Err(error) => Err(Failure::new(self.what, "a thread for the check", error)),
+        };
+        // A panic of the check's threads is the cause of its failure, so it replaces
+        // what the check itself has observed.
+        let panics = panics::take(of_check(number));
+        outcome.map_err(|mut failure| {
+            if let Some(explanation) = panics::explain(&panics, source) {
+                failure.got = shortened(&explanation);
+            }
+            failure
+        })
+    }
+}
+
+/// Whether a panic may be one of this check, and surely is not of another.
+fn of_check(number: usize) -> impl Fn(&panics::Panic) -> bool {
+    move |panic| panic.thread == thread_name(number) || !panic.thread.starts_with("check-")
 }
 
 /// `None` when the check was stopped at its limit, an error when it has panicked.
@@ -330,6 +386,7 @@ fn wait_for_outcome(
     stop: oneshot::Sender<()>,
     limit: Duration,
     what: &str,
+    number: usize,
 ) -> Outcome {
     let mut event = starved::receive_within(receive, limit, starved::Processor::read);
     if matches!(event, Err(RecvTimeoutError::Timeout)) {
@@ -337,7 +394,7 @@ fn wait_for_outcome(
         let _ = stop.send(());
         event = receive.recv_timeout(GRACE);
     }
-    let hung = |got| Err(hung(what, limit, got));
+    let hung = |got| Err(hung(what, number, limit, got));
     let outcome = match event {
         Ok(Ok(Some(outcome))) => outcome,
         Ok(Ok(None)) => hung("no end: an await that never completes, or a loop that does not stop"),
@@ -355,8 +412,8 @@ fn wait_for_outcome(
     outcome
 }
 
-fn hung(what: &str, limit: Duration, got: &str) -> Failure {
-    let asked = match service::take_last_asked() {
+fn hung(what: &str, number: usize, limit: Duration, got: &str) -> Failure {
+    let asked = match service::last_asked(&thread_name(number)) {
         Some(request) => format!("{what}\nthe last request: {request}"),
         None => what.to_owned(),
     };

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use check::{Database, Outcome, Service, Suite, ensure, equal, equal_json};
+use check::{Database, OrFail, Outcome, Service, Suite, ensure, equal, equal_json};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// Says which suite to be.
 const ROLE: &str = "CHECK_TEST_SUITE";
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     match std::env::var(ROLE).as_deref() {
         Ok("faulty") => faulty().run(),
         Ok("right") => right().run(),
+        Ok("beside") => beside().run(),
         Ok("chapter") => chapter().run(),
         Ok(role) => panic!("no suite is called {role}"),
         Err(_) => {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
                     brief,
                     fail_fast,
                     report_file,
+                    not_waited_for,
                     step_with_a_chapter,
                 ] {
                     scope.spawn(test);
@@ -134,6 +137,40 @@ fn right() -> Suite {
             cell.set(1);
             equal("the cell", 1, cell.get())
         })
+}
+
+/// The first two go on when the last one lets them.
+fn beside() -> Suite {
+    static ENDS: Semaphore = Semaphore::const_new(0);
+    let end = async || ENDS.acquire().await.or_fail("the last check").map(drop);
+    Suite::new("96-beside", env!("CARGO_MANIFEST_DIR"))
+        .check_beside("96.1", "it ends later", end)
+        .check_beside(
+            "96.2",
+            "a panic is reported where it belongs",
+            async move || {
+                end().await?;
+                let task = tokio::spawn(async { fixture::unwritten() });
+                ensure(task.await.is_ok(), "the task", "its end", "a join error")
+            },
+        )
+        .check("96.3", "the others are not waited for", async || {
+            ENDS.add_permits(2);
+            Ok(())
+        })
+}
+
+fn not_waited_for() {
+    let output = run("beside", &["--json"]);
+    let report: Value = serde_json::from_str(&text(&output)).expect("one JSON object");
+    let status = |i: usize| report["checks"][i]["status"].as_str();
+    assert_eq!(
+        [status(0), status(1), status(2)],
+        [Some("passed"), Some("failed"), Some("passed")],
+        "{report}"
+    );
+    let got = report["checks"][1]["got"].as_str().unwrap_or_default();
+    assert!(got.contains("panicked at"), "{got}");
 }
 
 /// A step whose folder has a chapter, beside the crate.
