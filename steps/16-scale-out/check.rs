@@ -30,9 +30,10 @@ use step16::orders::{KeyedOrder, NewOrder, NewOrderItem, Position};
 use step16::page::PAGE_ROWS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::runtime;
 use tokio::sync::{self, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Level;
 
 #[allow(clippy::too_many_lines)] // it is a list
@@ -69,6 +70,11 @@ pub fn main() -> ExitCode {
         )
         .check(
             "16.3",
+            "an order whose key is just being written waits for that order",
+            key_under_way,
+        )
+        .check(
+            "16.3",
             "the number of statements does not depend on the number of items",
             order_statements,
         )
@@ -83,7 +89,17 @@ pub fn main() -> ExitCode {
             deadlock,
         )
         .check_beside("16.4", "the repeats have an end", repeats_end)
+        .check_beside(
+            "16.4",
+            "before a repeat there is a random wait, each time a longer one",
+            waits_grow,
+        )
         .check("16.4", "no other error is repeated", not_repeated)
+        .check_beside(
+            "16.4",
+            "an order that gets no answer in time is not repeated",
+            late_not_repeated,
+        )
         .check(
             "16.4",
             "a connection that is lost during COMMIT is not a reason to repeat",
@@ -93,6 +109,11 @@ pub fn main() -> ExitCode {
             "16.5",
             "a COMMIT without an answer is an unknown outcome, within the limit",
             commit_unanswered,
+        )
+        .check_beside(
+            "16.5",
+            "a COMMIT has as much time as the work before it",
+            slow_commit,
         )
         .check(
             "16.5",
@@ -1004,6 +1025,41 @@ async fn order_refused() -> Outcome {
     id_of(&reply).map(drop)
 }
 
+async fn key_under_way() -> Outcome {
+    let market = Market::on_postgres().await?;
+    let mut other = market.connect().await?;
+    let before = market.rows().await?;
+    let begin = "BEGIN; INSERT INTO orders (customer_id, idempotency_key) VALUES (1, 'key')";
+    execute(&mut other, begin).await?;
+    let items = "INSERT INTO order_items (order_id, item_id, quantity)
+                 SELECT currval(pg_get_serial_sequence('orders', 'id')), item_id, quantity
+                 FROM (VALUES (3, 2), (1, 1)) AS item (item_id, quantity)";
+    execute(&mut other, items).await?;
+    let id = "SELECT currval(pg_get_serial_sequence('orders', 'id'))::text";
+    let id = text(&mut other, id).await?;
+    let asked = "an order with a key, while another transaction is just writing the order with \
+                 this key";
+    let same = body(1, &[(3, 2), (1, 1)]);
+    let mut watching = market.connect().await?;
+    let (placed, committed) = tokio::join!(market.place_with("key", &same), async {
+        wait_for_locks(&mut watching, 1).await?;
+        execute(&mut other, "COMMIT").await
+    });
+    let reply = placed?;
+    if reply.status != 201 {
+        let failure = reply.failure("status 201, after the other transaction has ended");
+        return Err(Failure::new(asked, failure.expected(), failure.got()));
+    }
+    committed?;
+    equal(
+        format_args!("{asked}: its id"),
+        id,
+        id_of(&reply)?.to_string(),
+    )?;
+    let rows = market.rows().await?;
+    equal(format_args!("{asked}: rows"), before.and(1, 2), rows)
+}
+
 async fn order_statements() -> Outcome {
     let market = Market::on_postgres().await?;
     add_items(&market).await?;
@@ -1130,18 +1186,122 @@ async fn repeats_end() -> Outcome {
         )?;
         equal(format_args!("{asked}: rows"), before, market.rows().await?)?;
     }
-    Ok(())
+    let asked = "the error of an order that fails with 40001 every time";
+    match market
+        .db
+        .place_order(keyed(order(1, &[(1, 1)]), None))
+        .await
+    {
+        Err(Error::Database(sqlx::Error::Database(error)))
+            if error.code().is_some_and(|code| code == "40001") =>
+        {
+            Ok(())
+        }
+        placed => {
+            let got = format!("{:?}", placed.map(|placed| placed.id));
+            Err(Failure::new(
+                asked,
+                "that of the database, with its code",
+                got,
+            ))
+        }
+    }
+}
+
+/// How much of this time the calling thread neither used a processor nor waited for one.
+/// Zero where the system does not say it.
+fn blocked(busy: Duration) -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let times = text.split_whitespace().take(2).map(str::parse);
+    let processor = times.collect::<Result<Vec<u64>, _>>().unwrap_or_default();
+    match processor[..] {
+        [ran, waited] => busy.saturating_sub(Duration::from_nanos(ran + waited)),
+        _ => Duration::ZERO,
+    }
+}
+
+async fn waits_grow() -> Outcome {
+    const ORDERS: u32 = 8;
+    let market = Market::apart(Settings::default()).await?;
+    let_fail(&market, "40001", u32::MAX, false).await?;
+    let db = Arc::clone(&market.db);
+    let orders = std::thread::spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.or_fail("a runtime")?;
+        let times = runtime.block_on(async {
+            let mut times = Vec::new();
+            for _ in 0..ORDERS {
+                let begin = Instant::now();
+                // It fails.
+                let _ = db.place_order(keyed(order(1, &[(1, 1)]), None)).await;
+                times.push(begin.elapsed());
+            }
+            times
+        });
+        let busy = runtime.metrics().worker_total_busy_duration(0);
+        Ok::<_, Failure>((times, blocked(busy)))
+    });
+    let orders = blocking(|| orders.join().ok()).await?;
+    let (times, blocked) = orders.or_fail("a thread of the check")??;
+    let asked =
+        format!("{ORDERS} orders one after another, each of which fails with 40001 every time");
+    ensure(
+        blocked < Duration::from_millis(300),
+        format_args!("{asked}: the runtime's thread"),
+        "runs other tasks while an order waits for its repeat",
+        format_args!("it stands still for {blocked:?} in all"),
+    )?;
+    // The waits of an order are 155 ms on average. What else takes time makes it more.
+    let sum: Duration = times.iter().sum();
+    ensure(
+        sum > ORDERS * Duration::from_millis(80),
+        format_args!("{asked}: the time that they take"),
+        "before each repeat a random wait, of up to 10 ms before the first and up to twice as \
+         long before each further one",
+        format_args!("{sum:?} in all, which is less than these waits"),
+    )?;
+    let (shortest, longest) = (times.iter().min(), times.iter().max());
+    let spread = longest
+        .zip(shortest)
+        .map(|(one, other)| one.abs_diff(*other));
+    ensure(
+        spread > Some(Duration::from_millis(20)),
+        format_args!("{asked}: the time that each takes"),
+        "different times, since the waits are random",
+        format_args!("{times:?}"),
+    )
+}
+
+async fn late_not_repeated() -> Outcome {
+    let market = Market::impatient().await?;
+    // It counts the attempts and lets none fail.
+    let_fail(&market, "40001", 0, false).await?;
+    let mut connection = market.connect().await?;
+    let lock = "BEGIN; SELECT FROM item WHERE id = 2 FOR UPDATE";
+    execute(&mut connection, lock).await?;
+    let asked = "an order that waits for a lock for longer than the limit of 0.3 s";
+    let reply = market.place(&body(1, &[(1, 1), (2, 1)])).await?;
+    contract::expect_problem(&reply, 503)?;
+    equal(
+        format_args!("{asked}: attempts"),
+        1,
+        market.number(ATTEMPTS).await?,
+    )
 }
 
 async fn not_repeated() -> Outcome {
     let market = Market::on_postgres().await?;
-    // An exception, a number out of range, a violated constraint, an outcome that the server
-    // does not know, and one that has the digits of 40001.
+    // An exception, a number out of range, a violated constraint, two codes of the class of
+    // 40001 (for the first, the server does not know the outcome), a lock that was not
+    // available, another violated constraint, and one that has the digits of 40001.
     for (code, statuses) in [
         ("P0001", [500, 503]),
         ("22003", [500, 503]),
         ("23514", [400, 422]),
         ("40003", [500, 503]),
+        ("40002", [500, 503]),
+        ("55P03", [500, 503]),
+        ("23505", [400, 422]),
         ("P4001", [500, 503]),
     ] {
         for at_commit in [false, true] {
@@ -1245,6 +1405,45 @@ async fn commit_unanswered() -> Outcome {
     equal(format_args!("{asked}: rows"), before.and(1, 1), rows)
 }
 
+async fn slow_commit() -> Outcome {
+    let mut outcome = Ok(());
+    // Where the machine is too busy for the short limit, the long one counts.
+    for limit in [1, 4].map(Duration::from_secs) {
+        let market = Market::apart(Settings {
+            busy_timeout: limit,
+            ..Settings::default()
+        })
+        .await?;
+        let sleep = limit.mul_f64(0.6);
+        let slow = format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               PERFORM pg_sleep({});
+               RETURN new;
+             END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON orders
+             FOR EACH ROW EXECUTE FUNCTION slow();
+             CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON orders
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+            sleep.as_secs_f64()
+        );
+        market.execute(&slow).await?;
+        let reply = market
+            .service
+            .post_json(ORDERS, &body(1, &[(1, 1)]))
+            .await?;
+        if reply.status == 201 {
+            return id_of(&reply).map(drop);
+        }
+        let asked = format!(
+            "an order that takes {sleep:?}, and its COMMIT as long again; the limit is {limit:?} \
+             for each wait"
+        );
+        let failure = reply.failure("status 201");
+        outcome = Err(Failure::new(asked, failure.expected(), failure.got()));
+    }
+    outcome
+}
+
 async fn commit_lost() -> Outcome {
     let market = Market::on_postgres().await?;
     for fault in [Fault::Lost, Fault::Fatal, Fault::Before("COMMIT")] {
@@ -1303,7 +1502,8 @@ async fn silent_server() -> Outcome {
     let market = Market::apart(Settings {
         max_connections: CONNECTIONS,
         busy_timeout: SHORT,
-        acquire_timeout: Duration::from_secs(2),
+        // A ping must not take as long.
+        acquire_timeout: Duration::from_mins(1),
         ..Settings::default()
     })
     .await?;
@@ -1817,6 +2017,19 @@ async fn reads_of_cluster() -> Outcome {
         equal_json(asked, &json!(price), &milk(&reply)?)?;
     }
 
+    let reply = market.get("/api/customers", None).await?;
+    reply.expect_status(200)?;
+    let asked = format!(
+        "{}: customers; it is for a standby, which does not have the fourth",
+        reply.asked()
+    );
+    equal(asked, Some(3), reply.json()?.as_array().map(Vec::len))?;
+
+    own_order_found(&market).await
+}
+
+/// A client finds the order that it has placed, which no standby has.
+async fn own_order_found(market: &Replicated) -> Outcome {
     let reply = market
         .service
         .post_json(ORDERS, &body(1, &[(2, 3)]))
