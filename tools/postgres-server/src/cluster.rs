@@ -191,21 +191,27 @@ impl Cluster {
         self.wait_for(&format!("{synchronous} sync, {asynchronous} async"))
     }
 
-    /// Lets a standby follow the new primary, and returns whether it does.
+    /// Lets a standby follow the new primary, and returns whether it does. One that has
+    /// received more than the new primary connects again and again on the old timeline.
     fn follow(&self, standby: usize) -> io::Result<bool> {
-        let primary = primary_conninfo(self.servers[self.roles[0]].folder());
+        let primary = &self.servers[self.roles[0]];
         let server = &self.servers[standby];
-        server.query(&format!("ALTER SYSTEM SET {primary}"))?;
+        let set = format!("ALTER SYSTEM SET {}", primary_conninfo(primary.folder()));
+        server.query(&set)?;
         server.query("SELECT pg_reload_conf()")?;
+        // The name of a WAL file begins with the timeline, in hexadecimal digits.
+        let timeline = primary.query("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")?;
+        let received = "SELECT upper(lpad(to_hex(received_tli), 8, '0')) \
+                        FROM pg_stat_wal_receiver WHERE status = 'streaming'";
         let deadline = Instant::now() + FOLLOW;
         while Instant::now() < deadline {
-            if self.standbys()?.contains(&name(standby)) {
+            if server.query(received)? == timeline {
                 return Ok(true);
             }
             if server.read("log").contains(" forked off ") {
                 return Ok(false);
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(false)
     }
