@@ -220,7 +220,7 @@ static SERVER: LazyLock<io::Result<Option<Server>>> =
     LazyLock::new(|| Server::start(&["fsync=off", "deadlock_timeout=150ms"]));
 
 static CLUSTER: LazyLock<Mutex<io::Result<Option<Cluster>>>> =
-    LazyLock::new(|| Mutex::new(Cluster::start(&["fsync=off"])));
+    LazyLock::new(|| Mutex::new(Cluster::with(&["fsync=off"])));
 
 /// Runs what blocks, beside the tasks of the check.
 async fn blocking<T: Send + 'static>(

@@ -27,7 +27,7 @@ pub fn postgres(servers: &str, command: &[OsString]) -> Result<ExitCode, Trouble
         server = Server::start(&[]).map_err(trouble)?.ok_or_else(missing)?;
         (server.url("postgres"), String::new())
     } else {
-        cluster = Cluster::start(&[]).map_err(trouble)?.ok_or_else(missing)?;
+        cluster = Cluster::start().map_err(trouble)?.ok_or_else(missing)?;
         (cluster.url(), table(&cluster)?)
     };
     // A signal that comes earlier ends this process, and thereby the servers.

@@ -59,8 +59,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes and starts the servers, all at the same time. `None` where PostgreSQL is not
-    /// installed. The settings are lines of each server's `postgresql.conf`, as for
-    /// [`Server::start`].
+    /// installed.
     ///
     /// A standby begins with the new data that the primary begins with, so nothing has to
     /// be copied from the primary. One that is made anew later is a copy by
@@ -68,7 +67,15 @@ impl Cluster {
     ///
     /// # Errors
     /// When a server cannot be made or started, or a standby does not connect.
-    pub fn start(settings: &[&str]) -> io::Result<Option<Self>> {
+    pub fn start() -> io::Result<Option<Self>> {
+        Self::with(&[])
+    }
+
+    /// As [`Cluster::start`], with settings for each server, as [`Server::start`] takes them.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn with(settings: &[&str]) -> io::Result<Option<Self>> {
         let Some(programs) = programs(&["initdb", "postgres", "pg_basebackup", "psql"]) else {
             return Ok(None);
         };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use postgres_server::{Cluster, INSTALL, Role, programs};
 
 fn start() -> Option<Cluster> {
-    let cluster = Cluster::start(&[]).unwrap();
+    let cluster = Cluster::start().unwrap();
     if cluster.is_none() {
         not_run();
     }
@@ -174,7 +174,7 @@ fn a_paused_primary_can_be_replaced() {
 #[test]
 #[ignore = "the program that the next test kills"]
 fn owner() {
-    let mut cluster = Cluster::start(&[]).unwrap().unwrap();
+    let mut cluster = Cluster::start().unwrap().unwrap();
     cluster.pause(1).unwrap();
     println!("\nURL {}", cluster.url());
     thread::sleep(Duration::from_mins(1));
