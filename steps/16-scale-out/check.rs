@@ -420,7 +420,7 @@ impl Network {
         let fault = || *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let commits = AtomicUsize::new(0);
         let requests = async {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(8 * 1024);
             while from_client.read_buf(&mut bytes).await? > 0 {
                 speaks().await;
                 if fault().is_some() && has_word(&bytes, "COMMIT") {
@@ -438,7 +438,7 @@ impl Network {
             Ok(())
         };
         let answers = async {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(8 * 1024);
             while from_server.read_buf(&mut bytes).await? > 0 {
                 speaks().await;
                 let fault = fault().filter(|_| commits.load(Ordering::Relaxed) > 0);
@@ -1907,6 +1907,13 @@ async fn chosen_reader() -> Outcome {
     Ok(())
 }
 
+/// The database behind the networks of a cluster's servers.
+async fn open(networks: &[Network], settings: Settings) -> Result<Db, Failure> {
+    let urls: Vec<String> = networks.iter().map(Network::url).collect();
+    let db = db::open(&urls.join(","), settings).await;
+    db.or_fail("db::open: the servers of a cluster")
+}
+
 /// The market on a cluster, with the network between.
 struct Replicated {
     service: Service,
@@ -1944,10 +1951,9 @@ impl Replicated {
         for url in &urls {
             networks.push(Network::start(url).await?);
         }
-        let behind = networks.iter().map(Network::url).collect::<Vec<_>>();
-        let db = db::open(&behind.join(","), settings).await;
+        let db = open(&networks, settings).await?;
         Ok(Self {
-            service: Service::start(app::app(db.or_fail("db::open: the servers of a cluster")?)),
+            service: Service::start(app::app(db)),
             networks,
             servers,
         })
@@ -2025,11 +2031,20 @@ async fn reads_of_cluster() -> Outcome {
     );
     equal(asked, Some(3), reply.json()?.as_array().map(Vec::len))?;
 
-    own_order_found(&market).await
+    own_order_found(&mut market, &old).await
 }
 
-/// A client finds the order that it has placed, which no standby has.
-async fn own_order_found(market: &Replicated) -> Outcome {
+/// A client finds the order that it has placed, which no standby has. All standbys have what
+/// is stored at `old`.
+async fn own_order_found(market: &mut Replicated, old: &str) -> Outcome {
+    let note_commits = "CREATE TABLE commits (position pg_lsn);
+         CREATE FUNCTION commits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           INSERT INTO commits VALUES (pg_current_wal_insert_lsn());
+           RETURN new;
+         END $$;
+         CREATE CONSTRAINT TRIGGER commits AFTER INSERT ON orders
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commits()";
+    execute(&mut market.servers[0], note_commits).await?;
     let reply = market
         .service
         .post_json(ORDERS, &body(1, &[(2, 3)]))
@@ -2040,8 +2055,16 @@ async fn own_order_found(market: &Replicated) -> Outcome {
         let got = format!("headers {:?}", reply.headers);
         Failure::new(reply.asked(), "the header Market-Position", got)
     })?;
+    let commit = "SELECT max(position)::text FROM commits";
+    let commit = text(&mut market.servers[0], commit).await?;
+    ensure(
+        position(&stored)? > position(&commit)?,
+        format_args!("{}: the header Market-Position", reply.asked()),
+        format_args!("a position behind the COMMIT, which began at {commit}"),
+        &stored,
+    )?;
     // What no standby has may be on the primary.
-    for position in [None, Some(&*stored)] {
+    for position in [None, Some(old), Some(&*stored)] {
         let reply = market
             .get(&format!("/api/order_total/{id}"), position)
             .await?;
@@ -2072,7 +2095,20 @@ async fn own_order_found(market: &Replicated) -> Outcome {
         ensure(found, asked, "its order is there", reply.text())?;
     }
     let reply = market.get("/api/orders/1", Some("no position")).await?;
-    contract::expect_problem(&reply, 400)
+    contract::expect_problem(&reply, 400)?;
+
+    // From here on only the standbys answer.
+    let settings = Settings {
+        busy_timeout: SHORT,
+        ..Settings::default()
+    };
+    let db = open(&market.networks, settings).await?;
+    market.networks[0].fall_silent();
+    let asked = "the total of an order that no standby has, while the primary is silent";
+    match soon(asked, db.order_total(id, None)).await? {
+        Err(error) => equal(asked, 503, error.into_response().status().as_u16()),
+        Ok(total) => Err(Failure::new(asked, "status 503", format_args!("{total:?}"))),
+    }
 }
 
 async fn silent_standbys() -> Outcome {
