@@ -78,12 +78,12 @@ pub fn main() -> ExitCode {
             "the number of statements does not depend on the number of items",
             order_statements,
         )
-        .check(
+        .check_beside(
             "16.4",
             "a transaction that the server rolls back is run again and stored once",
             repeated,
         )
-        .check(
+        .check_beside(
             "16.4",
             "an order that meets a deadlock is stored once",
             deadlock,
@@ -1111,7 +1111,7 @@ fn when(at_commit: bool) -> &'static str {
 }
 
 async fn repeated() -> Outcome {
-    let market = Market::on_postgres().await?;
+    let market = Market::apart(Settings::default()).await?;
     for at_commit in [false, true] {
         let most = if at_commit { 2 } else { MOST_REPEATS };
         for (code, times) in [("40001", most), ("40P01", 2)] {
@@ -1143,7 +1143,7 @@ async fn repeated() -> Outcome {
 }
 
 async fn deadlock() -> Outcome {
-    let market = Market::on_postgres().await?;
+    let market = Market::apart(Settings::default()).await?;
     let mut connection = market.connect().await?;
     let before = market.rows().await?;
     let asked = "an order that waits for a lock of another transaction, which then waits for \
