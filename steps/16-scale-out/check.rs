@@ -130,6 +130,11 @@ pub fn main() -> ExitCode {
             "what fails before COMMIT stores nothing, and that is known",
             failed_before_commit,
         )
+        .check(
+            "16.6",
+            "a connection that answers is used again",
+            connection_kept,
+        )
         .check_beside(
             "16.6",
             "each request ends in time while the server is silent, and then the pool has all \
@@ -1496,6 +1501,31 @@ async fn failed_before_commit() -> Outcome {
 }
 
 // 16.6: a silent server
+
+async fn connection_kept() -> Outcome {
+    let url = server().await?;
+    let connection = emptied(&url).await?;
+    let settings = Settings {
+        max_connections: 1,
+        ..Settings::default()
+    };
+    let market = Market::with(url, connection, settings).await?;
+    id_of(&market.place(&body(1, &[(1, 1)])).await?)?;
+    let connections = &market.network()?.connections;
+    let before = connections.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        id_of(&market.place(&body(1, &[(1, 1)])).await?)?;
+        let get = market.service.get("/api/order_total/1");
+        soon("the total of an order", get)
+            .await??
+            .expect_status(200)?;
+    }
+    equal(
+        "6 requests one after another, with a pool of one connection: new connections",
+        0,
+        connections.load(Ordering::Relaxed) - before,
+    )
+}
 
 async fn silent_server() -> Outcome {
     const CONNECTIONS: u32 = 3;
