@@ -130,16 +130,7 @@ impl Error {
             Self::TimedOut => "timed out",
             Self::OutcomeUnknown => "unknown",
             Self::NoAnswer | Self::NoPrimary => "database away",
-            Self::NotReady
-            | Self::BatchLost
-            | Self::Panicked
-            | Self::NoAdmission
-            | Self::Json(_)
-            | Self::Task(_)
-            | Self::Migration(_)
-            | Self::FileGone
-            | Self::Unusable(_)
-            | Self::File(_) => "failed",
+            _ => "failed",
         }
     }
 
@@ -232,15 +223,16 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 /// SQLite: another writer held the lock for longer than the busy timeout. PostgreSQL: the
 /// connection was lost (class 08), the transaction was rolled back because of another one
-/// (40), there are too many connections (53), the server stops or starts (57), or it is not
-/// the primary any more (25006).
+/// (40), there are too many connections (53), the server stops or starts (57), it is not the
+/// primary any more (25006), or the transaction was idle (25P03) or waited for a lock (55P03)
+/// for too long.
 fn is_busy_code(code: &str) -> bool {
     // PostgreSQL's codes have five characters, and those of SQLite at most four digits. Its
     // primary code SQLITE_BUSY is 5; extended codes carry more detail in their higher bits.
     if code.len() < 5 {
         return code.parse::<i32>().is_ok_and(|code| code & 0xff == 5);
     }
-    code == "25006" || ["08", "40", "53", "57"].contains(&&code[..2])
+    ["08", "40", "53", "57"].contains(&&code[..2]) || ["25006", "25P03", "55P03"].contains(&code)
 }
 
 fn is_constraint_violation(error: &sqlx::Error) -> bool {

@@ -62,7 +62,7 @@ async fn serve(config: Config) -> Result<(), String> {
     let db = db::open(&database, settings).await.map_err(|error| {
         format!(
             "DATABASE_URL={}: {}",
-            db::shown(&database),
+            db::redact(&database),
             with_cause(&error)
         )
     })?;

@@ -21,7 +21,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use step16::app;
 use step16::db::postgres::servers::{Roles, ServerState};
-use step16::db::postgres::transaction::MOST_REPEATS;
+use step16::db::postgres::transaction::MAX_RETRIES;
 use step16::db::sqlite::engine::Engine;
 use step16::db::sqlite::writer;
 use step16::db::{self, Db, Settings};
@@ -1118,7 +1118,7 @@ fn when(at_commit: bool) -> &'static str {
 async fn repeated() -> Outcome {
     let market = Market::apart(Settings::default()).await?;
     for at_commit in [false, true] {
-        let most = if at_commit { 2 } else { MOST_REPEATS };
+        let most = if at_commit { 2 } else { MAX_RETRIES };
         for (code, times) in [("40001", most), ("40P01", 2)] {
             let_fail(&market, code, times, at_commit).await?;
             let before = market.rows().await?;
@@ -1185,8 +1185,8 @@ async fn repeats_end() -> Outcome {
         let reply = market.place(&body(1, &[(1, 1)])).await?;
         contract::expect_problem(&reply, 503)?;
         equal(
-            format_args!("{asked}: attempts, which are 1 and MOST_REPEATS"),
-            i64::from(MOST_REPEATS) + 1,
+            format_args!("{asked}: attempts, which are 1 and MAX_RETRIES"),
+            i64::from(MAX_RETRIES) + 1,
             market.number(ATTEMPTS).await?,
         )?;
         equal(format_args!("{asked}: rows"), before, market.rows().await?)?;

@@ -104,7 +104,7 @@ pub async fn open(url: &str, settings: Settings) -> Result<Db, Error> {
 
 /// Returns the part of the URL that messages may show. The text before the last `@` and
 /// after a `?` is left out, because it may contain a password.
-pub fn shown(url: &str) -> String {
+pub fn redact(url: &str) -> String {
     if url.starts_with("sqlite:") {
         return url.to_owned();
     }

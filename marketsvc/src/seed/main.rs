@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     match seed(&settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let url = db::shown(&settings.database);
+            let url = db::redact(&settings.database);
             eprintln!("DATABASE_URL={url}: {}", with_cause(&error));
             ExitCode::from(3)
         }

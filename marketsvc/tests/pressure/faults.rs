@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use axum::http::Method;
 use check::{Database, Failure, OrFail, Outcome, ensure};
 use contract::expect_problem;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -194,6 +195,13 @@ async fn a_corrupted_page_fails_what_needs_it_and_nothing_else() -> Outcome {
 async fn expect_file_missed(program: &Program) -> Outcome {
     for _ in 0..3 {
         expect_not_stored(program).await?;
+    }
+    for path in ["/book/2", "/author/2"] {
+        let reply = program
+            .service()
+            .send(Method::DELETE, path, &[], "")
+            .await?;
+        expect_problem(&reply, 500)?;
     }
     expect_come_again(&program.service().get("/readyz").await?)?;
     // What reads totals has opened the file before, and still has it.

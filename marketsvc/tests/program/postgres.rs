@@ -1,19 +1,27 @@
-//! The programs over PostgreSQL: what they make of an empty database, and what they refuse.
+//! The programs over PostgreSQL: what they make of an empty database, what they refuse, and
+//! what they do with locks, with lost connections, and while there is no primary.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use check::{Database, Failure, OrFail, Outcome, equal, equal_json};
+use check::{Database, Failure, OrFail, Outcome, Service, ensure, equal, equal_json};
 use futures::future::join_all;
-use postgres_server::Server;
+use marketsvc::app;
+use marketsvc::db::{self, Settings};
+use marketsvc::error::Error;
+use postgres_server::{Cluster, Server};
 use serde_json::json;
+use sqlx::Connection;
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::{add, end, refuse_url};
 use crate::common::postgres::{
-    execute, new_database, one, rows_of_postgres, rows_of_sqlite, server,
+    connect, execute, new_database, one, rows_of_postgres, rows_of_sqlite, server,
 };
-use crate::common::{Process, add_order};
+use crate::common::{HANG, Process, add_order, expect_come_again, soon, try_order};
 
 #[tokio::test]
 async fn an_empty_database_gets_the_sample_once() -> Outcome {
@@ -112,6 +120,7 @@ async fn what_the_server_refuses_is_said_without_the_password() -> Outcome {
     let shown = "DATABASE_URL=…@localhost/postgres: ";
     let words = [shown, "password authentication failed for user \"guest\""];
     refuse_url(&guest, &words).await?;
+    refuse_url(&format!("{guest},{guest}"), &words).await?;
     let missing = url.replacen("/postgres?", "/nowhere?", 1);
     refuse_url(&missing, &["database \"nowhere\" does not exist"]).await?;
     let stranger = url.replacen("//market@", "//stranger:secret@", 1);
@@ -127,6 +136,150 @@ async fn a_server_that_cannot_be_reached_is_named() -> Outcome {
     let shown = "DATABASE_URL=…@127.0.0.1:1/market: ";
     refuse_url(url, &[shown, "refused"]).await?;
     let cluster = format!("{url},{url}");
-    refuse_url(&cluster, &["primary"]).await?;
+    refuse_url(&cluster, &[shown, "refused"]).await?;
     refuse_url("postgres://market@127.0.0.1:many/market", &["port"]).await
+}
+
+/// A service in this process, over this database.
+async fn serve(url: &str, settings: Settings) -> Result<Service, Failure> {
+    let db = db::open(url, settings).await.or_fail(url)?;
+    Ok(Service::start(app::app(db)))
+}
+
+/// Waits until the database at `url` answers `sql` with this text.
+async fn until(url: &str, sql: &str, text: &str) -> Outcome {
+    soon(sql, async {
+        while one(url, sql).await? != text {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lock_of_another_program_is_503_until_it_is_let_go() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let url = new_database(server).await?;
+    let settings = Settings {
+        busy_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let service = serve(&url, settings).await?;
+    let before = rows_of_postgres(&url).await?;
+    let mut other = connect(&url).await?;
+    let mut lock = other.begin().await.or_fail("BEGIN")?;
+    // A new order refers to its customer, who must not change meanwhile.
+    let sql = "SELECT FROM customer WHERE id = 2 FOR UPDATE";
+    sqlx::query(sql).execute(&mut *lock).await.or_fail(sql)?;
+    for _ in 0..2 {
+        expect_come_again(&try_order(&service).await?)?;
+    }
+    // What the service has given up does not wait on at the server.
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(&url, waiting, "0").await?;
+    equal_json("the rows", &before, &rows_of_postgres(&url).await?)?;
+    lock.rollback().await.or_fail("ROLLBACK")?;
+    add_order(&service).await.map(drop)
+}
+
+#[tokio::test]
+async fn its_connections_bring_their_settings_along() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let url = new_database(server).await?;
+    let service = serve(&url, Settings::default()).await?;
+    add_order(&service).await?;
+    // New connections get these, unless they ask for something else.
+    let weak = "DO $$ BEGIN
+                    EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database());
+                END $$;
+                CREATE TABLE note (text text);
+                CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    INSERT INTO note SELECT string_agg(current_setting(name), ' ' ORDER BY n)
+                    FROM unnest(ARRAY['synchronous_commit', 'lock_timeout',
+                        'idle_in_transaction_session_timeout']) WITH ORDINALITY AS it (name, n);
+                    RETURN new;
+                END $$;
+                CREATE TRIGGER note BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION note()";
+    execute(&url, weak).await?;
+    let chosen = format!("{url}&options[synchronous_commit]=remote_apply");
+    for (url, expected) in [(&url, "on"), (&chosen, "remote_apply")] {
+        execute(url, "DELETE FROM note").await?;
+        add_order(&serve(url, Settings::default()).await?).await?;
+        let expected = format!("{expected} 4500ms 5s");
+        let notes = "SELECT string_agg(text, ',') FROM note";
+        equal("the settings", expected, one(url, notes).await?)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_that_the_server_has_closed_cost_no_request() -> Outcome {
+    let Some(server) = server() else {
+        return Ok(());
+    };
+    let url = new_database(server).await?;
+    let service = serve(&url, Settings::default()).await?;
+    for reply in join_all((0..4).map(|_| service.get("/book/1"))).await {
+        reply?.expect_status(200)?;
+    }
+    let of = "FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name = 'marketsvc'";
+    // A connection that was used a moment ago is used without a ping.
+    let idle = format!("SELECT (max(state_change) < now() - interval '1.5 s')::text {of}");
+    until(&url, &idle, "true").await?;
+    let end = format!("SELECT count(pg_terminate_backend(pid))::text {of}");
+    let ended: u32 = one(&url, &end).await?.parse().or_fail("a number")?;
+    ensure(ended > 1, "connections of the pool", "several", ended)?;
+    until(&url, &format!("SELECT count(*)::text {of}"), "0").await?;
+    for _ in 0..ended {
+        service.get("/book/1").await?.expect_status(200)?;
+    }
+    add_order(&service).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_start_during_a_failover_waits_for_the_new_primary() -> Outcome {
+    if server().is_none() {
+        return Ok(());
+    }
+    let cluster = spawn_blocking(Cluster::start).await.or_fail("a thread")?;
+    let mut cluster = cluster.or_fail("a cluster")?.or_fail("a cluster")?;
+    cluster.kill_primary().or_fail("the kill")?;
+    let urls = cluster.urls();
+    let at_once = Settings {
+        acquire_timeout: Duration::ZERO,
+        ..Settings::default()
+    };
+    let opened = db::open(&urls[1..].join(","), at_once).await;
+    let is_right = matches!(opened, Err(Error::Unusable(_)));
+    ensure(
+        is_right,
+        "two standbys",
+        "no primary",
+        format!("{opened:?}"),
+    )?;
+    let opened = db::open(&urls.join(","), at_once).await;
+    let is_right = matches!(opened, Err(Error::Database(_)));
+    ensure(
+        is_right,
+        "and a dead server",
+        "why it is",
+        format!("{opened:?}"),
+    )?;
+
+    let patient = Settings {
+        acquire_timeout: HANG,
+        ..Settings::default()
+    };
+    let urls = urls.join(",");
+    let promote = spawn_blocking(move || cluster.promote().map(|()| cluster));
+    let (service, promoted) = tokio::join!(serve(&urls, patient), promote);
+    let _cluster = promoted.or_fail("a thread")?.or_fail("the promotion")?;
+    add_order(&service?).await.map(drop)
 }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx_postgres::PgTransaction;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use self::servers::Servers;
 use self::totals::Totals;
@@ -46,9 +47,9 @@ impl Postgres {
     /// tables or brings them up to date.
     ///
     /// # Errors
-    /// [`Error::Database`] if no server can be reached, or if it refuses the user, the
-    /// password or the database. [`Error::Unusable`] if none is the primary, and as
-    /// [`init::create_or_migrate`] says.
+    /// [`Error::Database`] if no server can be reached, or if one refuses the user, the
+    /// password or the database. [`Error::Unusable`] if none becomes the primary while the
+    /// program waits for a connection, and as [`init::create_or_migrate`] says.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -91,10 +92,11 @@ impl Database for Postgres {
     }
 
     async fn slow_query(&self, duration: Duration) -> Result<(), Error> {
-        sqlx::query("SELECT pg_sleep($1)")
+        let slow = sqlx::query("SELECT pg_sleep($1)")
             .bind(duration.as_secs_f64())
-            .execute(self.servers.primary().await?)
-            .await?;
+            .execute(self.servers.primary().await?);
+        let answered = timeout(duration + self.servers.answer_timeout(), slow).await;
+        answered.map_err(|_| Error::NoAnswer)??;
         Ok(())
     }
 

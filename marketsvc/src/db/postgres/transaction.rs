@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::orders::Position;
 
 /// How many times a transaction that the server has rolled back is run again.
-pub const MOST_REPEATS: u32 = 5;
+pub const MAX_RETRIES: u32 = 5;
 
 impl Servers {
     /// Runs `work` in a transaction on the primary and commits it. Returns what `work`
@@ -18,7 +18,7 @@ impl Servers {
     ///
     /// A transaction that the server rolls back because of another one
     /// (`serialization_failure`, `deadlock_detected`) is run again from its beginning, up to
-    /// [`MOST_REPEATS`] times. No other error is repeated: after a lost connection it is not
+    /// [`MAX_RETRIES`] times. No other error is repeated: after a lost connection it is not
     /// known whether the transaction was committed, and to run it again could do its work
     /// twice.
     ///
@@ -39,20 +39,21 @@ impl Servers {
     where
         F: Future<Output = (PgTransaction<'static>, Result<T, Error>)>,
     {
-        let mut repeats = 0;
+        let mut retries = 0;
         loop {
             match self.attempt(&work).await {
-                Err(error) if is_rolled_back(&error) && repeats < MOST_REPEATS => {
-                    repeats += 1;
+                Err(error) if is_retryable(&error) && retries < MAX_RETRIES => {
+                    retries += 1;
                     // So that two transactions do not meet again.
-                    sleep(Duration::from_millis(fastrand::u64(..5 << repeats))).await;
+                    sleep(Duration::from_millis(fastrand::u64(..5 << retries))).await;
                 }
                 done => return done,
             }
         }
     }
 
-    /// Runs the transaction once.
+    /// Runs the transaction once. What a server commits while it is being replaced holds, too:
+    /// the synchronous standby has it, and takes its place.
     async fn attempt<T, F>(
         &self,
         work: impl Fn(PgTransaction<'static>) -> F,
@@ -63,11 +64,11 @@ impl Servers {
         let (primary, transaction) = self.begin().await?;
         let worked = async { Ok::<_, Error>(work(transaction).await) };
         // An error drops the transaction, and that rolls it back.
-        let (transaction, result) = self.bounded(worked).await?;
+        let (transaction, result) = self.with_timeout(worked).await?;
         let value = result?;
-        match self.bounded(transaction.commit()).await {
+        match self.with_timeout(transaction.commit()).await {
             Ok(()) => Ok((value, self.position(primary).await)),
-            Err(error) if says_rolled_back(&error) => Err(error),
+            Err(error) if commit_was_refused(&error) => Err(error),
             Err(error) => {
                 tracing::warn!(
                     ?error,
@@ -86,13 +87,13 @@ impl Servers {
     /// that connection would be in it.
     async fn begin(&self) -> Result<(&PgPool, PgTransaction<'static>), Error> {
         loop {
-            let number = self.find_primary().await?;
-            let primary = self.pool(number);
-            let is_primary = |roles: &Roles| roles.primary == Some(number);
-            let (pool, limit) = (primary.clone(), self.limit());
+            let index = self.find_primary().await?;
+            let primary = self.pool(index);
+            let is_primary = |roles: &Roles| roles.primary == Some(index);
+            let (pool, limit) = (primary.clone(), self.answer_timeout());
             let task = tokio::spawn(async move { timeout(limit, pool.begin()).await });
             let begun = async { task.await?.map_or(Err(Error::NoAnswer), |it| Ok(it?)) };
-            if let Some(begun) = self.as_long_as(is_primary, begun).await {
+            if let Some(begun) = self.while_role(is_primary, begun).await {
                 return Ok((primary, begun?));
             }
         }
@@ -107,13 +108,13 @@ impl Servers {
         }
         // Not `pg_current_wal_insert_lsn`: a standby gets what is on the primary's disk.
         let position = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text");
-        let position: Result<String, Error> = self.bounded(position.fetch_one(primary)).await;
+        let position: Result<String, Error> = self.with_timeout(position.fetch_one(primary)).await;
         position.ok()?.parse().ok()
     }
 }
 
 /// Whether the server has rolled the transaction back and asks for it once more.
-pub fn is_rolled_back(error: &Error) -> bool {
+pub fn is_retryable(error: &Error) -> bool {
     let Error::Database(sqlx::Error::Database(error)) = error else {
         return false;
     };
@@ -125,7 +126,7 @@ pub fn is_rolled_back(error: &Error) -> bool {
 /// Whether the answer to a commit says that nothing was stored. Only an `ERROR` does. A
 /// `FATAL` ends the connection, and the commit may be on the disk already; so it may when
 /// the connection was lost, or when the answer took too long.
-pub fn says_rolled_back(error: &Error) -> bool {
+pub fn commit_was_refused(error: &Error) -> bool {
     let Error::Database(sqlx::Error::Database(error)) = error else {
         return false;
     };

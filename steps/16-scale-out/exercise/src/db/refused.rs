@@ -9,30 +9,25 @@ pub const NO_SUCH_ORDER: Error = Error::NotFound("there is no such order");
 
 /// Says what a violated constraint means for an author.
 pub fn author(error: sqlx::Error) -> Error {
-    let Some(violated) = error.as_database_error() else {
-        return error.into();
-    };
-    if violated.is_unique_violation() {
-        return Error::conflict("name", "another author has this name");
-    }
-    if violated.is_foreign_key_violation() {
-        return Error::conflict("id", "there are books by this author");
-    }
-    error.into()
+    let taken = Error::conflict("name", "another author has this name");
+    let used = Error::conflict("id", "there are books by this author");
+    violated(error, taken, used)
 }
 
 /// Says what a violated constraint means for a book.
 pub fn book(error: sqlx::Error) -> Error {
-    let Some(violated) = error.as_database_error() else {
-        return error.into();
-    };
-    if violated.is_unique_violation() {
-        return Error::conflict("book_name", "another book has this name");
+    let taken = Error::conflict("book_name", "another book has this name");
+    let unknown = Error::unprocessable("author_id", "there is no such author");
+    violated(error, taken, unknown)
+}
+
+/// Returns `unique` or `foreign_key` if the error is that such a constraint is violated.
+fn violated(error: sqlx::Error, unique: Error, foreign_key: Error) -> Error {
+    match error.as_database_error() {
+        Some(violated) if violated.is_unique_violation() => unique,
+        Some(violated) if violated.is_foreign_key_violation() => foreign_key,
+        _ => error.into(),
     }
-    if violated.is_foreign_key_violation() {
-        return Error::unprocessable("author_id", "there is no such author");
-    }
-    error.into()
 }
 
 /// The order names a customer that does not exist.

@@ -17,6 +17,23 @@ macro_rules! book_columns {
     };
 }
 
+/// Binds the values of a book in the order of [`INSERT_BOOK`]. [`UPDATE_BOOK`] has the id
+/// before them.
+macro_rules! bind_book {
+    ($statement:expr, $book:expr, $price:expr) => {
+        $statement
+            .bind(&$book.book_name)
+            .bind($book.author_id)
+            .bind($price)
+            .bind(&$book.description)
+            .bind($book.year_of_publication)
+            .bind(&$book.genre)
+            .bind(&$book.language)
+            .bind($book.pages)
+    };
+}
+pub(super) use bind_book;
+
 pub const AUTHORS: &str = "SELECT id, name FROM author WHERE id > $1 ORDER BY id LIMIT $2";
 pub const AUTHOR: &str = "SELECT id, name FROM author WHERE id = $1";
 pub const INSERT_AUTHOR: &str = "INSERT INTO author (name) VALUES ($1) RETURNING id, name";

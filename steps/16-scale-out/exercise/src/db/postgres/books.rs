@@ -7,7 +7,8 @@ use super::{Postgres, authors};
 use crate::authors::{Author, NewAuthor};
 use crate::books::{Book, BookChange, NewBook};
 use crate::catalog::CatalogBook;
-use crate::db::{Books, refused, statements};
+use crate::db::statements::{self, bind_book};
+use crate::db::{Books, refused};
 use crate::error::Error;
 use crate::page::Page;
 use crate::types::Money;
@@ -125,15 +126,7 @@ async fn insert(
     book: &NewBook,
     price: Money,
 ) -> Result<Book, Error> {
-    sqlx::query_as(statements::INSERT_BOOK)
-        .bind(&book.book_name)
-        .bind(book.author_id)
-        .bind(price)
-        .bind(&book.description)
-        .bind(book.year_of_publication)
-        .bind(&book.genre)
-        .bind(&book.language)
-        .bind(book.pages)
+    bind_book!(sqlx::query_as(statements::INSERT_BOOK), book, price)
         .fetch_one(transaction)
         .await
         .map_err(refused::book)
@@ -147,16 +140,8 @@ async fn store(
     book: &NewBook,
     price: Money,
 ) -> Result<Book, Error> {
-    sqlx::query_as(statements::UPDATE_BOOK)
-        .bind(id)
-        .bind(&book.book_name)
-        .bind(book.author_id)
-        .bind(price)
-        .bind(&book.description)
-        .bind(book.year_of_publication)
-        .bind(&book.genre)
-        .bind(&book.language)
-        .bind(book.pages)
+    let statement = sqlx::query_as(statements::UPDATE_BOOK).bind(id);
+    bind_book!(statement, book, price)
         .fetch_optional(transaction)
         .await
         .map_err(refused::book)?

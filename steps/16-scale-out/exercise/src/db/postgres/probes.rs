@@ -7,7 +7,7 @@ use log::LevelFilter;
 use sqlx::ConnectOptions;
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::servers::{Roles, ServerState};
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
     while !roles.is_closed() {
         tick.tick().await;
         let before = roles.borrow().clone();
-        let now = look(&mut probes, &before).await;
+        let (now, _) = look(&mut probes, &before).await;
         if now.primary != before.primary {
             tracing::warn!(before = ?before.primary, now = ?now.primary, "another primary");
         }
@@ -34,10 +34,35 @@ pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
     }
 }
 
-/// Asks every server once, all at the same time.
-pub async fn look(probes: &mut [Probe], before: &Roles) -> Roles {
-    let states = join_all(probes.iter_mut().map(Probe::state)).await;
-    before.after(&states)
+/// Asks the servers until one is the primary, but not longer than `limit`: during a failover,
+/// none is for a while.
+///
+/// # Errors
+/// [`Error::Database`] or [`Error::NoAnswer`]: why the first of the servers that do not answer
+/// doesn't. If none answers, this is returned at once. [`Error::Unusable`] if all answer, and
+/// none is the primary.
+pub async fn first_roles(probes: &mut [Probe], limit: Duration) -> Result<Roles, Error> {
+    let end = Instant::now() + limit;
+    loop {
+        let (roles, failed) = look(probes, &Roles::default()).await;
+        if roles.primary.is_some() {
+            return Ok(roles);
+        }
+        if roles.standbys.is_empty() || Instant::now() > end {
+            let none = Error::Unusable("no server of the cluster is the primary");
+            return Err(failed.unwrap_or(none));
+        }
+        sleep(PROBE_EVERY).await;
+    }
+}
+
+/// Asks every server once, all at the same time. Returns their roles, and the error of the
+/// first one that does not answer.
+async fn look(probes: &mut [Probe], before: &Roles) -> (Roles, Option<Error>) {
+    let answers = join_all(probes.iter_mut().map(Probe::state)).await;
+    let states: Vec<_> = answers.iter().map(|it| it.as_ref().ok().copied()).collect();
+    let failed = answers.into_iter().find_map(Result::err);
+    (before.after(&states), failed)
 }
 
 /// Asks one server, over a connection of its own: a pool whose connections are all in use
@@ -56,8 +81,11 @@ impl Probe {
         }
     }
 
-    /// Returns what the server is; `None` if it does not say so in time.
-    async fn state(&mut self) -> Option<ServerState> {
+    /// Returns what the server is.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`] if it does not say so in time, and why it cannot be asked.
+    async fn state(&mut self) -> Result<ServerState, Error> {
         // A probe that fails or takes too long takes its connection along.
         let connection = self.connection.take();
         let asked = async {
@@ -68,9 +96,10 @@ impl Probe {
             let state = ask(&mut connection).await?;
             Ok::<_, Error>((connection, state))
         };
-        let (connection, state) = timeout(PROBE_LIMIT, asked).await.ok()?.ok()?;
+        let asked = timeout(PROBE_LIMIT, asked).await;
+        let (connection, state) = asked.map_err(|_| Error::NoAnswer)??;
         self.connection = Some(connection);
-        Some(state)
+        Ok(state)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::orders::Position;
 
 /// How many times a transaction that the server has rolled back is run again.
-pub const MOST_REPEATS: u32 = 5;
+pub const MAX_RETRIES: u32 = 5;
 
 impl Servers {
     /// Runs `work` in a transaction on the primary and commits it. Returns what `work`
@@ -16,7 +16,7 @@ impl Servers {
     ///
     /// A transaction that the server rolls back because of another one
     /// (`serialization_failure`, `deadlock_detected`) is run again from its beginning, up to
-    /// [`MOST_REPEATS`] times. No other error is repeated: after a lost connection it is not
+    /// [`MAX_RETRIES`] times. No other error is repeated: after a lost connection it is not
     /// known whether the transaction was committed, and to run it again could do its work
     /// twice.
     ///
@@ -42,7 +42,8 @@ impl Servers {
         // END TODO(16.4)
     }
 
-    /// Runs the transaction once.
+    /// Runs the transaction once. What a server commits while it is being replaced holds, too:
+    /// the synchronous standby has it, and takes its place.
     async fn attempt<T, F>(
         &self,
         work: impl Fn(PgTransaction<'static>) -> F,
@@ -67,13 +68,13 @@ impl Servers {
     /// that connection would be in it.
     async fn begin(&self) -> Result<(&PgPool, PgTransaction<'static>), Error> {
         loop {
-            let number = self.find_primary().await?;
-            let primary = self.pool(number);
-            let is_primary = |roles: &Roles| roles.primary == Some(number);
-            let (pool, limit) = (primary.clone(), self.limit());
+            let index = self.find_primary().await?;
+            let primary = self.pool(index);
+            let is_primary = |roles: &Roles| roles.primary == Some(index);
+            let (pool, limit) = (primary.clone(), self.answer_timeout());
             let task = tokio::spawn(async move { timeout(limit, pool.begin()).await });
             let begun = async { task.await?.map_or(Err(Error::NoAnswer), |it| Ok(it?)) };
-            if let Some(begun) = self.as_long_as(is_primary, begun).await {
+            if let Some(begun) = self.while_role(is_primary, begun).await {
                 return Ok((primary, begun?));
             }
         }
@@ -88,13 +89,13 @@ impl Servers {
         }
         // Not `pg_current_wal_insert_lsn`: a standby gets what is on the primary's disk.
         let position = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text");
-        let position: Result<String, Error> = self.bounded(position.fetch_one(primary)).await;
+        let position: Result<String, Error> = self.with_timeout(position.fetch_one(primary)).await;
         position.ok()?.parse().ok()
     }
 }
 
 /// Whether the server has rolled the transaction back and asks for it once more.
-pub fn is_rolled_back(error: &Error) -> bool {
+pub fn is_retryable(error: &Error) -> bool {
     // TODO(16.4): recognise the two codes
     let _ = error; // remove this line and the next
     todo!("16.4: recognise the two codes")
@@ -104,7 +105,7 @@ pub fn is_rolled_back(error: &Error) -> bool {
 /// Whether the answer to a commit says that nothing was stored. Only an `ERROR` does. A
 /// `FATAL` ends the connection, and the commit may be on the disk already; so it may when
 /// the connection was lost, or when the answer took too long.
-pub fn says_rolled_back(error: &Error) -> bool {
+pub fn commit_was_refused(error: &Error) -> bool {
     // TODO(16.5): look at the severity
     let _ = error; // remove this line and the next
     todo!("16.5: look at the severity")

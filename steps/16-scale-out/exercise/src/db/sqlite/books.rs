@@ -7,7 +7,8 @@ use super::{Sqlite, authors};
 use crate::authors::{Author, NewAuthor};
 use crate::books::{Book, BookChange, NewBook};
 use crate::catalog::CatalogBook;
-use crate::db::{Books, refused, statements};
+use crate::db::statements::{self, bind_book};
+use crate::db::{Books, refused};
 use crate::error::Error;
 use crate::page::Page;
 use crate::types::Money;
@@ -74,10 +75,12 @@ impl Books for Sqlite {
     }
 
     async fn delete_book(&self, id: i64) -> Result<(), Error> {
+        let mut transaction = self.engine.begin().await?;
         let removed = sqlx::query(statements::DELETE_BOOK)
             .bind(id)
-            .execute(self.engine.pool())
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         match removed.rows_affected() {
             0 => Err(refused::NO_SUCH_BOOK),
             _ => Ok(()),
@@ -91,15 +94,7 @@ async fn insert(
     book: &NewBook,
     price: Money,
 ) -> Result<Book, Error> {
-    sqlx::query_as(statements::INSERT_BOOK)
-        .bind(&book.book_name)
-        .bind(book.author_id)
-        .bind(price)
-        .bind(&book.description)
-        .bind(book.year_of_publication)
-        .bind(&book.genre)
-        .bind(&book.language)
-        .bind(book.pages)
+    bind_book!(sqlx::query_as(statements::INSERT_BOOK), book, price)
         .fetch_one(transaction)
         .await
         .map_err(refused::book)
@@ -113,16 +108,8 @@ async fn store(
     book: &NewBook,
     price: Money,
 ) -> Result<Book, Error> {
-    sqlx::query_as(statements::UPDATE_BOOK)
-        .bind(id)
-        .bind(&book.book_name)
-        .bind(book.author_id)
-        .bind(price)
-        .bind(&book.description)
-        .bind(book.year_of_publication)
-        .bind(&book.genre)
-        .bind(&book.language)
-        .bind(book.pages)
+    let statement = sqlx::query_as(statements::UPDATE_BOOK).bind(id);
+    bind_book!(statement, book, price)
         .fetch_optional(transaction)
         .await
         .map_err(refused::book)?

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use log::LevelFilter;
 use sqlx::{ConnectOptions, Connection};
-use sqlx_postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx_postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -20,13 +20,13 @@ use crate::orders::Position;
 #[derive(Debug)]
 pub struct Servers {
     pools: Vec<PgPool>,
-    limit: Duration,
+    answer_timeout: Duration,
     roles: watch::Receiver<Roles>,
     /// `None` if there is one server only: then it is the primary, or a proxy in front of it.
     watcher: Option<JoinHandle<()>>,
 }
 
-/// The roles of the servers. A server's number is its index in the list of URLs.
+/// The roles of the servers. A server is named by its index in the list of URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     /// The server that takes writes.
@@ -56,8 +56,12 @@ impl Roles {
             ..Self::default()
         };
         for (server, state) in states.iter().enumerate() {
+            // Of two on the same timeline, the one that was the primary before stays.
+            let wins_ties = roles.primary.is_none() || self.primary == Some(server);
             match *state {
-                Some(ServerState::Primary { timeline }) if timeline >= roles.timeline => {
+                Some(ServerState::Primary { timeline })
+                    if timeline > roles.timeline || timeline == roles.timeline && wins_ties =>
+                {
                     roles.primary = Some(server);
                     roles.timeline = timeline;
                 }
@@ -88,8 +92,8 @@ impl Servers {
     /// Connects to the servers at `urls`, and begins to watch them if there are several.
     ///
     /// # Errors
-    /// [`Error::Database`] if a URL is malformed, or if the server does not let the program
-    /// in. [`Error::Unusable`] if there are several, and none is the primary.
+    /// [`Error::Database`] if a URL is malformed. If there are several, as
+    /// [`probes::first_roles`].
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -110,26 +114,21 @@ impl Servers {
             };
             (watch::channel(roles).1, None)
         } else {
-            let first = probes::look(&mut probes, &Roles::default()).await;
-            if first.primary.is_none() {
-                return Err(Error::Unusable(
-                    "no server answers as the primary of the cluster",
-                ));
-            }
+            let first = probes::first_roles(&mut probes, settings.acquire_timeout).await?;
             let (sender, roles) = watch::channel(first);
             (roles, Some(tokio::spawn(probes::watch(probes, sender))))
         };
         Ok(Self {
             pools,
-            limit: settings.busy_timeout,
+            answer_timeout: settings.busy_timeout,
             roles,
             watcher,
         })
     }
 
     /// How long a statement, and a commit, may take.
-    pub fn limit(&self) -> Duration {
-        self.limit
+    pub fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
     }
 
     /// Whether there are servers beside the primary.
@@ -151,14 +150,17 @@ impl Servers {
     }
 
     /// Returns the pool of a server.
-    pub(super) fn pool(&self, number: usize) -> &PgPool {
-        &self.pools[number]
+    pub(super) fn pool(&self, index: usize) -> &PgPool {
+        &self.pools[index]
     }
 
     pub(super) async fn find_primary(&self) -> Result<usize, Error> {
         let mut roles = self.roles.clone();
         let found = roles.wait_for(|roles| roles.primary.is_some());
-        let found = timeout(self.limit, found).await.ok().and_then(Result::ok);
+        let found = timeout(self.answer_timeout, found)
+            .await
+            .ok()
+            .and_then(Result::ok);
         found
             .and_then(|roles| roles.primary)
             .ok_or(Error::NoPrimary)
@@ -168,27 +170,27 @@ impl Servers {
     ///
     /// # Errors
     /// Those of `work`; [`Error::NoAnswer`] if it takes too long.
-    pub async fn bounded<T, E: Into<Error>>(
+    pub async fn with_timeout<T, E: Into<Error>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
-        match timeout(self.limit, work).await {
+        match timeout(self.answer_timeout, work).await {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(Error::NoAnswer),
         }
     }
 
-    /// Waits for the end of `work` as [`Self::bounded`] does, but only as long as `holds` is
+    /// Waits for the end of `work` as [`Self::with_timeout`] does, but only as long as `holds` is
     /// true of the roles: a pool tries for seconds to connect to a server that has died.
     /// Returns `None` if it is not true any more.
-    pub(super) async fn as_long_as<T, E: Into<Error>>(
+    pub(super) async fn while_role<T, E: Into<Error>>(
         &self,
         holds: impl Fn(&Roles) -> bool,
         work: impl Future<Output = Result<T, E>>,
     ) -> Option<Result<T, Error>> {
         let mut roles = self.roles.clone();
         tokio::select! {
-            done = self.bounded(work) => Some(done),
+            done = self.with_timeout(work) => Some(done),
             Ok(_) = roles.wait_for(|roles| !holds(roles)) => None,
         }
     }
@@ -198,7 +200,7 @@ impl Servers {
     /// primary: what is missing on a standby may not have arrived there yet.
     ///
     /// # Errors
-    /// Those of `work` on the primary, and as [`Self::bounded`] and [`Self::primary`].
+    /// Those of `work` on the primary, and as [`Self::with_timeout`] and [`Self::primary`].
     pub async fn read<T, F>(
         &self,
         seen: Option<Position>,
@@ -216,7 +218,7 @@ impl Servers {
         if let Some(standby) = reader.filter(|reader| Some(*reader) != primary) {
             let is_standby = |roles: &Roles| roles.standbys.iter().any(|(it, _)| *it == standby);
             let work = work(self.pools[standby].clone());
-            match self.as_long_as(is_standby, work).await {
+            match self.while_role(is_standby, work).await {
                 Some(Ok(found)) if complete(&found) => return Ok(found),
                 Some(Err(error)) => tracing::debug!(?error, standby, "a standby has failed"),
                 Some(Ok(_)) | None => {}
@@ -230,16 +232,16 @@ impl Servers {
     /// meanwhile, runs it again there.
     ///
     /// # Errors
-    /// Those of `work`, and as [`Self::bounded`] and [`Self::primary`].
+    /// Those of `work`, and as [`Self::with_timeout`] and [`Self::primary`].
     pub async fn read_primary<T, F>(&self, work: impl Fn(PgPool) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
         loop {
-            let number = self.find_primary().await?;
-            let is_primary = |roles: &Roles| roles.primary == Some(number);
-            let work = work(self.pools[number].clone());
-            if let Some(done) = self.as_long_as(is_primary, work).await {
+            let index = self.find_primary().await?;
+            let is_primary = |roles: &Roles| roles.primary == Some(index);
+            let work = work(self.pools[index].clone());
+            if let Some(done) = self.while_role(is_primary, work).await {
                 return done;
             }
         }
@@ -254,27 +256,37 @@ impl Servers {
     }
 }
 
+/// A connection that was used within this time is used again without a ping.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Creates the pool of a server.
+///
+/// A server that was restarted has closed its connections, and a pool does not notice that.
+/// So before a connection is used that was idle for a while, the pool sends a ping.
 ///
 /// A connection that comes back to the pool may be one on which a statement was abandoned.
 /// sqlx then waits for the answer to that statement, without a limit, and the pool has one
 /// connection less until then. A server that has died without closing its sockets never
-/// answers. So the pool asks first, for a bounded time, and closes the connection if there is
-/// no answer.
+/// answers. So the pool sends a ping first, for a bounded time, and closes the connection if
+/// there is no answer.
 fn pool(options: &PgConnectOptions, settings: Settings) -> PgPool {
     PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
         .test_before_acquire(false)
-        // TODO(16.6): close a connection that does not answer when it comes back
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let answered = timeout(PROBE_LIMIT, connection.ping()).await;
-                Ok(answered.is_ok_and(|answer| answer.is_ok()))
-            })
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move { Ok(metadata.idle_for < FRESH || answers(connection).await) })
         })
+        // TODO(16.6): close a connection that does not answer when it comes back
+        .after_release(|connection, _| Box::pin(async move { Ok(answers(connection).await) }))
         // END TODO(16.6)
         .connect_lazy_with(options.clone())
+}
+
+/// Whether the server answers a ping in time.
+async fn answers(connection: &mut PgConnection) -> bool {
+    let answered = timeout(PROBE_LIMIT, connection.ping()).await;
+    answered.is_ok_and(|answer| answer.is_ok())
 }
 
 fn options(url: &str, settings: Settings) -> Result<PgConnectOptions, Error> {
@@ -283,9 +295,23 @@ fn options(url: &str, settings: Settings) -> Result<PgConnectOptions, Error> {
     } else {
         LevelFilter::Debug
     };
-    Ok(PgConnectOptions::from_str(url)?
+    // What the program gives up after this time, the server must end, too: it does not notice
+    // that a client is gone while a statement waits for a lock, and a machine that has died
+    // keeps its transaction open. The error of a lock arrives before the program gives up.
+    let limit = settings.busy_timeout.as_millis();
+    let options = PgConnectOptions::from_str(url)?;
+    // A role or a database may set `off`, and then a crash loses acknowledged orders. Only
+    // the URL may choose another value.
+    let chosen = options.get_options().unwrap_or_default();
+    let durable = !chosen.contains("synchronous_commit");
+    Ok(options
         .application_name("marketsvc")
-        // Otherwise each start would log that the table of the migrations exists.
-        .options([("client_min_messages", "warning")])
+        .options([
+            // Otherwise each start would log that the table of the migrations exists.
+            ("client_min_messages", "warning"),
+            ("lock_timeout", &(limit * 9 / 10).to_string()),
+            ("idle_in_transaction_session_timeout", &limit.to_string()),
+        ])
+        .options(durable.then_some(("synchronous_commit", "on")))
         .log_statements(level))
 }

@@ -36,11 +36,13 @@ impl Authors for Sqlite {
     }
 
     async fn delete_author(&self, id: i64) -> Result<(), Error> {
+        let mut transaction = self.engine.begin().await?;
         let removed = sqlx::query(statements::DELETE_AUTHOR)
             .bind(id)
-            .execute(self.engine.pool())
+            .execute(&mut *transaction)
             .await
             .map_err(refused::author)?;
+        transaction.commit().await?;
         match removed.rows_affected() {
             0 => Err(refused::NO_SUCH_AUTHOR),
             _ => Ok(()),
