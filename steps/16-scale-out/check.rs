@@ -1253,12 +1253,12 @@ async fn waits_grow() -> Outcome {
          long before each further one",
         format_args!("{sum:?} in all, which is less than these waits"),
     )?;
-    let (shortest, longest) = (times.iter().min(), times.iter().max());
-    let spread = longest
-        .zip(shortest)
-        .map(|(one, other)| one.abs_diff(*other));
+    // With random waits, all are so much alike and so long ten times in a million.
+    let shortest = times.iter().min().copied().unwrap_or_default();
+    let longest = times.iter().max().copied().unwrap_or_default();
     ensure(
-        spread > Some(Duration::from_millis(20)),
+        longest.abs_diff(shortest) > Duration::from_millis(60)
+            || shortest < Duration::from_millis(200),
         format_args!("{asked}: the time that each takes"),
         "different times, since the waits are random",
         format_args!("{times:?}"),
