@@ -311,7 +311,7 @@ fn every_combination_on_every_database() {
                 if kind == "bool" && modifiers.contains("unique") {
                     continue;
                 }
-                let name = format!("{kind}{modifiers}").replace([':', '='], "-of-");
+                let name = format!("some-{kind}{modifiers}").replace([':', '='], "-of-");
                 app.module(&name, &[&format!("value:{kind}{modifiers}")]);
                 // The same column, added to a table that exists.
                 let fits = match modifiers {

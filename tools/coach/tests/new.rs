@@ -277,11 +277,11 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
         (&["module", "crate", "--field", "a:int"], "reserved word"),
         (
             &["module", "author", "--field", "a:int"],
-            "src/authors exists already",
+            "there is a module author already, in src/authors",
         ),
         (
             &["module", "Author", "--field", "a:int"],
-            "src/authors exists already",
+            "there is a module author already, in src/authors",
         ),
         (
             &["module", "healthz", "--field", "a:int"],
@@ -310,6 +310,13 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
     ] {
         place.refused("shop", arguments, 2, part);
     }
+    place.write("shop/src/keys.rs", "");
+    place.refused(
+        "shop",
+        &["module", "key", "--field", "a:int"],
+        2,
+        "src/keys.rs exists already",
+    );
     place.write(
         "shop/migrations/0009_mine.sql",
         "create table if not exists `books` (id int);",

@@ -202,11 +202,16 @@ impl Application {
             table,
             ..
         } = module;
-        let source = self.folder.join("src");
-        if source.join(folder).exists() || source.join(format!("{folder}.rs")).exists() {
+        if self.source(&format!("src/{folder}/entity.rs")).is_some() {
             return Err(Trouble::usage(format!(
-                "src/{folder} exists already, and the module {name} would be there; choose another \
-                 name, or add a field: ./run.sh new field {name} 'note:text:null'"
+                "there is a module {name} already, in src/{folder}; choose another name, or add a \
+                 field: ./run.sh new field {name} 'note:text:null'"
+            )));
+        }
+        let taken = [format!("src/{folder}"), format!("src/{folder}.rs")];
+        if let Some(taken) = taken.iter().find(|it| self.folder.join(it).exists()) {
+            return Err(Trouble::usage(format!(
+                "{taken} exists already, and the module {name} would be there; choose another name"
             )));
         }
         if self.crates.contains(folder) {
