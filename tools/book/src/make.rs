@@ -13,8 +13,6 @@ use crate::{links, mermaid};
 
 /// Where the settings, the theme and the list of pages are.
 const SETTINGS: &str = "book";
-/// What mdBook copies into the book as it is.
-const COPIED: &str = "target/book-files";
 
 /// A book that was built.
 pub struct Made {
@@ -31,19 +29,16 @@ pub fn make(root: &Path) -> Result<Made> {
     let root = env::current_dir()?.join(root).canonicalize()?;
     let mut book = MDBook::load(root.join(SETTINGS))?;
 
-    let copied = root.join(COPIED);
-    if copied.exists() {
-        fs::remove_dir_all(&copied)?;
-    }
-    fs::create_dir_all(&copied)?;
+    // What mdBook copies into the book as it is: from here on, that is what it takes the
+    // folder of the sources for.
+    let files = tempfile::tempdir()?;
+    let copied = files.path();
+    book.config.book.src = copied.to_path_buf();
     let script = mermaid::script(&root);
     match &script {
         Some(script) => drop(fs::copy(script, copied.join("mermaid.min.js"))?),
         None => eprintln!("diagrams are shown as text: npm could not get Mermaid"),
     }
-    // From here on, mdBook only copies the files of this folder.
-    book.config.book.src = Path::new("..").join(COPIED);
-
     let mut pages = BTreeMap::new();
     for chapter in book.book.chapters() {
         let source = source(chapter.source_path.as_deref());
@@ -72,7 +67,7 @@ pub fn make(root: &Path) -> Result<Made> {
     let mut failures = Vec::new();
     book.book.for_each_chapter_mut(|chapter| {
         let source = source(chapter.source_path.as_deref());
-        match site.page(&source, &chapter.content, &copied) {
+        match site.page(&source, &chapter.content, copied) {
             Ok(content) => chapter.content = content,
             Err(failure) => failures.push(format!("{source}: {failure}")),
         }
