@@ -196,14 +196,23 @@ async function quizzes(base, names) {
   await page.context().close();
 }
 
-// On paper and without scripts, every answer can be read.
+// On paper and without scripts, every answer can be read: in black on white, whatever the theme.
 async function paper() {
-  const page = await tab(opened);
+  const page = await tab(opened, { colorScheme: "dark" });
   for (const name of [chapters[0], "print.html"]) {
     await page.open(name);
     await page.emulateMedia({ media: "print" });
     const closed = await page.evaluate(() => [...document.querySelectorAll("main details > p")].filter((it) => !it.checkVisibility({ contentVisibilityAuto: true }) || !it.getBoundingClientRect().height).length);
     const answers = await page.locator("main details > p").count();
+    const colours = await page.evaluate(() =>
+      ["html", "main p", "main h2 a", "main code.hljs", "main code"].map((it) => {
+        const { color, backgroundColor } = getComputedStyle(document.querySelector(it));
+        return `${it}: ${color} on ${backgroundColor}`;
+      }),
+    );
+    for (const colour of colours) {
+      if (!/: rgb\(0, 0, 0\) on rgba?\((0, 0, 0, 0|2\d\d, 2\d\d, 2\d\d)\)$/.test(colour)) wrong(`${name} is printed with ${colour}`);
+    }
     if (closed || !answers) wrong(`${name}: ${closed} of ${answers} paragraphs of answers are not printed`);
   }
   await page.context().close();
