@@ -2227,6 +2227,21 @@ async fn old_primary() -> Outcome {
         let three = [primary(3), primary(10), primary(9)];
         expect_roles(&before, &three, (Some(1), &[], 10))?;
     }
+    // Two on one timeline, such as two standbys that were both promoted: the one that we have
+    // stays, wherever it is in the list.
+    let both = [primary(2), far, primary(2)];
+    for ours in [0, 2] {
+        let before = Roles {
+            primary: Some(ours),
+            timeline: 2,
+            ..Roles::default()
+        };
+        let roles = expect_roles(&before, &both, (Some(ours), &[1], 2))?;
+        // A newer one wins over ours.
+        let mut newer = both;
+        newer[2 - ours] = primary(3);
+        expect_roles(&roles, &newer, (Some(2 - ours), &[1], 3))?;
+    }
     // The old one comes back, and the new one does not answer.
     let roles = expect_roles(&new, &[primary(1), far, far], (Some(0), &[1, 2], 1))?;
     let roles = expect_roles(&roles, &[None, primary(2), far], (Some(1), &[2], 2))?;

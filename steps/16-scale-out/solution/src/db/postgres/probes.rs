@@ -35,12 +35,12 @@ pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
 }
 
 /// Asks the servers until one is the primary, but not longer than `limit`: during a failover,
-/// none is for a while.
+/// none is for a while, and a busy server answers late.
 ///
 /// # Errors
 /// [`Error::Database`] or [`Error::NoAnswer`]: why the first of the servers that do not answer
-/// doesn't. If none answers, this is returned at once. [`Error::Unusable`] if all answer, and
-/// none is the primary.
+/// doesn't. It is returned at once if there is no standby, and nothing to wait for.
+/// [`Error::Unusable`] if all answer, and none is the primary.
 pub async fn first_roles(probes: &mut [Probe], limit: Duration) -> Result<Roles, Error> {
     let end = Instant::now() + limit;
     loop {
@@ -48,7 +48,8 @@ pub async fn first_roles(probes: &mut [Probe], limit: Duration) -> Result<Roles,
         if roles.primary.is_some() {
             return Ok(roles);
         }
-        if roles.standbys.is_empty() || Instant::now() > end {
+        let refused = roles.standbys.is_empty() && !matches!(failed, Some(Error::NoAnswer));
+        if refused || Instant::now() > end {
             let none = Error::Unusable("no server of the cluster is the primary");
             return Err(failed.unwrap_or(none));
         }
