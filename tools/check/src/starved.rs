@@ -69,9 +69,9 @@ pub(crate) fn receive_within<T>(
     event
 }
 
-/// Waits for the end of `work`, for at most `limit`. While programs wait for a processor
-/// for half of the time or more, whichever programs these are, it waits for up to six times
-/// as long: what `work` waits for may be another program, such as a database server.
+/// Waits for the end of `work`, for at most `limit`. While programs wait for a processor or
+/// a disk for half of the time or more, whichever programs these are, it waits for up to six
+/// times as long: what `work` waits for may be another program, such as a database server.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     for _ in 0..PATIENCE {
@@ -86,15 +86,16 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option
     None
 }
 
-/// For how long any program of the machine has waited for a processor, since it was
+/// For how long programs of the machine have waited for a processor or a disk, since it was
 /// started. Zero on systems that do not report it.
 fn pressure() -> Duration {
-    let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
-    let total = text
-        .split_whitespace()
-        .find_map(|it| it.strip_prefix("total="));
-    let total = total.and_then(|total| total.parse().ok());
-    Duration::from_micros(total.unwrap_or(0))
+    let total = |resource: &str| {
+        let text = std::fs::read_to_string(format!("/proc/pressure/{resource}")).ok()?;
+        let mut words = text.split_whitespace();
+        words.find_map(|it| it.strip_prefix("total=")?.parse().ok())
+    };
+    let totals = ["cpu", "io"].map(|it| total(it).unwrap_or(0));
+    Duration::from_micros(totals.iter().sum())
 }
 
 #[cfg(test)]
