@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -52,13 +53,19 @@ const BOOK: [&str; 8] = [
 struct Shelf {
     folder: TempDir,
     names: Vec<String>,
+    /// Cargo cleans by the names of programs, and each application has a test `api`: one
+    /// test would remove another's.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Shelf {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let names = Vec::new();
-        Self { folder, names }
+        static ALONE: Mutex<()> = Mutex::new(());
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            names: Vec::new(),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// `new app`.
