@@ -98,7 +98,7 @@ pub fn replace(
     if !backups.is_dir() {
         run(before, "create", backups, |it| fs::create_dir(it)).map_err(|it| unchanged(&it))?;
     }
-    // Keeps others out until it is closed, also by the program's death. A file system
+    // Keeps others out until it is unlocked, also by the program's death. A file system
     // without locks: better to go on than never to work.
     let lock = named(backups, File::create(backups.join(".lock"))).map_err(|it| unchanged(&it))?;
     if matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
@@ -117,6 +117,9 @@ pub fn replace(
     };
     // Only copies are left in there, and the next run removes them if we cannot.
     let _ = run(before, "remove all", &work, |it| fs::remove_dir_all(it));
+    // Closing it is not enough: a process that another thread starts right now has a copy
+    // of the handle until it runs its program.
+    let _ = lock.unlock();
     let saved = saved.map_err(|it| unchanged(&it))?;
     applied.map(|()| changes).map_err(|error| {
         let back = saved.map_or_else(String::new, |name| {
