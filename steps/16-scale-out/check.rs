@@ -526,9 +526,6 @@ impl Market {
     /// A market in a database of its own.
     async fn apart(settings: Settings) -> Result<Self, Failure> {
         let (url, connection) = new_database().await?;
-        // On a busy machine, a short limit may not be enough to create the tables.
-        let db = db::open(&url, Settings::default()).await;
-        db.or_fail("db::open: a new database")?.close().await;
         Self::with(url, connection, settings).await
     }
 
