@@ -37,8 +37,9 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// Everything is one transaction.
 pub async fn create_or_migrate(options: &PgConnectOptions) -> Result<(), Error> {
     timeout(START_LIMIT, async {
-        // Another program that sets it up takes longer than a lock may take otherwise.
-        let limit = [("lock_timeout", START_LIMIT.as_millis())];
+        // Setting it up takes longer than one statement, also if another program does it.
+        let limit = ["lock_timeout", "idle_in_transaction_session_timeout"]
+            .map(|name| (name, START_LIMIT.as_millis()));
         // It does not belong to the pool, so that it is closed also after an error.
         let mut connection = options.clone().options(limit).connect().await?;
         set_up(&mut connection).await?;
