@@ -961,10 +961,15 @@ async fn hang_up() -> Outcome {
     // have run too.
     service.get(&path).await?.expect_status(200)?;
     let executed = recording.statements().len() - MANY;
+    // The tasks are aborted one after another. Meanwhile, a permit that one of them gives
+    // back may let another one begin.
+    let most = 2 * MAX_QUERIES_IN_FLIGHT;
     ensure(
-        executed <= MAX_QUERIES_IN_FLIGHT,
+        executed <= most,
         asked,
-        format_args!("at most the {MAX_QUERIES_IN_FLIGHT} queries that were in flight"),
+        format_args!(
+            "the {MAX_QUERIES_IN_FLIGHT} queries that were in flight, or a few more: at most {most}"
+        ),
         format_args!("{executed} queries"),
     )
 }
