@@ -1269,7 +1269,7 @@ async fn waits_grow() -> Outcome {
         "runs other tasks while an order waits for its repeat",
         format_args!("it stands still for {blocked:?} in all"),
     )?;
-    // The waits of an order are 155 ms on average. What else takes time makes it more.
+    // An order waits for 155 ms on average, and its attempts take some time as well.
     let sum: Duration = times.iter().sum();
     ensure(
         sum > ORDERS * Duration::from_millis(80),

@@ -1,4 +1,4 @@
-//! `new`: an application of one's own, modules for it, and fields for its modules.
+//! `new`: makes an application, modules for it, and fields for its modules.
 //!
 //! [`names`] and [`fields`] read the command line. [`render`] makes texts from the
 //! templates in `tools/coach/templates`, and [`lines`] inserts into files that exist.

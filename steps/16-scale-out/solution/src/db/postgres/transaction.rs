@@ -54,8 +54,9 @@ impl Servers {
         // END TODO(16.4)
     }
 
-    /// Runs the transaction once. What a server commits while it is being replaced holds, too:
-    /// the synchronous standby has it, and takes its place.
+    /// Runs the transaction once. It does not look at the roles again after the commit: where
+    /// a standby is synchronous, a commit is acknowledged only when that standby has it, and
+    /// the standby then takes the place of a server that is being replaced.
     async fn attempt<T, F>(
         &self,
         work: impl Fn(PgTransaction<'static>) -> F,
