@@ -39,8 +39,8 @@ impl AuthorService {
     ///
     /// # Errors
     /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
-    /// another author has the name, [`Error::Database`] if the database fails. In all cases
-    /// nothing is stored.
+    /// another author has the name, [`Error::Database`] if the database fails. In these cases
+    /// nothing is stored. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
     ///
     /// # Cancel safety
     /// The author is either stored or not.
@@ -56,8 +56,8 @@ impl AuthorService {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none, [`Error::Conflict`] if a book is by this
-    /// author, [`Error::Database`] if the database fails. In all cases nothing is
-    /// removed.
+    /// author, [`Error::Database`] if the database fails. In these cases nothing is
+    /// removed. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
     ///
     /// # Cancel safety
     /// The author is either removed or not.

@@ -41,8 +41,8 @@ impl BookService {
     ///
     /// # Errors
     /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
-    /// another book has the name, [`Error::Database`] if the database fails. In all cases
-    /// nothing is stored.
+    /// another book has the name, [`Error::Database`] if the database fails. In these cases
+    /// nothing is stored. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
     ///
     /// # Cancel safety
     /// The book is either stored or not.
@@ -76,7 +76,7 @@ impl BookService {
     /// Gives the book with this id new values, all of them, and returns it.
     ///
     /// # Errors
-    /// As [`Self::create`], and [`Error::NotFound`] if there is no such book. In all
+    /// As [`Self::create`], and [`Error::NotFound`] if there is no such book. In these
     /// cases nothing is changed.
     ///
     /// # Cancel safety
