@@ -211,7 +211,8 @@ impl Application {
         let taken = [format!("src/{folder}"), format!("src/{folder}.rs")];
         if let Some(taken) = taken.iter().find(|it| self.folder.join(it).exists()) {
             return Err(Trouble::usage(format!(
-                "{taken} exists already, and the module {name} would be there; choose another name"
+                "{taken} exists already, and the module {name} would be there; choose another \
+                 name, or remove what a command that was killed has left: git status shows it"
             )));
         }
         if self.crates.contains(folder) {

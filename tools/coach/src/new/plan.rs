@@ -113,11 +113,13 @@ impl Plan {
     }
 
     /// First everything is written beside its place, where it can fail without harm; then
-    /// each file takes its place in one step.
+    /// each file takes its place in one step. A process that is killed between these steps
+    /// undoes nothing: new files therefore come first, and `src/app.rs`, which uses all
+    /// others, comes last, so that what a new module leaves half done still compiles.
     fn write_files<'a>(&'a self, done: &mut Undo) -> Result<(), (&'a Path, io::Error)> {
         let mut waiting = Vec::new();
         let all = self.new.iter().map(|(file, text)| (file, text, None));
-        let edited = self.edited.iter();
+        let edited = self.edited.iter().rev();
         let all = all.chain(edited.map(|(file, (old, text))| (file, text, Some(old))));
         for (file, text, old) in all {
             let path = self.folder.join(file);
