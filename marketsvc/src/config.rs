@@ -45,14 +45,14 @@ pub struct Limits {
     /// How long a read may take until its answer begins; then it is answered with 503
     #[arg(long, default_value = "30", value_parser = seconds)]
     pub request_timeout: Duration,
-    /// How long a client may take none of an answer before its connection is closed
+    /// How long a client may read nothing of its answer; then its connection is closed
     #[arg(long, default_value = "30", value_parser = seconds)]
     pub write_timeout: Duration,
     /// How long, after a signal, /readyz says 503 while connections are still accepted
     #[arg(long, default_value = "0", value_parser = seconds)]
     pub notice: Duration,
-    /// How long, after that, the requests that have begun may take to end, and then the
-    /// connections to the database
+    /// How long, after that, the requests that have begun may take to end; closing the
+    /// database then gets the same time again
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub grace: Duration,
     /// Serve `/book/extensive_query`, which can take every connection to the database

@@ -12,10 +12,11 @@
 //! the document of the API. In each module, `mod.rs` names the endpoints, and
 //! `controller.rs` answers HTTP. A module also has those of the following files that it
 //! needs: `service.rs` checks what clients send and calls the database, `model.rs` has the
-//! types that clients send, and `entity.rs` the types that rows become. The code that all
-//! modules use stays beside them: [`calls`] logs the calls of services, [`types`] has the
-//! values that occur everywhere, [`page`] and [`body`] are for lists, [`tasks`] runs many
-//! tasks at once, and [`error`] says what clients are told.
+//! types that clients send, and `entity.rs` describes what is stored as clients receive it.
+//! (A book whose values depend on stored ones is checked in [`db`], within its transaction.)
+//! The code that all modules use stays beside them: [`calls`] logs the calls of services,
+//! [`types`] has the values that occur everywhere, [`page`] and [`body`] are for lists,
+//! [`tasks`] runs many tasks at once, and [`error`] says what clients are told.
 //!
 //! [`db`] says what the market does with its database, and does it in each of the two. There
 //! is all of the SQL. [`batch`] makes one statement of what waits together, and on SQLite one

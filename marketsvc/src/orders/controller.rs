@@ -212,7 +212,7 @@ pub async fn list_between(
                 (
                     "Market-Position" = Option<String>,
                     description = "A read that sends this header finds the order. Only a \
-                                   database with replicas has it"
+                                   database with standbys sends it"
                 )
             )
         ),

@@ -62,7 +62,7 @@ impl OrderService {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such order, [`Error::Shared`] if the statement of
-    /// its batch fails.
+    /// its batch fails, [`Error::BatchLost`] if its batch panics.
     pub async fn total(
         &self,
         order_id: i64,
@@ -75,7 +75,11 @@ impl OrderService {
     /// `None` if the order has no items or does not exist.
     ///
     /// # Errors
-    /// [`Error::Shared`] if the statement of a batch fails.
+    /// [`Error::Shared`] if the statement of a batch fails, [`Error::BatchLost`] if a batch
+    /// panics.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts the tasks that load the totals.
     pub async fn totals(
         &self,
         order_ids: Vec<i64>,
@@ -125,12 +129,12 @@ impl OrderService {
     /// order that is stored already, that one is returned.
     ///
     /// # Errors
-    /// [`Error::Unprocessable`] if a value is not acceptable; it names the field.
-    /// [`Error::Shared`] if the transaction of its batch fails. In both cases nothing is
-    /// stored. [`Error::OutcomeUnknown`] if it is not known whether it was.
+    /// [`Error::Unprocessable`] if a value is not acceptable; it names the field, and nothing
+    /// is stored. Others as [`Database`](crate::db::Database) says: after some of them, the
+    /// order may be stored.
     ///
     /// # Cancel safety
-    /// The order is either stored completely or not at all.
+    /// The order is stored completely or not at all, perhaps after the drop.
     pub async fn place(&self, order: NewOrder, key: Option<String>) -> Result<Placed, Error> {
         logged("orders.place", async {
             if order.items.is_empty() {
@@ -139,7 +143,7 @@ impl OrderService {
                     "an order must have at least one item",
                 ));
             }
-            let mut seen = HashSet::new();
+            let mut ids = HashSet::new();
             for (index, item) in order.items.iter().enumerate() {
                 if !(1..=MAX_QUANTITY).contains(&item.quantity) {
                     return Err(Error::unprocessable(
@@ -147,7 +151,7 @@ impl OrderService {
                         "the quantity must be from 1 to 1000000",
                     ));
                 }
-                if !seen.insert(item.id) {
+                if !ids.insert(item.id) {
                     return Err(Error::unprocessable(
                         format!("items[{index}].id"),
                         "an item may appear only once in an order",

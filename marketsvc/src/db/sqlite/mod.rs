@@ -1,8 +1,8 @@
 //! The market in SQLite: a file, and the program itself is the server.
 //!
-//! Reads use a pool of connections. Totals and new orders go through a task each, which has
-//! a connection of its own and does together what waits together: see [`totals`] and
-//! [`writer`].
+//! The totals of orders and the new orders have a task each, with a connection of its own,
+//! which does together what waits together: see [`totals`] and [`writer`]. Everything else,
+//! all other reads and all other writes, uses a pool of connections: see [`engine`].
 
 mod authors;
 mod books;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use self::engine::Engine;
 use self::totals::Totals;
 use self::writer::Writer;
-use crate::db::{Database, Settings};
+use crate::db::{Database, Settings, statements};
 use crate::error::Error;
 
 /// The market in SQLite.
@@ -67,7 +67,7 @@ impl Sqlite {
 #[async_trait]
 impl Database for Sqlite {
     async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT id FROM item LIMIT 1")
+        sqlx::query(statements::PING)
             .fetch_optional(self.engine.pool())
             .await
             .inspect_err(|error| tracing::warn!(?error, "the database cannot be used"))?;
@@ -90,7 +90,7 @@ impl Database for Sqlite {
     async fn close(self: Arc<Self>) {
         let engine = self.engine.clone();
         let tasks = mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        // The last clone takes the batchers along, so their tasks end.
+        // The tasks end when the last clone is dropped, and its batchers with it.
         drop(self);
         for task in tasks {
             // An error would mean that it panicked, and its connection is closed then, too.

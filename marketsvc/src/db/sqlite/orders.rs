@@ -88,7 +88,8 @@ impl Orders for Sqlite {
         separator: &str,
         _: Option<Position>,
     ) -> Result<TextPage<LineKey>, Error> {
-        // The index can only use the condition on the time alone.
+        // `order_time >= $1` follows from the comparison of the keys. It is there because
+        // SQLite uses the index only for a condition on the time alone.
         let (lines, last, json): (i64, Option<String>, String) = sqlx::query_as(concat!(
             "SELECT count(*), json_group_array(json_array(order_time, id, line)) -> '$[#-1]',
                     coalesce(group_concat(json, $6), '')

@@ -14,7 +14,8 @@ use crate::db::refused::NO_SUCH_ORDER;
 use crate::error::Error;
 use crate::types::Money;
 
-/// A batch takes what waits. More than this would make the first one wait for the last.
+/// A batch answers all of its callers at its end, so a longer one would let the first of them
+/// wait longer. The queue has more room, since one request may put 100 ids into it.
 const ROOM: Room = Room {
     queue: 1024,
     batch: 512,

@@ -28,8 +28,8 @@ pub async fn logged<T>(
 /// The stream yields the errors of `rows`.
 ///
 /// # Cancel safety
-/// A stream that is dropped before its end is logged as `cancelled`. One that nobody has
-/// polled need not be logged.
+/// A stream that is dropped before its end is logged as `cancelled`. One that was never
+/// polled is not logged.
 pub fn logged_rows<T: Send + 'static>(name: &'static str, rows: Rows<T>) -> Rows<T> {
     // TODO(10.6): pass on each row, and log the call when the stream ends
     let _ = name; // remove this line

@@ -4,9 +4,9 @@
 //! ```text
 //! receive the body      413 if it is too long, 408 if it comes too slowly
 //! take a request permit 503 if there is none
-//! run the handler       503 if a read takes too long
-//!   take a stream permit, in handlers of lists   503 if there is none
-//! give the request permit back: the head of the answer is sent
+//!   take a stream permit, if it is a list        503 if there is none
+//!   run the handler                              503 if a read takes too long
+//! give the request permit back, and send the head of the answer
 //! send the body, and then give the stream permit back
 //! ```
 
@@ -68,7 +68,7 @@ impl Admission {
     /// [`Error::Overloaded`] at once if all permits are taken. [`Error::TimedOut`] if the
     /// request only reads and has no answer within the request timeout. A request that
     /// writes is not cut off: it may just have been stored, and a client that is told to
-    /// try again would store it twice. The engine's timeouts bound each of its waits.
+    /// try again would store it twice. The timeouts of the database bound each of its waits.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Error> {
         let only_reads = request.method().is_safe();
         // TODO(14.4): hold one of `requests` until the handler has returned

@@ -18,8 +18,8 @@ use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::{authors, books, catalog, customers, observe, orders, server, session};
 
-/// Builds the router with the limits that the service has by default: the endpoints of all
-/// modules, without a socket.
+/// Builds the router without a socket, for tests: the endpoints of all modules except the one
+/// of `--demo`, with the default limits.
 pub fn app(engine: Engine) -> Router {
     let health = Health::new(engine.clone(), Metrics::new());
     router(engine, health, &Limits::default())
@@ -62,8 +62,8 @@ fn api(engine: Engine, demo: bool) -> Router {
 /// that have begun have the grace period to end; the pool is closed.
 ///
 /// # Cancel safety
-/// Dropping the future closes all connections. A request that is dropped stores nothing,
-/// unless it was just being committed.
+/// Dropping the future closes all connections. What a dropped request writes is stored wholly
+/// or not at all.
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,

@@ -36,8 +36,8 @@ pub async fn logged<T>(
 /// The stream yields the errors of `rows`.
 ///
 /// # Cancel safety
-/// A stream that is dropped before its end is logged as `cancelled`. One that nobody has
-/// polled need not be logged.
+/// A stream that is dropped before its end is logged as `cancelled`. One that was never
+/// polled is not logged.
 pub fn logged_rows<T: Send + 'static>(name: &'static str, rows: Rows<T>) -> Rows<T> {
     let mut rows = rows;
     Box::pin(try_stream! {

@@ -87,7 +87,8 @@ pub enum Error {
     /// A migration failed, or the database is newer than this program.
     #[error("the database could not be set up")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The database file was removed or replaced while the service ran.
+    /// The database file was removed or replaced while the service ran. If this is noticed
+    /// after a commit, what was committed is in the old file.
     #[error("the database file is not in its place any more")]
     FileGone,
     /// The database at the URL is not one that this program can use. The text says why.
@@ -182,7 +183,7 @@ impl Error {
             ),
             Self::NotReady => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the service takes no requests now",
+                "the service is stopping, or its database does not answer in time",
             ),
             Self::Overloaded => BUSY,
             Self::Database(error) if is_busy(error) => BUSY,
@@ -241,8 +242,8 @@ fn is_constraint_violation(error: &sqlx::Error) -> bool {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, detail) = self.public();
-        // The client does not see the cause of a 5xx, so log it. A service that sheds load
-        // would log thousands of these in a second, and they have no other cause.
+        // The client does not see the cause of a 5xx, so log it. The errors of `shed` have no
+        // other cause, and an overloaded service would log thousands of them in a second.
         let shed = matches!(
             self,
             Self::Overloaded | Self::TooManyStreams | Self::NotReady

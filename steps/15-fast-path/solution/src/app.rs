@@ -19,8 +19,8 @@ use crate::metrics::Metrics;
 use crate::orders::{Totals, Writer, totals, writer};
 use crate::{authors, books, catalog, customers, observe, orders, server, session};
 
-/// Builds the router with the limits that the service has by default: the endpoints of all
-/// modules, without a socket.
+/// Builds the router without a socket, for tests: the endpoints of all modules except the one
+/// of `--demo`, with the default limits.
 ///
 /// # Panics
 /// Outside a Tokio runtime.
@@ -75,8 +75,8 @@ fn api(engine: Engine, demo: bool, totals: Totals, writer: Writer) -> Router {
 /// closed.
 ///
 /// # Cancel safety
-/// Dropping the future closes all connections. A request that is dropped stores nothing,
-/// unless it was just being committed.
+/// Dropping the future closes all connections. What a dropped request writes is stored wholly
+/// or not at all.
 pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,

@@ -84,7 +84,8 @@ fn http(limits: &Limits) -> http1::Builder {
     http
 }
 
-/// Makes a socket wait for a client that does not read for the write timeout at most.
+/// Gives a socket the write timeout: a client that reads nothing for so long loses its
+/// connection.
 fn patient(socket: TcpStream, limits: &Limits) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
     // The end of a response is sent at once, and not kept back until there is more.
     let _ = socket.set_nodelay(true);

@@ -81,8 +81,8 @@ fn with_cause(error: &impl Error) -> String {
     }
 }
 
-/// Listens for what tells the service to stop from now on, and returns a future that
-/// completes when it does: Ctrl-C, or SIGTERM, which is what systemd and containers send.
+/// Begins to listen for Ctrl-C and for SIGTERM, which is what systemd and containers send.
+/// Returns a future that completes at the first of them.
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

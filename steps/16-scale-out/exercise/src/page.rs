@@ -66,8 +66,8 @@ pub struct TextPage<K> {
 }
 
 impl<K> TextPage<K> {
-    /// The page of `rows` rows that ends with `last`, of a list whose pages have `limit`
-    /// rows.
+    /// Creates a page of `rows` rows, the last of which has the key `last`. A page with fewer
+    /// rows than `limit` is the end of its list.
     pub fn new(json: String, rows: i64, limit: i64, last: K) -> Self {
         let next = (rows == limit).then_some(last);
         Self { json, next }
@@ -75,8 +75,8 @@ impl<K> TextPage<K> {
 }
 
 /// Returns a stream of the pages that `load` returns, one after another; the first starts
-/// after `first`. A page that has no rows is left out. The stream holds a connection only
-/// while a page is loaded, never while the caller handles it.
+/// after `first`. A page that has no rows is left out. The stream holds a connection to the
+/// database only while it loads a page, never while the caller handles it.
 ///
 /// Each page sees the database at the time it is read. If a row is added or removed between
 /// two pages, the stream may or may not include it. It never yields a row twice, because the

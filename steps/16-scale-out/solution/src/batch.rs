@@ -11,23 +11,25 @@
 //!
 //! **Order.** A batch holds the inputs in the order in which they came, and the batches
 //! run one after another. An input that comes while a batch runs belongs to the next one.
-//! So the work for an input begins after its caller has called: what the caller has
-//! written before, its batch can read.
+//! So the work for an input begins after its caller has called [`Batcher::submit`], and the
+//! batch can read what this caller has written before the call.
 //!
 //! **No timer.** The task never waits for more inputs. A lone caller is a batch of one;
 //! under load a batch is what has come while the batch before it ran.
 //!
-//! **Limits.** The queue is bounded. When it is full, callers wait until there is room.
+//! **Limits.** The queue is bounded. When it is full, callers wait until there is room. The
+//! queue has no timeout: a caller waits for the batches before its own.
 //!
 //! **Cancellation.** A caller that goes away before its batch begins is left out of it.
 //! After that, the work is done, and its result is dropped.
 //!
 //! **Failure.** `Batch::run` may refuse one input and accept its neighbours, or fail as a
 //! whole; then every caller of that batch gets the same error. If it panics, the callers
-//! of that batch get [`Error::BatchLost`], and the next batch gets a new worker.
+//! of that batch get [`Error::BatchLost`], and the next batch gets a new worker. In both
+//! cases the work may be done, if it failed at its very end.
 //!
-//! **Shutdown.** A caller that waits has a [`Batcher`]. When the last one is dropped, nobody
-//! waits any more, and the task ends after the batch that runs.
+//! **Shutdown.** Each caller that waits holds a [`Batcher`]. So when the last [`Batcher`] is
+//! dropped, no caller waits any more, and the task ends after the batch that runs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ pub trait Batch: Send + 'static {
     /// Does the work for all `inputs`, and returns a result for each, in their order.
     ///
     /// # Errors
-    /// If the work has failed as a whole; then nothing of it is done.
+    /// If the work has failed as a whole. The implementation says whether it may be done
+    /// nevertheless.
     fn run(
         &mut self,
         inputs: &[Self::Input],
@@ -122,7 +125,7 @@ impl<B: Batch> Batcher<B> {
     ///
     /// # Cancel safety
     /// If the future is dropped before the batch begins, the work is not done for `input`.
-    /// Later it is done wholly, or fails.
+    /// If it is dropped later, the batch goes on, and the work is done wholly or fails.
     pub async fn submit(&self, input: B::Input) -> Result<B::Output, Error> {
         let (reply, result) = oneshot::channel();
         let waiting = Waiting { input, reply };

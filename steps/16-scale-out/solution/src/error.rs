@@ -69,7 +69,9 @@ pub enum Error {
     #[error("the request was not admitted")]
     NoAdmission,
     /// The database rejected a statement, the database could not be opened, or no
-    /// connection became free in time.
+    /// connection became free in time. The client gets a 503 if it may succeed in a second,
+    /// a 400 if a constraint is violated that [`refused`](crate::db::refused) does not
+    /// translate, and otherwise a 500.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// A value could not be written as JSON, or the database's JSON could not be read.
@@ -90,7 +92,8 @@ pub enum Error {
     /// No server of the cluster takes writes at the moment.
     #[error("no server is the primary")]
     NoPrimary,
-    /// The database file was removed or replaced while the service ran.
+    /// The database file was removed or replaced while the service ran. If this is noticed
+    /// after a commit, what was committed is in the old file.
     #[error("the database file is not in its place any more")]
     FileGone,
     /// The database at the URL is not one that this program can use. The text says why.
@@ -176,7 +179,7 @@ impl Error {
             ),
             Self::NotReady => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the service takes no requests now",
+                "the service is stopping, or its database does not answer in time",
             ),
             Self::OutcomeUnknown => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -221,14 +224,15 @@ fn is_busy(error: &sqlx::Error) -> bool {
     }
 }
 
-/// SQLite: another writer held the lock for longer than the busy timeout. PostgreSQL: the
-/// connection was lost (class 08), the transaction was rolled back because of another one
-/// (40), there are too many connections (53), the server stops or starts (57), it is not the
-/// primary any more (25006), or the transaction was idle (25P03) or waited for a lock (55P03)
-/// for too long.
+/// - SQLite, `SQLITE_BUSY`: another writer held the lock for longer than the busy timeout.
+/// - PostgreSQL, classes of codes: 08, the connection was lost; 40, the transaction was rolled
+///   back because of another one; 53, there are too many connections; 57, the server stops or
+///   starts.
+/// - PostgreSQL, single codes: 25006, the server is only a standby; 25P03, the transaction was
+///   idle for too long; 55P03, it waited for a lock for too long.
 fn is_busy_code(code: &str) -> bool {
-    // PostgreSQL's codes have five characters, and those of SQLite at most four digits. Its
-    // primary code SQLITE_BUSY is 5; extended codes carry more detail in their higher bits.
+    // PostgreSQL's codes have five characters, and those of SQLite at most four digits. The
+    // lowest eight bits of a code of SQLite say what it is, and `SQLITE_BUSY` is 5.
     if code.len() < 5 {
         return code.parse::<i32>().is_ok_and(|code| code & 0xff == 5);
     }
@@ -247,8 +251,8 @@ fn is_constraint_violation(error: &sqlx::Error) -> bool {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, detail) = self.public();
-        // The client does not see the cause of a 5xx, so log it. A service that sheds load
-        // would log thousands of these in a second, and they have no other cause.
+        // The client does not see the cause of a 5xx, so log it. The errors of `shed` have no
+        // other cause, and an overloaded service would log thousands of them in a second.
         let shed = matches!(
             self,
             Self::Overloaded | Self::TooManyStreams | Self::NotReady

@@ -42,7 +42,8 @@ impl Health {
         self.metrics.clone()
     }
 
-    /// From now on, `/readyz` says that the service takes no more requests.
+    /// Makes `/readyz` answer 503 from now on, so that load balancers send requests elsewhere.
+    /// Requests that still come are answered as before.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

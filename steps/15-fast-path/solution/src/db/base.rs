@@ -37,9 +37,10 @@ pub type Rows<T> = BoxStream<'static, Result<T, Error>>;
 /// the `+`, it is an expression, and no statement is planned twice.
 pub const PAGE_ROWS: i64 = 500;
 
-/// How much of the database a connection outside the pool keeps in memory: 16 MiB, in KiB
-/// with a minus. It reads all over the tables, and each page that it does not have costs a
-/// system call. SQLite's own value, for the connections of the pool, is 2 MiB.
+/// How much of the database a connection outside the pool keeps in memory: 16 MiB, which
+/// SQLite takes as a negative number of KiB. Such a connection reads all over the tables, and
+/// each page that is not in memory costs a system call. SQLite's own value, for the
+/// connections of the pool, is 2 MiB.
 const CACHE: &str = "-16384";
 
 /// The settings of an [`Engine`].
@@ -149,7 +150,7 @@ impl Engine {
     }
 
     /// Opens a connection that does not belong to the pool, for a task that keeps it. Its
-    /// commits wait until the disk has the data.
+    /// commits wait until the disk has the data, whatever SQLite's default is.
     ///
     /// # Errors
     /// [`Error::Database`] if the connection cannot be opened, [`Error::FileGone`] if the
@@ -158,7 +159,8 @@ impl Engine {
     /// # Cancel safety
     /// Dropping the future opens none.
     pub async fn connect(&self) -> Result<SqliteConnection, Error> {
-        // Another file at this path has nothing to do with the log beside it.
+        // If there is another file at this path now, the log (`-wal`) beside it belongs to the
+        // old one, and must not be applied to it.
         self.ensure_in_place()?;
         let options = self.pool.connect_options();
         // TODO(15.4): let each commit wait for the disk, so that a power failure loses none
@@ -225,7 +227,8 @@ impl Engine {
 
     /// Begins a transaction that may write. It takes the database's write lock
     /// immediately, not at its first write. So the rows that the transaction
-    /// reads cannot change before it writes.
+    /// reads cannot change before it writes. A commit waits until the disk has
+    /// the data: that is SQLite's default (`synchronous = FULL`).
     ///
     /// `'static` means that the transaction owns its connection. So this
     /// function can return it, and a spawned task or a stream can own it.

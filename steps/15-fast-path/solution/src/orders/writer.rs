@@ -8,10 +8,15 @@
 //! **Acknowledged means stored.** A client gets its id after the commit of its batch. With
 //! `synchronous = FULL`, the disk has the order then, and not even a power failure loses it.
 //!
-//! **Neighbours.** All orders of a batch are written by two statements. If one of them is
-//! refused, they are written once more, one by one, each with a savepoint: the order that is
-//! refused is rolled back to its savepoint and leaves nothing, and the others are stored. If
-//! the commit fails, none is stored, and each client is told.
+//! **Neighbours.** Two statements write all orders of a batch. If one of the two fails, what
+//! they have written is undone, and the orders are written again, one by one, each with a
+//! savepoint: an order that is refused is rolled back to its savepoint and leaves nothing,
+//! and the others are stored.
+//!
+//! **Failure.** If the batch fails as a whole, each of its clients gets the error. Usually
+//! none of its orders is stored then. There are two exceptions: the disk failed during the
+//! commit, or the database file is not in its place any more ([`Error::FileGone`]). The
+//! second is noticed only after the commit, which went to the file that was removed.
 //!
 //! [`Batcher`] says in which order orders are placed, what happens when a client goes away
 //! (its order is stored completely or not at all), what a panic does, and how the task ends.
@@ -28,7 +33,7 @@ use crate::batch::{Batch, Batcher, Room};
 use crate::db::base::Engine;
 use crate::error::Error;
 
-/// All requests that may run at the same time fit into one batch.
+/// By default, all requests that run at the same time fit into one batch.
 const ROOM: Room = Room {
     queue: 512,
     batch: 512,
@@ -58,7 +63,8 @@ pub struct WriteOrders {
     connection: Option<SqliteConnection>,
 }
 
-/// An order becomes its id, when it is stored.
+/// An order becomes its id, when it is stored. After an error of the whole batch, its orders
+/// may be stored: see **Failure** above.
 impl Batch for WriteOrders {
     type Input = NewOrder;
     type Output = i64;
@@ -83,10 +89,13 @@ impl Batch for WriteOrders {
     }
 }
 
-/// Stores orders in one transaction. Returns the id of each, or why it was refused.
+/// Stores orders in one transaction. Returns the id of each, or why it was refused. Whatever
+/// the error of the two statements was, the orders are tried one by one: if it was not about
+/// an order, such as a full disk, it occurs again.
 ///
 /// # Errors
-/// [`Error::Database`] if the transaction fails; then no order is stored.
+/// [`Error::Database`] if the transaction fails; then no order is stored, unless the disk
+/// failed during the commit.
 ///
 /// # Cancel safety
 /// Dropping the future stores nothing, unless the commit has begun.

@@ -89,8 +89,8 @@ impl BookService {
         .await
     }
 
-    /// Gives the book with this id the values that `change` holds, and returns it. Two
-    /// changes of different fields at the same time both last.
+    /// Gives the book with this id the values that `change` holds, and returns it. Of two
+    /// changes at the same time, neither undoes the other's fields.
     ///
     /// # Errors
     /// As [`Self::replace`].

@@ -19,8 +19,8 @@ impl CustomerService {
     }
 
     /// Returns a stream of all customers with their addresses, ordered by id: each item is
-    /// the JSON of the customers of a page, with `separator` between them. It is never
-    /// empty.
+    /// the JSON of the customers of a page, with `separator` between them. If there are no
+    /// customers, the stream is empty.
     ///
     /// # Errors
     /// The stream yields [`Error::Database`](crate::error::Error::Database) if a query fails.

@@ -52,8 +52,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// How long a query waits for a free connection. The default is 5 s.
     pub acquire_timeout: Duration,
-    /// How long a statement waits for another connection's lock, and a transaction on
-    /// PostgreSQL for the answer of the server. The default is 5 s.
+    /// How long SQLite waits for another connection's lock, and how long a server may take to
+    /// answer, with its own wait for locks: `Servers::answer_timeout`. The default is 5 s.
     pub busy_timeout: Duration,
     /// Whether every statement is logged at INFO instead of DEBUG. The default
     /// is `false`.
@@ -119,13 +119,22 @@ pub fn redact(url: &str) -> String {
 /// The use cases of the market, and the end of its database.
 ///
 /// # Errors
-/// Also where its own text does not say so, each method returns [`Error::Database`] if the
-/// database fails, [`Error::Shared`] if its batch does, and on PostgreSQL [`Error::NoAnswer`]
-/// and [`Error::NoPrimary`]; a method that writes returns [`Error::OutcomeUnknown`] if the
-/// connection was lost during the commit.
+/// Besides what its own text says, a method may return
+///
+/// - [`Error::Database`] if the database fails, and [`Error::Json`] if it writes JSON that
+///   cannot be read;
+/// - [`Error::Shared`] or [`Error::BatchLost`] if it is part of a [batch](crate::batch) that
+///   fails or panics: a total, and on SQLite also a new order;
+/// - on SQLite [`Error::FileGone`], if it writes;
+/// - on PostgreSQL [`Error::NoAnswer`], [`Error::NoPrimary`] and, if it writes,
+///   [`Error::OutcomeUnknown`], which means that the answer to the commit did not arrive.
+///
+/// After an error, nothing is changed, with two exceptions: what has an unknown outcome may
+/// be stored, and so may a new order whose batch has failed ([`sqlite::writer`] says when).
 ///
 /// # Cancel safety
-/// A method that is dropped has done its work wholly or not at all.
+/// A method that is dropped does its work wholly or not at all. The work may be done after
+/// the drop: a batch goes on without its callers, and so does a commit that was sent.
 #[async_trait]
 pub trait Database: Customers + Orders + Authors + Books + Debug {
     /// Makes sure that the database can be read.
@@ -135,13 +144,23 @@ pub trait Database: Customers + Orders + Authors + Books + Debug {
     async fn ping(&self) -> Result<(), Error>;
 
     /// Holds a connection for `duration`, as a slow query does.
+    ///
+    /// # Errors
+    /// [`Error::Database`] if no connection becomes free within the acquire timeout.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the connection back.
     async fn slow_query(&self, duration: Duration) -> Result<(), Error>;
 
-    /// Returns how many connections are open.
+    /// Returns how many connections the pools have open. Connections outside a pool do not
+    /// count: those of SQLite's batches, and those that ask servers for their roles.
     fn connections(&self) -> u32;
 
-    /// Waits until every clone of this database is gone and its tasks have ended, and
-    /// closes its connections.
+    /// Waits until every other clone of this database is gone and its tasks have ended, and
+    /// closes its connections. It waits as long as somebody keeps a clone.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the connections are closed only when nobody uses them.
     async fn close(self: Arc<Self>);
 }
 
@@ -174,7 +193,8 @@ pub trait Orders: Send + Sync {
         seen: Option<Position>,
     ) -> Result<TextPage<i64>, Error>;
 
-    /// Returns a page of what was ordered after `after` and not later than `before`.
+    /// Returns a page of the lines whose key is greater than `after`, up to those that were
+    /// ordered at the time `before`.
     async fn lines_between(
         &self,
         after: LineKey,
@@ -227,7 +247,8 @@ pub trait Authors: Send + Sync {
     async fn delete_author(&self, id: i64) -> Result<(), Error>;
 }
 
-/// The use cases of books. Each price is the one of the book beside it, in cents.
+/// The use cases of books. A `price` is what [`NewBook::validate`] has returned for the `book`
+/// before it.
 #[async_trait]
 pub trait Books: Send + Sync {
     /// Returns a page of books, ordered by id.
@@ -262,8 +283,8 @@ pub trait Books: Send + Sync {
     /// As [`Self::create_book`], and [`Error::NotFound`] if there is no such book.
     async fn replace_book(&self, id: i64, book: &NewBook, price: Money) -> Result<Book, Error>;
 
-    /// Gives the book with this id the values that `change` holds, and returns it. Two
-    /// changes of different fields at the same time both last.
+    /// Gives the book with this id the values that `change` holds, and returns it. Of two
+    /// changes at the same time, neither undoes the other's fields.
     ///
     /// # Errors
     /// As [`Self::replace_book`], and [`Error::Unprocessable`] if a value is not

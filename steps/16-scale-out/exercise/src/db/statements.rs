@@ -1,7 +1,7 @@
 //! SQL that both databases understand. SQL that differs is in `sqlite/` and `postgres/`.
 
-/// What an order line costs in cents. This and the next are macros because `concat!` accepts
-/// only literals, not constants.
+/// What an order line costs in cents. It is a macro because `concat!` accepts only literals, not
+/// constants. The totals do not use it, since `query_scalar!` checks a literal at compile time.
 macro_rules! line_total {
     () => {
         "item.price_cents * order_items.quantity"
@@ -33,6 +33,9 @@ macro_rules! bind_book {
     };
 }
 pub(super) use bind_book;
+
+/// Reads a row, or finds that there is none: the database can be read.
+pub const PING: &str = "SELECT id FROM item LIMIT 1";
 
 pub const AUTHORS: &str = "SELECT id, name FROM author WHERE id > $1 ORDER BY id LIMIT $2";
 pub const AUTHOR: &str = "SELECT id, name FROM author WHERE id = $1";

@@ -54,8 +54,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// A position in what PostgreSQL has written (an LSN): `0/3000060`. What is stored before
-/// another thing has the smaller position.
+/// A position in what PostgreSQL has written (an LSN): `0/3000060`. What is stored later has
+/// a greater position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
@@ -91,7 +91,8 @@ impl FromStr for Position {
 #[derive(Clone, Copy, Debug, IntoParams)]
 #[into_params(names("Market-Position"), parameter_in = Header)]
 pub struct Seen(
-    /// The header of an answer that the client has had. What is read is not older.
+    /// The `Market-Position` of an earlier answer. What the client reads is not older than that
+    /// answer.
     #[param(value_type = String, required = false, min_length = 3, max_length = 17, pattern = "^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$", example = "0/3000060")]
     pub Option<Position>,
 );

@@ -59,8 +59,10 @@ pub struct KeyedOrder {
 /// An order that is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed {
+    /// The order's id: that of the first one, if the same order was placed twice.
     pub id: i64,
-    /// Where the database was when it had stored the order; `None` if it has no replicas.
+    /// Where the database was when it had stored the order; `None` if it has no standbys, or
+    /// if the primary did not say so after the commit.
     pub position: Option<Position>,
 }
 

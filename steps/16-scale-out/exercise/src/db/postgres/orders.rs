@@ -151,9 +151,9 @@ async fn insert(
     let id = insert_order(transaction, order.customer_id, key.as_deref()).await?;
     let Some(id) = id else {
         let id = find(transaction, order, key.as_deref()).await?;
-        // A commit waits for the standby only if its transaction has changed something, and a
-        // lock is a change. Perhaps only the primary has the order: it may have crashed while
-        // the first attempt waited for the standby.
+        // Perhaps only the primary has the order: it may have crashed while the first attempt
+        // waited for the standby. So this commit must wait for the standby, too. It does only
+        // if its transaction has changed something, and a lock is a change.
         sqlx::query("SELECT 1 FROM orders WHERE id = $1 FOR NO KEY UPDATE")
             .bind(id)
             .execute(&mut *transaction)

@@ -15,10 +15,10 @@ use crate::error::Error;
 /// How often the servers are asked what they are.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a server may take to answer. Until it does, it has no role.
+/// How long a server may take to answer. One that takes longer has no role until it answers.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Asks the servers again and again.
+/// Asks the servers every [`PROBE_EVERY`] and sends their roles, as long as somebody listens.
 pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
     let mut tick = interval(PROBE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -38,9 +38,9 @@ pub async fn watch(mut probes: Vec<Probe>, roles: watch::Sender<Roles>) {
 /// none is for a while, and a busy server answers late.
 ///
 /// # Errors
-/// [`Error::Database`] or [`Error::NoAnswer`]: why the first of the servers that do not answer
-/// doesn't. It is returned at once if there is no standby, and nothing to wait for.
-/// [`Error::Unusable`] if all answer, and none is the primary.
+/// [`Error::Unusable`] if all servers answer and none is the primary. If some cannot be asked,
+/// the error of the first of them: [`Error::NoAnswer`], or [`Error::Database`], which is
+/// returned at once if no server is a standby that could become the primary.
 pub async fn first_roles(probes: &mut [Probe], limit: Duration) -> Result<Roles, Error> {
     let end = Instant::now() + limit;
     loop {
@@ -75,6 +75,7 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Creates a probe, which connects to its server when it asks for the first time.
     pub fn new(options: PgConnectOptions) -> Self {
         Self {
             options: options.log_statements(LevelFilter::Trace),
@@ -85,7 +86,8 @@ impl Probe {
     /// Returns what the server is.
     ///
     /// # Errors
-    /// [`Error::NoAnswer`] if it does not say so in time, and why it cannot be asked.
+    /// [`Error::NoAnswer`] if it does not answer in time, [`Error::Database`] if it cannot be
+    /// asked.
     async fn state(&mut self) -> Result<ServerState, Error> {
         // A probe that fails or takes too long takes its connection along.
         let connection = self.connection.take();

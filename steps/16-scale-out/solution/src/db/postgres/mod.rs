@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 use self::servers::Servers;
 use self::totals::Totals;
-use crate::db::{Database, Settings};
+use crate::db::{Database, Settings, statements};
 use crate::error::Error;
 
 /// The market in PostgreSQL.
@@ -79,11 +79,7 @@ impl Postgres {
 #[async_trait]
 impl Database for Postgres {
     async fn ping(&self) -> Result<(), Error> {
-        let ping = |pool| async move {
-            sqlx::query("SELECT id FROM item LIMIT 1")
-                .fetch_optional(&pool)
-                .await
-        };
+        let ping = |pool| async move { sqlx::query(statements::PING).fetch_optional(&pool).await };
         self.servers
             .read(None, |_| true, ping)
             .await
@@ -111,7 +107,7 @@ impl Database for Postgres {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        // The last clone takes the batcher along, so its task ends.
+        // The task ends when the last clone is dropped, and its batcher with it.
         drop(self);
         if let Some(loading) = loading {
             // An error would mean that it panicked.

@@ -22,7 +22,8 @@ pub struct Servers {
     pools: Vec<PgPool>,
     answer_timeout: Duration,
     roles: watch::Receiver<Roles>,
-    /// `None` if there is one server only: then it is the primary, or a proxy in front of it.
+    /// The task that keeps `roles` up to date. `None` if there is one URL only: it leads to the
+    /// primary, or to a proxy in front of it.
     watcher: Option<JoinHandle<()>>,
 }
 
@@ -41,7 +42,9 @@ pub struct Roles {
 /// The state that a server reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
+    /// It takes writes, on this timeline.
     Primary { timeline: u32 },
+    /// It has repeated what the primary stored up to this position.
     Standby { replayed: Position },
 }
 
@@ -75,7 +78,7 @@ impl Roles {
     }
 
     /// Returns a server to read from: a standby that has everything up to `seen`, or else
-    /// the primary.
+    /// the primary, also if `seen` is beyond what the primary has.
     pub fn reader(&self, seen: Option<Position>) -> Option<usize> {
         // TODO(16.9): choose a standby that is far enough, or else the primary
         let fresh = self
@@ -126,7 +129,8 @@ impl Servers {
         })
     }
 
-    /// How long a statement, and a commit, may take.
+    /// How long a server may take to begin a transaction, to run all of its statements, and to
+    /// commit it: each of these has this time. So has a read, with the wait for a connection.
     pub fn answer_timeout(&self) -> Duration {
         self.answer_timeout
     }
@@ -136,7 +140,7 @@ impl Servers {
         self.watcher.is_some()
     }
 
-    /// Returns how many connections are open.
+    /// Returns how many connections the pools have open.
     pub fn connections(&self) -> u32 {
         self.pools.iter().map(PgPool::size).sum()
     }
@@ -144,7 +148,7 @@ impl Servers {
     /// Returns the pool of the primary, and waits for one to be found.
     ///
     /// # Errors
-    /// [`Error::NoPrimary`] if none is found in time.
+    /// [`Error::NoPrimary`] if none is found within the [answer timeout](Self::answer_timeout).
     pub async fn primary(&self) -> Result<&PgPool, Error> {
         Ok(self.pool(self.find_primary().await?))
     }
@@ -166,7 +170,8 @@ impl Servers {
             .ok_or(Error::NoPrimary)
     }
 
-    /// Waits for the end of `work`, but not longer than a statement may take.
+    /// Waits for the end of `work`, but not longer than the [answer
+    /// timeout](Self::answer_timeout).
     ///
     /// # Errors
     /// Those of `work`; [`Error::NoAnswer`] if it takes too long.
@@ -180,9 +185,9 @@ impl Servers {
         }
     }
 
-    /// Waits for the end of `work` as [`Self::with_timeout`] does, but only as long as `holds` is
-    /// true of the roles: a pool tries for seconds to connect to a server that has died.
-    /// Returns `None` if it is not true any more.
+    /// Waits for the end of `work` as [`Self::with_timeout`] does. If `holds` is not true of the
+    /// roles any more, it stops waiting and returns `None`: a pool would go on for seconds to
+    /// connect to a server that has died.
     pub(super) async fn while_role<T, E: Into<Error>>(
         &self,
         holds: impl Fn(&Roles) -> bool,
@@ -195,12 +200,20 @@ impl Servers {
         }
     }
 
-    /// Runs `work`, which only reads, on a standby that has everything up to `seen`. If
-    /// there is none, if it fails, or if what it has found is not `complete`, runs it on the
-    /// primary: what is missing on a standby may not have arrived there yet.
+    /// Runs `work`, which only reads, on a standby that has everything up to `seen`. Runs it on
+    /// the primary if there is no such standby, if the standby fails, or if `complete` is false
+    /// of what it has found: the rest may not have arrived there yet.
+    ///
+    /// This takes at most three times the [answer timeout](Self::answer_timeout): for the
+    /// standby, to find the primary, and for the primary. Each change of the primary adds up to
+    /// two more.
     ///
     /// # Errors
     /// Those of `work` on the primary, and as [`Self::with_timeout`] and [`Self::primary`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the statement. Its connection is used again only if the
+    /// server still answers on it.
     pub async fn read<T, F>(
         &self,
         seen: Option<Position>,
@@ -229,7 +242,8 @@ impl Servers {
     }
 
     /// Runs `work`, which only reads, on the primary. If another server becomes the primary
-    /// meanwhile, runs it again there.
+    /// meanwhile, runs it again there. Time, errors and cancel safety are those of
+    /// [`Self::read`] without a standby.
     ///
     /// # Errors
     /// Those of `work`, and as [`Self::with_timeout`] and [`Self::primary`].
@@ -295,10 +309,10 @@ fn options(url: &str, settings: Settings) -> Result<PgConnectOptions, Error> {
     } else {
         LevelFilter::Debug
     };
-    // What the program gives up after this time, the server must end, too: it does not notice
-    // that a client is gone while a statement waits for a lock, and a machine that has died
-    // keeps its transaction open. The error of a lock arrives before the program gives up.
-    let limit = settings.busy_timeout.as_millis();
+    // When the program gives up, the server must do so, too. By itself, a server waits on for a
+    // lock although its client has gone, and keeps a transaction open whose client has died.
+    // The server gives up on a lock a little earlier, so that its error still arrives.
+    let answer_timeout = settings.busy_timeout.as_millis();
     let options = PgConnectOptions::from_str(url)?;
     // A role or a database may set `off`, and then a crash loses acknowledged orders. Only
     // the URL may choose another value.
@@ -309,8 +323,11 @@ fn options(url: &str, settings: Settings) -> Result<PgConnectOptions, Error> {
         .options([
             // Otherwise each start would log that the table of the migrations exists.
             ("client_min_messages", "warning"),
-            ("lock_timeout", &(limit * 9 / 10).to_string()),
-            ("idle_in_transaction_session_timeout", &limit.to_string()),
+            ("lock_timeout", &(answer_timeout * 9 / 10).to_string()),
+            (
+                "idle_in_transaction_session_timeout",
+                &answer_timeout.to_string(),
+            ),
         ])
         .options(durable.then_some(("synchronous_commit", "on")))
         .log_statements(level))

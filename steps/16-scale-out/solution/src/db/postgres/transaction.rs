@@ -18,12 +18,20 @@ impl Servers {
     ///
     /// A transaction that the server rolls back because of another one
     /// (`serialization_failure`, `deadlock_detected`) is run again from its beginning, up to
-    /// [`MAX_RETRIES`] times. No other error is repeated: after a lost connection it is not
+    /// [`MAX_RETRIES`] times, after a random pause below 10 ms, which may be twice as long each
+    /// time. No other error is repeated: after a lost connection it is not
     /// known whether the transaction was committed, and to run it again could do its work
     /// twice.
     ///
-    /// `work` must not swallow the error of a statement: the commit would then succeed, and
-    /// store nothing.
+    /// `work` gets the transaction by value, and returns it with its result: a closure cannot
+    /// return a future that borrows what it was called with.
+    ///
+    /// `work` must return the error of a statement. In a transaction that has failed, the server
+    /// answers `COMMIT` without an error, but rolls back: the client would be told that its work
+    /// is stored.
+    ///
+    /// Each attempt may wait for the [answer timeout](Self::answer_timeout) to find the primary,
+    /// to begin, to run `work`, to commit, and to ask for the position.
     ///
     /// # Errors
     /// Those of `work`, and nothing is stored. [`Error::NoPrimary`], [`Error::Database`] or
