@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::page::Page;
 
 /// Reads, stores and removes authors. Its clones share the database.
+/// [`Database`](crate::db::Database) says what may be stored after an error or a drop.
 #[derive(Clone, Debug)]
 pub struct AuthorService {
     db: Db,
@@ -22,7 +23,7 @@ impl AuthorService {
     /// Returns a page of authors, ordered by id. It is empty after the last author.
     ///
     /// # Errors
-    /// [`Error::Database`] if the query fails.
+    /// As [`Authors::authors`](crate::db::Authors::authors).
     pub async fn list(&self, page: Page) -> Result<Vec<Author>, Error> {
         logged("authors.list", self.db.authors(page)).await
     }
@@ -30,7 +31,7 @@ impl AuthorService {
     /// Returns the author with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none, [`Error::Database`] if the query fails.
+    /// As [`Authors::author`](crate::db::Authors::author).
     pub async fn get(&self, id: i64) -> Result<Author, Error> {
         logged("authors.get", self.db.author(id)).await
     }
@@ -38,12 +39,8 @@ impl AuthorService {
     /// Stores a new author and returns it with its id.
     ///
     /// # Errors
-    /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
-    /// another author has the name, [`Error::Database`] if the database fails. In these cases
-    /// nothing is stored. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
-    ///
-    /// # Cancel safety
-    /// The author is either stored or not.
+    /// [`Error::Unprocessable`] if a value is not acceptable, and as
+    /// [`Authors::create_author`](crate::db::Authors::create_author).
     pub async fn create(&self, author: &NewAuthor) -> Result<Author, Error> {
         logged("authors.create", async {
             author.validate()?;
@@ -55,12 +52,7 @@ impl AuthorService {
     /// Removes the author with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none, [`Error::Conflict`] if a book is by this
-    /// author, [`Error::Database`] if the database fails. In these cases nothing is
-    /// removed. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
-    ///
-    /// # Cancel safety
-    /// The author is either removed or not.
+    /// As [`Authors::delete_author`](crate::db::Authors::delete_author).
     pub async fn delete(&self, id: i64) -> Result<(), Error> {
         logged("authors.delete", self.db.delete_author(id)).await
     }

@@ -31,10 +31,7 @@ impl SlowQueries {
     /// Runs a query that takes `duration` from when it has a connection.
     ///
     /// # Errors
-    /// [`Error::Database`] if no connection becomes free within the acquire timeout.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives the connection back.
+    /// As [`Database::slow_query`](crate::db::Database::slow_query).
     pub async fn run(&self, duration: Duration) -> Result<(), Error> {
         logged("books.extensive_query", self.db.slow_query(duration)).await
     }

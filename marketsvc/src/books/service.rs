@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::page::Page;
 
 /// Reads, stores, changes and removes books. Its clones share the database.
+/// [`Database`](crate::db::Database) says what may be stored after an error or a drop.
 #[derive(Clone, Debug)]
 pub struct BookService {
     db: Db,
@@ -24,7 +25,7 @@ impl BookService {
     /// Returns a page of books, ordered by id. It is empty after the last book.
     ///
     /// # Errors
-    /// [`Error::Database`] if the query fails.
+    /// As [`Books::books`](crate::db::Books::books).
     pub async fn list(&self, page: Page) -> Result<Vec<Book>, Error> {
         logged("books.list", self.db.books(page)).await
     }
@@ -32,7 +33,7 @@ impl BookService {
     /// Returns the book with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none, [`Error::Database`] if the query fails.
+    /// As [`Books::book`](crate::db::Books::book).
     pub async fn get(&self, id: i64) -> Result<Book, Error> {
         logged("books.get", self.db.book(id)).await
     }
@@ -40,12 +41,8 @@ impl BookService {
     /// Stores a new book and returns it with its id.
     ///
     /// # Errors
-    /// [`Error::Unprocessable`] if a value is not acceptable, [`Error::Conflict`] if
-    /// another book has the name, [`Error::Database`] if the database fails. In these cases
-    /// nothing is stored. [`Error::OutcomeUnknown`] as [`crate::db::Database`] says.
-    ///
-    /// # Cancel safety
-    /// The book is either stored or not.
+    /// [`Error::Unprocessable`] if a value is not acceptable, and as
+    /// [`Books::create_book`](crate::db::Books::create_book).
     pub async fn create(&self, book: &NewBook) -> Result<Book, Error> {
         logged("books.create", async {
             let price = book.validate()?;
@@ -58,9 +55,6 @@ impl BookService {
     ///
     /// # Errors
     /// As [`Self::create`]; [`Error::Conflict`] also if another author has the name.
-    ///
-    /// # Cancel safety
-    /// Both are stored or neither.
     pub async fn create_with_author(
         &self,
         author: &NewAuthor,
@@ -76,11 +70,7 @@ impl BookService {
     /// Gives the book with this id new values, all of them, and returns it.
     ///
     /// # Errors
-    /// As [`Self::create`], and [`Error::NotFound`] if there is no such book. In these
-    /// cases nothing is changed.
-    ///
-    /// # Cancel safety
-    /// The book is changed wholly or not at all.
+    /// As [`Self::create`], and [`Error::NotFound`] if there is no such book.
     pub async fn replace(&self, id: i64, book: &NewBook) -> Result<Book, Error> {
         logged("books.replace", async {
             let price = book.validate()?;
@@ -89,14 +79,11 @@ impl BookService {
         .await
     }
 
-    /// Gives the book with this id the values that `change` holds, and returns it. Of two
-    /// changes at the same time, neither undoes the other's fields.
+    /// Gives the book with this id the values that `change` holds, and returns it: see
+    /// [`Books::update_book`](crate::db::Books::update_book).
     ///
     /// # Errors
     /// As [`Self::replace`].
-    ///
-    /// # Cancel safety
-    /// The book is changed wholly or not at all.
     pub async fn update(&self, id: i64, change: BookChange) -> Result<Book, Error> {
         logged("books.update", self.db.update_book(id, &change)).await
     }
@@ -104,10 +91,7 @@ impl BookService {
     /// Removes the book with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is none, [`Error::Database`] if the database fails.
-    ///
-    /// # Cancel safety
-    /// The book is either removed or not.
+    /// As [`Books::delete_book`](crate::db::Books::delete_book).
     pub async fn delete(&self, id: i64) -> Result<(), Error> {
         logged("books.delete", self.db.delete_book(id)).await
     }

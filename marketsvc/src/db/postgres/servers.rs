@@ -91,8 +91,8 @@ impl Servers {
     /// Connects to the servers at `urls`, and begins to watch them if there are several.
     ///
     /// # Errors
-    /// [`Error::Database`] if a URL is malformed. If there are several, as
-    /// [`probes::first_roles`].
+    /// [`Error::Database`] if a URL is malformed. If there are several, also why none of the
+    /// servers is the primary: [`Error::Database`], [`Error::NoAnswer`] or [`Error::Unusable`].
     ///
     /// # Panics
     /// Outside a Tokio runtime.

@@ -151,10 +151,9 @@ impl Engine {
         &self.pool
     }
 
-    /// Begins a transaction that may write. It takes the database's write lock
-    /// immediately, not at its first write. So the rows that the transaction
-    /// reads cannot change before it writes. A commit waits until the disk has
-    /// the data: that is SQLite's default (`synchronous = FULL`).
+    /// Begins a transaction that may write. It takes the database's write lock immediately, not
+    /// at its first write, so the rows that it reads cannot change before it writes. A commit
+    /// waits until the disk has the data: that is SQLite's default (`synchronous = FULL`).
     ///
     /// `'static` means that the transaction owns its connection. So this
     /// function can return it, and a spawned task or a stream can own it.
