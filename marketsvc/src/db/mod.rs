@@ -34,7 +34,7 @@ use crate::types::{Money, UtcTime};
 /// The database of a service. Clones share its connections.
 pub type Db = Arc<dyn Database>;
 
-/// A stream of values that arrive one at a time.
+/// A stream of values that arrive one at a time, such as the pages of a list.
 ///
 /// Each item is a value or an error. A consumer stops at the first error; what
 /// the stream yields after that is unspecified.

@@ -31,7 +31,7 @@ pub async fn logged<T>(
     // END TODO(10.5)
 }
 
-/// Passes on the rows that the call `name` of a service returns, and logs it when
+/// Passes on the stream that the call `name` of a service returns, and logs the call when
 /// the stream ends. The time begins when the stream is first polled.
 ///
 /// # Errors

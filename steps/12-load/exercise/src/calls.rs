@@ -29,7 +29,7 @@ pub async fn logged<T>(
     result
 }
 
-/// Passes on the rows that the call `name` of a service returns, and logs it when
+/// Passes on the stream that the call `name` of a service returns, and logs the call when
 /// the stream ends. The time begins when the stream is first polled.
 ///
 /// # Errors

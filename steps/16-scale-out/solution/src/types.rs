@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 use crate::error::Error;
 
 /// An amount of money: 10.5 is 10.50.
-// In cents, because sums of integers are exact: `Money(1050)` is 10.50.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, ToSchema)]
 #[schema(value_type = f64, example = 10.5)]
 #[sqlx(transparent)]
-pub struct Money(pub i64);
+pub struct Money(
+    /// The amount in cents, because sums of integers are exact: `Money(1050)` is 10.50.
+    pub i64,
+);
 
 impl Money {
     /// Returns the amount that a client sends as the number `10.5`. It is `None` for

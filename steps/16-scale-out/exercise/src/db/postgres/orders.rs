@@ -1,4 +1,5 @@
-//! Orders in PostgreSQL.
+//! Orders in PostgreSQL. The functions that write an order are public for tests, which call
+//! them in a transaction of their own.
 
 use async_trait::async_trait;
 use sqlx_postgres::PgConnection;
