@@ -271,20 +271,29 @@ impl Elsewhere {
     }
 
     /// Waits until so many connections are in use, and some time longer, in which the
-    /// service answers other requests.
-    async fn wait_until_in_use(&self, connections: usize) -> Outcome {
+    /// service answers other requests. None of `requests` may end meanwhile.
+    async fn wait_until_in_use(
+        &self,
+        connections: usize,
+        requests: &mut JoinSet<Outcome>,
+    ) -> Outcome {
         let asked = "GET /book/extensive_query?seconds=10, several at the same time";
         let reached = async {
             while self.in_use() != connections {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        if timeout(PATIENCE, reached).await.is_err() {
-            return Err(Failure::new(
-                asked,
-                format_args!("{connections} connections in use at the same time"),
-                format_args!("{} after 7 s", self.in_use()),
-            ));
+        let expected = format!("{connections} connections in use at the same time");
+        let reached = tokio::select! {
+            reached = timeout(PATIENCE, reached) => reached,
+            Some(ended) = requests.join_next() => {
+                ended.or_fail(asked)??;
+                return Err(Failure::new(asked, expected, "an answer before the 10 s are over"));
+            }
+        };
+        if reached.is_err() {
+            let got = format_args!("{} after 7 s", self.in_use());
+            return Err(Failure::new(asked, expected, got));
         }
         for _ in 0..10 {
             self.service.get("/app/info").await?.expect_status(200)?;
@@ -413,8 +422,8 @@ async fn seconds_refused() -> Outcome {
 
 async fn holds_connection() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::Async, 2, 4, 3).await?);
-    let requests = slow_queries(&service, 5, 10.0);
-    service.wait_until_in_use(3).await?;
+    let mut requests = slow_queries(&service, 5, 10.0);
+    service.wait_until_in_use(3, &mut requests).await?;
     ensure(
         service.engine.pool().try_acquire().is_none(),
         "5 slow queries and a pool of 3 connections",
@@ -491,8 +500,8 @@ async fn fails_without_one(slow: Slow) -> Outcome {
 
 async fn others_answered() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::Async, 1, 4, 6).await?);
-    let requests = slow_queries(&service, 5, 10.0);
-    service.wait_until_in_use(5).await?;
+    let mut requests = slow_queries(&service, 5, 10.0);
+    service.wait_until_in_use(5, &mut requests).await?;
     service.service.get("/book/1").await?.expect_status(200)?;
     drop(requests);
     Ok(())
@@ -500,8 +509,8 @@ async fn others_answered() -> Outcome {
 
 async fn book_added_meanwhile() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::Async, 2, 4, 3).await?);
-    let requests = slow_queries(&service, 2, 10.0);
-    service.wait_until_in_use(2).await?;
+    let mut requests = slow_queries(&service, 2, 10.0);
+    service.wait_until_in_use(2, &mut requests).await?;
     let reply = service
         .service
         .post_json("/book", &contract::new_book("Emma"))
@@ -513,10 +522,10 @@ async fn book_added_meanwhile() -> Outcome {
 
 async fn dropped_gives_back() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::Async, 2, 4, 2).await?);
-    let requests = slow_queries(&service, 4, 10.0);
-    service.wait_until_in_use(2).await?;
+    let mut requests = slow_queries(&service, 4, 10.0);
+    service.wait_until_in_use(2, &mut requests).await?;
     drop(requests);
-    service.wait_until_in_use(0).await?;
+    service.wait_until_in_use(0, &mut JoinSet::new()).await?;
     service.service.get("/book/1").await?.expect_status(200)?;
     Ok(())
 }
@@ -548,8 +557,8 @@ async fn blocking_blocks() -> Outcome {
 
 async fn spawn_blocking_answers() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::SpawnBlocking, 1, 3, 4).await?);
-    let requests = slow_queries(&service, 3, 10.0);
-    service.wait_until_in_use(3).await?;
+    let mut requests = slow_queries(&service, 3, 10.0);
+    service.wait_until_in_use(3, &mut requests).await?;
     service.service.get("/book/1").await?.expect_status(200)?;
     drop(requests);
     Ok(())
@@ -569,8 +578,8 @@ async fn spawn_blocking_blocks() -> Outcome {
 
 async fn connection_before_thread() -> Outcome {
     let service = Arc::new(Elsewhere::start(Slow::SpawnBlocking, 2, 2, 1).await?);
-    let requests = slow_queries(&service, 3, 10.0);
-    service.wait_until_in_use(1).await?;
+    let mut requests = slow_queries(&service, 3, 10.0);
+    service.wait_until_in_use(1, &mut requests).await?;
     let runtime = service.runtime.as_ref().map(Runtime::handle);
     let job = runtime.map(|handle| handle.spawn_blocking(|| ()));
     if let Some(job) = job {
