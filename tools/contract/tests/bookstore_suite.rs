@@ -30,7 +30,7 @@ async fn all(fault: Option<Fault>) -> Outcome {
         book_refusals one_name_at_once book_replaced replace_refusals book_changed
         book_cleared change_refusals changes_at_once book_removed empty_store
     );
-    contract::app_info(&sample(fault).await?, "0.1.0").await?;
+    contract::app_info(&sample(fault).await?, env!("CARGO_PKG_VERSION")).await?;
     for (path, rows) in [
         ("/author", contract::sample_authors()),
         ("/book", contract::sample_books()),
