@@ -140,13 +140,6 @@ pub fn check(project: &Project, request: &Request) -> Result<ExitCode, Trouble> 
     }
     if side == Side::Exercise {
         remember(project, &step, &report, whole);
-        let failed = report.checks.iter().filter(|check| check.failed());
-        let failed = failed.map(|check| (check.todo.clone(), check.name.clone()));
-        let last = Last {
-            step: step.slug.clone(),
-            failed: failed.collect(),
-        };
-        last.store(project);
     }
     if request.json {
         let text = serde_json::to_string(&report)
@@ -277,15 +270,23 @@ impl Report {
 }
 
 fn remember(project: &Project, step: &Step, report: &Report, whole: bool) {
-    let mut failed = report.checks.iter().filter(|check| check.failed());
+    let mut last = Last::load(project, step);
+    // Where nothing is known of the other tasks, one that passes says nothing about which
+    // one fails first.
+    let known = whole || !last.failed.is_empty();
+    let judged = matches!(report.status, Status::Passed | Status::Failed);
+    if whole && judged {
+        last.failed.clear();
+    }
+    last.update(step, &report.checks);
+    last.store(project);
     let id = match report.status {
         Status::DoesNotCompile => report.errors.iter().find_map(|error| error.todo.as_deref()),
-        _ => failed.next().and_then(|check| ids(&check.todo).next()),
+        _ => last.failed.first().and_then(|(todo, _)| ids(todo).next()),
     };
     let task = id.and_then(task_number);
     Progress::update(&project.root, |progress| {
-        // One task that passes says nothing about which one fails first.
-        if task.is_some() || (whole && report.status != Status::BrokeOff) {
+        if task.is_some() || (known && judged) {
             progress.set_failed(step, task);
         }
         if whole && report.status == Status::Passed {

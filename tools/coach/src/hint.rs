@@ -23,7 +23,7 @@ use crate::trouble::Trouble;
 /// with `more` the next one.
 ///
 /// `target` is a step, a task (`05.2`) or nothing, which is the current step.
-/// For a step it is the task that failed first at the last check, else the
+/// For a step it is the first task that failed when it was last checked, else the
 /// first; of a step whose checks all passed, none.
 pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitCode, Trouble> {
     let (step, asked) = match target {
@@ -54,7 +54,7 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
             return Ok(ExitCode::SUCCESS);
         }
         None => match failed {
-            Some(number) => (number, Some("failed first at the last check")),
+            Some(number) => (number, Some("is the first task that failed")),
             None => (first, Some("is the first task")),
         },
     };
@@ -74,10 +74,13 @@ pub fn hint(project: &Project, target: Option<&str>, more: bool) -> Result<ExitC
     if let Some(why) = why {
         let _ = writeln!(out, "{id} {why}.");
     }
-    let task = tasks.iter().find(|task| task.number() == Some(number));
+    // A task may have several regions, in several files.
+    let regions = tasks.iter().filter(|task| task.number() == Some(number));
+    let regions: Vec<_> = regions.map(Task::location).collect();
     let location = match gone.iter().find(|lost| lost.number() == Some(number)) {
         Some(lost) => markers::advice(lost),
-        None => task.map_or_else(|| format!("TODO({id})"), Task::location),
+        None if regions.is_empty() => format!("TODO({id})"),
+        None => regions.join("\n"),
     };
     let _ = writeln!(out, "{id}, hint {level} of 3: {}", name.to_lowercase());
     let _ = writeln!(out, "{location}\n");

@@ -266,13 +266,16 @@ fn without_a_task_it_is_the_one_that_failed() {
     run(&project, &["check", "05"]);
     let (_, out, _) = run(&project, &["hint", "more"]);
     assert!(
-        out.starts_with("05.1 failed first at the last check.\n05.1, hint 2"),
+        out.starts_with("05.1 is the first task that failed.\n05.1, hint 2"),
         "{out}"
     );
     let progress = project.read(".progress").replace("failed=1", "failed=2");
     project.write(".progress", &progress);
     let (_, out, _) = run(&project, &["hint"]);
-    assert!(out.starts_with("05.2 failed first"), "{out}");
+    assert!(
+        out.starts_with("05.2 is the first task that failed"),
+        "{out}"
+    );
     // Where all is done there is nothing to help with, unless one asks for it.
     let unsolved = project.read("steps/05-engine/exercise/src/lib.rs");
     project.solve_05();
@@ -288,13 +291,30 @@ fn without_a_task_it_is_the_one_that_failed() {
     project.write("steps/05-engine/exercise/src/lib.rs", &unsolved);
     run(&project, &["check"]);
     let (_, out, _) = run(&project, &["hint"]);
-    assert!(out.starts_with("05.1 failed first"), "{out}");
+    assert!(
+        out.starts_with("05.1 is the first task that failed"),
+        "{out}"
+    );
 
     let (code, _, err) = run(&project, &["hint", "05.7"]);
     assert_eq!(code, Some(2));
     assert!(err.ends_with("has no hint \"Nudge\" for 05.7\n"), "{err}");
     assert_eq!(run(&project, &["hint", "07.1"]).0, Some(2));
     assert_eq!(run(&project, &["hint", "05", "less"]).0, Some(2));
+}
+
+#[test]
+fn a_hint_names_all_regions_of_its_task() {
+    let project = Project::new();
+    project.write("steps/05-engine/hints.md", HINTS);
+    let more = "// TODO(05.1): say so\nconst SAID: bool = true;\n// END TODO(05.1)\n";
+    project.write("steps/05-engine/exercise/src/more.rs", more);
+    let (_, out, _) = run(&project, &["hint", "05.1"]);
+    let mut lines = out.lines().skip(1);
+    for (file, task) in [("lib.rs:", "answer two"), ("more.rs:1", "say so")] {
+        let line = lines.next().unwrap_or_default();
+        assert!(line.contains(file) && line.ends_with(task), "{out}");
+    }
 }
 
 /// 0 done or passed, 1 a check failed, 2 wrong usage, 3 the environment.
