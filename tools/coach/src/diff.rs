@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-use course::{Side, regions, slashed};
+use course::{Side, Task, regions, slashed};
 use similar::{Algorithm, DiffOp, TextDiff};
 
 use crate::project::Project;
@@ -99,19 +99,19 @@ pub fn add(patch: &mut String, name: &str, old: Option<&str>, new: Option<&str>,
         .algorithm(Algorithm::Patience)
         .diff_lines(old.unwrap_or_default(), new.unwrap_or_default());
     for hunk in changes.unified_diff().iter_hunks() {
-        let mut head = hunk.header().to_string();
-        for task in &tasks {
-            // The old lines that are replaced or inserted at.
-            let in_task = |op: &DiffOp| {
+        // The old lines that are replaced or inserted at.
+        let in_task = |task: &&Task| {
+            hunk.ops().iter().any(|op| {
                 let lines = op.old_range();
                 let equal = matches!(op, DiffOp::Equal { .. });
                 !equal && lines.start < task.end && task.line <= lines.end + 1
-            };
-            if hunk.ops().iter().any(in_task) {
-                head = format!("{head} {}", task.title());
-            }
-        }
-        line(patch, "36", &head);
+            })
+        };
+        let titles = tasks.iter().filter(in_task).map(Task::title);
+        let titles = titles.collect::<Vec<_>>().join("; ");
+        let head = format!("{} {titles}", hunk.header());
+        let head = head.trim_end();
+        line(patch, "36", head);
         for text in hunk.to_string().trim_end_matches('\n').split('\n').skip(1) {
             let style = match text.as_bytes().first() {
                 Some(b'-') => "31",
@@ -127,5 +127,22 @@ fn text(file: &Path) -> Result<Option<String>, Trouble> {
     match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         text => text.map(Some).map_err(Trouble::at(file)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hunk_is_headed_with_all_tasks_that_it_touches() {
+        let old = "// TODO(05.1): one\na\n// END TODO(05.1)\n\
+                   // TODO(05.2): two\nb\n// END TODO(05.2)\n";
+        let mut patch = String::new();
+        let new = old.replace("\na\n", "\nA\n").replace("\nb\n", "\nB\n");
+        add(&mut patch, "a.rs", Some(old), Some(&new), true);
+        let head = patch.lines().find(|line| line.starts_with("@@"));
+        let expected = "@@ -1,6 +1,6 @@ TODO(05.1): one; TODO(05.2): two";
+        assert_eq!(head, Some(expected), "{patch}");
     }
 }
