@@ -168,7 +168,7 @@ async fn main() -> Result<(), Failure> {
     }
     show(&rows);
     let bars: Vec<_> = rows.iter().map(bar).collect();
-    let title = "12 requests a minute";
+    let title = "step 12: requests a minute";
     println!("\n{}", timeline::bars_as_text(title, &bars));
     if let Some(file) = &options.svg {
         std::fs::write(file, timeline::bars_as_svg(title, &bars))
