@@ -18,6 +18,9 @@ pub struct Error {
     pub todo: Option<String>,
     reread: Option<Reread>,
     hint: Option<String>,
+    /// What the book says of errors with its code.
+    #[serde(skip)]
+    explained: Option<Reread>,
     /// The task for people: `, in TODO(05.1): what to do`.
     #[serde(skip)]
     because: String,
@@ -27,6 +30,8 @@ pub struct Error {
 pub struct CodeError {
     /// Its first line, without the word `error`.
     pub message: String,
+    /// `E0308`
+    pub code: Option<String>,
     pub rendered: String,
     /// The files in the step's folder that it points to, from the project's
     /// folder, and the lines from 1: first where it is, then those of its notes.
@@ -95,6 +100,7 @@ pub fn lead(
     };
     let section = |todo: &String| pages::reread(chapter, &step.readme(), todo);
     Error {
+        explained: error.code.and_then(|code| explained(project, code)),
         message: error.message,
         file,
         line,
@@ -103,6 +109,20 @@ pub fn lead(
         todo,
         because,
     }
+}
+
+/// The part of the book's index of errors that is about this code.
+fn explained(project: &Project, code: String) -> Option<Reread> {
+    const INDEX: &str = "book/compiler-errors.md";
+    let index = fs::read_to_string(project.root.join(INDEX)).ok()?;
+    let mut lines = index.lines();
+    let line = lines.position(|line| line.strip_prefix("## ") == Some(&code))? + 1;
+    Some(Reread {
+        section: code,
+        file: INDEX.to_owned(),
+        line,
+        more: Vec::new(),
+    })
 }
 
 /// For each task that errors lead to, where the first of them is and what to
@@ -120,7 +140,11 @@ pub fn show(errors: &[Error], step: &Step, side: Side, has_all_markers: bool) {
             continue;
         };
         let mut advice = Vec::from([("where", format!("{file}:{line}{}", error.because))]);
-        advice.extend(error.reread.as_ref().map(|it| ("read", it.to_string())));
+        let read = error.explained.iter().chain(&error.reread);
+        let read: Vec<_> = read.map(Reread::to_string).collect();
+        if !read.is_empty() {
+            advice.push(("read", read.join("\n")));
+        }
         advice.extend(error.hint.clone().map(|hint| ("hint", hint)));
         // The advice of sqlx does not fit a project with several crates.
         if error

@@ -30,10 +30,16 @@ pub struct Diagnostic {
     pub level: String,
     pub message: String,
     pub rendered: Option<String>,
+    code: Option<Code>,
     #[serde(default)]
     spans: Vec<Span>,
     #[serde(default)]
     children: Vec<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: String,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +88,7 @@ impl Diagnostic {
         CodeError {
             places: spans.into_iter().filter_map(place).collect(),
             message: self.message,
+            code: self.code.map(|it| it.code),
             rendered: self.rendered.unwrap_or_default(),
         }
     }
