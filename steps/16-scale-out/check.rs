@@ -29,6 +29,7 @@ use step16::db::{self, Db, Settings};
 use step16::error::Error;
 use step16::orders::{KeyedOrder, NewOrder, NewOrderItem, Position};
 use step16::page::PAGE_ROWS;
+use step16::types::Money;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime;
@@ -326,9 +327,13 @@ enum Fault {
     Unanswered,
     /// The server commits, and the connection is lost before its answer arrives.
     Lost,
-    /// The server commits, and ends the connection with a FATAL instead of the answer.
-    Fatal,
+    /// The server commits, and ends the connection with an error of this severity and code
+    /// instead of the answer.
+    Ended(&'static str, &'static str),
 }
+
+/// An operator ends the connection, or stops the server.
+const OPERATOR: Fault = Fault::Ended("FATAL", "57P01");
 
 impl Fault {
     /// What happens, for a reader.
@@ -337,7 +342,9 @@ impl Fault {
             Self::Before(word) => format!("the connection is lost before {word} is sent"),
             Self::Unanswered => "the answer to COMMIT never arrives".to_owned(),
             Self::Lost => "the connection is lost after COMMIT".to_owned(),
-            Self::Fatal => "the server answers COMMIT with FATAL 57P01".to_owned(),
+            Self::Ended(severity, code) => {
+                format!("the server answers COMMIT with {severity} {code}")
+            }
         }
     }
 }
@@ -449,8 +456,8 @@ impl Network {
                     Some(_) if !has_word(&bytes, "COMMIT") => continue,
                     Some(Fault::Unanswered) => {}
                     Some(Fault::Lost) => break,
-                    Some(Fault::Fatal) => {
-                        to_client.write_all(&fatal()).await?;
+                    Some(Fault::Ended(severity, code)) => {
+                        to_client.write_all(&last_words(severity, code)).await?;
                         break;
                     }
                 }
@@ -478,11 +485,11 @@ fn has_word(bytes: &[u8], word: &str) -> bool {
     })
 }
 
-/// What a server says to a client whose connection an operator ends.
-fn fatal() -> Vec<u8> {
-    let fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0";
+/// What a server says to a client whose connection it ends.
+fn last_words(severity: &str, code: &str) -> Vec<u8> {
+    let fields = format!("S{severity}\0V{severity}\0C{code}\0Mthe connection ends\0\0");
     let length = u32::try_from(fields.len() + 4).unwrap_or_default();
-    [b"E", &length.to_be_bytes()[..], fields].concat()
+    [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
 }
 
 // The market
@@ -1329,7 +1336,7 @@ async fn not_repeated() -> Outcome {
 
 async fn lost_not_repeated() -> Outcome {
     let market = Market::on_postgres().await?;
-    for fault in [Fault::Lost, Fault::Fatal, Fault::Before("COMMIT")] {
+    for fault in [Fault::Lost, OPERATOR, Fault::Before("COMMIT")] {
         let before = market.rows().await?;
         let network = market.network()?;
         network.fails(fault);
@@ -1447,7 +1454,15 @@ async fn slow_commit() -> Outcome {
 
 async fn commit_lost() -> Outcome {
     let market = Market::on_postgres().await?;
-    for fault in [Fault::Lost, Fault::Fatal, Fault::Before("COMMIT")] {
+    // A disk that fails ends a connection, and one that fails for the log the whole server.
+    let disk = ["FATAL", "PANIC"].map(|severity| Fault::Ended(severity, "58030"));
+    for fault in [
+        Fault::Lost,
+        OPERATOR,
+        disk[0],
+        disk[1],
+        Fault::Before("COMMIT"),
+    ] {
         market.network()?.fails(fault);
         let asked = format!("an order, and {}", fault.text());
         let reply = market.place(&body(1, &[(1, 1)])).await?;
@@ -2173,18 +2188,36 @@ async fn market_without_standbys(limit: Duration) -> Outcome {
         ..Settings::default()
     };
     let market = Replicated::start("SELECT", settings).await?;
+    let patient = Settings {
+        busy_timeout: Duration::from_mins(1),
+        ..Settings::default()
+    };
+    let patient = open(&market.networks, patient).await?;
     for standby in &market.networks[1..] {
         standby.fall_silent();
     }
-    let reply = market.get("/api/order_total/1", None).await?;
-    reply.expect_json(200, &json!({"Order Total": 30}))?;
-    let reply = market.get("/api/customers", None).await?;
-    reply.expect_status(200)?;
-    let reply = market
-        .service
-        .post_json(ORDERS, &body(1, &[(1, 1)]))
-        .await?;
-    id_of(&reply).map(drop)
+    let total = async {
+        let reply = market.get("/api/order_total/1", None).await?;
+        reply.expect_json(200, &json!({"Order Total": 30}))
+    };
+    let customers = async {
+        let reply = market.get("/api/customers", None).await?;
+        reply.expect_status(200).map(drop)
+    };
+    let order = async {
+        let order = body(2, &[(1, 1)]);
+        let reply = market.service.post_json(ORDERS, &order).await?;
+        id_of(&reply).map(drop)
+    };
+    // The service asks the servers four times a second, and gives each half a second.
+    let without_limit = async {
+        let asked = "the total of an order, while the standbys are silent; the limit is a \
+                     minute, but the service soon knows that they are no standbys any more";
+        let total = soon(asked, patient.order_total(1, None)).await?;
+        equal(asked, Some(Money(3000)), total.or_fail(asked)?)
+    };
+    tokio::try_join!(total, customers, order, without_limit)?;
+    Ok(())
 }
 
 // 16.8: the servers of a cluster
