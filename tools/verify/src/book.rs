@@ -30,7 +30,11 @@ pub fn prove(proof: &Proof, report: &mut Report) -> Env<()> {
     if !proof.whole || !proof.tree.has("book") {
         return Ok(());
     }
-    let shown = |file: &&str| has_extension(file, "md") || has_extension(file, "svg");
+    let shown = |file: &&str| {
+        ["md", "svg", "png"]
+            .iter()
+            .any(|end| has_extension(file, end))
+    };
     let pages = proof.tree.files().filter(shown);
     let key = proof.memory.key(pages.chain(INPUTS).map(str::to_owned));
     report.keep(proof.memory, "book", &key, |report| read(proof, report))
