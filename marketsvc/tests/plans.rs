@@ -117,7 +117,9 @@ async fn expect_no_scan(database: &Database, runs: &[Run]) -> Outcome {
                 format!("{operation} executes {}", one_line(sql)),
                 "no statement that can read a whole table",
                 format!(
-                    "{step}: this can read the whole table {table}.\nAdd an index to data/migrations. If the endpoint lists this table, let \
+                    "{step}: this can read the whole table {table}.\nAdd an index to data/migrations. If the statement joins \
+                     this table by a key that has an index already, write CROSS JOIN before it: SQLite then \
+                     reads first what comes before these words. If the endpoint lists this table, let \
                      it read pages, `WHERE id > $1 ORDER BY id LIMIT $2`, and add \
                      (\"{operation}\", \"{table}\") to LISTS in marketsvc/tests/plans.rs."
                 ),

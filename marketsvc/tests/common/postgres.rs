@@ -5,6 +5,7 @@
 //! has an SQLite database as its mirror: before a request, what a check has changed there
 //! is copied to PostgreSQL; after it, what the service has changed is copied back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use check::{Database, Failure, OrFail, Outcome};
+use check::{Database, Failure, OrFail, Outcome, ensure};
 use marketsvc::app;
 use marketsvc::db::{self, Settings};
 use postgres_server::Server;
@@ -106,12 +107,53 @@ pub async fn mirrored(server: &Server) -> Result<(Router, Database), Failure> {
     };
     let service = app::app(db::open(&url, settings).await.or_fail(&url)?);
     let mirror = Database::sample().await?;
+    expect_same_columns(&mirror, &url).await?;
     let copying = Arc::new(Copying {
         sqlite: format!("sqlite://{}", mirror.path().display()),
         url,
         same: Mutex::default(),
     });
     Ok((service.layer(from_fn_with_state(copying, copy)), mirror))
+}
+
+/// Fails unless both databases have the columns of [`TABLES`]: any other column would not be
+/// copied, so a check would not see what the service has changed there.
+async fn expect_same_columns(mirror: &Database, url: &str) -> Outcome {
+    let names = |text: String| text.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+    // PostgreSQL has a column where SQLite has the hidden rowid.
+    let of_sqlite = "SELECT 'order_items.line ' || group_concat(it.name || '.' || part.name, ' ')
+         FROM sqlite_schema AS it, pragma_table_info(it.name) AS part
+         WHERE it.type = 'table' AND it.name NOT IN ('sqlite_sequence', '_sqlx_migrations')";
+    let of_sqlite = names(mirror.one(of_sqlite).await?);
+    let of_postgres = "SELECT string_agg(table_name || '.' || column_name, ' ')
+         FROM information_schema.columns
+         WHERE table_schema = current_schema() AND table_name <> '_sqlx_migrations'";
+    let of_postgres = names(one(url, of_postgres).await?);
+    let listed = TABLES.iter().flat_map(|(table, columns)| {
+        let columns = columns.iter();
+        columns.map(move |column| format!("{table}.{}", renamed(column)))
+    });
+    for (place, columns) in [
+        ("data/migrations-postgres", of_postgres),
+        (
+            "TABLES of marketsvc/tests/common/postgres.rs",
+            listed.collect(),
+        ),
+    ] {
+        let missing: Vec<_> = of_sqlite.difference(&columns).cloned().collect();
+        let unknown: Vec<_> = columns.difference(&of_sqlite).cloned().collect();
+        ensure(
+            missing.is_empty() && unknown.is_empty(),
+            format_args!("the columns of {place}"),
+            "those of data/migrations",
+            format_args!(
+                "missing: [{}]; only there: [{}]",
+                missing.join(", "),
+                unknown.join(", ")
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// All rows, by table.
@@ -218,5 +260,18 @@ pub async fn rows_of_postgres(url: &str) -> Result<Rows, Failure> {
         format!("'{table}', (SELECT coalesce(json_agg({table} ORDER BY {id}), '[]') FROM {table})")
     });
     let sql = format!("SELECT json_build_object({})::text", tables.join(", "));
-    serde_json::from_str(&one(url, &sql).await?).or_fail("the rows in PostgreSQL")
+    let mut rows =
+        serde_json::from_str(&one(url, &sql).await?).or_fail("the rows in PostgreSQL")?;
+    booleans_as_in_sqlite(&mut rows);
+    Ok(rows)
+}
+
+/// SQLite stores a boolean as 0 or 1.
+fn booleans_as_in_sqlite(value: &mut Value) {
+    match value {
+        Value::Bool(it) => *value = i64::from(*it).into(),
+        Value::Array(values) => values.iter_mut().for_each(booleans_as_in_sqlite),
+        Value::Object(fields) => fields.values_mut().for_each(booleans_as_in_sqlite),
+        _ => {}
+    }
 }

@@ -161,7 +161,7 @@ pub fn expect_problem(reply: &Reply, status: u16) -> Outcome {
 }
 
 /// Fails unless the answer is a problem with this status that blames this one field.
-fn expect_field(reply: &Reply, status: u16, field: &str) -> Outcome {
+pub fn expect_field(reply: &Reply, status: u16, field: &str) -> Outcome {
     expect_problem(reply, status)?;
     let problem = reply.json()?;
     let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
