@@ -19,6 +19,7 @@ use marketsvc::app;
 use marketsvc::db::sqlite::Sqlite;
 use marketsvc::db::sqlite::engine::Engine;
 use marketsvc::db::{Db, Settings};
+use openapi::{Document, expect_described};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -133,10 +134,12 @@ impl On {
     }
 
     /// A service over a fresh sample, in the process of the test: a failure that it did not
-    /// expect shows what the service has logged.
+    /// expect shows what the service has logged. An answer that the document of the API does
+    /// not describe becomes a 500 that says so.
     pub async fn fresh(self) -> Result<(Service, Database), Failure> {
         let (app, database) = self.app().await?;
-        Ok((Service::start(app), database))
+        let document = Document::read(&Service::start(app.clone())).await?;
+        Ok((Service::start(expect_described(app, document)), database))
     }
 }
 

@@ -4,6 +4,7 @@ use axum::http::header;
 use check::{Failure, Outcome, ensure};
 use serde_json::{Value, json};
 
+use crate::record::LINES;
 use crate::{Answer, Document, unfit};
 
 impl Document {
@@ -40,7 +41,7 @@ impl Document {
             format_args!("status {status} with content of type {media}"),
             format_args!("types {types:?}"),
         )?;
-        if media == "application/x-ndjson" {
+        if media == LINES {
             return self.expect_lines(&asked, response, content, answer);
         }
         let body: Value = check::parse_json(&asked, &answer.body)?;

@@ -18,7 +18,7 @@ use axum::http::Method;
 use check::{Failure, Outcome, Reply, Service, ensure};
 use serde_json::Value;
 
-pub use record::{Answer, Recorder};
+pub use self::record::{Answer, Recorder, expect_described};
 
 /// Where the document is.
 pub const DOCUMENT: &str = "/api-docs/openapi.json";
