@@ -1,6 +1,7 @@
 //! The checks of step 16: PostgreSQL answers as SQLite does, an order is stored once
 //! whatever fails, and a cluster goes on without its primary.
 
+use std::any;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
@@ -21,8 +22,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use step16::app;
 use step16::db::postgres::orders::insert_order;
-use step16::db::postgres::servers::{Roles, ServerState};
-use step16::db::postgres::transaction::MAX_RETRIES;
+use step16::db::postgres::servers::{Roles, ServerState, Servers};
+use step16::db::postgres::transaction::{MAX_RETRIES, is_retryable};
 use step16::db::sqlite::engine::Engine;
 use step16::db::sqlite::writer;
 use step16::db::{self, Db, Settings};
@@ -1245,6 +1246,14 @@ fn blocked(busy: Duration) -> Duration {
 }
 
 async fn waits_grow() -> Outcome {
+    // A busy machine makes the attempts slow, and three times in a million all waits are long.
+    match random_waits().await {
+        Ok(()) => Ok(()),
+        Err(_) => random_waits().await,
+    }
+}
+
+async fn random_waits() -> Outcome {
     const ORDERS: u32 = 8;
     let market = Market::apart(Settings::default()).await?;
     let_fail(&market, "40001", u32::MAX, false).await?;
@@ -1285,12 +1294,13 @@ async fn waits_grow() -> Outcome {
          long before each further one",
         format_args!("{sum:?} in all, which is less than these waits"),
     )?;
-    // With random waits, all are so much alike and so long ten times in a million.
+    // With random waits, the shortest of eight is hardly ever longer than 200 ms; the longest
+    // possible waits are 310 ms together.
     let shortest = times.iter().min().copied().unwrap_or_default();
     let longest = times.iter().max().copied().unwrap_or_default();
+    let differ = longest.abs_diff(shortest) > Duration::from_millis(60);
     ensure(
-        longest.abs_diff(shortest) > Duration::from_millis(60)
-            || shortest < Duration::from_millis(200),
+        shortest < Duration::from_millis(if differ { 300 } else { 200 }),
         format_args!("{asked}: the time that each takes"),
         "different times, since the waits are random",
         format_args!("{times:?}"),
@@ -1464,9 +1474,21 @@ async fn commit_lost() -> Outcome {
         Fault::Before("COMMIT"),
     ] {
         market.network()?.fails(fault);
+        let recording = Recording::start();
         let asked = format!("an order, and {}", fault.text());
         let reply = market.place(&body(1, &[(1, 1)])).await?;
         expect_unknown(&asked, &reply).await?;
+        // Those of sqlx do not count.
+        let module = any::type_name_of_val(&is_retryable);
+        let module = module.rsplit_once("::").or_fail("a module")?.0;
+        let warned = recording.logged(Level::WARN);
+        let logged = recording.logged_by(module);
+        ensure(
+            logged.iter().any(|event| warned.contains(event)),
+            format_args!("{asked}: the log"),
+            format_args!("a warning of {module}"),
+            format_args!("{warned:?}"),
+        )?;
     }
     Ok(())
 }
@@ -1522,6 +1544,12 @@ async fn failed_before_commit() -> Outcome {
     market.network()?.fails(Fault::Before("order_items"));
     let reply = market.place(&body(1, &[(1, 1), (2, 1)])).await?;
     expect_known(asked, &reply, 503).await?;
+    let rows = market.rows().await?;
+    equal(format_args!("{asked}: rows"), before, rows)?;
+    let asked = "an order with an unknown item, and the connection is lost before ROLLBACK";
+    market.network()?.fails(Fault::Before("ROLLBACK"));
+    let reply = market.place(&body(1, &[(99, 1)])).await?;
+    expect_known(asked, &reply, 422).await?;
     let rows = market.rows().await?;
     equal(format_args!("{asked}: rows"), before, rows)
 }
@@ -2209,14 +2237,62 @@ async fn market_without_standbys(limit: Duration) -> Outcome {
         let reply = market.service.post_json(ORDERS, &order).await?;
         id_of(&reply).map(drop)
     };
-    // The service asks the servers four times a second, and gives each half a second.
+    // The service asks the servers four times a second, and gives each a second.
     let without_limit = async {
         let asked = "the total of an order, while the standbys are silent; the limit is a \
                      minute, but the service soon knows that they are no standbys any more";
         let total = soon(asked, patient.order_total(1, None)).await?;
         equal(asked, Some(Money(3000)), total.or_fail(asked)?)
     };
-    tokio::try_join!(total, customers, order, without_limit)?;
+    tokio::try_join!(total, customers, order, without_limit, missing_primary())?;
+    Ok(())
+}
+
+/// A read that only the primary can answer goes on when the primary is back, whether it began
+/// before the service noticed that the primary is silent or after that.
+async fn missing_primary() -> Outcome {
+    let urls = with_cluster(|cluster| Ok(cluster.urls())).await?;
+    // The networks of the other reads stay as they are.
+    let primary = Network::start(&urls[0]).await?;
+    let standby = Network::start(&urls[1]).await?;
+    let settings = Settings {
+        busy_timeout: Duration::from_mins(1),
+        acquire_timeout: Duration::from_mins(1),
+        ..Settings::default()
+    };
+    let urls = [primary.url(), standby.url()].join(",");
+    let servers = Servers::connect(&urls, settings).await;
+    let servers = servers.or_fail("Servers::connect: two servers of a cluster")?;
+    let seen = Some(position("FFFFFFFF/0")?);
+    let read = || {
+        servers.read(
+            seen,
+            |_| true,
+            |pool| async move {
+                sqlx::query_scalar("SELECT price_cents FROM item WHERE id = 1")
+                    .fetch_one(&pool)
+                    .await
+            },
+        )
+    };
+    primary.fall_silent();
+    let late = async {
+        while timeout(Duration::ZERO, servers.primary()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::join!(read(), async { primary.come_back() }).0
+    };
+    let both = async { tokio::join!(read(), late) };
+    let asked = "two reads that need the primary, which is silent for a while: one that begins \
+                 at once, and one that begins when the service knows that there is none";
+    let both = check::within(2 * SOON, both).await.ok_or_else(|| {
+        let got = "none within 6 s; the limit is a minute, but the primary is back";
+        Failure::new(asked, "an end", got)
+    })?;
+    for price in [both.0, both.1] {
+        let price: Money = price.or_fail(asked)?;
+        equal(asked, Money(500), price)?;
+    }
     Ok(())
 }
 
