@@ -2291,7 +2291,7 @@ async fn missing_primary() -> Outcome {
     let asked = "two reads that need the primary, which is silent for a while, and the limit is \
                  a minute: one that begins at once, and one that begins when the service knows \
                  that there is none";
-    let both = soon(asked, both).await?;
+    let both = soon(asked, Box::pin(both)).await?;
     for read in [both.0, both.1] {
         let number: i64 = read.or_fail(asked)?;
         equal(asked, 500, number)?;
