@@ -317,6 +317,16 @@ fn a_wrong_word_is_refused_before_anything_is_written() {
         2,
         "src/keys.rs exists already",
     );
+    // What a command leaves that is killed before it changes src/app.rs.
+    place.write("shop/src/app.rs", "use crate::authors::routes;");
+    place.write("shop/src/boxes/entity.rs", "pub struct Box;");
+    place.refused(
+        "shop",
+        &["module", "box", "--field", "a:int"],
+        2,
+        "src/boxes exists already, and the module box would be there; choose another name, or \
+         remove what a command that was killed has left: git status shows it",
+    );
     place.write(
         "shop/migrations/0009_mine.sql",
         "create table if not exists `books` (id int);",

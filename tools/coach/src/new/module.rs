@@ -202,7 +202,11 @@ impl Application {
             table,
             ..
         } = module;
-        if self.source(&format!("src/{folder}/entity.rs")).is_some() {
+        // A command that was killed can leave files that the application does not use.
+        let is_used = |app: &str| app.contains(&format!("{folder}::"));
+        if self.source(&format!("src/{folder}/entity.rs")).is_some()
+            && self.source("src/app.rs").is_none_or(is_used)
+        {
             return Err(Trouble::usage(format!(
                 "there is a module {name} already, in src/{folder}; choose another name, or add a \
                  field: ./run.sh new field {name} 'note:text:null'"

@@ -119,8 +119,7 @@ impl Plan {
     fn write_files<'a>(&'a self, done: &mut Undo) -> Result<(), (&'a Path, io::Error)> {
         let mut waiting = Vec::new();
         let all = self.new.iter().map(|(file, text)| (file, text, None));
-        let edited = self.edited.iter().rev();
-        let all = all.chain(edited.map(|(file, (old, text))| (file, text, Some(old))));
+        let all = all.chain(self.edits());
         for (file, text, old) in all {
             let path = self.folder.join(file);
             let written = done
@@ -147,6 +146,17 @@ impl Plan {
             placed.map_err(|it| (file.as_path(), it.error))?;
         }
         Ok(())
+    }
+
+    /// The files that are changed, with their new and their old text, in the order in which
+    /// they are.
+    fn edits(&self) -> Vec<(&PathBuf, &String, Option<&String>)> {
+        let edited = self.edited.iter();
+        let mut edits: Vec<_> = edited
+            .map(|(file, (old, text))| (file, text, Some(old)))
+            .collect();
+        edits.sort_by_key(|(file, ..)| file.ends_with("src/app.rs"));
+        edits
     }
 
     /// Writes the plan's files as a folder of their own: beside its place first, so that it
@@ -294,6 +304,22 @@ mod tests {
         let new = new.map(|(file, text)| (file.into(), text.to_owned()));
         let lines = lines::parse("@sorted lib.rs m\nmod a;\n").unwrap();
         Plan::new(folder, new.into_iter().collect(), &lines).unwrap()
+    }
+
+    #[test]
+    fn the_file_that_uses_all_others_is_changed_last() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("src")).unwrap();
+        let files = ["Cargo.toml", "src/app.rs", "src/lib.rs", "tests.rs"];
+        let lines = files.map(|file| {
+            fs::write(folder.path().join(file), "// begin m\n// end m\n").unwrap();
+            format!("@sorted {file} m\nmod a;\n")
+        });
+        let lines = lines.concat();
+        let lines = lines::parse(&lines).unwrap();
+        let plan = Plan::new(folder.path(), BTreeMap::new(), &lines).unwrap();
+        let last = plan.edits().pop().map(|(file, ..)| file.as_path());
+        assert_eq!(last, Some(Path::new("src/app.rs")));
     }
 
     #[test]
