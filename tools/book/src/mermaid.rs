@@ -35,6 +35,12 @@ fn install(folder: &Path) -> Option<()> {
     let npm = Command::new("npm")
         .args(["install", "--prefix", &folder.to_string_lossy()])
         .args(["--no-audit", "--no-fund", "--loglevel=error"])
+        // Without a network, npm would try again for minutes.
+        .args([
+            "--prefer-offline",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+        ])
         .args(PACKAGES.split_whitespace())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
